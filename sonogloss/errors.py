@@ -1,0 +1,102 @@
+"""The exception tree and the codes of dead letters.
+
+::
+
+    SonoglossError                  everything we raise on purpose
+    |-- InputError                  a user's input makes the job impossible: exit code 2, one sentence, a remedy
+    |   |-- OptionError             an option's value is wrong
+    |   |-- MissingInputError       a path, a file or a glob's match is not there
+    |   |-- OutputError             the output cannot be written
+    |   |-- FormatError             a file is there but is not what it should be
+    |   |   |-- ModelFormatError    ... a CLAP, a language model or a captioner directory
+    |   |   `-- StoreFormatError    ... a datastore, a support or a results directory
+    |   `-- FingerprintMismatchError  two parts were made with different models
+    `-- ClipError                   one record failed: it becomes a dead letter, the job goes on
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SonoglossError(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class InputError(SonoglossError):
+    """An input that makes the whole job impossible.
+
+    Args:
+        what: one sentence that names the thing that is wrong (option, value, file).
+        remedy: one sentence that says what to do about it.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}"
+
+
+class OptionError(InputError):
+    """An option has a value that cannot be used."""
+
+
+class MissingInputError(InputError):
+    """A path does not exist, or a glob matches nothing."""
+
+
+class OutputError(InputError):
+    """The output cannot be written."""
+
+
+class FormatError(InputError):
+    """A file or directory is there, but is not what it should be."""
+
+
+class ModelFormatError(FormatError):
+    """A CLAP, language model or captioner directory is incomplete or malformed."""
+
+
+class StoreFormatError(FormatError):
+    """A datastore, support or results directory is incomplete or malformed."""
+
+
+class FingerprintMismatchError(InputError):
+    """Two parts that must share one model were made with different ones."""
+
+
+class Code(StrEnum):
+    """Why one record failed; the `code` column of a dead letter."""
+
+    UNREADABLE = "UNREADABLE"  # the bytes could not be fetched (missing, permission, network)
+    EMPTY = "EMPTY"  # no bytes, or a header without samples
+    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec nobody here decodes
+    CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
+    TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
+    TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit
+    NOT_FINITE = "NOT_FINITE"  # NaN or infinite samples
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
+    MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
+    EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word
+
+
+class ClipError(SonoglossError):
+    """One record failed; carries what a dead letter needs.
+
+    Args:
+        code: the reason, one of :class:`Code`.
+        message: one sentence that a person understands.
+        byte_offset: where in the source the failure was met, when known.
+    """
+
+    def __init__(self, code: Code, message: str, byte_offset: int | None = None) -> None:
+        super().__init__(code, message, byte_offset)
+        self.code = code
+        self.message = message
+        self.byte_offset = byte_offset
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"

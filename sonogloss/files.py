@@ -1,0 +1,216 @@
+"""The only place where paths are opened: list, open, write whole, digest. Every path may be any fsspec URL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from sonogloss.errors import FormatError, InputError, MissingInputError, OutputError
+
+_CHUNK = 1 << 20
+
+
+def join(base: str, *parts: str) -> str:
+    """Join path parts below a local directory or a URL."""
+    return posixpath.join(base.rstrip("/") or "/", *parts)
+
+
+def exists(path: str) -> bool:
+    """Is there a file or directory at this path?"""
+    fs, inner = url_to_fs(path)
+    return bool(fs.exists(inner))
+
+
+def is_dir(path: str) -> bool:
+    """Is there a directory at this path?"""
+    fs, inner = url_to_fs(path)
+    return bool(fs.isdir(inner))
+
+
+def size(path: str) -> int:
+    """Size of a file in bytes."""
+    fs, inner = url_to_fs(path)
+    return int(fs.size(inner))
+
+
+def base_name(path: str) -> str:
+    """The last part of a path or URL."""
+    return posixpath.basename(path.rstrip("/"))
+
+
+def local_path(path: str) -> str | None:
+    """The path on this machine, or None when the file lies elsewhere."""
+    fs, inner = url_to_fs(path)
+    return str(inner) if isinstance(fs, LocalFileSystem) else None
+
+
+def expand(patterns: Iterable[str], *, option: str) -> list[str]:
+    """Files that the patterns name, sorted, each once. A directory stands for all files below it.
+
+    Local files come back as absolute paths, others as URLs.
+
+    Raises:
+        MissingInputError: a path does not exist or a glob matches nothing; `option` is named in the message.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = _expand_one(pattern)
+        if not matches:
+            what = "matches no file" if any(c in pattern for c in "*?[") else "does not exist or holds no file"
+            raise MissingInputError(f"{option} {pattern!r} {what}.", "Check the path; quote globs, `**` walks sub-folders.")
+        found.update(matches)
+    return sorted(found)
+
+
+def _expand_one(pattern: str) -> list[str]:
+    fs, inner = url_to_fs(pattern)
+    if fs.isfile(inner):
+        names = [inner]
+    elif fs.isdir(inner):
+        names = fs.find(inner)
+    elif any(c in inner for c in "*?["):
+        names = [name for name in fs.glob(inner) if fs.isfile(name)]
+    else:
+        names = []
+    return [str(name) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(name) for name in names]
+
+
+def list_dir(path: str, suffix: str = "") -> list[str]:
+    """Files directly in a directory whose names end in `suffix`, sorted; empty when there is no such directory."""
+    fs, inner = url_to_fs(path)
+    if not fs.isdir(inner):
+        return []
+    names = fs.ls(inner, detail=False)
+    return sorted(join(path, base_name(str(n))) for n in names if str(n).endswith(suffix))
+
+
+@contextmanager
+def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
+    """Open a file for reading bytes; `compression="infer"` unpacks by the name's ending (gz, zst, bz2, xz)."""
+    with fsspec.open(path, "rb", compression=compression) as handle:
+        yield handle
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole content of a file."""
+    with open_read(path) as handle:
+        return handle.read()
+
+
+@contextmanager
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
+    """Write a file whole or not at all.
+
+    On a local disk the bytes go to a temporary name beside the target, are synced and renamed. Object stores make an
+    object visible only when its upload is complete, so there the write itself is atomic.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    fs, inner = url_to_fs(path)
+    local = isinstance(fs, LocalFileSystem)
+    target = f"{inner}.tmp-{uuid.uuid4().hex[:8]}" if local else inner
+    try:
+        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
+        handle = fs.open(target, "wb")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with handle:
+            yield handle
+            if local:
+                handle.flush()
+                os.fsync(handle.fileno())
+        if local:
+            os.replace(target, inner)
+    except BaseException as error:
+        if local and os.path.exists(target):
+            os.remove(target)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def _unwritable(path: str, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"Cannot write {path!r}: {reason}.", "Name a place with write permission and free space.")
+
+
+def check_writable(directory: str) -> None:
+    """Make the directory and prove that a file can be written there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    probe = join(directory, f".probe-{uuid.uuid4().hex[:8]}")
+    with atomic_write(probe) as handle:
+        handle.write(b"")
+    remove(probe)
+
+
+def remove(path: str) -> None:
+    """Delete a file."""
+    fs, inner = url_to_fs(path)
+    fs.rm_file(inner)
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with atomic_write(path) as handle:
+        handle.write(content)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write JSON, indented, keys in the order given, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: str, *, error: Callable[[str, str], InputError] = FormatError) -> Any:
+    """Read JSON.
+
+    Raises:
+        error: (by default FormatError) the file is not JSON.
+    """
+    try:
+        return json.loads(read_bytes(path))
+    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+        raise error(f"{path!r} is not valid JSON ({problem}).", "Restore the file or make it again.") from problem
+
+
+def write_table(path: str, table: pa.Table) -> None:
+    """Write a Parquet file (zstd), whole or not at all. Equal tables give equal bytes."""
+    with atomic_write(path) as handle:
+        pq.write_table(table, handle, compression="zstd")
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one Parquet file."""
+    with open_read(path) as handle:
+        return pq.read_table(handle, columns=columns)
+
+
+def digest(path: str) -> str:
+    """The sha256 of a file's bytes, as hex."""
+    running = hashlib.sha256()
+    with open_read(path) as handle:
+        while chunk := handle.read(_CHUNK):
+            running.update(chunk)
+    return running.hexdigest()
+
+
+def file_entry(directory: str, name: str) -> dict[str, Any]:
+    """What a manifest says of one file: its name below the directory, its bytes and its sha256."""
+    path = join(directory, name)
+    return {"path": name, "bytes": size(path), "sha256": digest(path)}

@@ -1,0 +1,199 @@
+"""Log-mel features in batches with torch, as ClapFeatureExtractor computes them one clip at a time in numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from sonogloss.errors import ModelFormatError
+from sonogloss.records import FloatArray
+
+_POWER_FLOOR = 1e-10  # -100 dB, the floor of the reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelSettings:
+    """The preprocessing values a CLAP was trained with; they come from its `preprocessor_config.json`, never from here.
+
+    Attributes:
+        sample_rate: in Hz.
+        window_s: seconds of audio the model takes at once.
+        fft_size: samples of an analysis frame (Hann window).
+        hop_length: samples from one frame to the next.
+        mel_bins: number of mel bands.
+        frequency_min: lower edge of the lowest band in Hz.
+        frequency_max: upper edge of the highest band in Hz.
+        filters: `slaney` (area-normalised, models without fusion) or `htk` (not normalised, models with fusion).
+        padding: how a short clip fills the window: `repeatpad` whole copies then zeros, `repeat` copies, `pad` zeros.
+    """
+
+    sample_rate: int
+    window_s: float
+    fft_size: int
+    hop_length: int
+    mel_bins: int
+    frequency_min: float
+    frequency_max: float
+    filters: Literal["slaney", "htk"]
+    padding: Literal["repeatpad", "repeat", "pad"]
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "window_s", "fft_size", "hop_length", "mel_bins"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if not 0 <= self.frequency_min < self.frequency_max <= self.sample_rate / 2:
+            raise ValueError(
+                f"the band {self.frequency_min:g}..{self.frequency_max:g} Hz does not lie in 0..{self.sample_rate / 2:g} Hz"
+            )
+        if self.padding not in ("repeatpad", "repeat", "pad"):
+            raise ValueError(f"padding {self.padding!r} is none of repeatpad, repeat, pad")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of a full window."""
+        return int(self.window_s * self.sample_rate)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a full window: 1001 for ten seconds with a hop of ten milliseconds (frames are centred)."""
+        return self.window_samples // self.hop_length + 1
+
+    @classmethod
+    def from_preprocessor(cls, values: Mapping[str, Any]) -> MelSettings:
+        """Settings from the content of a `preprocessor_config.json`.
+
+        Every value must be there: the reference's defaults (0 Hz as the lowest frequency, for one) differ from what
+        published models were trained with, so a guess would be silently wrong.
+
+        Raises:
+            ModelFormatError: a value is missing or cannot be.
+        """
+        remedy = "Restore the file that was saved with the model."
+        try:
+            truncation = values["truncation"]
+            if truncation not in ("rand_trunc", "fusion"):
+                raise ValueError(f"truncation {truncation!r} is neither rand_trunc nor fusion")
+            return cls(
+                sample_rate=int(values["sampling_rate"]),
+                window_s=float(values["max_length_s"]),
+                fft_size=int(values["fft_window_size"]),
+                hop_length=int(values["hop_length"]),
+                mel_bins=int(values["feature_size"]),
+                frequency_min=float(values["frequency_min"]),
+                frequency_max=float(values["frequency_max"]),
+                filters="htk" if truncation == "fusion" else "slaney",
+                padding=values["padding"],
+            )
+        except KeyError as error:
+            raise ModelFormatError(f"preprocessor_config.json has no {error.args[0]!r}.", remedy) from error
+        except (TypeError, ValueError) as error:
+            raise ModelFormatError(f"preprocessor_config.json cannot be used: {error}.", remedy) from error
+
+
+class LogMel(nn.Module):
+    """Waveforms to log-mel images, in one batched float32 STFT.
+
+    Equal to ClapFeatureExtractor up to float32 rounding, except where that draws at random: a waveform longer than the
+    window is an error here, never a random crop.
+    """
+
+    window: torch.Tensor
+    filters: torch.Tensor
+
+    def __init__(self, settings: MelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("window", torch.hann_window(settings.fft_size), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(settings)), persistent=False)
+
+    def fill(self, waveform: FloatArray) -> FloatArray:
+        """A waveform `[samples]` brought to exactly one window, as the model's training did with short clips.
+
+        Raises:
+            ValueError: the waveform is empty, not one-dimensional or longer than the window.
+        """
+        size = self.settings.window_samples
+        if waveform.ndim != 1 or not 0 < len(waveform) <= size:
+            raise ValueError(f"a waveform must hold 1..{size} mono samples, got shape {waveform.shape}")
+        filled = np.zeros(size, dtype=np.float32)
+        copies = {"pad": 1, "repeatpad": size // len(waveform), "repeat": math.ceil(size / len(waveform))}
+        tiled = np.tile(waveform, copies[self.settings.padding])[:size]
+        filled[: len(tiled)] = tiled
+        return filled
+
+    def forward(self, waveforms: Sequence[FloatArray]) -> torch.Tensor:
+        """Log-mel power in decibels.
+
+        Args:
+            waveforms: mono float32 at the model's rate, each at most one window long.
+
+        Returns:
+            float32 `[n, 1, frames, mel_bins]`, at least -100.
+        """
+        if not waveforms:
+            return self.window.new_empty((0, 1, self.settings.frames, self.settings.mel_bins))
+        batch = torch.from_numpy(np.stack([self.fill(w) for w in waveforms])).to(self.window.device)
+        spectrum = torch.stft(
+            batch,
+            n_fft=self.settings.fft_size,
+            hop_length=self.settings.hop_length,
+            window=self.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        mel = power.transpose(1, 2) @ self.filters
+        if mel.shape[1] != self.settings.frames:
+            raise AssertionError(f"expected {self.settings.frames} frames, got {mel.shape[1]}")
+        return mel.clamp_(min=_POWER_FLOOR).log10_().mul_(10.0).unsqueeze(1)
+
+
+def mel_filters(settings: MelSettings) -> FloatArray:
+    """Triangular mel filters `[fft_size // 2 + 1, mel_bins]`.
+
+    The Slaney scale is linear below 1 kHz and logarithmic above, with filters of equal area; the HTK scale is
+    2595 log10(1 + f / 700), with filters of equal height.
+    """
+    to_mel, to_hertz = (_slaney_mel, _slaney_hertz) if settings.filters == "slaney" else (_htk_mel, _htk_hertz)
+    low, high = to_mel(np.float64(settings.frequency_min)), to_mel(np.float64(settings.frequency_max))
+    edges = to_hertz(np.linspace(low, high, settings.mel_bins + 2))
+    bins = np.linspace(0.0, settings.sample_rate / 2, settings.fft_size // 2 + 1)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if settings.filters == "slaney":
+        filters *= 2.0 / (edges[2:] - edges[:-2])
+    return filters.astype(np.float32)
+
+
+_Doubles = npt.NDArray[np.float64] | np.float64
+_LINEAR_HZ = 200.0 / 3.0  # width of a mel below the break, in Hz
+_BREAK_HZ = 1000.0
+_BREAK_MEL = _BREAK_HZ / _LINEAR_HZ
+_LOG_STEP = math.log(6.4) / 27.0  # natural logarithm of the ratio between neighbouring mels above the break
+
+
+def _slaney_mel(hertz: _Doubles) -> Any:
+    above = _BREAK_MEL + np.log(np.maximum(hertz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
+    return np.where(hertz < _BREAK_HZ, hertz / _LINEAR_HZ, above)
+
+
+def _slaney_hertz(mel: _Doubles) -> Any:
+    above = _BREAK_HZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL))
+    return np.where(mel < _BREAK_MEL, mel * _LINEAR_HZ, above)
+
+
+def _htk_mel(hertz: _Doubles) -> Any:
+    return 2595.0 * np.log10(1.0 + hertz / 700.0)
+
+
+def _htk_hertz(mel: _Doubles) -> Any:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)

@@ -1,0 +1,121 @@
+"""What the rest of the house needs of a CLAP, and how the name a user gives leads to one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Protocol
+
+from sonogloss import files
+from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.records import FloatArray
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+MODEL_FILES = (
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+
+class Clap(Protocol):
+    """A contrastive language-audio model whose embeddings of a sound and of its description lie close together.
+
+    Attributes:
+        name: as the user named it.
+        fingerprint: sha256 (hex) of weights, preprocessing values and tokenizer; equal wherever the model lies.
+        dim: width of the embeddings.
+        sample_rate: in Hz, of the waveforms it takes.
+        window_s: seconds the audio tower takes at once.
+        temperature: of its contrastive training; similarities are divided by it.
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+    sample_rate: int
+    window_s: float
+    temperature: float
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows `[n, dim]`, float32, in the order given; independent of batch neighbours up to float32 rounding."""
+        ...
+
+    def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
+        """Unit rows `[n, dim]`, float32, for mono waveforms at `sample_rate`, each at most `window_s` long."""
+        ...
+
+
+def load_clap(name: str, *, device: str = "cpu") -> Clap:
+    """Load a CLAP by the name a user gave.
+
+    Args:
+        name: `pocket` (shipped with this package), a directory (local or any fsspec URL) in the layout of
+            transformers' ClapModel, or a hub id `owner/name`; only the last one may use the network.
+        device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
+
+    Raises:
+        OptionError: the name or the device cannot be used.
+        MissingInputError: there is no such directory or hub model.
+        ModelFormatError: the directory lacks a file, or a file is not what it should be.
+    """
+    if name.startswith("laion:"):
+        raise OptionError(
+            f"The CLAP {name!r} is a LAION checkpoint, which this version cannot load yet.",
+            "Name a directory or hub id in the layout of transformers' ClapModel.",
+        )
+    # The model libraries take seconds to import; naming a CLAP must not cost that.
+    from sonogloss.clap.transformers_clap import TransformersClap
+
+    with _directory(name) as directory:
+        return TransformersClap.open(directory, name=name, device=device)
+
+
+@contextmanager
+def _directory(name: str) -> Iterator[Path]:
+    """The local directory behind a name, for as long as loading takes."""
+    if name == "pocket":
+        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / "clap"
+        if not directory.is_dir():
+            raise MissingInputError(
+                "This installation does not hold the weights of the pocket CLAP.", "Install the package from its wheel."
+            )
+        yield directory
+    elif "://" in name:
+        with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
+            paths = [path for path in files.list_dir(name) if files.base_name(path) in MODEL_FILES]
+            if not paths:
+                raise MissingInputError(f"The CLAP {name!r} holds no model files.", "Check the URL.")
+            for path in paths:
+                with files.open_read(path) as source, (Path(temporary) / files.base_name(path)).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            yield Path(temporary)
+    elif Path(name).is_dir():
+        yield Path(name)
+    elif _HUB_ID.fullmatch(name):
+        yield _from_hub(name)
+    else:
+        raise MissingInputError(
+            f"The CLAP {name!r} is not a directory.",
+            "Name 'pocket', an existing directory or a hub id like 'owner/name'.",
+        )
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+    except Exception as error:  # the hub's client raises its own, requests' and the system's errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MissingInputError(
+            f"The CLAP {name!r} is no directory here and could not be had from the model hub ({reason}).",
+            "Check the name and the network, or name a local directory.",
+        ) from error

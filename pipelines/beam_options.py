@@ -1,0 +1,101 @@
+"""Which engine runs a job, and with which of Beam's own options.
+
+Whatever option a command does not know belongs to Beam. Beam itself ignores what it does not know either; here that is an
+error, for a misspelt `--ouptut` must not run for an hour.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import multiprocessing
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+from sonogloss.errors import InputError, OptionError
+
+LOCAL_RUNNER = "FnApiRunner"
+_LOCAL_RUNNERS = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
+_WORKER_ERROR = re.compile(r"sonogloss\.errors\.(\w*Error): (.+?)(?: \[while running|\n|$)")
+
+
+def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptions:
+    """Check the flags that go to Beam and parse them.
+
+    Args:
+        flags: what the command line did not know.
+        own: names of the command's own options, for a hint when one is misspelt.
+
+    Raises:
+        OptionError: Beam does not know one of them either, or the engine is one that loses data.
+    """
+    known = set(PipelineOptions([]).get_all_options())
+    try:
+        found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
+    except SystemExit as error:  # Beam's parser ends the process over a value it cannot parse, after printing why
+        raise OptionError("Beam cannot read one of its options (see above).", "Correct its value.") from error
+    _check_stray(flags)
+    for name in sorted(set(found) - known):
+        raise _unknown(f"--{name}", [*own, *(f"--{option}" for option in known)])
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or LOCAL_RUNNER
+    if "dask" in standard.runner.lower():
+        raise OptionError(
+            f"--runner {standard.runner!r} loses data: of several outputs it computes only one, and says it is done.",
+            "Use the default, another runner of Beam's, or Dataflow.",
+        )
+    return options
+
+
+def _check_stray(flags: Sequence[str]) -> None:
+    """A word that belongs to no option, and an option with one dash, are mistakes."""
+    before = ""
+    for flag in flags:
+        if flag.startswith("--"):
+            before = flag
+            continue
+        if flag.startswith("-") and len(flag) > 1 and not flag[1].isdigit():
+            raise OptionError(f"Unknown option {flag!r}.", "Options begin with two dashes; see --help.")
+        if not before or "=" in before:
+            raise OptionError(f"Unexpected argument {flag!r}.", "Name the option it belongs to; see --help.")
+        before = ""
+
+
+def _unknown(flag: str, names: Iterable[str]) -> OptionError:
+    near = difflib.get_close_matches(flag, sorted(set(names)), n=2, cutoff=0.7)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "See --help for this command's; Beam has its own."
+    return OptionError(f"Unknown option {flag!r}: neither this command nor Beam has it.", hint)
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Does the job run on this machine, so that workers can write to a progress file?"""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower() in _LOCAL_RUNNERS
+
+
+def share_cores(options: PipelineOptions) -> None:
+    """Several worker processes on one machine divide its cores, unless the user has set OMP_NUM_THREADS."""
+    direct = options.view_as(DirectOptions)
+    if is_local(options) and direct.direct_running_mode == "multi_processing":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else multiprocessing.cpu_count()
+        workers = direct.direct_num_workers or cores
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+
+
+def from_worker(error: Exception) -> InputError | None:
+    """The user's mistake that a worker met (a full disk, a model that is another there), if that is what ended the job.
+
+    Beam hands a worker's exception over as text.
+    """
+    if isinstance(error, InputError):
+        return error
+    match = _WORKER_ERROR.search(str(error))
+    return OptionError(match[2], "") if match else None
+
+
+def quiet_beam(verbose: bool) -> None:
+    """Beam tells of its inner life on the root logger; only what is wrong shall reach a user who did not ask for more."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")

@@ -1,0 +1,66 @@
+"""commit_run: when every part is written, `run.json` names them, and the directory is finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from sonogloss import __version__, files
+from transforms.work import UnitResult, add_up
+
+RUN_FILE = "run.json"
+FORMAT = "sonogloss-results"
+FORMAT_VERSION = 1
+
+
+def commit_run(results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float) -> dict[str, Any]:
+    """Write `run.json`, last.
+
+    Args:
+        results: what the units left on disk, in any order.
+        output: the results directory.
+        head: configuration, fingerprints and what else the driver knows.
+        started_at: when the job began, in seconds since 1970.
+
+    Returns:
+        The content of `run.json`.
+    """
+    results = sorted(results, key=lambda result: result.unit)
+    captions = sum(result.captions for result in results)
+    dead_letters = sum(result.dead_letters for result in results)
+    run = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created_by": f"sonogloss {__version__}",
+        "counts": {
+            "inputs": sum(result.inputs for result in results),
+            "captions": captions,
+            "dead_letters": dead_letters,
+            "skipped": 0,
+        },
+        "dead_letter_codes": add_up(result.codes for result in results),
+        **head,
+        "wall_time_s": round(time.time() - started_at, 3),
+        "stage_times_s": {
+            step: round(seconds, 3) for step, seconds in add_up(result.seconds for result in results).items()
+        },
+        "parts": sorted((asdict(part) for result in results for part in result.parts), key=lambda part: part["path"]),
+    }
+    files.write_json(files.join(output, RUN_FILE), run)
+    return run
+
+
+class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, Any]]]):
+    """Everything that was written -> one `run.json`, see :func:`commit_run`."""
+
+    def __init__(self, output: str, head: dict[str, Any], started_at: float) -> None:
+        super().__init__()
+        self._options = {"output": output, "head": head, "started_at": started_at}
+
+    def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
+        return pcoll | beam.combiners.ToList() | beam.Map(commit_run, **self._options)

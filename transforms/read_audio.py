@@ -1,0 +1,101 @@
+"""read_audio: a unit of sources -> batches of decoded clips; one bad file costs one dead letter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from sonogloss import files
+from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
+from sonogloss.errors import ClipError, Code
+from sonogloss.records import Clip, DeadLetter
+from transforms.work import Batch, Unit
+
+STAGE = "read_audio"
+
+
+def read_unit(
+    unit: Unit, *, policy: WindowPolicy, sample_rate: int, batch_size: int = 32, limits: AudioLimits | None = None
+) -> Iterator[Batch]:
+    """Decode the sources of a unit, in order, into batches of at most `batch_size` clips.
+
+    One batch is in memory at a time, however long the recordings are. There is always a last batch, even an empty one.
+
+    Args:
+        unit: the sources.
+        policy: how windows are cut.
+        sample_rate: the CLAP's own rate, in Hz.
+        batch_size: clips a batch, at most.
+        limits: what a source may cost; the audio room's defaults when left out.
+    """
+    clips: list[Clip] = []
+    dead: list[DeadLetter] = []
+    number, start = 0, time.perf_counter()
+
+    def batch(last: bool) -> Batch:
+        seconds = {STAGE: time.perf_counter() - start}
+        return Batch(
+            unit=unit.id,
+            number=number,
+            last=last,
+            inputs=len(clips) + len(dead),
+            clips=tuple(clips),
+            dead=tuple(dead),
+            seconds=seconds,
+        )
+
+    for uri in unit.uris:
+        for item in read_source(uri, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits()):
+            if isinstance(item, DeadLetter):
+                dead.append(item)
+                continue
+            if len(clips) == batch_size:
+                yield batch(last=False)
+                clips, dead = [], []
+                number, start = number + 1, time.perf_counter()
+            clips.append(item)
+    yield batch(last=True)
+
+
+def read_source(
+    uri: str, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits
+) -> Iterator[Clip | DeadLetter]:
+    """The clips of one file, or the reason why there are none."""
+    try:
+        yield from cut_clips(_fetch(uri, limits), uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
+    except ClipError as error:
+        yield DeadLetter(
+            clip_id=None,
+            uri=uri,
+            member=None,
+            stage=STAGE,
+            code=error.code.value,
+            message=error.message,
+            byte_offset=error.byte_offset,
+        )
+
+
+def _fetch(uri: str, limits: AudioLimits) -> bytes:
+    try:
+        size = files.size(uri)
+        if size > limits.max_bytes:
+            raise ClipError(Code.TOO_LARGE, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
+        return files.read_bytes(uri)
+    except ClipError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every file system raises its own errors; each costs one file only
+        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
+
+
+class ReadAudio(beam.PTransform[PCollection[Unit], PCollection[Batch]]):
+    """Units -> batches of clips, see :func:`read_unit`."""
+
+    def __init__(self, policy: WindowPolicy, sample_rate: int, batch_size: int) -> None:
+        super().__init__()
+        self._options = {"policy": policy, "sample_rate": sample_rate, "batch_size": batch_size}
+
+    def expand(self, pcoll: PCollection[Unit]) -> PCollection[Batch]:
+        return pcoll | beam.FlatMap(read_unit, **self._options)

@@ -1,0 +1,62 @@
+"""retrieve: what does the datastore hold near each clip? Contexts for the prompt, and the projection across the gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from sonogloss.captioners import ProjectionSettings, Retriever
+from transforms.models import DatastoreReference
+from transforms.work import Batch, timed
+
+STAGE = "retrieve"
+
+
+def retrieve(batch: Batch, datastore: Retriever, *, contexts: int, projection: ProjectionSettings | None) -> Batch:
+    """Look every clip of a batch up.
+
+    Args:
+        batch: clips with embeddings.
+        datastore: the store of captions.
+        contexts: how many captions a clip; 0 for none.
+        projection: how the embeddings are carried onto the text support (DRCap, section 3.3); None leaves them as they are.
+    """
+    if not batch.clips:
+        return batch
+    queries = batch.embeddings
+    found = datastore.search(queries, contexts) if contexts else [[] for _ in batch.clips]
+    projected = queries
+    if projection is not None:
+        projected = datastore.project(
+            queries, temperature=projection.temperature, renormalise=projection.renormalise
+        )
+    return replace(batch, contexts=tuple(tuple(row) for row in found), projected=projected)
+
+
+class _RetrieveFn(beam.DoFn):
+    def __init__(self, datastore: DatastoreReference, contexts: int, projection: ProjectionSettings | None) -> None:
+        self._reference = datastore
+        self._contexts = contexts
+        self._projection = projection
+
+    def setup(self) -> None:
+        self._datastore = self._reference.load()
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        yield timed(
+            STAGE, retrieve, batch, self._datastore, contexts=self._contexts, projection=self._projection
+        )
+
+
+class Retrieve(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
+    """Batches -> batches with contexts and projected embeddings, see :func:`retrieve`."""
+
+    def __init__(self, datastore: DatastoreReference, contexts: int, projection: ProjectionSettings | None) -> None:
+        super().__init__()
+        self._fn = _RetrieveFn(datastore, contexts, projection)
+
+    def expand(self, pcoll: PCollection[Batch]) -> PCollection[Batch]:
+        return pcoll | beam.ParDo(self._fn)

@@ -1,0 +1,110 @@
+"""Sentences for scenes: a small grammar in the style of people who caption audio, true to the timeline.
+
+Lower case, no final period. A caption may name traits (pitch, pace, how often, how far) that the variant has, never others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sonogloss.soundscapes.classes import CLASSES, TRAITS, Phrase
+from sonogloss.soundscapes.scenes import Event, Scene, sample_kind, sample_loudness, sample_names
+from sonogloss.soundscapes.signal import Rng
+
+ADVERBS = {
+    "fast": ("quickly", "rapidly"),
+    "slow": ("slowly",),
+    "once": ("once",),
+    "twice": ("twice",),
+    "many": ("repeatedly", "several times", "again and again"),
+    "near": ("loudly", "nearby", "close by"),
+    "far": ("in the distance", "far away", "faintly"),
+}
+ADJECTIVES = {"high": ("high-pitched",), "low": ("deep", "low")}
+TELLING = 0.45  # how likely a caption mentions a trait that could be mentioned
+
+FINITE = {
+    "sequence": ("{0}, then {1}", "{0} and then {1}", "{0} before {1}", "first {0}, then {1}", "after {0}, {1}"),
+    "overlap": ("{0} while {1}", "{0} as {1}", "{0} and {1} at the same time"),
+    "background": ("{0} while {1} in the background", "{0} as {1} in the background", "in the background {1} while {0}"),
+    "sequence of three": ("{0}, then {1}, and then {2}", "{0}, {1}, and finally {2}", "first {0}, then {1}, then {2}"),
+    "sequence over background": ("{0} and then {1} while {2} in the background", "as {2} in the background, {0}, then {1}"),
+}
+GERUND = {
+    "sequence": ("{0} followed by {1}", "{0} and then {1}", "{0} before {1}", "{1} after {0}"),
+    "overlap": ("{0} with {1}", "{0} and {1} at once", "{0} over {1}", "{0} and {1} together"),
+    "background": ("{0} with {1} in the background", "{1} behind {0}", "{0} over {1} in the background"),
+    "sequence of three": ("{0} followed by {1} and then {2}", "{0}, then {1}, then {2}"),
+    "sequence over background": ("{0} followed by {1} with {2} in the background", "{0}, then {1} over {2}"),
+}
+SINGLE = ("{0}", "{0}", "the sound of {0}", "there is {0}", "{0} can be heard")
+PLURAL = frozenset({"crickets", "insects", "birds", "people", "footsteps", "waves", "flames", "keys", "ducks", "frogs", "cattle", "gunshots", "shots", "chimes", "bells", "drums"})
+
+
+def caption(scene: Scene, rng: Rng) -> str:
+    """One caption of a scene, drawn from the grammar."""
+    if scene.kind == "one":
+        if rng.random() < 0.35:
+            return clause(scene.events[0], rng, finite=True)
+        return str(rng.choice(SINGLE)).format(clause(scene.events[0], rng, finite=False))
+    finite = bool(rng.random() < 0.4)
+    templates = (FINITE if finite else GERUND)[scene.kind]
+    return str(rng.choice(templates)).format(*(clause(event, rng, finite=finite) for event in scene.events))
+
+
+def clause(event: Event, rng: Rng, *, finite: bool) -> str:
+    """One event in words: `a deep dog barks twice` (finite) or `a deep dog barking twice`."""
+    phrases = [p for p in CLASSES[event.name].phrases if p.trait is None or p.trait in event.traits]
+    phrase = phrases[rng.integers(len(phrases))]
+    told = [t for t in sorted(event.traits) if t != phrase.trait and rng.random() < TELLING]
+    subject = _with_adjective(phrase.subject, [t for t in told if t in ADJECTIVES], rng)
+    adverbs = [str(rng.choice(ADVERBS[t])) for t in told if t in ADVERBS][:1]
+    return " ".join([subject, _verb(phrase, rng, finite), *adverbs])
+
+
+def _verb(phrase: Phrase, rng: Rng, finite: bool) -> str:
+    if not finite:
+        return phrase.gerund
+    if rng.random() < 0.4 and not phrase.verb.startswith(("is ", "are ")):
+        return ("are " if phrase.subject.split()[-1] in PLURAL else "is ") + phrase.gerund
+    return phrase.verb
+
+
+def _with_adjective(subject: str, traits: list[str], rng: Rng) -> str:
+    """`a dog` and `low` give `a deep dog`; subjects without an article stay as they are."""
+    article, _, noun = subject.partition(" ")
+    if not traits or article not in ("a", "an") or " " in noun or noun == "person":
+        return subject
+    return f"a {rng.choice(ADJECTIVES[traits[0]])} {noun}"
+
+
+def references(scene: Scene, n: int, seed: int = 0) -> list[str]:
+    """`n` distinct captions of one scene (fewer when the grammar has fewer after many draws)."""
+    rng = np.random.default_rng([scene.seed, 3, seed])
+    found: dict[str, None] = {}
+    for _ in range(20 * n):
+        found.setdefault(caption(scene, rng))
+        if len(found) == n:
+            break
+    return list(found)
+
+
+def silent_scene(rng: Rng, classes: Sequence[str] = tuple(CLASSES)) -> Scene:
+    """A scene for its words only: traits are drawn from the groups in which its classes vary, nothing is rendered."""
+    kind = sample_kind(rng)
+    names = sample_names(rng, kind, tuple(classes))
+    events = []
+    for position, name in enumerate(names):
+        _, distance = sample_loudness(rng, kind, position, len(names))
+        traits = {TRAITS[group][rng.integers(len(TRAITS[group]))] for group in CLASSES[name].varies} | {distance}
+        events.append(Event(name=name, start_s=0.0, end_s=0.0, gain_db=0.0, traits=frozenset(t for t in traits if t), seed=0))
+    return Scene(kind=kind, events=tuple(events), duration_s=0.0, seed=0)
+
+
+def caption_dump(n: int, seed: int, classes: Sequence[str] = tuple(CLASSES)) -> Iterator[str]:
+    """`n` captions of as many scenes that were never rendered: a text dump to learn from and to retrieve from."""
+    rng = np.random.default_rng([seed, 4])
+    for _ in range(n):
+        yield caption(silent_scene(rng, classes), rng)

@@ -1,1 +1,6 @@
-"""Audio in: bytes of a file to clips. The mel front end is in `sonogloss.audio.mel`, apart because it needs torch."""
+"""Audio in: the bytes of a file become clips. The mel front end lies apart in `sonogloss.audio.mel`: it needs torch."""
+
+from sonogloss.audio.decode import AudioLimits, Recording, read_recording
+from sonogloss.audio.windows import WindowPolicy, cut_clips, expected_windows
+
+__all__ = ["AudioLimits", "Recording", "WindowPolicy", "cut_clips", "expected_windows", "read_recording"]

@@ -1,0 +1,195 @@
+"""Bytes of an audio file to mono samples at the source's own rate, block by block, whatever its length.
+
+What a header says is never believed: frames are counted by decoding them. That makes two passes over long recordings
+(decoding is a small share of a clip's cost) and one over short ones, whose samples are kept.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import soundfile
+
+from sonogloss.audio.containers import announcement, foreign_content, ogg_is_cut, readable_container, unknown_codec
+from sonogloss.errors import ClipError, Code
+from sonogloss.records import FloatArray
+
+_BLOCK_FRAMES = 1 << 14  # what is lost of a block in which decoding breaks: a third of a second
+_KEPT_FRAMES = 1 << 22  # recordings up to this length (87 s at 48 kHz, 16 MiB) are decoded once
+_SHORTEST_S = 0.010  # one analysis frame
+_OVERDRIVEN = 2.0  # 6 dB over full scale: more than any lossy codec overshoots
+
+_CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioLimits:
+    """What a source may be; beyond it becomes a dead letter before memory is taken.
+
+    Attributes:
+        max_bytes: size of the encoded source.
+        max_seconds: duration.
+        max_channels: number of channels.
+        min_sample_rate: in Hz.
+        max_sample_rate: in Hz.
+    """
+
+    max_bytes: int = 2 << 30
+    max_seconds: float = 24 * 3600.0
+    max_channels: int = 64
+    min_sample_rate: int = 1000
+    max_sample_rate: int = 768_000
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+        if self.min_sample_rate > self.max_sample_rate:
+            raise ValueError("min_sample_rate must not exceed max_sample_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A source that has been decoded once and found good.
+
+    Attributes:
+        sample_rate: of the source, in Hz.
+        channels: of the source.
+        frames: that truly decode.
+        truncated: the header announces more, or decoding broke off; what came before is whole.
+        overdriven: samples far beyond full scale were limited.
+    """
+
+    sample_rate: int
+    channels: int
+    frames: int
+    truncated: bool
+    overdriven: bool
+    _data: bytes = field(repr=False)
+    _kept: tuple[FloatArray, ...] | None = field(repr=False)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that truly decode."""
+        return self.frames / self.sample_rate
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """The samples, mono float32 in [-1, 1], block by block: the mean of all channels, each limited to full scale."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        with suppress(soundfile.LibsndfileError), _open(self._data) as file:
+            for block in _decoded(file):
+                yield _mono(block)
+
+
+def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
+    """Decode a source once: count its frames, look at every sample, keep it when it is short.
+
+    Args:
+        data: the bytes of a WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, CAF, Wave64 or AU file, whatever its name says.
+        limits: what is still accepted.
+
+    Raises:
+        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, with a sentence that says what was found.
+    """
+    limits = limits or AudioLimits()
+    if not data:
+        raise ClipError(Code.EMPTY, "The file has no bytes.")
+    if len(data) > limits.max_bytes:
+        raise ClipError(Code.TOO_LARGE, f"The file has {len(data)} bytes; the limit is {limits.max_bytes}.")
+    announced = announcement(data)
+    if announced is not None:
+        _check_form(announced.channels, announced.sample_rate, limits)
+    try:
+        file = _open(data)
+    except soundfile.LibsndfileError as error:
+        raise _unopened(data) from error
+    with file:
+        channels, sample_rate = int(file.channels), int(file.samplerate)
+        _check_form(channels, sample_rate, limits)
+        frames, peak, broke = 0, 0.0, False
+        kept: list[FloatArray] | None = []
+        try:
+            for block in _decoded(file):
+                if not np.isfinite(block).all():
+                    raise ClipError(Code.NOT_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
+                frames += len(block)
+                if frames > limits.max_seconds * sample_rate:
+                    raise ClipError(Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s.")
+                peak = max(peak, float(np.abs(block).max()))
+                if frames > _KEPT_FRAMES:
+                    kept = None
+                if kept is not None:
+                    kept.append(_mono(block))
+        except soundfile.LibsndfileError:
+            broke = True
+        header_frames = int(file.frames)
+    if frames == 0 and (broke or header_frames > 0):
+        raise ClipError(Code.CORRUPT, f"The {readable_container(data) or 'audio'} file breaks before its first sample.")
+    if frames == 0:
+        raise ClipError(Code.EMPTY, "The file has a header and no samples.")
+    if frames < _SHORTEST_S * sample_rate:
+        raise ClipError(
+            Code.TOO_SHORT, f"The recording has {frames} samples ({1000 * frames / sample_rate:.1f} ms); 10 ms are needed."
+        )
+    # libsndfile lowers the announced length of a cut WAV to what is there without a word, so the chunk is looked at.
+    missing = announced is not None and announced.missing >= announced.frame_bytes
+    return Recording(
+        sample_rate=sample_rate,
+        channels=channels,
+        frames=frames,
+        truncated=broke or missing or ogg_is_cut(data) or frames < header_frames,
+        overdriven=peak > _OVERDRIVEN,
+        _data=data,
+        _kept=None if kept is None else tuple(kept),
+    )
+
+
+def _open(data: bytes) -> soundfile.SoundFile:
+    return soundfile.SoundFile(io.BytesIO(data))
+
+
+def _decoded(file: soundfile.SoundFile) -> Iterator[FloatArray]:
+    """Blocks `[frames, channels]` until nothing more comes, asking for a fixed amount whatever the header says."""
+    while True:
+        block = np.empty((_BLOCK_FRAMES, file.channels), dtype=np.float32)
+        count = file.buffer_read_into(block, dtype="float32")
+        if count == 0:
+            return
+        yield block[:count]
+
+
+def _mono(block: FloatArray) -> FloatArray:
+    limited = np.clip(block, -1.0, 1.0)
+    return limited[:, 0] if limited.shape[1] == 1 else limited.mean(axis=1, dtype=np.float32)
+
+
+def _check_form(channels: int, sample_rate: int | None, limits: AudioLimits) -> None:
+    if channels > limits.max_channels:
+        raise ClipError(Code.TOO_LARGE, f"The file announces {channels} channels; the limit is {limits.max_channels}.")
+    if sample_rate is None:
+        return
+    if sample_rate > limits.max_sample_rate:
+        raise ClipError(
+            Code.TOO_LARGE, f"The file announces a sample rate of {sample_rate} Hz; the limit is {limits.max_sample_rate}."
+        )
+    if sample_rate < limits.min_sample_rate:
+        raise ClipError(
+            Code.UNSUPPORTED, f"The file announces a sample rate of {sample_rate} Hz; at least {limits.min_sample_rate} are needed."
+        )
+
+
+def _unopened(data: bytes) -> ClipError:
+    """Why libsndfile would not open the bytes, in words: its own are 'unknown error' too often."""
+    container = readable_container(data)
+    if container is None:
+        return ClipError(Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(data)}; {_CONVERT}.")
+    codec = unknown_codec(data)
+    if codec is not None:
+        return ClipError(Code.UNSUPPORTED, f"The file is {codec}, which cannot be decoded; {_CONVERT}.")
+    return ClipError(Code.CORRUPT, f"The file begins like {container}, but its header is broken or cut off.")

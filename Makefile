@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 RUN := .venv/bin/python
-PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input install --constraint constraints.txt
+PIP := $(RUN) -m pip --disable-pip-version-check --no-input install --constraint constraints.txt
 
 # What surrounds us must not decide what runs in .venv.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml constraints.txt
 			"or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
 	@echo "Making .venv with $(PYTHON); the first time takes some minutes ..." >&2
 	@[ -x $(RUN) ] && $(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@$(PIP) "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) --editable '.[cpu,dev]'
+	@{ $(PIP) "$$(grep '^torch==' constraints.txt)" && $(PIP) --editable '.[cpu,dev]'; } > .venv/pip.log 2>&1 \
+		|| { cat .venv/pip.log >&2; exit 1; }
 	@printf '%s' '$(CURDIR)' > $(STAMP)
 
 demo: env

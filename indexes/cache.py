@@ -1,0 +1,70 @@
+"""Datastores on this machine: what lies elsewhere is copied once, checked on the way, and then memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+
+from indexes.layout import FileEntry, Manifest, to_json
+from sonogloss import files
+from sonogloss.errors import StoreFormatError
+
+_CHUNK = 1 << 20
+
+
+def default_cache() -> str:
+    """Where copies lie unless told otherwise: `$XDG_CACHE_HOME/sonogloss`, by default `~/.cache/sonogloss`."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sonogloss")
+
+
+def localise(directory: str, manifest: Manifest, entries: Iterable[FileEntry], cache_dir: str | None) -> str:
+    """A local directory that holds the listed files of a datastore, each with the right number of bytes.
+
+    A local datastore is its own; a remote one is copied below the cache, into a folder named after its manifest, file
+    by file under temporary names, so that several processes may do so at once. Digests are checked while copying.
+
+    Raises:
+        StoreFormatError: a file is missing, or is not the one the manifest describes.
+    """
+    local = files.local_path(directory)
+    if local is None:
+        name = hashlib.sha256(json.dumps(to_json(manifest), sort_keys=True).encode()).hexdigest()[:32]
+        local = files.join(cache_dir or default_cache(), name)
+        for entry in entries:
+            if not _complete(local, entry):
+                _copy(directory, local, entry)
+        return local
+    for entry in entries:
+        if not _complete(local, entry):
+            raise _damaged(directory, entry, "is missing or has lost bytes")
+    return local
+
+
+def _complete(local: str, entry: FileEntry) -> bool:
+    path = os.path.join(local, entry.path)
+    return os.path.isfile(path) and os.path.getsize(path) == entry.bytes
+
+
+def _copy(directory: str, local: str, entry: FileEntry) -> None:
+    running = hashlib.sha256()
+    try:
+        with (
+            files.open_read(files.join(directory, entry.path)) as source,
+            files.atomic_write(files.join(local, entry.path)) as target,
+        ):
+            while chunk := source.read(_CHUNK):
+                running.update(chunk)
+                target.write(chunk)
+            if running.hexdigest() != entry.sha256:
+                raise _damaged(directory, entry, "has another sha256 than its manifest says")
+    except FileNotFoundError as error:
+        raise _damaged(directory, entry, "is missing") from error
+
+
+def _damaged(directory: str, entry: FileEntry, how: str) -> StoreFormatError:
+    return StoreFormatError(
+        f"{entry.path!r} of the datastore {directory!r} {how}.",
+        "Run `sonogloss verify` on it; restore the file or build the datastore again.",
+    )

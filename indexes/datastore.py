@@ -1,0 +1,135 @@
+"""Open a datastore and ask it: which captions lie nearest, and where does an embedding land on the support?"""
+
+from __future__ import annotations
+
+from indexes.cache import localise
+from indexes.layout import Manifest, read_manifest
+from indexes.shard import IntArray, Shard
+from indexes.support import Support
+from indexes.vectors import check_queries
+from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
+from sonogloss.records import Context, FloatArray
+
+
+class Datastore:
+    """A datastore, open for reading; vectors are memory-mapped, captions are read when first asked for.
+
+    Example::
+
+        store = Datastore.open("gs://captions/store")
+        contexts = store.search(clap.embed_audio(waveforms), k=3)
+
+    Attributes:
+        path: where it was opened.
+        manifest: what it says of itself.
+        support: what :meth:`project` projects on.
+    """
+
+    def __init__(self, path: str, manifest: Manifest, shards: list[Shard], support: Support) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.support = support
+        self._shards = shards
+
+    @classmethod
+    def open(cls, path: str, *, support: str | None = None, cache_dir: str | None = None) -> Datastore:
+        """Open the datastore at a path or URL.
+
+        Args:
+            path: its directory; one that is not on this machine is copied to the cache once.
+            support: another datastore whose support is used for projection in place of this one's own.
+            cache_dir: where copies lie; by default `~/.cache/sonogloss`.
+
+        Raises:
+            MissingInputError: there is no such directory.
+            StoreFormatError: it is unfinished, damaged, or of an unknown version.
+            FingerprintMismatchError: the other support was made with another CLAP.
+        """
+        manifest = read_manifest(path)
+        if manifest.index.kind != "flat":
+            raise StoreFormatError(
+                f"The datastore {path!r} has a {manifest.index.kind!r} index, and this release reads 'flat'.",
+                "Install a release that reads it, or build the datastore again.",
+            )
+        listed = [file for shard in manifest.shards for file in shard.files]
+        local = localise(path, manifest, listed, cache_dir)
+        if support is None:
+            own = Support.of_manifest(path, manifest, cache_dir=cache_dir)
+        else:
+            own = Support.open(support, cache_dir=cache_dir)
+            _require_same(manifest.clap["fingerprint"], own.clap_fingerprint, f"The support of {support!r}", path)
+        return cls(path, manifest, [Shard(local, entry) for entry in manifest.shards], own)
+
+    @property
+    def count(self) -> int:
+        """Number of captions."""
+        return self.manifest.count
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.manifest.dim
+
+    @property
+    def clap_fingerprint(self) -> str:
+        """Which CLAP made the vectors: only its embeddings may be compared with them."""
+        return str(self.manifest.clap["fingerprint"])
+
+    def require_clap(self, name: str, fingerprint: str) -> None:
+        """Refuse a CLAP that did not make this datastore.
+
+        Raises:
+            FingerprintMismatchError: the fingerprints differ.
+        """
+        made_with = f"{self.path!r} (made with {self.manifest.clap['name']!r})"
+        _require_same(self.clap_fingerprint, fingerprint, f"The CLAP {name!r}", made_with)
+
+    def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
+        """The `k` nearest captions of each query, best first; equal scores come by ascending caption id.
+
+        Shards are searched apart and merged; the result is that of one exact search over all captions, and a query's
+        contexts do not depend on the other queries.
+
+        Args:
+            queries: [n, dim], unit rows.
+            k: at least 0; all captions come back when the datastore holds fewer.
+
+        Raises:
+            OptionError: k is negative.
+            ClipError: a query holds NaN or infinity.
+            FingerprintMismatchError: queries have another width.
+        """
+        if k < 0:
+            raise OptionError(f"{k} contexts cannot be fetched.", "Ask for zero or more.")
+        checked = check_queries(queries, self.dim)
+        if k == 0 or len(checked) == 0:
+            return [[] for _ in checked]
+        found = [shard.nearest(checked, k) for shard in self._shards]
+        return [self._merge([shard_found[i] for shard_found in found], k) for i in range(len(checked))]
+
+    def _merge(self, found: list[tuple[FloatArray, IntArray]], k: int) -> list[Context]:
+        """The best k of what each shard found for one query."""
+        candidates = sorted(
+            (-float(score), int(shard.ids[row]), number, int(row))
+            for number, (shard, (scores, rows)) in enumerate(zip(self._shards, found, strict=True))
+            for score, row in zip(scores, rows, strict=True)
+        )
+        contexts = []
+        for negative, caption_id, number, row in candidates[:k]:
+            text, source = self._shards[number].words(row)
+            # The product of two unit vectors that were rounded to float32 may exceed one in the last digit.
+            score = min(1.0, max(-1.0, -negative))
+            contexts.append(Context(id=caption_id, text=text, score=score, source=source))
+        return contexts
+
+    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+        """Queries carried onto the text support; see :meth:`indexes.support.Support.project`."""
+        return self.support.project(queries, temperature=temperature, renormalise=renormalise)
+
+
+def _require_same(expected: str, given: str, who: str, store: str) -> None:
+    if expected != given:
+        raise FingerprintMismatchError(
+            f"{who} has the fingerprint {given[:12]}, but the datastore {store} was made with {expected[:12]}.",
+            "Use the CLAP that built the datastore, or build the datastore again with this one.",
+        )

@@ -1,0 +1,230 @@
+"""What a datastore directory looks like, and its manifest as a dataclass.
+
+::
+
+    manifest.json                      written last: a directory without it is unfinished
+    shards/00000/captions.parquet      id int64, text, source, then the dump's other columns
+    shards/00000/vectors.faiss         IndexFlatIP, row i belongs to row i of captions.parquet
+    support/part-00000.npy             float32 [rows, dim]: the embeddings that queries are projected on
+
+Everything opens with the tools it belongs to (`pyarrow.parquet.read_table`, `faiss.read_index`, `numpy.load` with
+`allow_pickle=False`), and both kinds of vectors can be memory-mapped. The support is separate from the contexts,
+because domain adaptation exchanges the one without the other: see `Datastore.open(..., support=...)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sonogloss import files
+from sonogloss.errors import MissingInputError, StoreFormatError
+
+FORMAT = "sonogloss-datastore"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+CAPTIONS = "captions.parquet"
+VECTORS = "vectors.faiss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file below the datastore's directory."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Refuse names that lead out of the directory: a manifest may come from somebody else."""
+        normal = posixpath.normpath(self.path)
+        if self.path != normal or normal.startswith(("/", "..")) or "\\" in normal:
+            raise ValueError(f"the file name {self.path!r} leaves the directory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+    """A part of the contexts: captions and vectors in the same order; `sources` counts captions by source."""
+
+    number: int
+    count: int
+    dim: int
+    sources: Mapping[str, int]
+    files: tuple[FileEntry, ...]
+
+    def file(self, name: str) -> FileEntry:
+        """The entry of `captions.parquet` or `vectors.faiss`."""
+        for entry in self.files:
+            if files.base_name(entry.path) == name:
+                return entry
+        raise ValueError(f"shard {self.number} lists no {name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupportPart:
+    """A part of the support: one .npy file."""
+
+    number: int
+    count: int
+    dim: int
+    file: FileEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupportEntry:
+    """The whole support; a count of 0 means that the datastore has none and only retrieves."""
+
+    count: int = 0
+    parts: tuple[SupportPart, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexEntry:
+    """How vectors are indexed: `kind` in our words, `factory` in FAISS's, and what that costs in recall."""
+
+    kind: str = "flat"
+    factory: str = "Flat"
+    recall_at_10: float = 1.0
+    measured_on: str = "exact by construction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceEntry:
+    """Where captions came from; `license` is None when nobody said."""
+
+    name: str
+    license: str | None
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of `manifest.json`.
+
+    `clap` holds at least `name`, `fingerprint` and `dim` of the CLAP whose text tower made the vectors.
+    """
+
+    created_by: str
+    options: Mapping[str, Any]
+    count: int
+    dim: int
+    clap: Mapping[str, Any]
+    shards: tuple[ShardEntry, ...]
+    sources: tuple[SourceEntry, ...]
+    support: SupportEntry
+    index: IndexEntry = field(default_factory=IndexEntry)
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        """Check that the parts add up."""
+        if self.count != sum(shard.count for shard in self.shards):
+            raise ValueError(f"count is {self.count}, but its shards hold {sum(s.count for s in self.shards)} captions")
+        if self.support.count != sum(part.count for part in self.support.parts):
+            raise ValueError("the support's count is not the sum of its parts")
+        if missing := {"name", "fingerprint", "dim"} - set(self.clap):
+            raise ValueError(f"clap lacks {', '.join(sorted(missing))}")
+        dims = {self.dim, self.clap["dim"], *(s.dim for s in self.shards), *(p.dim for p in self.support.parts)}
+        if len(dims) > 1:
+            raise ValueError(f"vectors of several widths ({', '.join(map(str, sorted(dims)))}) are listed")
+        for shard in self.shards:
+            shard.file(CAPTIONS), shard.file(VECTORS)
+
+    def files(self) -> list[FileEntry]:
+        """Every file that the manifest lists."""
+        return [f for shard in self.shards for f in shard.files] + [part.file for part in self.support.parts]
+
+
+def shard_from_json(value: Mapping[str, Any]) -> ShardEntry:
+    """A shard's entry from plain JSON values."""
+    return ShardEntry(**{**value, "files": tuple(FileEntry(**f) for f in value["files"])})
+
+
+def part_from_json(value: Mapping[str, Any]) -> SupportPart:
+    """A support part's entry from plain JSON values."""
+    return SupportPart(**{**value, "file": FileEntry(**value["file"])})
+
+
+def to_json(entry: Manifest | ShardEntry | SupportPart) -> dict[str, Any]:
+    """An entry, or the whole manifest, as plain JSON values; a manifest begins with its format."""
+    plain: dict[str, Any] = dataclasses.asdict(entry)
+    first = {key: plain.pop(key) for key in ("format", "format_version") if key in plain}
+    return first | plain
+
+
+def manifest_from_json(value: Any, *, where: str) -> Manifest:
+    """A manifest from plain JSON values; unknown keys at the top are left for later versions.
+
+    Raises:
+        StoreFormatError: it is not a datastore's manifest, its version is unknown, or its parts do not fit together.
+    """
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise StoreFormatError(f"{where!r} is not the manifest of a datastore.", "Name a datastore's directory.")
+    version = value.get("format_version")
+    if version != FORMAT_VERSION:
+        raise StoreFormatError(
+            f"{where!r} has format_version {version!r}, and this release reads {FORMAT_VERSION}.",
+            "Install a release that reads it, or build the datastore again.",
+        )
+    known = {f.name for f in dataclasses.fields(Manifest)}
+    try:
+        return Manifest(
+            **{key: item for key, item in value.items() if key in known}
+            | {
+                "shards": tuple(shard_from_json(s) for s in value["shards"]),
+                "sources": tuple(SourceEntry(**s) for s in value["sources"]),
+                "support": _support_from_json(value["support"]),
+                "index": IndexEntry(**value["index"]),
+            }
+        )
+    except KeyError as error:
+        raise _malformed(where, f"it lacks {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _malformed(where, str(error)) from error
+
+
+def _support_from_json(value: Mapping[str, Any]) -> SupportEntry:
+    return SupportEntry(count=value["count"], parts=tuple(part_from_json(p) for p in value["parts"]))
+
+
+def _malformed(where: str, why: str) -> StoreFormatError:
+    return StoreFormatError(f"{where!r} is malformed: {why}.", "Restore the file or build the datastore again.")
+
+
+def read_manifest(directory: str) -> Manifest:
+    """The manifest of a datastore's directory.
+
+    Raises:
+        MissingInputError: there is no such directory.
+        StoreFormatError: it has no manifest (it is unfinished), or one that cannot be used.
+    """
+    path = files.join(directory, MANIFEST)
+    if not files.exists(path):
+        remedy = "Check the path, or run `sonogloss build-datastore` to its end."
+        if not files.is_dir(directory):
+            raise MissingInputError(f"The datastore {directory!r} does not exist.", remedy)
+        raise StoreFormatError(f"The datastore {directory!r} is unfinished: it has no {MANIFEST}.", remedy)
+    return manifest_from_json(files.read_json(path, error=StoreFormatError), where=path)
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """What a person wants to know of a datastore, one line a key."""
+    listed: Sequence[FileEntry] = manifest.files()
+    return {
+        "format": f"{manifest.format} {manifest.format_version}",
+        "created_by": manifest.created_by,
+        "captions": manifest.count,
+        "dim": manifest.dim,
+        "clap": manifest.clap["name"],
+        "clap_fingerprint": manifest.clap["fingerprint"],
+        "index": manifest.index.kind,
+        "recall_at_10": manifest.index.recall_at_10,
+        "shards": len(manifest.shards),
+        "support": manifest.support.count,
+        "sources": {s.name: {"count": s.count, "license": s.license} for s in manifest.sources},
+        "bytes": sum(entry.bytes for entry in listed),
+        "options": dict(manifest.options),
+    }

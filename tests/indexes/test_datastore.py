@@ -1,0 +1,184 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexes import Datastore, Support
+from sonogloss.bridge import project
+from sonogloss.errors import ClipError, Code, FingerprintMismatchError, OptionError, StoreFormatError
+from tests.indexes.conftest import build, unit_rows
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden" / "drcap"
+
+
+def expected_ids(vectors, queries, ids, k):
+    """Exact search by plain arithmetic: the score rounded to float32, then the id."""
+    scores = (queries.astype(float) @ vectors.T.astype(float)).astype(np.float32)
+    return [[ids[r] for r in np.lexsort((ids, -row))[:k]] for row in scores]
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded outputs of the released code are not here")
+def test_retrieval_equals_the_released_code(tmp_path):
+    golden = np.load(GOLDEN / "retrieval.npz")
+    audio, vectors = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (golden["audio"], golden["db"]))
+    store = Datastore.open(build(tmp_path, vectors, shards=4, ids=list(range(len(vectors)))))
+    for k in (1, 3, 5):
+        assert [[c.id for c in row] for row in store.search(audio, k)] == golden[f"top{k}"].tolist()
+
+
+def test_contexts_carry_caption_source_and_cosine(tmp_path):
+    vectors = unit_rows(20)
+    store = Datastore.open(build(tmp_path, vectors, shards=3))
+    (contexts,) = store.search(vectors[11:12], 2)
+    assert contexts[0].text == "caption 11"
+    assert contexts[0].source == "toy"
+    assert contexts[0].score == pytest.approx(1, abs=1e-6)
+    assert contexts[0].score <= 1
+    assert contexts[1].score == pytest.approx(np.sort(vectors @ vectors[11])[-2], abs=1e-6)
+    assert (store.count, store.dim, store.clap_fingerprint) == (20, 8, "f" * 64)
+
+
+@given(
+    rows=st.integers(1, 60),
+    shards=st.integers(1, 5),
+    n=st.integers(1, 30),
+    k=st.integers(1, 70),
+    data=st.data(),
+    distinct=st.integers(1, 60),
+)
+@settings(deadline=None, max_examples=40)
+def test_search_is_exact_whatever_the_shards_and_ties(tmp_path_factory, rows, shards, n, k, data, distinct):
+    vectors = unit_rows(distinct, dim=16, seed=data.draw(st.integers(0, 999)))[np.arange(rows) % distinct]
+    ids = data.draw(st.permutations(range(rows)))
+    queries = unit_rows(n, dim=16, seed=1)
+    directory = tmp_path_factory.mktemp("store")
+    store = Datastore.open(build(directory, vectors, shards=min(shards, rows), ids=ids))
+    assert [[c.id for c in row] for row in store.search(queries, k)] == expected_ids(vectors, queries, ids, k)
+
+
+def test_many_equal_captions_come_by_ascending_id(tmp_path):
+    vectors = np.concatenate([np.repeat(unit_rows(1), 200, axis=0), unit_rows(100, seed=5)])
+    ids = np.random.default_rng(3).permutation(300).tolist()
+    store = Datastore.open(build(tmp_path, vectors, shards=2, ids=ids))
+    (contexts,) = store.search(vectors[:1], 5)
+    assert [c.id for c in contexts] == sorted(ids[:200])[:5]
+
+
+def test_a_query_does_not_depend_on_its_batch(tmp_path):
+    vectors, queries = unit_rows(3000, dim=64), unit_rows(75, dim=64, seed=9)
+    store = Datastore.open(build(tmp_path, vectors, shards=2))
+    together = store.search(queries, 3)
+    assert together == [store.search(q[None], 3)[0] for q in queries]
+    assert together[::-1] == store.search(queries[::-1], 3)
+
+
+def test_more_than_there_is_and_none_at_all(store_dir):
+    store = Datastore.open(store_dir)
+    assert [len(row) for row in store.search(unit_rows(2), 100)] == [20, 20]
+    assert store.search(unit_rows(2), 0) == [[], []]
+    assert store.search(unit_rows(0), 3) == []
+    with pytest.raises(OptionError, match="-1 contexts"):
+        store.search(unit_rows(1), -1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_queries_that_are_not_finite_are_refused(store_dir, value):
+    store, queries = Datastore.open(store_dir), unit_rows(3)
+    queries[1, 2] = value
+    with pytest.raises(ClipError, match="query 1 of 3") as refusal:
+        store.search(queries, 3)
+    assert refusal.value.code == Code.NOT_FINITE
+    with pytest.raises(ClipError, match="query 1 of 3"):
+        store.project(queries, temperature=0.1, renormalise=False)
+
+
+def test_queries_of_another_width_are_refused(store_dir):
+    with pytest.raises(FingerprintMismatchError, match="width 8"):
+        Datastore.open(store_dir).search(unit_rows(2, dim=9), 1)
+
+
+def test_another_clap_is_refused(store_dir):
+    store = Datastore.open(store_dir)
+    store.require_clap("toy", "f" * 64)
+    with pytest.raises(FingerprintMismatchError, match="'other' has the fingerprint 0000"):
+        store.require_clap("other", "0" * 64)
+
+
+def test_projection_walks_all_parts(tmp_path):
+    vectors, queries = unit_rows(50), unit_rows(4, seed=2)
+    store = Datastore.open(build(tmp_path, vectors, support=[vectors[:20], vectors[20:]]))
+    projected = store.project(queries, temperature=0.07, renormalise=False)
+    whole = project(queries, vectors, temperature=0.07, renormalise=False)
+    np.testing.assert_allclose(projected, whole, atol=2e-7)
+
+
+def test_support_of_another_datastore(tmp_path, store_dir):
+    domain, queries = unit_rows(5, seed=7), unit_rows(3, seed=2)
+    other = build(tmp_path / "other", domain)
+    adapted = Datastore.open(store_dir, support=other)
+    np.testing.assert_array_equal(
+        adapted.project(queries, temperature=0.1, renormalise=True),
+        Support.open(other).project(queries, temperature=0.1, renormalise=True),
+    )
+    assert adapted.search(queries, 3) == Datastore.open(store_dir).search(queries, 3)
+    stranger = build(tmp_path / "stranger", domain, fingerprint="0" * 64)
+    with pytest.raises(FingerprintMismatchError, match="support"):
+        Datastore.open(store_dir, support=stranger)
+
+
+def test_a_datastore_without_support_only_retrieves(tmp_path):
+    empty = unit_rows(0)
+    path = build(tmp_path, unit_rows(4), support=[empty])
+    store = Datastore.open(path)
+    assert len(store.search(unit_rows(1), 3)[0]) == 3
+    with pytest.raises(StoreFormatError, match="no text support"):
+        store.project(unit_rows(1), temperature=0.1, renormalise=False)
+    with pytest.raises(StoreFormatError, match="no text support"):
+        Support.open(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["shards/00000/vectors.faiss", "shards/00001/captions.parquet", "support/part-00000.npy"]
+)
+@pytest.mark.parametrize("damage", ["garbage", "cut", "gone"])
+def test_damaged_files_are_refused_in_words(store_dir, name, damage):
+    path = Path(store_dir, name)
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"x" * len(content) if damage == "garbage" else content[: len(content) // 2])
+    with pytest.raises(StoreFormatError, match=Path(name).name):
+        Datastore.open(store_dir).search(unit_rows(1), 1)
+
+
+def test_remote_datastores_are_copied_once(tmp_path, store_dir):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.put(store_dir, "/remote/store", recursive=True)
+    cache = tmp_path / "cache"
+    queries = unit_rows(3, seed=2)
+    remote = Datastore.open("memory://remote/store", cache_dir=str(cache))
+    local = Datastore.open(store_dir)
+    assert remote.search(queries, 3) == local.search(queries, 3)
+    np.testing.assert_array_equal(
+        remote.project(queries, temperature=0.1, renormalise=False),
+        local.project(queries, temperature=0.1, renormalise=False),
+    )
+    memory.rm("/remote/store/shards", recursive=True)
+    assert Datastore.open("memory://remote/store", cache_dir=str(cache)).search(queries, 3) == local.search(queries, 3)
+    with pytest.raises(StoreFormatError, match="missing"):
+        Datastore.open("memory://remote/store", cache_dir=str(tmp_path / "fresh"))
+    memory.rm("/remote", recursive=True)
+
+
+def test_remote_bytes_are_checked_on_the_way(tmp_path, store_dir):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.put(store_dir, "/remote/damaged", recursive=True)
+    memory.pipe("/remote/damaged/support/part-00000.npy", b"x" * memory.size("/remote/damaged/support/part-00000.npy"))
+    with pytest.raises(StoreFormatError, match="sha256"):
+        Datastore.open("memory://remote/damaged", cache_dir=str(tmp_path / "cache"))
+    memory.rm("/remote", recursive=True)

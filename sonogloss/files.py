@@ -69,7 +69,8 @@ def expand(patterns: Iterable[str], *, option: str) -> list[str]:
         matches = _expand_one(pattern)
         if not matches:
             what = "matches no file" if any(c in pattern for c in "*?[") else "does not exist or holds no file"
-            raise MissingInputError(f"{option} {pattern!r} {what}.", "Check the path; quote globs, `**` walks sub-folders.")
+            remedy = "Check the path; quote globs, `**` walks sub-folders."
+            raise MissingInputError(f"{option} {pattern!r} {what}.", remedy)
         found.update(matches)
     return sorted(found)
 

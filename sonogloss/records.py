@@ -1,7 +1,7 @@
 """The words everybody shares: the records that walk through the jobs, and their Parquet schemas.
 
-Records are frozen, keyword-only and without behaviour. A record that is written to disk has its pyarrow schema beside it;
-:func:`table` turns rows of one kind into a table of that schema.
+Records are frozen, keyword-only and without behaviour. A record that is written to disk has its pyarrow schema beside
+it; :func:`table` turns rows of one kind into a table of that schema.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class CaptionLine:
 class Clip:
     """One window of one recording, decoded.
 
-    `samples` is float32 mono in [-1, 1] at the CLAP's own rate and not padded; `duration_s`, `sample_rate` and `channels`
-    describe the source as it was found; `start_s` and `end_s` lie on its time axis. `audio_sha256` is the digest of the
-    source's bytes.
+    `samples` is float32 mono in [-1, 1] at the CLAP's own rate and not padded; `duration_s`, `sample_rate` and
+    `channels` describe the source as it was found; `start_s` and `end_s` lie on its time axis. `audio_sha256` is the
+    digest of the source's bytes.
     """
 
     clip_id: str
@@ -179,6 +179,6 @@ def caption_id(text: str) -> int:
 
 
 def clip_id(uri: str, member: str | None, start_s: float, end_s: float) -> str:
-    """The id of a clip: 32 hex digits digested from where it lies, never from its position in a listing or its content."""
+    """The id of a clip: 32 hex digits digested from where it lies, never from its place in a listing or its content."""
     name = "\x00".join([uri, member or "", f"{start_s:.6f}", f"{end_s:.6f}"])
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]

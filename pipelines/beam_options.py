@@ -6,7 +6,9 @@ error, for a misspelt `--ouptut` must not run for an hour.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import logging
 import multiprocessing
 import os
@@ -19,7 +21,8 @@ from sonogloss.errors import InputError, OptionError
 
 LOCAL_RUNNER = "FnApiRunner"
 _LOCAL_RUNNERS = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
-_WORKER_ERROR = re.compile(r"sonogloss\.errors\.(\w*Error): (.+?)(?: \[while running|\n|$)")
+_WORKER_ERROR = re.compile(r"sonogloss\.errors\.\w*Error: (.+)")
+_NOTE = re.compile(r" ?\[while running '[^']*'\]")
 
 
 def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptions:
@@ -32,12 +35,15 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptio
     Raises:
         OptionError: Beam does not know one of them either, or the engine is one that loses data.
     """
-    known = set(PipelineOptions([]).get_all_options())
-    try:
-        found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
-    except SystemExit as error:  # Beam's parser ends the process over a value it cannot parse, after printing why
-        raise OptionError("Beam cannot read one of its options (see above).", "Correct its value.") from error
     _check_stray(flags)
+    known = set(PipelineOptions([]).get_all_options())
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
+    except SystemExit as error:  # Beam's parser ends the process over a value that it cannot read
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise OptionError(f"Beam refuses one of its options: {reason}.", "Correct its value.") from error
     for name in sorted(set(found) - known):
         raise _unknown(f"--{name}", [*own, *(f"--{option}" for option in known)])
     options = PipelineOptions(list(flags))
@@ -88,14 +94,16 @@ def share_cores(options: PipelineOptions) -> None:
 def from_worker(error: Exception) -> InputError | None:
     """The user's mistake that a worker met (a full disk, a model that is another there), if that is what ended the job.
 
-    Beam hands a worker's exception over as text.
+    Beam hands a worker's exception over with a note in its first sentence, from another process as text only.
     """
     if isinstance(error, InputError):
-        return error
+        return type(error)(_NOTE.sub("", error.what), error.remedy)
     match = _WORKER_ERROR.search(str(error))
-    return OptionError(match[2], "") if match else None
+    return InputError(_NOTE.sub("", match[1]), "") if match else None
 
 
 def quiet_beam(verbose: bool) -> None:
     """Beam tells of its inner life on the root logger; only what is wrong shall reach a user who did not ask for more."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:  # what ends a job is raised as well, and told once
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

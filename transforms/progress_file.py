@@ -5,29 +5,22 @@ from __future__ import annotations
 import os
 
 
-def note(path: str | None, *, done: int, failed: int = 0) -> None:
+def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> None:
     """Append what a batch achieved. Lines this short are appended whole, also by several processes at once.
 
     Args:
         path: a local file, or None: nobody is looking.
         done: records that went through.
         failed: records that became dead letters.
+        units: units of work that ended with this batch.
     """
     if path is None:
         return
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, f"{done} {failed}\n".encode())
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:
+        return  # the driver has gone; the work may still end well
+    try:
+        os.write(handle, f"{done} {failed} {units}\n".encode())
     finally:
         os.close(handle)
-
-
-def tally(path: str) -> tuple[int, int]:
-    """All that was noted so far: (done, failed)."""
-    done = failed = 0
-    with open(path, "rb") as handle:
-        for line in handle:
-            if line.endswith(b"\n"):
-                first, second = line.split()
-                done, failed = done + int(first), failed + int(second)
-    return done, failed

@@ -7,12 +7,13 @@ streamed. A line that cannot be read costs that line, and is kept as a dead lett
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from sonogloss import files
 from sonogloss.errors import Code, FormatError
-from sonogloss.records import CaptionLine, DeadLetter, caption_id
+from sonogloss.records import DEAD_LETTER_SCHEMA, CaptionLine, DeadLetter, caption_id, table
 
 STAGE = "read_captions"
 LONGEST_LINE = 1 << 20  # bytes; a longer "line" is not a caption, and must not fill the memory
@@ -259,3 +260,54 @@ def _malformed(dump: Dump, number: int, reason: str) -> DeadLetter:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def write_dead_lines(lines: tuple[str, Iterable[DeadLetter]], *, output: str) -> str:
+    """Keep the unreadable lines of one dump, in order, as `dead_letters/part-<digest of the dump's name>.parquet`.
+
+    Returns:
+        The file's name below `output`.
+    """
+    uri, letters = lines
+    name = f"dead_letters/part-{hashlib.sha256(uri.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.parquet"
+    ordered = sorted(letters, key=lambda letter: int(letter.member or 0))
+    files.write_table(files.join(output, name), table(ordered, DEAD_LETTER_SCHEMA))
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """What :class:`ReadCaptions` gives: placed caption lines, one count a dump, and the names of dead letter files."""
+
+    lines: PCollection[tuple[tuple[str, int], CaptionLine]]
+    counts: PCollection[ReadCount]
+    dead: PCollection[str]
+
+
+class ReadCaptions(beam.PTransform[PCollection[Dump], Captions]):
+    """Dumps -> caption lines with their places, see :func:`read_captions`; unreadable lines are written below `output`."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        self._output = output
+
+    def expand(self, pcoll: PCollection[Dump]) -> Captions:
+        read = pcoll | "Read" >> beam.FlatMap(_tagged).with_outputs("dead", "counts", main="lines")
+        dead = (
+            read.dead
+            | "KeyByDump" >> beam.Map(lambda letter: (letter.uri, letter))
+            | "GatherDead" >> beam.GroupByKey()
+            | "WriteDead" >> beam.Map(write_dead_lines, output=self._output)
+        )
+        return Captions(lines=read.lines, counts=read.counts, dead=dead)
+
+
+def _tagged(dump: Dump) -> Iterator[Any]:
+    for item in read_captions(dump):
+        if isinstance(item, DeadLetter):
+            yield TaggedOutput("dead", item)
+        elif isinstance(item, ReadCount):
+            yield TaggedOutput("counts", item)
+        else:
+            number, line = item
+            yield (dump.uri, number), line

@@ -164,7 +164,7 @@ class _WriteRowsFn(beam.DoFn):
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
         result = self._writer.add(batch)
-        note(self._progress, done=len(batch.clips), failed=len(batch.dead))
+        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=int(batch.last))
         if result is not None:
             yield result
 

@@ -1,0 +1,216 @@
+"""build-datastore: text dumps -> a datastore of captions and their text support.
+
+::
+
+    sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output gs://BUCKET/store \\
+        --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from rich.console import Console
+from rich.table import Table
+
+from indexes import describe, read_manifest
+from indexes.layout import MANIFEST
+from pipelines.beam_options import beam_options, share_cores
+from pipelines.checks import as_list, check_share, choose_device
+from pipelines.progress import progress_file, run_pipeline
+from sonogloss import files
+from sonogloss.errors import OutputError
+from transforms.build_indexes import BuildIndexes, DatastoreHead
+from transforms.drop_doubles import DropDoubles
+from transforms.embed_text import EmbedText
+from transforms.models import ClapReference
+from transforms.read_captions import Dump, ReadCaptions, check_dump, dump_kind, merge_columns
+from transforms.write_shards import WriteShards
+
+CAPTIONS_A_SHARD = 1_000_000
+
+
+def build_datastore(
+    *,
+    captions: str | Sequence[str],
+    output: str,
+    clap: str = "pocket",
+    text_column: str = "text",
+    index: str = "auto",
+    shards: int | None = None,
+    source: str | None = None,
+    license: str | None = None,  # noqa: A002  # the command's own word
+    overwrite: bool = False,
+    max_dead_letters: float = 0.05,
+    device: str = "auto",
+    beam_args: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Build a datastore.
+
+    Args:
+        captions: dumps: files, folders or globs.
+        output: the datastore's directory.
+        clap: the CLAP whose text tower embeds the captions.
+        text_column: the dumps' column with the captions.
+        index: kind of index; `auto` is the exact one.
+        shards: number of shards; by default one per million distinct captions.
+        source: what the captions are credited to; by default the name of their file.
+        license: the captions' licence.
+        overwrite: replace a datastore that is there already.
+        max_dead_letters: share of lines that may be unreadable before the result counts as unsound.
+        device: `cpu`, `cuda`, `auto`.
+        beam_args: options for Beam.
+
+    Returns:
+        The report: `output`, `captions` (kept), `counts`, `seconds`, `captions_per_s`, `problems`.
+
+    Raises:
+        InputError: an option or an input makes the job impossible.
+    """
+    started = time.time()
+    check_share(max_dead_letters, "--max-dead-letters")
+    options = beam_options(beam_args)
+    dumps = list_dumps(as_list(captions), source=source, text_column=text_column)
+    made_with = {
+        "captions": as_list(captions),
+        "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps],
+        "text_column": text_column,
+        "index": index,
+        "shards": shards,
+        "source": source,
+        "license": license,
+    }
+    if files.exists(files.join(output, MANIFEST)):
+        if not overwrite and _same_job(output, made_with, clap):
+            return _report(output, started, max_dead_letters, done_before=True)
+        if not overwrite:
+            raise OutputError(
+                f"--output {output!r} holds a datastore that was made with other options or dumps.",
+                "Name another directory, or replace it with --overwrite.",
+            )
+    for dump in dumps:
+        check_dump(dump)
+    files.check_writable(output)
+    reference = ClapReference.of(clap, choose_device(device))
+    _clear(output)
+    share_cores(options)
+    head = DatastoreHead(
+        clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
+        options=made_with,
+        licenses={dump.source: license for dump in dumps} if license else {},
+    )
+    with progress_file(options) as path:
+        pipeline = beam.Pipeline(options=options)
+        _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=shards, progress=path)
+        run_pipeline(pipeline, noun="captions embedded", path=path)
+    return _report(output, started, max_dead_letters, done_before=False)
+
+
+def _connect(
+    pipeline: beam.Pipeline,
+    dumps: list[Dump],
+    *,
+    output: str,
+    head: DatastoreHead,
+    clap: ClapReference,
+    shards: int | None,
+    progress: str | None,
+) -> None:
+    """The walk of the captions."""
+    read = (
+        pipeline
+        | "ListDumps" >> beam.Create(dumps)
+        | "SpreadDumps" >> beam.Reshuffle()
+        | "ReadCaptions" >> ReadCaptions(output)
+    )
+    distinct = read.lines | "DropDoubles" >> DropDoubles()
+    number_of_shards = (
+        distinct | "CountCaptions" >> beam.combiners.Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
+    )
+    columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
+    (
+        distinct
+        | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
+        | "WriteShards" >> WriteShards(output, beam.pvalue.AsSingleton(columns))
+        | "BuildIndexes"
+        >> BuildIndexes(output, beam.pvalue.AsList(read.counts), head, after=beam.pvalue.AsList(read.dead))
+    )
+
+
+def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[Dump]:
+    """The dumps that patterns name, in order of their names.
+
+    Raises:
+        InputError: nothing is there, or something is no text dump.
+    """
+    uris = files.expand(captions, option="--captions")
+    for uri in uris:
+        dump_kind(uri)
+    return [Dump(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
+
+
+def choose_shards(captions: int, asked: int | None) -> int:
+    """As many shards as were asked for, or one per million captions."""
+    return asked or max(1, math.ceil(captions / CAPTIONS_A_SHARD))
+
+
+def _merge_all(counts: Any) -> dict[str, str]:
+    # A combiner's own output comes back as an input, when Beam combines in several steps.
+    merged: dict[str, str] = {}
+    for count in counts:
+        merged = merge_columns(merged, count if isinstance(count, dict) else count.columns)
+    return merged
+
+
+def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
+    manifest = read_manifest(output)
+    before = {key: value for key, value in manifest.options.items() if key != "counts"}
+    return before == made_with and manifest.clap["name"] == clap
+
+
+def _clear(output: str) -> None:
+    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished."""
+    if files.exists(files.join(output, MANIFEST)):
+        files.remove(files.join(output, MANIFEST))
+    for path in files.list_dir(files.join(output, "dead_letters"), ".parquet"):
+        files.remove(path)
+
+
+def _report(output: str, started: float, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
+    manifest = read_manifest(output)
+    counts = manifest.options["counts"]
+    seconds = time.time() - started
+    lines = counts["read"] + counts["malformed"]
+    problems = []
+    if counts["malformed"] > max_dead_letters * lines:
+        problems.append(
+            f"{counts['malformed']:,} of {lines:,} lines could not be read, more than the share of {max_dead_letters:g} "
+            f"that --max-dead-letters allows; {files.join(output, 'dead_letters')} says which and why."
+        )
+    return {
+        "output": output,
+        "done_before": done_before,
+        "counts": counts,
+        "sources": describe(manifest)["sources"],
+        "clap": dict(manifest.clap),
+        "shards": len(manifest.shards),
+        "seconds": round(seconds, 3),
+        "captions_per_s": round(counts["kept"] / max(seconds, 1e-9), 1),
+        "problems": problems,
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = Console()
+    if report["done_before"]:
+        console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
+    table = Table("read", "empty", "malformed", "doubles", "kept", "seconds", "captions/s", title=report["output"])
+    counts = report["counts"]
+    numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]
+    table.add_row(*numbers, f"{report['seconds']:.1f}", f"{report['captions_per_s']:,.0f}")
+    console.print(table)

@@ -1,0 +1,84 @@
+"""`sonogloss`: one console script, one sub-command a job."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from pipelines.options import make_parser
+from sonogloss.errors import InputError
+
+# Which module and function a command is. The modules are imported when their command is chosen: they bring torch and Beam.
+JOBS = {
+    "demo": ("pipelines.run_demo", "demo"),
+    "build-datastore": ("pipelines.build_datastore", "build_datastore"),
+    "search": ("pipelines.search_datastore", "search"),
+    "caption": ("pipelines.caption_audio", "caption"),
+    "evaluate": ("pipelines.evaluate_captions", "evaluate"),
+    "verify": ("pipelines.verify_directory", "verify"),
+    "inspect": ("pipelines.inspect_directory", "inspect"),
+}
+DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; those of the process when left out.
+
+    Returns:
+        0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted.
+    """
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return IMPOSSIBLE
+    except BrokenPipeError:  # `sonogloss ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print("sonogloss: interrupted; what is committed stays valid, the same command goes on from there", file=sys.stderr)
+        if argv is None:  # the job's thread is in the middle of a model: do not wait for it
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = make_parser()
+    try:
+        known, others = parser.parse_known_args(argv)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    arguments = vars(known)
+    command, as_json, verbose = arguments.pop("command"), arguments.pop("json", False), arguments.pop("verbose", False)
+    if command is None:
+        parser.print_help()
+        return IMPOSSIBLE
+    module_name, function_name = JOBS[command]
+    if others or command in ("caption", "build-datastore", "demo"):
+        from pipelines.beam_options import beam_options, quiet_beam
+        from pipelines.options import option_names
+
+        quiet_beam(verbose)
+        beam_options(others, option_names(command))
+    module = importlib.import_module(module_name)
+    if command in ("caption", "build-datastore", "demo"):
+        arguments["beam_args"] = others
+    report = getattr(module, function_name)(**arguments)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        module.show(report)
+    for problem in report["problems"]:
+        print(f"sonogloss: {problem}", file=sys.stderr)
+    return UNSOUND if report["problems"] else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""embed_text: the captions of one shard -> the same, in order of id, with their CLAP text embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import PCollection
+
+from sonogloss.clap import Clap
+from sonogloss.records import CaptionLine, FloatArray
+from transforms.models import ClapReference
+from transforms.progress_file import note
+
+BATCH = 256  # texts a call; equally long ones share a call, see `embed_lines`
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddedShard:
+    """Captions in order of id and their vectors: float32 [captions, dim], unit rows."""
+
+    number: int
+    lines: tuple[CaptionLine, ...]
+    vectors: FloatArray
+
+
+def shard_number(caption_id: int, shards: int) -> int:
+    """Which of `shards` shards a caption belongs to: ids are uniform 63-bit numbers, so ranges of ids are equal shares."""
+    return caption_id * shards >> 63
+
+
+def embed_lines(
+    lines: Iterable[CaptionLine], clap: Clap, *, number: int = 0, progress: str | None = None
+) -> EmbeddedShard:
+    """Embed the captions of a shard.
+
+    Texts go through the model in order of length, because a batch is as wide as its longest text; they come back in order
+    of id.
+
+    Args:
+        lines: captions in any order, no id twice.
+        clap: the model.
+        number: the shard's number.
+        progress: a local file to note progress in.
+    """
+    ordered = sorted(lines, key=lambda line: line.id)
+    by_length = sorted(range(len(ordered)), key=lambda row: (len(ordered[row].text), row))
+    vectors: FloatArray = np.empty((len(ordered), clap.dim), np.float32)
+    for start in range(0, len(by_length), BATCH):
+        rows = by_length[start : start + BATCH]
+        vectors[rows] = clap.embed_text([ordered[row].text for row in rows])
+        note(progress, done=len(rows))
+    return EmbeddedShard(number=number, lines=tuple(ordered), vectors=vectors)
+
+
+class _EmbedTextFn(beam.DoFn):
+    def __init__(self, clap: ClapReference, progress: str | None) -> None:
+        self._reference = clap
+        self._progress = progress
+
+    def setup(self) -> None:
+        self._clap = self._reference.load()
+
+    def process(self, shard: tuple[int, Iterable[CaptionLine]]) -> Iterator[EmbeddedShard]:
+        yield embed_lines(shard[1], self._clap, number=shard[0], progress=self._progress)
+
+
+class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[EmbeddedShard]]):
+    """Distinct captions -> embedded shards.
+
+    Args:
+        clap: the model.
+        shards: how many shards, one number as a side input.
+        progress: a local file to note progress in, None for none.
+    """
+
+    def __init__(self, clap: ClapReference, shards: beam.pvalue.AsSingleton, progress: str | None) -> None:
+        super().__init__()
+        self._clap, self._shards, self._progress = clap, shards, progress
+
+    def expand(self, pcoll: PCollection[CaptionLine]) -> PCollection[EmbeddedShard]:
+        return (
+            pcoll
+            | "Shard" >> beam.Map(lambda line, shards: (shard_number(line.id, shards), line), self._shards)
+            | "Gather" >> beam.GroupByKey()
+            | "Embed" >> beam.ParDo(_EmbedTextFn(self._clap, self._progress))
+        )

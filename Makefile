@@ -66,7 +66,7 @@ lint: env
 	.venv/bin/lint-imports
 
 bench: env
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script" --short; done
+	@set -e; shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script" --short; done
 
 pocket: env
 	$(RUN) -m sonogloss.pocket

@@ -1,0 +1,25 @@
+"""Captioning metrics in plain Python: one pure function a file, corpus values from statistics that merge.
+
+Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE rest on Java programs and models of others
+and are not computed here.
+"""
+
+from sonogloss.metrics.bleu import BleuCounts as BleuCounts
+from sonogloss.metrics.bleu import bleu as bleu
+from sonogloss.metrics.bleu import bleu_counts as bleu_counts
+from sonogloss.metrics.cider_d import DocumentFrequencies as DocumentFrequencies
+from sonogloss.metrics.cider_d import cider_d as cider_d
+from sonogloss.metrics.cider_d import document_frequencies as document_frequencies
+from sonogloss.metrics.clap_sim import clap_sim as clap_sim
+from sonogloss.metrics.evaluate import METRICS as METRICS
+from sonogloss.metrics.evaluate import REFERENCE_METRICS as REFERENCE_METRICS
+from sonogloss.metrics.evaluate import CorpusStatistics as CorpusStatistics
+from sonogloss.metrics.evaluate import Evaluation as Evaluation
+from sonogloss.metrics.evaluate import check_metrics as check_metrics
+from sonogloss.metrics.evaluate import corpus_rows as corpus_rows
+from sonogloss.metrics.evaluate import evaluate as evaluate
+from sonogloss.metrics.evaluate import score_clip as score_clip
+from sonogloss.metrics.mean import Mean as Mean
+from sonogloss.metrics.rouge_l import rouge_l as rouge_l
+from sonogloss.metrics.tokenize import TOKENIZERS as TOKENIZERS
+from sonogloss.metrics.tokenize import tokenize as tokenize

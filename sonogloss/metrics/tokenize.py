@@ -1,0 +1,82 @@
+"""Cut captions into words before they are compared.
+
+`simple` needs nothing: lower-case, every character outside ``[a-z0-9' ]`` becomes a blank, split on blanks.
+`whitespace` splits and does nothing else, for text that was tokenised before. `ptb` is the Penn Treebank tokeniser that
+published scores use (Stanford CoreNLP 3.4.1 with the punctuation list of the COCO evaluation); it runs in Java, with
+the jar that the package pycocoevalcap brings. Scores of different tokenisers must not be compared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from sonogloss.errors import OptionError
+
+Tokens = tuple[str, ...]
+
+TOKENIZERS = ("simple", "ptb", "whitespace")
+
+_NOT_SIMPLE = re.compile(r"[^a-z0-9' ]")
+_JAR = os.path.join("tokenizer", "stanford-corenlp-3.4.1.jar")
+# What the COCO evaluation removes after tokenising. It means to remove brackets too, but looks for them in upper case
+# after lower-casing, so `-lrb-` and `-rrb-` stay: published scores count them as words, and so do we.
+_PTB_PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+
+
+def tokenize(texts: Sequence[str], tokenizer: str = "simple") -> list[Tokens]:
+    """The words of each text, in the order given.
+
+    Args:
+        texts: captions; `ptb` starts Java once for all of them, so hand over many at once.
+        tokenizer: `simple`, `ptb` or `whitespace`.
+
+    Raises:
+        OptionError: there is no such tokeniser, or `ptb` lacks Java or pycocoevalcap.
+    """
+    match tokenizer:
+        case "simple":
+            return [tuple(_NOT_SIMPLE.sub(" ", text.lower()).split()) for text in texts]
+        case "whitespace":
+            return [tuple(text.split()) for text in texts]
+        case "ptb":
+            return _penn_treebank(texts)
+    raise OptionError(f"There is no tokenizer {tokenizer!r}.", f"Choose one of {', '.join(TOKENIZERS)}.")
+
+
+def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
+    java, jar = shutil.which("java"), _find_jar()
+    if not java or not jar:
+        lacking = "the program java" if not java else "the package pycocoevalcap"
+        raise OptionError(
+            f"The tokenizer 'ptb' needs {lacking}, which is not here.",
+            "Install Java and `sonogloss[java-metrics]`, or choose --tokenizer simple.",
+        )
+    if not texts:
+        return []
+    command = [java, "-Dfile.encoding=UTF-8", "-cp", jar, "edu.stanford.nlp.process.PTBTokenizer"]
+    # One caption a line: anything that Java or Python could take for a line's end becomes a blank.
+    lines = "".join(" ".join(text.split()) + "\n" for text in texts)
+    run = subprocess.run(
+        [*command, "-encoding", "UTF-8", "-preserveLines", "-lowerCase"],
+        input=lines.encode("utf-8", "replace"),
+        capture_output=True,
+        check=False,
+    )
+    tokenised = run.stdout.decode().split("\n")[:-1]
+    if run.returncode or len(tokenised) != len(texts):
+        reason = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        raise OptionError(f"The tokenizer 'ptb' failed ({reason[0]}).", "Check Java, or choose --tokenizer simple.")
+    return [tuple(word for word in line.split() if word not in _PTB_PUNCTUATION) for line in tokenised]
+
+
+def _find_jar() -> str | None:
+    found = importlib.util.find_spec("pycocoevalcap")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        if os.path.isfile(jar := os.path.join(folder, _JAR)):
+            return jar
+    return None

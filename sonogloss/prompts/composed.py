@@ -110,20 +110,14 @@ def compose_prompts(
         OptionError: a prompt is longer than `max_tokens` even without captions.
     """
     fronts, tails = _fronts(contexts, prompt, tokenizer), _tails(contexts, None, prompt, tokenizer)
-    sequences = [_head(front, tail, prompt, tokenizer) for front, tail in zip(fronts, tails, strict=True)]
-    if max_tokens is None:
-        return sequences
-    for i, ids in enumerate(sequences):
-        kept = list(contexts[i])
-        while len(ids) > max_tokens:
-            if not kept:
-                raise OptionError(
-                    f"The prompt has {len(ids)} tokens where the language model leaves room for {max_tokens}.",
-                    "Shorten the prompt or ask for fewer new tokens.",
-                )
-            kept.pop()
-            [ids] = compose_prompts([kept], prompt, tokenizer)
-        sequences[i] = ids
+    sequences = []
+    for given, front, tail in zip(contexts, fronts, tails, strict=True):
+        ids = _head(front, tail, prompt, tokenizer)
+        if max_tokens is not None and len(ids) > max_tokens:
+            if not given:
+                raise _too_long(len(ids), max_tokens)
+            [ids] = compose_prompts([given[:-1]], prompt, tokenizer, max_tokens=max_tokens)
+        sequences.append(ids)
     return sequences
 
 
@@ -132,6 +126,8 @@ def compose_examples(
     captions: Sequence[str],
     prompt: ComposedPrompt,
     tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int | None = None,
 ) -> list[Example]:
     """Sequences to learn from: the prompt of :func:`compose_prompts`, the caption and the tokenizer's EOS.
 
@@ -142,10 +138,17 @@ def compose_examples(
     unanswered = _tails(contexts, None, prompt, tokenizer)
     answered = _tails(contexts, captions, prompt, tokenizer)
     examples = []
-    for front, before, whole in zip(fronts, unanswered, answered, strict=True):
+    for i, (front, before, whole) in enumerate(zip(fronts, unanswered, answered, strict=True)):
         ids = [*_head(front, whole, prompt, tokenizer), end_of_text(tokenizer)]
         known = len(ids) - 1 - len(whole) + len(before)
-        examples.append(Example(ids=ids, labels=[IGNORED] * known + ids[known:]))
+        example = Example(ids=ids, labels=[IGNORED] * known + ids[known:])
+        if max_tokens is not None and len(ids) > max_tokens:
+            if not contexts[i]:
+                raise _too_long(len(ids), max_tokens)
+            [example] = compose_examples(
+                [contexts[i][:-1]], [captions[i]], prompt, tokenizer, max_tokens=max_tokens
+            )
+        examples.append(example)
     return examples
 
 
@@ -168,6 +171,13 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise ModelFormatError("The language model's tokenizer names no end-of-text token.", "Set its eos_token.")
     return int(tokenizer.eos_token_id)
+
+
+def _too_long(length: int, room: int) -> OptionError:
+    return OptionError(
+        f"The prompt has {length} tokens where the language model leaves room for {room}.",
+        "Shorten the prompt or ask for fewer new tokens.",
+    )
 
 
 def _fronts(

@@ -1,0 +1,94 @@
+"""What a killed run needs to go on: one safetensors file, written whole.
+
+Randomness is a function of seed and step (see :mod:`~sonogloss.training.batches`), so there is no generator's state to keep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from sonogloss import files
+from sonogloss.errors import ModelFormatError, OptionError
+
+NAME = "checkpoint.safetensors"
+
+Parameters = Mapping[str, nn.Parameter]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come: steps done, and the best validation loss with its step (when there was one)."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+
+
+def trainable(**modules: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that learn, by name, a shared one once."""
+    named = {f"{part}.{name}": p for part, module in modules.items() for name, p in module.named_parameters()}
+    return {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+
+
+def save_checkpoint(
+    directory: str,
+    parameters: Parameters,
+    optimiser: torch.optim.Optimizer,
+    best: Mapping[str, Tensor],
+    progress: Progress,
+    run: str,
+) -> None:
+    """Write parameters, optimiser state, best weights so far and progress; `run` says which run they belong to."""
+    tensors = {f"now/{name}": parameter.detach() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        tensors |= {f"optimiser/{key}/{name}": value for key, value in optimiser.state[parameter].items()}
+    tensors |= {f"best/{name}": value for name, value in best.items()}
+    facts = {"progress": json.dumps(vars(progress)), "run": run}
+    contiguous = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
+    files.write_bytes(files.join(directory, NAME), safetensors.torch.save(contiguous, metadata=facts))
+
+
+def load_checkpoint(
+    directory: str, parameters: Parameters, optimiser: torch.optim.Optimizer, run: str
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Put a checkpoint's state into the parameters and the optimiser.
+
+    Returns:
+        Progress and best weights, or None when the directory has no checkpoint.
+
+    Raises:
+        ModelFormatError: the file is damaged or belongs to another model.
+        OptionError: it belongs to a run with other settings or data.
+    """
+    path = files.join(directory, NAME)
+    if not files.exists(path):
+        return None
+    content = files.read_bytes(path)
+    try:
+        tensors = safetensors.torch.load(content)
+        facts: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        progress = Progress(**json.loads(facts["progress"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise ModelFormatError(f"{path!r} is not a checkpoint ({problem}).", "Remove it to start anew.") from problem
+    if facts["run"] != run:
+        raise OptionError(
+            f"{path!r} belongs to a run with other settings or captions.",
+            "Repeat that run's options, or start anew in another directory.",
+        )
+    if {name for name in tensors if name.startswith("now/")} != {f"now/{name}" for name in parameters}:
+        raise ModelFormatError(f"{path!r} holds the weights of another model.", "Remove it to start anew.")
+    for name, parameter in parameters.items():
+        parameter.data.copy_(tensors[f"now/{name}"])
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            if (value := tensors.get(f"optimiser/{key}/{name}")) is not None:
+                optimiser.state[parameter][key] = value.to(parameter.device)
+    best = {name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")}
+    return progress, best

@@ -1,0 +1,399 @@
+"""DRCap's text-only training, from top to bottom.
+
+The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar captions. No
+sound is heard; at inference the embedding of a sound takes the place of the text's (DRCap, sections 2.1 and 2.2 of the paper).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sonogloss import files
+from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.prompts.composed import ComposedPrompt, compose_examples, keeps_its_prompt
+from sonogloss.prompts.soft import Mapper
+from sonogloss.records import FloatArray
+from sonogloss.training.batches import Batch, Batches, TextCorpus, collate
+from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable
+from sonogloss.training.config import DrcapTrainingConfig
+from sonogloss.training.neighbours import draw_contexts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Validation:
+    """Held-out captions with their embeddings [n, d], shown datastore captions as in training."""
+
+    captions: Sequence[str]
+    embeddings: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingRecord:
+    """What a run did.
+
+    `loss` is the mean over the last hundred steps, in nats a token; `validation_loss` the best one and `best_step` the number
+    of steps after which it was measured (None without validation); `left_out` counts captions too long for the language
+    model; `seconds` is this process's share. `language_model` is the trained model, with its adapter when it has one.
+    """
+
+    steps: int
+    samples: int
+    left_out: int
+    seconds: float
+    loss: float
+    validation_loss: float | None
+    best_step: int | None
+    config: DrcapTrainingConfig
+    language_model: PreTrainedModel
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the model, for a captioner's `training` entry."""
+        values = {name: value for name, value in vars(self).items() if name not in ("language_model", "config")}
+        return values | {"config": asdict(self.config)}
+
+
+def train_drcap(
+    *,
+    captions: Sequence[str],
+    caption_embeddings: FloatArray,
+    datastore_captions: Sequence[str],
+    datastore_embeddings: FloatArray,
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    mapper: Mapper,
+    prompt: ComposedPrompt,
+    config: DrcapTrainingConfig,
+    directory: str,
+    validation: Validation | None = None,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+) -> TrainingRecord:
+    """Train a mapper and a language model on captions alone.
+
+    The modules learn in place. With validation captions the weights of the lowest validation loss are what is left in
+    them, otherwise the last ones. The directory receives `loss.csv` (step, loss, validation_loss, lr, samples_per_s) and
+    `checkpoint.safetensors`. The same arguments give the same weights on the same kind of device and number of threads, with or
+    without an interruption.
+
+    Args:
+        captions: n training captions.
+        caption_embeddings: [n, d], unit rows, by the CLAP's text tower.
+        datastore_captions: m captions to show similar ones from.
+        datastore_embeddings: [m, d], unit rows.
+        language_model: a causal language model on its device, in float32.
+        tokenizer: its tokenizer.
+        mapper: d -> the language model's width, with the prompt's audio slots.
+        prompt: the layout of a sequence.
+        config: the numbers.
+        directory: where the run keeps its files.
+        validation: held-out captions, looked at every `config.eval_every` steps.
+        resume: go on from the directory's checkpoint, when there is one.
+        log: receives a line now and then.
+
+    Raises:
+        OptionError: the arguments do not fit together, or the loss is no longer finite (the last checkpoint stays).
+        ModelFormatError: the language model's logits are not its trunk's outputs times its output matrix.
+    """
+    corpus = TextCorpus(
+        captions=captions,
+        embeddings=caption_embeddings,
+        datastore_captions=datastore_captions,
+        datastore_embeddings=datastore_embeddings,
+    )
+    _check(corpus, validation, mapper, language_model, prompt)
+
+    # What learns.
+    torch.manual_seed(config.seed)  # an adapter begins with random numbers
+    model = prepare(language_model, config)
+    device = model.device
+    mapper.to(device).requires_grad_(True).train()
+    model.train()
+    parameters = trainable(mapper=mapper, language_model=model)
+    matrices = [p for p in parameters.values() if p.ndim >= 2]
+    others = [p for p in parameters.values() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+    )
+    log(f"{sum(p.numel() for p in parameters.values()):,} trainable parameters, {config.steps} steps on {device}")
+
+    # What it learns from.
+    room = getattr(model.config, "max_position_embeddings", None)
+    run = _fingerprint(corpus, validation, prompt, config)
+    corpus, left_out = _usable(corpus, prompt, tokenizer, room)
+    if left_out:
+        log(f"{left_out} captions are longer than the language model's {room} positions and are left out")
+    batches = Batches(corpus, prompt, tokenizer, config, room)
+    held_out = _validation_batches(validation, corpus, prompt, tokenizer, config, room)
+    _check_trunk(model, mapper, batches.at(0))
+
+    # Where an earlier run stopped.
+    progress, best = Progress(), dict[str, Tensor]()
+    rows: list[str] = []
+    if resume and (found := load_checkpoint(directory, parameters, optimiser, run)) is not None:
+        progress, best = found
+        rows = _read_rows(directory)[: progress.step]
+        log(f"going on after step {progress.step}")
+
+    # The steps.
+    began, first = time.perf_counter(), progress.step
+    losses = [float(row.split(",")[1]) for row in rows[-100:]]
+    with _own_randomness(device):
+        for step in range(first, config.steps):
+            tick = time.perf_counter()
+            rate = config.learning_rate_at(step)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            batch = batches.at(step)
+            torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
+            loss = answer_loss(model, mapper, batch, precision=config.precision)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+            norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.grad_clip or math.inf)
+            value = loss.item()
+            if not math.isfinite(value) or not torch.isfinite(norm):
+                _write_rows(directory, rows)
+                raise OptionError(
+                    f"The loss is no longer finite at step {step + 1} (learning rate {rate:g}).",
+                    "Lower the learning rate or clip the gradient, then resume from the last checkpoint.",
+                )
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            losses.append(value)
+            speed = len(batch.ids) / (time.perf_counter() - tick)
+
+            # A look at what it has not seen.
+            done, seen = step + 1, ""
+            if held_out and (done % config.eval_every == 0 or done == config.steps):
+                validation_loss = _mean_loss(model, mapper, held_out, config)
+                seen = f"{validation_loss:.6f}"
+                if progress.best_loss is None or validation_loss < progress.best_loss:
+                    progress = replace(progress, best_loss=validation_loss, best_step=done)
+                    best = {name: p.detach().clone() for name, p in parameters.items()}
+            rows.append(f"{done},{value:.6f},{seen},{rate:.4e},{speed:.1f}")
+
+            # What is kept.
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                progress = replace(progress, step=done)
+                save_checkpoint(directory, parameters, optimiser, best, progress, run)
+                _write_rows(directory, rows)
+            if done % max(1, config.steps // 50) == 0 or seen:
+                pace = (done - first) * len(batch.ids) / (time.perf_counter() - began)
+                suffix = f", validation {seen}" if seen else ""
+                log(f"step {done}: loss {np.mean(losses[-100:]):.4f}{suffix}, {pace:.0f} samples/s")
+
+    with torch.no_grad():
+        for name, tensor in best.items():
+            parameters[name].copy_(tensor)
+    model.eval()
+    mapper.eval()
+    return TrainingRecord(
+        steps=config.steps,
+        samples=config.steps * min(config.batch_size, len(corpus.captions)),
+        left_out=left_out,
+        seconds=time.perf_counter() - began,
+        loss=float(np.mean(losses[-100:])),
+        validation_loss=progress.best_loss,
+        best_step=progress.best_step,
+        config=config,
+        language_model=model,
+    )
+
+
+def prepare(language_model: PreTrainedModel, config: DrcapTrainingConfig) -> PreTrainedModel:
+    """Choose which weights of the language model learn; with `tune="lora"` it comes back inside a peft model."""
+    if language_model.device.type == "cpu":
+        language_model.set_attn_implementation("eager")  # short sequences: a fifth faster there than the fused kernel
+    language_model.requires_grad_(config.tune == "all")
+    if config.tune != "lora":
+        return language_model
+    from peft import LoraConfig, get_peft_model  # heavy, and only this branch needs it
+
+    settings = LoraConfig(
+        task_type="CAUSAL_LM", r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout
+    )
+    adapted: PreTrainedModel = get_peft_model(language_model, settings)  # type: ignore[assignment]  # stands in for it
+    return adapted
+
+
+def answer_loss(model: PreTrainedModel, mapper: Mapper, batch: Batch, *, precision: str = "fp32") -> Tensor:
+    """Mean cross-entropy of the answers' tokens, in float32.
+
+    The output matrix meets only the positions that predict an answer: with a small model it is most of the work otherwise.
+    """
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        hidden = _hidden(model, mapper, batch)
+        logits = model.get_output_embeddings()(hidden.flatten(0, 1)[batch.positions.to(model.device)])
+    return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device))
+
+
+def input_vectors(model: PreTrainedModel, mapper: Mapper, ids: Tensor, slots: Tensor, embeddings: Tensor) -> Tensor:
+    """Input vectors [b, t, width]: word embeddings, and the mapped embeddings at the audio slots (true in `slots`)."""
+    words = model.get_input_embeddings()(ids.to(model.device))
+    soft = mapper(embeddings.to(model.device)).flatten(0, 1).to(words.dtype)
+    # index_put keeps the order of the slots: row by row, in each row from left to right.
+    vectors: Tensor = words.index_put(slots.to(model.device).nonzero(as_tuple=True), soft)
+    return vectors
+
+
+def _hidden(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> Tensor:
+    vectors = input_vectors(model, mapper, batch.ids, batch.slots, batch.embeddings)
+    trunk = _causal_model(model).base_model
+    # Padding stands behind everything that counts, and nothing looks ahead: no mask is needed.
+    hidden: Tensor = trunk(inputs_embeds=vectors, use_cache=False).last_hidden_state
+    return hidden
+
+
+def _causal_model(model: PreTrainedModel) -> PreTrainedModel:
+    inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner
+
+
+@torch.no_grad()
+def _check_trunk(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> None:
+    """Is trunk times output matrix what the model itself would answer? (Some scale or cap their logits.)"""
+    model.eval()
+    one = replace(batch, ids=batch.ids[:1], slots=batch.slots[:1], embeddings=batch.embeddings[:1])
+    ours = model.get_output_embeddings()(_hidden(model, mapper, one))
+    vectors = input_vectors(model, mapper, one.ids, one.slots, one.embeddings)
+    theirs = model(inputs_embeds=vectors, use_cache=False).logits
+    model.train()
+    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+        raise ModelFormatError(
+            f"The logits of {type(_causal_model(model)).__name__} are not its last states times its output matrix.",
+            "Train with a model of the GPT-2, OPT, Llama, Mistral or Qwen kind.",
+        )
+
+
+def _validation_batches(
+    validation: Validation | None,
+    corpus: TextCorpus,
+    prompt: ComposedPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    config: DrcapTrainingConfig,
+    room: int | None,
+) -> list[Batch]:
+    if validation is None:
+        return []
+    held_out = replace(corpus, captions=validation.captions, embeddings=validation.embeddings)
+    held_out, _ = _usable(held_out, prompt, tokenizer, room)
+    rows = draw_contexts(
+        held_out.captions,
+        held_out.embeddings,
+        corpus.datastore_captions,
+        corpus.datastore_embeddings,
+        count=config.contexts,
+        band=config.band,
+        seed=config.seed,
+    )
+    contexts = [[corpus.datastore_captions[i] for i in row if i >= 0] for row in rows]
+    examples = compose_examples(contexts, held_out.captions, prompt, tokenizer, max_tokens=room)
+    order = np.argsort([len(example.ids) for example in examples], kind="stable")
+    size = config.batch_size
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    return [collate([examples[i] for i in part], held_out.embeddings[part]) for part in parts]
+
+
+@torch.no_grad()
+def _mean_loss(model: PreTrainedModel, mapper: Mapper, batches: Sequence[Batch], config: DrcapTrainingConfig) -> float:
+    """The loss over all tokens of all batches."""
+    model.eval()
+    total = sum(
+        answer_loss(model, mapper, batch, precision=config.precision).item() * len(batch.targets) for batch in batches
+    )
+    model.train()
+    return total / sum(len(batch.targets) for batch in batches)
+
+
+def _usable(
+    corpus: TextCorpus, prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase, room: int | None
+) -> tuple[TextCorpus, int]:
+    """The corpus without captions too long for the language model, and how many those were."""
+    bare = compose_examples([()] * len(corpus.captions), corpus.captions, prompt, tokenizer)
+    kept = [i for i, example in enumerate(bare) if room is None or len(example.ids) <= room]
+    if not kept:
+        raise OptionError(f"No caption fits into the language model's {room} positions.", "Shorten the captions.")
+    captions = [corpus.captions[i] for i in kept]
+    changed = sum(not keeps_its_prompt(caption, prompt, tokenizer) for caption in captions[:1000])
+    if changed > 0.01 * len(captions[:1000]):
+        raise OptionError(
+            f"With {changed} of {len(captions[:1000])} captions the prompt's last token changes when the caption follows.",
+            'Let the template end in a mark or letter, and begin the answer with its blank: answer=" {answer}".',
+        )
+    return replace(corpus, captions=captions, embeddings=corpus.embeddings[kept]), len(bare) - len(kept)
+
+
+def _check(
+    corpus: TextCorpus,
+    validation: Validation | None,
+    mapper: Mapper,
+    language_model: PreTrainedModel,
+    prompt: ComposedPrompt,
+) -> None:
+    pairs = [("caption", corpus.captions, corpus.embeddings)]
+    pairs.append(("datastore", corpus.datastore_captions, corpus.datastore_embeddings))
+    if validation is not None:
+        pairs.append(("validation", validation.captions, validation.embeddings))
+    for name, texts, embeddings in pairs:
+        if len(texts) == 0 and name != "datastore":
+            raise OptionError(f"There are no {name} texts.", "Name files that hold captions.")
+        if embeddings.shape != (len(texts), mapper.dim):
+            raise OptionError(
+                f"The {name} embeddings have shape {embeddings.shape}, expected {(len(texts), mapper.dim)}.",
+                "Embed all texts with the mapper's CLAP.",
+            )
+        if not np.isfinite(embeddings).all():
+            raise OptionError(f"The {name} embeddings hold values that are not finite.", "Embed the texts again.")
+    width = language_model.get_input_embeddings().weight.shape[1]
+    if (mapper.width, mapper.slots) != (width, prompt.audio_slots):
+        raise OptionError(
+            f"The mapper gives {mapper.slots} x {mapper.width} where prompt and language model take "
+            f"{prompt.audio_slots} x {width}.",
+            "Make the mapper for this language model.",
+        )
+
+
+def _fingerprint(
+    corpus: TextCorpus, validation: Validation | None, prompt: ComposedPrompt, config: DrcapTrainingConfig
+) -> str:
+    """Which run is this? Settings that do not touch the weights are left out."""
+    settings = replace(config, checkpoint_every=1, eval_every=config.eval_every if validation else 1)
+    running = hashlib.sha256(repr((settings, prompt)).encode())
+    parts = [(corpus.captions, corpus.embeddings), (corpus.datastore_captions, corpus.datastore_embeddings)]
+    if validation is not None:
+        parts.append((validation.captions, validation.embeddings))
+    for texts, embeddings in parts:
+        running.update("\x00".join(texts).encode("utf-8", "surrogatepass"))
+        running.update(np.ascontiguousarray(embeddings, np.float32).tobytes())
+    return running.hexdigest()
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave the global generators as they were found."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+_HEADER = "step,loss,validation_loss,lr,samples_per_s"
+
+
+def _write_rows(directory: str, rows: Sequence[str]) -> None:
+    files.write_bytes(files.join(directory, "loss.csv"), "\n".join([_HEADER, *rows, ""]).encode())
+
+
+def _read_rows(directory: str) -> list[str]:
+    path = files.join(directory, "loss.csv")
+    return files.read_bytes(path).decode().splitlines()[1:] if files.exists(path) else []

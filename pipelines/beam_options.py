@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-import logging
 import multiprocessing
 import os
 import re
@@ -100,10 +99,3 @@ def from_worker(error: Exception) -> InputError | None:
         return type(error)(_NOTE.sub("", error.what), error.remedy)
     match = _WORKER_ERROR.search(str(error))
     return InputError(_NOTE.sub("", match[1]), "") if match else None
-
-
-def quiet_beam(verbose: bool) -> None:
-    """Beam tells of its inner life on the root logger; only what is wrong shall reach a user who did not ask for more."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    if not verbose:  # what ends a job is raised as well, and told once
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.options import make_parser
+from pipelines.options import make_parser, option_names
 from sonogloss.errors import InputError
 
 # Which module and function a command is. The modules are imported when their command is chosen: they bring torch and Beam.
@@ -60,12 +61,11 @@ def _run(argv: Sequence[str]) -> int:
     if command is None:
         parser.print_help()
         return IMPOSSIBLE
+    _quieten(verbose)
     module_name, function_name = JOBS[command]
     if others or command in ("caption", "build-datastore", "demo"):
-        from pipelines.beam_options import beam_options, quiet_beam
-        from pipelines.options import option_names
+        from pipelines.beam_options import beam_options
 
-        quiet_beam(verbose)
         beam_options(others, option_names(command))
     module = importlib.import_module(module_name)
     if command in ("caption", "build-datastore", "demo"):
@@ -78,6 +78,15 @@ def _run(argv: Sequence[str]) -> int:
     for problem in report["problems"]:
         print(f"sonogloss: {problem}", file=sys.stderr)
     return UNSOUND if report["problems"] else DONE
+
+
+def _quieten(verbose: bool) -> None:
+    """Beam tells of its inner life, from its import on; only what is wrong shall reach a user who did not ask for more."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:  # what ends a job is raised as well, and told once
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 if __name__ == "__main__":

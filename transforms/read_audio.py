@@ -65,17 +65,27 @@ def read_source(
 ) -> Iterator[Clip | DeadLetter]:
     """The clips of one file, or the reason why there are none."""
     try:
-        yield from cut_clips(_fetch(uri, limits), uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
+        data = _fetch(uri, limits)
+        yield from cut_clips(data, uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
     except ClipError as error:
-        yield DeadLetter(
-            clip_id=None,
-            uri=uri,
-            member=None,
-            stage=STAGE,
-            code=error.code.value,
-            message=error.message,
-            byte_offset=error.byte_offset,
-        )
+        yield _dead(uri, error)
+    except MemoryError:
+        yield _dead(uri, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
+    except Exception as error:  # noqa: BLE001  # a decoder that breaks in a way nobody foresaw costs one file, not the job
+        sentence = f"Decoding failed ({type(error).__name__}: {error})."
+        yield _dead(uri, ClipError(Code.CORRUPT, sentence))
+
+
+def _dead(uri: str, error: ClipError) -> DeadLetter:
+    return DeadLetter(
+        clip_id=None,
+        uri=uri,
+        member=None,
+        stage=STAGE,
+        code=error.code.value,
+        message=error.message,
+        byte_offset=error.byte_offset,
+    )
 
 
 def _fetch(uri: str, limits: AudioLimits) -> bytes:

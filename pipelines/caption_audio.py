@@ -1,0 +1,343 @@
+"""caption: recordings -> captions, contexts and scores, one row a clip.
+
+::
+
+    sonogloss caption --audio 'gs://BUCKET/audio/**/*.flac' --datastore gs://BUCKET/store --output gs://BUCKET/results \\
+        --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import apache_beam as beam
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.beam_options import beam_options, share_cores
+from pipelines.checks import as_list, check_share, choose_device, list_audio
+from pipelines.progress import progress_file, run_pipeline
+from pipelines.take_over import Plan, plan
+from sonogloss import files
+from sonogloss.audio import WindowPolicy
+from sonogloss.captioners import ProjectionSettings
+from sonogloss.errors import FingerprintMismatchError, OptionError
+from transforms.commit_run import RUN_FILE, CommitRun
+from transforms.embed_audio import EmbedAudio, embed_clips
+from transforms.models import CaptionerReference, ClapReference, DatastoreReference
+from transforms.read_audio import ReadAudio, read_unit
+from transforms.retrieve import Retrieve, retrieve
+from transforms.score import Score, score
+from transforms.work import Unit, cut_units, make_unit
+from transforms.write_captions import WriteCaptions, write_captions
+from transforms.write_rows import WriteRows, caption_rows
+
+BATCH_SIZE = 32
+
+
+class CaptionJob:
+    """The loaded parts of one job and the settings that shape its rows; made by :func:`prepare`."""
+
+    def __init__(
+        self,
+        *,
+        clap: ClapReference,
+        captioner: CaptionerReference,
+        datastore: DatastoreReference,
+        contexts: int,
+        projection: ProjectionSettings | None,
+        policy: WindowPolicy,
+        embedding: bool,
+    ) -> None:
+        self.clap = clap
+        self.captioner = captioner
+        self.datastore = datastore
+        self.contexts = contexts
+        self.projection = projection
+        self.policy = policy
+        self.embedding = embedding
+        self.method = captioner.load().method
+        self.sample_rate = clap.load().sample_rate
+        self.dim = clap.load().dim
+
+    def fingerprints(self) -> dict[str, str]:
+        """Which models and which store."""
+        return {
+            "clap": self.clap.fingerprint,
+            "captioner": self.captioner.fingerprint,
+            "datastore": self.datastore.fingerprint,
+        }
+
+    def digest(self) -> str:
+        """A digest of everything that shapes a row; part files carry it."""
+        shape = {
+            **self.fingerprints(),
+            "device": self.clap.device.partition(":")[0],
+            "contexts": self.contexts,
+            "projection": asdict(self.projection) if self.projection else None,
+            "beams": self.captioner.beams,
+            "policy": asdict(self.policy),
+            "embedding": self.embedding,
+        }
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+
+def caption(
+    *,
+    audio: str | Sequence[str],
+    datastore: str,
+    output: str,
+    captioner: str = "pocket",
+    clap: str | None = None,
+    contexts: int | None = None,
+    window: float = 10.0,
+    hop: float | None = None,
+    resume: bool = True,
+    dry_run: bool = False,
+    embedding: bool = False,
+    projection: bool = True,
+    beams: int | None = None,
+    max_dead_letters: float = 0.05,
+    device: str = "auto",
+    beam_args: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Caption recordings.
+
+    Args:
+        audio: files, folders or globs.
+        datastore: its directory.
+        output: the results directory.
+        captioner: `pocket` or a directory.
+        clap: the CLAP; by default the one the captioner was made with.
+        contexts: captions shown to the decoder; by default as it was trained.
+        window: seconds a clip.
+        hop: seconds from one clip's start to the next; by default the window.
+        resume: take over what an earlier run left.
+        dry_run: check everything, caption one source, write nothing.
+        embedding: add each clip's CLAP embedding to its row.
+        projection: carry embeddings onto the text support.
+        beams: beams in decoding; by default the captioner's.
+        max_dead_letters: share of inputs that may fail before the result counts as unsound.
+        device: `cpu`, `cuda`, `auto`.
+        beam_args: options for Beam.
+
+    Returns:
+        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` (units), `done_before`, times, `problems`; of a
+        dry run `sources`, `units` and the `rows` of the first source.
+
+    Raises:
+        InputError: an option or an input makes the job impossible.
+    """
+    started = time.time()
+    options = beam_options(beam_args)
+    check_share(max_dead_letters, "--max-dead-letters")
+    policy = WindowPolicy(window_s=window, hop_s=window if hop is None else hop)
+    sources, left_out = list_audio(as_list(audio))
+    job = prepare(
+        datastore=datastore,
+        captioner=captioner,
+        clap=clap,
+        contexts=contexts,
+        policy=policy,
+        embedding=embedding,
+        projection=projection,
+        beams=beams,
+        device=device,
+    )
+    units = cut_units(sources)
+    if dry_run:
+        return _dry_run(job, sources, units, left_out)
+    todo = plan(output, units, configuration=job.digest(), resume=resume)
+    if not todo.finished:
+        files.check_writable(output)
+        for name in todo.remove:
+            files.remove(files.join(output, name))
+        share_cores(options)
+        head = {
+            "configuration": {
+                "audio": as_list(audio),
+                "sources": len(sources),
+                "left_out": left_out,
+                "datastore": datastore,
+                "captioner": captioner,
+                "clap": job.clap.name,
+                "contexts": job.contexts,
+                "projection": asdict(job.projection) if job.projection else None,
+                "window_s": policy.window_s,
+                "hop_s": policy.hop_s,
+                "embedding": embedding,
+                "beams": beams,
+                "device": job.clap.device,
+                "max_dead_letters": max_dead_letters,
+                "method": job.method,
+                "digest": job.digest(),
+            },
+            "fingerprints": job.fingerprints(),
+        }
+        with progress_file(options) as path:
+            pipeline = beam.Pipeline(options=options)
+            _connect(pipeline, job, todo, output=output, head=head, started_at=started, progress=path)
+            run_pipeline(pipeline, noun="clips", path=path, total_units=len(todo.todo))
+    return _report(output, todo, max_dead_letters)
+
+
+def _connect(
+    pipeline: beam.Pipeline,
+    job: CaptionJob,
+    todo: Plan,
+    *,
+    output: str,
+    head: dict[str, Any],
+    started_at: float,
+    progress: str | None,
+) -> None:
+    """The walk of the audio. Between ReadAudio and WriteRows nothing is shuffled: clips and vectors stay in one worker."""
+    written = (
+        pipeline
+        | "ListUnits" >> beam.Create(todo.todo)
+        | "SpreadUnits" >> beam.Reshuffle()
+        | "ReadAudio" >> ReadAudio(job.policy, job.sample_rate, BATCH_SIZE)
+        | "EmbedAudio" >> EmbedAudio(job.clap)
+        | "Retrieve" >> Retrieve(job.datastore, job.contexts, job.projection)
+        | "WriteCaptions" >> WriteCaptions(job.captioner)
+        | "Score" >> Score(job.clap)
+        | "WriteRows"
+        >> WriteRows(
+            output,
+            configuration=job.digest(),
+            method=job.method,
+            embedding_dim=job.dim if job.embedding else None,
+            progress=progress,
+        )
+    )
+    taken = pipeline | "TakeOver" >> beam.Create(todo.taken)
+    (written, taken) | "AllUnits" >> beam.Flatten() | "CommitRun" >> CommitRun(output, head, started_at)
+
+
+def prepare(
+    *,
+    datastore: str,
+    captioner: str,
+    clap: str | None,
+    contexts: int | None,
+    policy: WindowPolicy,
+    embedding: bool,
+    projection: bool,
+    beams: int | None,
+    device: str,
+) -> CaptionJob:
+    """Open the datastore, load the captioner and the CLAP, and check that they belong together.
+
+    Raises:
+        FingerprintMismatchError: they were made with different CLAPs.
+        InputError: one of them cannot be used.
+    """
+    if contexts is not None and contexts < 0:
+        raise OptionError(f"--contexts {contexts} is negative.", "Give 0 for none.")
+    device = choose_device(device)
+    store = DatastoreReference.of(datastore)
+    decoder = CaptionerReference.of(captioner, device, beams)
+    made_with = decoder.load().clap
+    model = ClapReference.of(clap or made_with.name, device)
+    store.load().require_clap(model.name, model.fingerprint)
+    if made_with.fingerprint != model.fingerprint:
+        raise FingerprintMismatchError(
+            f"The captioner {captioner!r} learnt with the CLAP {made_with.name!r} ({made_with.fingerprint[:12]}), but "
+            f"--clap {model.name!r} is another one ({model.fingerprint[:12]}).",
+            "Use the CLAP the captioner learnt with, or train a captioner with this one.",
+        )
+    longest = model.load().window_s
+    if policy.window_s > longest:
+        raise OptionError(
+            f"--window {policy.window_s:g} is longer than the {longest:g} s that {model.name!r} hears at once.",
+            f"Give {longest:g} or less; longer recordings are cut into several clips.",
+        )
+    return CaptionJob(
+        clap=model,
+        captioner=decoder,
+        datastore=store,
+        contexts=decoder.load().contexts if contexts is None else contexts,
+        projection=decoder.load().projection if projection else None,
+        policy=policy,
+        embedding=embedding,
+    )
+
+
+def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:
+    """Caption the first batch of the first source in this process."""
+    first = make_unit(sources[:1])
+    batch = next(read_unit(first, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE))
+    batch = embed_clips(batch, job.clap.load())
+    batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
+    batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
+    rows = [
+        {"uri": row.uri, "start_s": row.start_s, "end_s": row.end_s, "caption": row.caption, "clap_score": row.clap_score}
+        for row in caption_rows(batch, job.method, with_embedding=False)
+    ]
+    return {
+        "dry_run": True,
+        "sources": len(sources),
+        "left_out": left_out,
+        "units": len(units),
+        "fingerprints": job.fingerprints(),
+        "rows": rows,
+        "dead_letters": [asdict(letter) for letter in batch.dead],
+        "problems": [],
+    }
+
+
+def _report(output: str, todo: Plan, max_dead_letters: float) -> dict[str, Any]:
+    run = files.read_json(files.join(output, RUN_FILE))
+    counts = run["counts"]
+    problems = []
+    if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
+        problems.append(f"The accounts do not close: {counts}.")
+    if counts["dead_letters"] > max_dead_letters * counts["inputs"]:
+        problems.append(
+            f"{counts['dead_letters']:,} of {counts['inputs']:,} inputs failed, more than the share of "
+            f"{max_dead_letters:g} that --max-dead-letters allows; {files.join(output, 'dead_letters')} says which and why."
+        )
+    return {
+        "output": output,
+        "done_before": todo.finished,
+        "counts": counts,
+        "dead_letter_codes": run["dead_letter_codes"],
+        "sources": run["configuration"]["sources"],
+        "left_out": run["configuration"]["left_out"],
+        "units": len(todo.todo) + len(todo.taken),
+        "taken_over": len(todo.taken),
+        "wall_time_s": run["wall_time_s"],
+        "stage_times_s": run["stage_times_s"],
+        "problems": problems,
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = Console()
+    if report.get("dry_run"):
+        console.print(
+            f"{report['sources']:,} sources in {report['units']:,} units of work"
+            + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
+            + "; nothing was written. The first source:"
+        )
+        for row in report["rows"]:
+            console.print(f"  {row['start_s']:7.1f} s  {row['caption']}  ({row['clap_score']:.2f})", markup=False)
+        for letter in report["dead_letters"]:
+            console.print(f"  {letter['code']}: {letter['message']}", markup=False)
+        return
+    if report["done_before"]:
+        console.print("These sources were captioned with these options before: nothing to do.")
+    elif report["taken_over"]:
+        console.print(f"{report['taken_over']} of {report['units']} units of work were taken over from an earlier run.")
+    table = Table("inputs", "captions", "dead letters", "skipped", "seconds", title=report["output"])
+    numbers = [f"{report['counts'][name]:,}" for name in ("inputs", "captions", "dead_letters", "skipped")]
+    table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
+    console.print(table)
+    for code, count in report["dead_letter_codes"].items():
+        console.print(f"  {count:,} x {code}")

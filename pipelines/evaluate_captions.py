@@ -1,0 +1,206 @@
+"""evaluate: captions against references -> metrics for the corpus and for every clip."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.checks import as_list
+from pipelines.read_records import read_records
+from sonogloss import files, metrics as metrics_room
+from sonogloss.errors import FormatError, OptionError, StoreFormatError
+from sonogloss.records import METRIC_ROW_SCHEMA, table
+from transforms.commit_run import FORMAT, RUN_FILE
+
+KEYS = ("clip_id", "uri", "file_name")
+_NAMED = 10  # how many unmatched keys are named; the report counts all
+
+
+def evaluate(
+    *,
+    results: str,
+    references: str,
+    output: str,
+    metrics: str | Sequence[str] | None = None,
+    tokenizer: str = "simple",
+    beam_args: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compare captions with references.
+
+    Every captioned clip is scored against the references of its key. Where a file was cut into several clips and the
+    references know the file only, each clip is scored against all references of the file.
+
+    Args:
+        results: a results directory, or a table with a key column and `caption`.
+        references: a table with a key column and `references` (a list) or one `reference` a row.
+        output: `metrics/corpus.parquet` and `metrics/clips.parquet` go below it.
+        metrics: names, a list or separated by commas; by default all that can be had.
+        tokenizer: `simple`, `ptb` or `whitespace`.
+        beam_args: accepted for the sake of equal commands; this one runs in this process.
+
+    Returns:
+        The report: `corpus` (metric, value, n), `clips`, `key`, and what did not match.
+
+    Raises:
+        InputError: an option or a file cannot be used.
+    """
+    rows = read_results(results)
+    key, known = read_references(references, available=set(rows[0]))
+    names = _choose_metrics(metrics, scored=any(row.get("clap_score") is not None for row in rows))
+    keys = [_key(row, key) for row in rows]
+    matched = [number for number, name in enumerate(keys) if name in known]
+    if not matched:
+        raise FormatError(
+            f"--references {references!r} and --results {results!r} have no {key} in common "
+            f"({next(iter(known))!r} against {keys[0]!r}).",
+            "Check that both name the same clips.",
+        )
+    evaluation = metrics_room.evaluate(
+        {str(number): str(rows[number]["caption"]) for number in matched},
+        {str(number): known[keys[number]] for number in matched},
+        metrics=names,
+        tokenizer=tokenizer,
+        clap_scores={
+            str(number): float(rows[number]["clap_score"])
+            for number in matched
+            if rows[number].get("clap_score") is not None
+        },
+    )
+    clips = [
+        {
+            key: keys[number],
+            **({"clip_id": rows[number]["clip_id"]} if key != "clip_id" and "clip_id" in rows[number] else {}),
+            **{name: evaluation.clips[str(number)].get(name) for name in names},
+        }
+        for number in matched
+    ]
+    files.write_table(files.join(output, "metrics/clips.parquet"), _clips_table(clips, names))
+    files.write_table(files.join(output, "metrics/corpus.parquet"), table(evaluation.corpus, METRIC_ROW_SCHEMA))
+    repeated = [name for name, count in Counter(keys[number] for number in matched).items() if count > 1]
+    return {
+        "output": output,
+        "key": key,
+        "tokenizer": tokenizer,
+        "clips": len(clips),
+        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in evaluation.corpus],
+        "without_references": sorted({name for name in keys if name not in known}),
+        "without_caption": sorted(set(known) - set(keys)),
+        "several_captions": sorted(repeated),
+        "problems": [],
+    }
+
+
+def read_results(path: str) -> list[dict[str, Any]]:
+    """Captions with their keys, from a results directory or any table with `caption`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not files.is_dir(path):
+        rows = read_records(path, option="--results")
+        if "caption" not in rows[0]:
+            raise FormatError(f"--results {path!r} has no column caption.", f"It has these: {', '.join(map(str, rows[0]))}.")
+        return rows
+    run_path = files.join(path, RUN_FILE)
+    if not files.exists(run_path):
+        raise StoreFormatError(f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory.")
+    run = files.read_json(run_path, error=StoreFormatError)
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
+    parts = [part["path"] for part in run["parts"] if part["path"].startswith("captions/")]
+    columns = ["clip_id", "uri", "caption", "clap_score"]
+    rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]
+    if not rows:
+        raise StoreFormatError(f"--results {path!r} holds no captions.", "Look into its dead_letters.")
+    return sorted(rows, key=lambda row: row["uri"])
+
+
+def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, list[str]]]:
+    """References by key, and which key column they go by.
+
+    Args:
+        path: the table.
+        available: the columns of the results: a key must be known on both sides.
+
+    Raises:
+        FormatError: there is no such key, or no references.
+    """
+    rows = read_records(path, option="--references")
+    if "uri" in available:
+        available = available | {"file_name"}
+    key = next((name for name in KEYS if name in rows[0] and name in available), None)
+    if key is None:
+        raise FormatError(
+            f"--references {path!r} has no key column that the results have too (columns: {', '.join(map(str, rows[0]))}).",
+            f"Give one of {', '.join(KEYS)}.",
+        )
+    if not {"references", "reference"} & set(rows[0]):
+        raise FormatError(
+            f"--references {path!r} has no column references (columns: {', '.join(map(str, rows[0]))}).",
+            "Give `references`, a list of strings, or one `reference` a row.",
+        )
+    known: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, 1):
+        texts = _references(row)
+        if texts is None or row.get(key) is None:
+            raise FormatError(
+                f"--references {path!r}, row {number}: no {key}, or references that are not text.", "Correct the row."
+            )
+        known.setdefault(_key(row, key), []).extend(text for text in texts if text.strip())
+    return key, {name: texts for name, texts in known.items() if texts}
+
+
+def _references(row: Mapping[str, Any]) -> list[str] | None:
+    value = row.get("references", row.get("reference"))
+    if isinstance(value, str) and "references" in row and value.lstrip().startswith("["):
+        try:  # a list in a CSV cell
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            pass
+    values = [value] if isinstance(value, str) else value
+    return values if isinstance(values, list) and all(isinstance(text, str) for text in values) else None
+
+
+def _key(row: Mapping[str, Any], key: str) -> str:
+    if key == "file_name":
+        return files.base_name(str(row.get("file_name", row.get("uri"))))
+    return str(row[key])
+
+
+def _choose_metrics(metrics: str | Sequence[str] | None, *, scored: bool) -> tuple[str, ...]:
+    if metrics is None:
+        return metrics_room.METRICS if scored else metrics_room.REFERENCE_METRICS
+    names = [name.strip() for entry in as_list(metrics) for name in entry.split(",") if name.strip()]
+    try:
+        return metrics_room.check_metrics(names)
+    except OptionError as error:
+        raise OptionError(f"--metrics: {error.what}", error.remedy) from error
+
+
+def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:
+    schema = pa.schema([(name, pa.float64() if name in names else pa.string()) for name in clips[0]])
+    return pa.Table.from_pylist(clips, schema=schema)
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = Console()
+    console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
+    rows = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
+    for row in report["corpus"]:
+        rows.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
+    console.print(rows)
+    for key, words in (
+        ("without_references", "captioned, but without references, so not scored"),
+        ("without_caption", "with references, but not captioned"),
+        ("several_captions", "with several captions, each scored against all references of its key"),
+    ):
+        if report[key]:
+            named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
+            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)

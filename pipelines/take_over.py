@@ -1,0 +1,149 @@
+"""What an earlier run left in a results directory, and what is still to do.
+
+Part files say in their footers which unit of work and which configuration they belong to, and a unit's last file says that
+it is the last. So a job that was killed goes on where it stood, unit by unit, and sources that were added since only cost
+the units they fall into.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sonogloss import files
+from sonogloss.errors import OutputError, StoreFormatError
+from transforms.commit_run import FORMAT, RUN_FILE
+from transforms.work import Part, Unit, UnitResult
+from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, captions_name, dead_letters_name
+
+FOLDERS = ("captions", "dead_letters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Units still to do, what is taken over from earlier, and files that must go before the job starts.
+
+    `finished` says that an earlier run did all of this and committed it.
+    """
+
+    todo: list[Unit]
+    taken: list[UnitResult]
+    remove: list[str]
+    finished: bool
+
+
+@dataclass
+class _Found:
+    """The files of one unit, by name, with their footers' rows, and the number of captions files it should have."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    parts: int | None = None
+
+
+def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool) -> Plan:
+    """Compare what a results directory holds with what a job should leave there. Nothing is changed.
+
+    Args:
+        output: the results directory; it need not exist.
+        units: all units of the job.
+        configuration: digest of the options that shape a row.
+        resume: take over what is there; else everything of ours goes.
+
+    Raises:
+        OutputError: the directory holds something else, or rows that were made with other options or from sources that
+            this job does not have.
+    """
+    run = _read_run(output)
+    names = [f"{folder}/{files.base_name(path)}" for folder in FOLDERS for path in files.list_dir(files.join(output, folder))]
+    torn = [name for name in names if ".parquet.tmp-" in name]
+    if not resume:
+        ours = [name for name in names if files.base_name(name).startswith("part-")]
+        return Plan(todo=list(units), taken=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
+    found, broken = _look(output, [name for name in names if name.endswith(".parquet")], configuration)
+    committed = {part["path"]: part for part in run["parts"]} if run else {}
+    taken = [result for unit in units if (result := _take(output, unit, found, committed)) is not None]
+    done = {result.unit for result in taken}
+    todo = [unit for unit in units if unit.id not in done]
+    stale = [name for unit, files_found in found.items() if unit not in done for name in files_found.rows]
+    _check_stale(output, stale, {uri for unit in units for uri in unit.uris})
+    remove = sorted({*torn, *broken, *stale})
+    finished = run is not None and not todo and not remove and set(committed) == {p.path for r in taken for p in r.parts}
+    if run is not None and not finished:
+        remove.append(RUN_FILE)
+    return Plan(todo=todo, taken=taken, remove=remove, finished=finished)
+
+
+def _read_run(output: str) -> dict[str, Any] | None:
+    path = files.join(output, RUN_FILE)
+    if not files.exists(path):
+        return None
+    run = files.read_json(path, error=StoreFormatError)
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise OutputError(f"--output {output!r} holds a {RUN_FILE} that is not ours.", "Name another directory.")
+    return run
+
+
+def _look(output: str, names: Sequence[str], configuration: str) -> tuple[dict[str, _Found], list[str]]:
+    """Read the footers: files by unit, and those that are broken."""
+    found: dict[str, _Found] = {}
+    broken = []
+    for name in names:
+        try:
+            with files.open_read(files.join(output, name)) as handle:
+                footer = pq.read_metadata(handle)
+        except (OSError, pa.ArrowException):
+            broken.append(name)
+            continue
+        words = footer.metadata or {}
+        if words.get(CONFIGURATION_KEY) != configuration.encode():
+            raise OutputError(
+                f"--output {output!r} holds results that were made with other options or models.",
+                "Name another directory, or begin anew with --no-resume.",
+            )
+        unit = found.setdefault(words[UNIT_KEY].decode(), _Found())
+        unit.rows[name] = footer.num_rows
+        if PARTS_KEY in words:
+            unit.parts = int(words[PARTS_KEY])
+    return found, broken
+
+
+def _take(output: str, unit: Unit, found: dict[str, _Found], committed: dict[str, dict[str, Any]]) -> UnitResult | None:
+    """The result of a unit whose files are all there; None when it must be done again."""
+    there = found.get(unit.id)
+    if there is None or there.parts is None:
+        return None
+    letters = dead_letters_name(unit.id)
+    names = [*(captions_name(unit.id, number) for number in range(there.parts)), letters]
+    if set(names) != set(there.rows):
+        return None
+    parts = [Part(**files.file_entry(output, name), rows=there.rows[name]) for name in names]
+    if any(committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in committed):
+        return None
+    codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
+    captions = sum(part.rows for part in parts[:-1])
+    return UnitResult(
+        unit=unit.id,
+        parts=tuple(parts),
+        inputs=captions + there.rows[letters],
+        captions=captions,
+        dead_letters=there.rows[letters],
+        codes=dict(codes),
+    )
+
+
+def _check_stale(output: str, names: Sequence[str], uris: set[str]) -> None:
+    """Files of other units go only when this job covers all their sources."""
+    for name in names:
+        sources = files.read_table(files.join(output, name), columns=["uri"]).column("uri")
+        for uri in pc.unique(sources).to_pylist():
+            if uri not in uris:
+                raise OutputError(
+                    f"--output {output!r} holds rows of {uri!r}, which --audio does not name.",
+                    "Name another directory, name all sources, or begin anew with --no-resume.",
+                )

@@ -9,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +35,10 @@ TINY_SENTENCES = [
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test, and every process it starts, stays away from the model hub."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +66,22 @@ def tiny_clap(tiny_clap_dir: Path) -> Clap:
 
 @pytest.fixture(scope="session")
 def encode() -> Callable[..., bytes]:
-    """Encode samples `[frames]` or `[frames, channels]` as the bytes of an audio file, a 16-bit WAV unless told otherwise."""
+    """Encode samples `[frames]` or `[frames, channels]` as the bytes of an audio file, by default a 16-bit WAV."""
 
     def _encode(
-        samples: npt.ArrayLike, sample_rate: int = 32000, *, format: str = "WAV", subtype: str | None = None
+        samples: npt.ArrayLike, sample_rate: int = 32000, *, container: str = "WAV", subtype: str | None = None
     ) -> bytes:
         target = io.BytesIO()
-        soundfile.write(target, np.asarray(samples), sample_rate, format=format, subtype=subtype)
+        soundfile.write(target, np.asarray(samples), sample_rate, format=container, subtype=subtype)
         return target.getvalue()
 
     return _encode
+
+
+@pytest.fixture(scope="session")
+def write_clap() -> Callable[..., None]:
+    """The function behind `tiny_clap_dir`, for tests that need a CLAP of their own."""
+    return write_tiny_clap
 
 
 def write_tiny_clap(directory: Path, *, seed: int = 0, enable_fusion: bool = False, sample_rate: int = 32000) -> None:

@@ -19,8 +19,8 @@ _READABLE = {
     b".snd": "AU",
 }
 
-# What else arrives under the name of an audio file.
-_FOREIGN = {
+# Sound that somebody else decodes.
+_CONVERTIBLE = {
     b"\x1aE\xdf\xa3": "a Matroska or WebM container",
     b"0&\xb2u\x8ef\xcf\x11": "a Windows Media (ASF) container",
     b"FLV\x01": "a Flash video",
@@ -28,6 +28,10 @@ _FOREIGN = {
     b".RMF": "a RealMedia container",
     b"MAC ": "Monkey's Audio",
     b"wvpk": "WavPack",
+}
+
+# What else arrives under the name of an audio file.
+_SOUNDLESS = {
     b"MThd": "a MIDI score, which holds notes and no sound",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip file",
@@ -36,6 +40,8 @@ _FOREIGN = {
     b"\xff\xd8\xff": "a JPEG image",
     b"%PDF": "a PDF document",
 }
+
+CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
 
 # Codecs inside WAV that libsndfile decodes (WAVEFORMATEX tags); 0xFFFE names its codec further down.
 _WAV_CODECS = {0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0x0031, 0x0040, 0x0045, 0x0055, 0x0064, 0x0065, 0xFFFE}
@@ -76,14 +82,17 @@ def readable_container(data: bytes) -> str | None:
 
 
 def foreign_content(data: bytes) -> str:
-    """In words, what a file that libsndfile does not know seems to be."""
+    """In words, what a file that libsndfile does not know seems to be, and what to do when there is sound in it."""
     if data[4:8] == b"ftyp":
-        return "an MP4 or M4A container (AAC sound)"
-    if data[:4] == b"RIFF":
-        return "an AVI video" if data[8:12] == b"AVI " else "a RIFF file without sound"
+        return f"an MP4 or M4A container (AAC sound); {CONVERT}"
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return f"an AVI video; {CONVERT}"
     if len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return "a bare AAC stream"
-    for magic, name in _FOREIGN.items():
+        return f"a bare AAC stream; {CONVERT}"
+    for magic, name in _CONVERTIBLE.items():
+        if data.startswith(magic):
+            return f"{name}; {CONVERT}"
+    for magic, name in _SOUNDLESS.items():
         if data.startswith(magic):
             return name
     head = data[:512]
@@ -105,14 +114,20 @@ def unknown_codec(data: bytes) -> str | None:
 
 
 def announcement(data: bytes) -> Announcement | None:
-    """Walk the chunks of a WAV (RIFF, RIFX, RF64) or AIFF file up to the samples; None for other files or a broken header."""
+    """Walk the chunks of a WAV (RIFF, RIFX, RF64) or AIFF file up to the samples.
+
+    Returns:
+        None for other files, and where the header breaks off before the samples.
+    """
     if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
         order = ">" if data[:4] == b"RIFX" else "<"
     elif data[:4] == b"FORM" and data[8:12] in (b"AIFF", b"AIFC"):
         order = ">"
     else:
         return None
-    codec, channels, sample_rate, frame_bytes, long_size = 0, 0, None, 1, None
+    codec, channels, frame_bytes = 0, 0, 1
+    sample_rate: int | None = None
+    long_size: int | None = None
     position = 12
     while position + 8 <= len(data):
         name = data[position : position + 4]

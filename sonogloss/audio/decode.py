@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import soundfile
 
-from sonogloss.audio.containers import announcement, foreign_content, ogg_is_cut, readable_container, unknown_codec
+from sonogloss.audio.containers import (
+    CONVERT,
+    announcement,
+    foreign_content,
+    ogg_is_cut,
+    readable_container,
+    unknown_codec,
+)
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 
@@ -22,8 +29,6 @@ _BLOCK_FRAMES = 1 << 14  # what is lost of a block in which decoding breaks: a t
 _KEPT_FRAMES = 1 << 22  # recordings up to this length (87 s at 48 kHz, 16 MiB) are decoded once
 _SHORTEST_S = 0.010  # one analysis frame
 _OVERDRIVEN = 2.0  # 6 dB over full scale: more than any lossy codec overshoots
-
-_CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Recording:
         return self.frames / self.sample_rate
 
     def blocks(self) -> Iterator[FloatArray]:
-        """The samples, mono float32 in [-1, 1], block by block: the mean of all channels, each limited to full scale."""
+        """Mono float32 samples in [-1, 1], block by block: the mean of all channels, each limited to full scale."""
         if self._kept is not None:
             yield from self._kept
             return
@@ -95,7 +100,7 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
         limits: what is still accepted.
 
     Raises:
-        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, with a sentence that says what was found.
+        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, and in words what was found.
     """
     limits = limits or AudioLimits()
     if not data:
@@ -117,10 +122,14 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
         try:
             for block in _decoded(file):
                 if not np.isfinite(block).all():
-                    raise ClipError(Code.NOT_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
+                    raise ClipError(
+                        Code.NOT_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers."
+                    )
                 frames += len(block)
                 if frames > limits.max_seconds * sample_rate:
-                    raise ClipError(Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s.")
+                    raise ClipError(
+                        Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s."
+                    )
                 peak = max(peak, float(np.abs(block).max()))
                 if frames > _KEPT_FRAMES:
                     kept = None
@@ -135,7 +144,8 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
         raise ClipError(Code.EMPTY, "The file has a header and no samples.")
     if frames < _SHORTEST_S * sample_rate:
         raise ClipError(
-            Code.TOO_SHORT, f"The recording has {frames} samples ({1000 * frames / sample_rate:.1f} ms); 10 ms are needed."
+            Code.TOO_SHORT,
+            f"The recording has {frames} samples ({1000 * frames / sample_rate:.1f} ms); 10 ms are needed.",
         )
     # libsndfile lowers the announced length of a cut WAV to what is there without a word, so the chunk is looked at.
     missing = announced is not None and announced.missing >= announced.frame_bytes
@@ -150,8 +160,19 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
     )
 
 
+class _Stream(soundfile.SoundFile):
+    """A file that is only read on.
+
+    After every read soundfile seeks to where it already is; for MP3 that empties the decoder's bit reservoir, and the
+    first frame of the next block comes out wrong. A file that cannot seek is left alone.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _open(data: bytes) -> soundfile.SoundFile:
-    return soundfile.SoundFile(io.BytesIO(data))
+    return _Stream(io.BytesIO(data))
 
 
 def _decoded(file: soundfile.SoundFile) -> Iterator[FloatArray]:
@@ -176,11 +197,13 @@ def _check_form(channels: int, sample_rate: int | None, limits: AudioLimits) -> 
         return
     if sample_rate > limits.max_sample_rate:
         raise ClipError(
-            Code.TOO_LARGE, f"The file announces a sample rate of {sample_rate} Hz; the limit is {limits.max_sample_rate}."
+            Code.TOO_LARGE,
+            f"The file announces a sample rate of {sample_rate} Hz; the limit is {limits.max_sample_rate}.",
         )
     if sample_rate < limits.min_sample_rate:
         raise ClipError(
-            Code.UNSUPPORTED, f"The file announces a sample rate of {sample_rate} Hz; at least {limits.min_sample_rate} are needed."
+            Code.UNSUPPORTED,
+            f"The file announces a sample rate of {sample_rate} Hz; {limits.min_sample_rate} are needed.",
         )
 
 
@@ -188,8 +211,10 @@ def _unopened(data: bytes) -> ClipError:
     """Why libsndfile would not open the bytes, in words: its own are 'unknown error' too often."""
     container = readable_container(data)
     if container is None:
-        return ClipError(Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(data)}; {_CONVERT}.")
+        return ClipError(
+            Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(data)}."
+        )
     codec = unknown_codec(data)
     if codec is not None:
-        return ClipError(Code.UNSUPPORTED, f"The file is {codec}, which cannot be decoded; {_CONVERT}.")
+        return ClipError(Code.UNSUPPORTED, f"The file is {codec}, which cannot be decoded; {CONVERT}.")
     return ClipError(Code.CORRUPT, f"The file begins like {container}, but its header is broken or cut off.")

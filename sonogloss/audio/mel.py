@@ -48,10 +48,9 @@ class MelSettings:
         for name in ("sample_rate", "window_s", "fft_size", "hop_length", "mel_bins"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        if not 0 <= self.frequency_min < self.frequency_max <= self.sample_rate / 2:
-            raise ValueError(
-                f"the band {self.frequency_min:g}..{self.frequency_max:g} Hz does not lie in 0..{self.sample_rate / 2:g} Hz"
-            )
+        low, high, nyquist = self.frequency_min, self.frequency_max, self.sample_rate / 2
+        if not 0 <= low < high <= nyquist:
+            raise ValueError(f"the band {low:g}..{high:g} Hz does not lie in 0..{nyquist:g} Hz")
         if self.padding not in ("repeatpad", "repeat", "pad"):
             raise ValueError(f"padding {self.padding!r} is none of repeatpad, repeat, pad")
 
@@ -171,7 +170,8 @@ def mel_filters(settings: MelSettings) -> FloatArray:
     filters = np.maximum(0.0, np.minimum(rising, falling))
     if settings.filters == "slaney":
         filters *= 2.0 / (edges[2:] - edges[:-2])
-    return filters.astype(np.float32)
+    narrow: FloatArray = filters.astype(np.float32)
+    return narrow
 
 
 _Doubles = npt.NDArray[np.float64] | np.float64

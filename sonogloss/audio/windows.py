@@ -25,7 +25,8 @@ class WindowPolicy:
 
     Attributes:
         window_s: length of a clip in seconds; at most what the CLAP takes at once.
-        hop_s: from the start of one clip to the start of the next. Below `window_s` clips overlap, above it sound is skipped.
+        hop_s: from the start of one clip to the start of the next. Below `window_s` clips overlap, above it sound is
+            skipped.
 
     Raises:
         OptionError: a value is not a number of seconds from 0.01 up.
@@ -69,9 +70,9 @@ def cut_clips(
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
     Memory is bounded by the encoded source and some windows, not by the duration. Samples depend only on the source
-    and the policy. Flags: TRUNCATED (all clips of a source that ends early or breaks), CLIPPED (all clips of a source with samples
-    more than 6 dB over full scale, which were limited), SILENT (this clip's peak is below -80 dBFS), SHORT (this clip is
-    shorter than half a second).
+    and the policy. Flags: TRUNCATED (all clips of a source that ends early or breaks), CLIPPED (all clips of a source
+    with samples more than 6 dB over full scale, which were limited), SILENT (this clip's peak is below -80 dBFS), SHORT
+    (this clip is shorter than half a second).
 
     Args:
         data: the bytes of the audio file.

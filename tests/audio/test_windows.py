@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sonogloss.audio import WindowPolicy, cut_clips, expected_windows
+from sonogloss.audio import decode as decode_module
+from sonogloss.errors import OptionError
+from sonogloss.records import Clip, clip_id
+
+Encode = Callable[..., bytes]
+
+
+def cut(data: bytes, *, window_s: float = 10.0, hop_s: float = 10.0, sample_rate: int = 32000) -> list[Clip]:
+    policy = WindowPolicy(window_s=window_s, hop_s=hop_s)
+    return list(cut_clips(data, uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=sample_rate))
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "window_s", "hop_s", "expected"),
+    [
+        (0.02, 10, 10, [(0, 0.02)]),
+        (10.0, 10, 10, [(0, 10)]),
+        (10.4, 10, 10, [(0, 10)]),
+        (10.5, 10, 10, [(0, 10), (10, 10.5)]),
+        (25.0, 10, 10, [(0, 10), (10, 20), (20, 25)]),
+        (12.0, 10, 5, [(0, 10), (5, 12)]),
+        (10.0, 10, 5, [(0, 10)]),
+        (30.0, 10, 20, [(0, 10), (20, 30)]),
+        (20.3, 10, 20, [(0, 10)]),
+        (0.0, 10, 10, []),
+    ],
+)
+def test_expected_windows(
+    duration_s: float, window_s: float, hop_s: float, expected: list[tuple[float, float]]
+) -> None:
+    assert expected_windows(duration_s, WindowPolicy(window_s=window_s, hop_s=hop_s)) == expected
+
+
+@given(duration_s=st.floats(0.01, 1000), window_s=st.floats(0.5, 30), hop_s=st.floats(0.5, 30))
+def test_windows_cover_a_recording_in_order(duration_s: float, window_s: float, hop_s: float) -> None:
+    windows = expected_windows(duration_s, WindowPolicy(window_s=window_s, hop_s=hop_s))
+    assert windows[0][0] == 0
+    for start, end in windows:
+        assert 0 <= start < end <= duration_s
+        assert end - start <= window_s * (1 + 1e-12)
+    assert windows == sorted(set(windows))
+    if hop_s <= window_s:
+        assert duration_s - windows[-1][1] < 0.5
+        assert all(later[0] <= earlier[1] + 1e-9 for earlier, later in pairwise(windows))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_policy_must_be_seconds(value: float) -> None:
+    with pytest.raises(OptionError, match="--window"):
+        WindowPolicy(window_s=value)
+    with pytest.raises(OptionError, match="--hop"):
+        WindowPolicy(hop_s=value)
+
+
+def test_a_clip_says_where_it_comes_from(encode: Encode) -> None:
+    data = encode(0.1 * np.ones((44100 * 3, 2)), 44100)
+    first, second = cut(data, window_s=2, hop_s=2)
+    assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 2.0, 2.0, 3.0)
+    assert (second.duration_s, second.sample_rate, second.channels) == (3.0, 44100, 2)
+    assert (second.uri, second.member) == ("dir/a.wav", "b.wav")
+    assert second.clip_id == clip_id("dir/a.wav", "b.wav", 2.0, 3.0)
+    assert second.audio_sha256 == hashlib.sha256(data).hexdigest()
+    assert second.samples.dtype == np.float32
+    assert (len(first.samples), len(second.samples)) == (64000, 32000)
+    assert first.flags == ()
+
+
+@pytest.mark.parametrize("source_rate", [8000, 11025, 22050, 32000, 44100, 48000, 96000])
+def test_windows_are_exact_cuts_of_the_whole_recording_resampled(encode: Encode, source_rate: int) -> None:
+    noise = 0.1 * np.random.default_rng(1).standard_normal(int(7.3 * source_rate))
+    data = encode(noise, source_rate)
+    whole = soxr.resample(soundfile.read(io.BytesIO(data), dtype="float32")[0], source_rate, 32000, quality="HQ")
+    for clip in cut(data, window_s=2, hop_s=1.5):
+        start = round(clip.start_s * 32000)
+        expected = np.clip(whole[start : start + 64000], -1, 1)
+        assert abs(len(clip.samples) - (clip.end_s - clip.start_s) * 32000) <= 1
+        assert np.abs(clip.samples - expected[: len(clip.samples)]).max() < 1e-6
+
+
+def test_a_long_recording_gives_the_same_clips_whether_it_is_kept_or_streamed(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(0.1 * np.random.default_rng(2).standard_normal(44100 * 9), 44100, container="OGG")
+    kept = cut(data, window_s=2, hop_s=2)
+    monkeypatch.setattr(decode_module, "_KEPT_FRAMES", 44100)
+    streamed = cut(data, window_s=2, hop_s=2)
+    assert len(kept) == 5
+    for one, other in zip(kept, streamed, strict=True):
+        assert one.clip_id == other.clip_id
+        assert np.array_equal(one.samples, other.samples)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.integers(320, 60000),
+    window_s=st.floats(0.1, 2.0),
+    hop_s=st.floats(0.1, 2.0),
+    source_rate=st.sampled_from([8000, 11025, 16000]),
+)
+def test_no_clip_exceeds_its_window_and_none_is_empty(
+    encode: Encode, frames: int, window_s: float, hop_s: float, source_rate: int
+) -> None:
+    clips = cut(encode(np.zeros(frames), source_rate), window_s=window_s, hop_s=hop_s, sample_rate=16000)
+    windows = expected_windows(frames / source_rate, WindowPolicy(window_s=window_s, hop_s=hop_s))
+    assert [(clip.start_s, clip.end_s) for clip in clips] == windows
+    assert all(0 < len(clip.samples) <= round(window_s * 16000) for clip in clips)
+
+
+def test_silence_is_flagged_by_level(encode: Encode) -> None:
+    tone = np.sin(np.arange(32000))
+    assert cut(encode(np.zeros(32000)))[0].flags == ("SILENT",)
+    assert cut(encode(tone * 0.9e-4, subtype="FLOAT"))[0].flags == ("SILENT",)
+    assert cut(encode(tone * 1.1e-4, subtype="FLOAT"))[0].flags == ()
+
+
+def test_one_silent_window_of_a_recording_is_flagged_alone(encode: Encode) -> None:
+    samples = np.concatenate([np.sin(np.arange(32000)), np.zeros(32000)]) * 0.5
+    assert [clip.flags for clip in cut(encode(samples), window_s=1, hop_s=1)] == [(), ("SILENT",)]
+
+
+def test_a_short_recording_is_flagged(encode: Encode) -> None:
+    assert cut(encode(0.1 * np.ones(15999)))[0].flags == ("SHORT",)
+    assert cut(encode(0.1 * np.ones(16000)))[0].flags == ()
+
+
+def test_overdriven_float_samples_are_limited_and_flagged(encode: Encode) -> None:
+    (clip,) = cut(encode(3.0 * np.sin(np.arange(44100)), 44100, subtype="FLOAT"))
+    assert clip.flags == ("CLIPPED",)
+    assert np.abs(clip.samples).max() <= 1.0
+
+
+def test_real_files_become_clips(shared_data: Path) -> None:
+    clips = cut((shared_data / "audio" / "formats" / "ms_adpcm.wav").read_bytes())
+    assert [len(clip.samples) for clip in clips[:-1]] == [320000] * 8
+    assert clips[-1].end_s == clips[-1].duration_s == pytest.approx(81.232, abs=1e-3)
+    (horn,) = cut((shared_data / "audio" / "formats" / "us8k_100648-1-2-0.wav").read_bytes())
+    assert horn.flags == ("SHORT",)
+    (cut_off,) = cut((shared_data / "audio" / "formats" / "truncated.wav").read_bytes())
+    assert cut_off.flags == ("TRUNCATED",)

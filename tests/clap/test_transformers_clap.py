@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+from sonogloss.clap import Clap, load_clap
+from sonogloss.records import FloatArray
+
+WriteClap = Callable[..., None]
+
+TEXTS = [
+    "a dog barks",
+    "",
+    "rain falls on a roof while a man speaks and then a door closes and birds sing far away",
+    "¿dónde está el perro? 犬",
+    "a dog barks",
+    "word " * 300,
+]
+
+
+def sounds() -> list[FloatArray]:
+    rng = np.random.default_rng(0)
+    time = np.arange(320000) / 32000
+    waves = [
+        0.1 * rng.standard_normal(320000),
+        np.sin(2 * np.pi * 440 * time),
+        np.zeros(320000),
+        0.1 * rng.standard_normal(96000),
+        np.sin(2 * np.pi * 2000 * time[:5000]),
+        np.concatenate([np.sin(2 * np.pi * 200 * time[:160000]), np.zeros(160000)]),
+    ]
+    return [wave.astype(np.float32) for wave in waves]
+
+
+def units(rows: FloatArray) -> bool:
+    return rows.dtype == np.float32 and bool(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5))
+
+
+def test_what_a_clap_says_of_itself(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
+    assert tiny_clap.name == str(tiny_clap_dir)
+    assert (tiny_clap.dim, tiny_clap.sample_rate, tiny_clap.window_s) == (32, 32000, 10.0)
+    assert tiny_clap.temperature == pytest.approx(0.07, abs=1e-4)
+    assert len(bytes.fromhex(tiny_clap.fingerprint)) == 32
+
+
+def test_text_embeddings_equal_those_of_transformers(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
+    model = ClapModel.from_pretrained(tiny_clap_dir, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_clap_dir)
+    rows = []
+    for text in TEXTS:
+        tokens = tokenizer([text], truncation=True, max_length=64, return_tensors="pt")
+        with torch.inference_mode():
+            output = model.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        rows.append(output.pooler_output[0].numpy())
+    got = tiny_clap.embed_text(TEXTS)
+    assert units(got)
+    assert np.abs(got - np.stack(rows)).max() < 1e-5
+
+
+def test_audio_embeddings_equal_those_of_transformers(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
+    model = ClapModel.from_pretrained(tiny_clap_dir, dtype=torch.float32).eval()
+    extractor = ClapFeatureExtractor.from_pretrained(tiny_clap_dir)
+    rows = []
+    for wave in sounds():
+        features = extractor(wave, sampling_rate=32000, return_tensors="pt")["input_features"]
+        with torch.inference_mode():
+            rows.append(model.get_audio_features(input_features=features).pooler_output[0].numpy())
+    got = tiny_clap.embed_audio(sounds())
+    assert units(got)
+    assert np.abs(got - np.stack(rows)).max() <= 1e-5
+
+
+def test_inputs_differ_and_so_do_their_embeddings(tiny_clap: Clap) -> None:
+    text = tiny_clap.embed_text(TEXTS)
+    assert np.abs(text[0] - text[4]).max() < 1e-6
+    assert np.abs(text[0] - text[2]).max() > 1e-2
+    audio = tiny_clap.embed_audio(sounds())
+    assert np.abs(audio[0] - audio[1]).max() > 1e-2
+
+
+def test_nothing_gives_no_rows(tiny_clap: Clap) -> None:
+    assert tiny_clap.embed_text([]).shape == (0, 32)
+    assert tiny_clap.embed_audio([]).shape == (0, 32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(texts=st.lists(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)), min_size=1, max_size=8))
+def test_a_text_does_not_depend_on_its_neighbours(tiny_clap: Clap, texts: list[str]) -> None:
+    together = tiny_clap.embed_text(texts)
+    alone = np.concatenate([tiny_clap.embed_text([text]) for text in texts])
+    assert np.abs(together - alone).max() <= 1e-5
+
+
+def test_many_texts_come_back_in_order(tiny_clap: Clap) -> None:
+    texts = [f"{'a dog barks ' * (number % 7)}{number}" for number in range(600)]
+    together = tiny_clap.embed_text(texts)
+    for row in (0, 255, 256, 511, 599):
+        assert np.abs(together[row] - tiny_clap.embed_text([texts[row]])[0]).max() <= 1e-5
+
+
+def test_a_clip_does_not_depend_on_its_neighbours(tiny_clap: Clap) -> None:
+    waves = sounds() * 3  # more than one internal batch
+    together = tiny_clap.embed_audio(waves)
+    alone = np.concatenate([tiny_clap.embed_audio([wave]) for wave in sounds()] * 3)
+    assert np.abs(together - alone).max() <= 1e-5
+
+
+def test_embedding_twice_gives_the_same_bytes_and_moves_nothing(tiny_clap_dir: Path) -> None:
+    clap = load_clap(str(tiny_clap_dir))
+    model = clap._model  # type: ignore[attr-defined]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first = clap.embed_audio(sounds())
+    assert np.array_equal(first, clap.embed_audio(sounds()))
+    assert np.array_equal(clap.embed_text(TEXTS), clap.embed_text(TEXTS))
+    assert not model.training
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert any("running_mean" in name for name in before)
+
+
+def test_too_long_sounds_are_errors(tiny_clap: Clap) -> None:
+    with pytest.raises(ValueError, match="320000"):
+        tiny_clap.embed_audio([np.zeros(320001, dtype=np.float32)])
+
+
+def test_one_string_is_not_a_list_of_texts(tiny_clap: Clap) -> None:
+    with pytest.raises(TypeError, match="sequence"):
+        tiny_clap.embed_text("a dog barks")
+
+
+def test_models_with_fusion_never_mark_a_clip_as_long(tmp_path: Path, write_clap: WriteClap) -> None:
+    write_clap(tmp_path, enable_fusion=True)
+    clap = load_clap(str(tmp_path))
+    model = ClapModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    extractor = ClapFeatureExtractor.from_pretrained(tmp_path)
+    rows, marked = [], []
+    for wave in sounds():
+        features = extractor(wave, sampling_rate=32000, return_tensors="pt")["input_features"]
+        for long, into in ((False, rows), (True, marked)):
+            with torch.inference_mode():
+                output = model.get_audio_features(input_features=features, is_longer=torch.tensor([[long]]))
+            into.append(output.pooler_output[0].numpy())
+    got = clap.embed_audio(sounds())
+    assert np.abs(got - np.stack(rows)).max() <= 1e-5
+    assert np.abs(np.stack(rows) - np.stack(marked)).max() > 1e-3  # the mark would have mattered
+    assert np.array_equal(got, clap.embed_audio(sounds()))
+
+
+def test_the_sample_rate_is_read_and_not_assumed(tmp_path: Path, write_clap: WriteClap) -> None:
+    write_clap(tmp_path, sample_rate=48000)
+    clap = load_clap(str(tmp_path))
+    assert (clap.sample_rate, clap.window_s) == (48000, 10.0)
+    assert units(clap.embed_audio([np.zeros(480000, dtype=np.float32)]))
+
+
+def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path, write_clap: WriteClap) -> None:
+    write_clap(tmp_path)
+    full = load_clap(str(tmp_path)).embed_audio(sounds())
+    ClapModel.from_pretrained(tmp_path).half().save_pretrained(tmp_path)
+    clap = load_clap(str(tmp_path))
+    assert {parameter.dtype for parameter in clap._model.parameters()} == {torch.float32}  # type: ignore[attr-defined]
+    half = clap.embed_audio(sounds())
+    assert units(half)
+    assert (half * full).sum(axis=1).min() > 0.999
+
+
+def test_a_length_remembered_by_the_tokenizer_has_no_effect(tmp_path: Path, write_clap: WriteClap) -> None:
+    write_clap(tmp_path)
+    before = load_clap(str(tmp_path)).embed_text(TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer(TEXTS, truncation=True, padding="max_length", max_length=8)
+    tokenizer.save_pretrained(tmp_path)
+    assert '"max_length": 8' in (tmp_path / "tokenizer.json").read_text()
+    clap = load_clap(str(tmp_path))
+    assert np.abs(clap.embed_text(TEXTS) - before).max() < 1e-6
+    assert units(clap.embed_audio(sounds()))
+
+
+def test_the_combined_processor_is_never_loaded(tiny_clap_dir: Path) -> None:
+    code = (
+        "import sys; from sonogloss.clap import load_clap; load_clap(sys.argv[1]).embed_text(['a dog']);"
+        "assert 'transformers.models.clap.processing_clap' not in sys.modules"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_clap_dir)], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_naming_a_clap_does_not_load_torch() -> None:
+    code = "import sys, sonogloss.clap, sonogloss.audio; assert 'torch' not in sys.modules"
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+@pytest.mark.parametrize("name", ["torchvision", "torchaudio"])
+def test_the_environment_has_no_package_that_breaks_transformers(name: str) -> None:
+    # Beside a CPU torch, importing transformers' ClapModel fails when either is installed.
+    assert importlib.util.find_spec(name) is None

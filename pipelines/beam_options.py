@@ -1,7 +1,7 @@
 """Which engine runs a job, and with which of Beam's own options.
 
-Whatever option a command does not know belongs to Beam. Beam itself ignores what it does not know either; here that is an
-error, for a misspelt `--ouptut` must not run for an hour.
+Whatever option a command does not know belongs to Beam. Beam itself ignores what it does not know either; here that is
+an error, for a job with a misspelt option must not run for an hour.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""build-datastore: text dumps -> a datastore of captions and their text support.
+r"""build-datastore: text dumps -> a datastore of captions and their text support.
 
 ::
 
-    sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output gs://BUCKET/store \\
+    sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output gs://BUCKET/store \
         --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
 """
 
@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.combiners import Count
 from rich.console import Console
 from rich.table import Table
 
 from indexes import describe, read_manifest
 from indexes.layout import MANIFEST
 from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import as_list, check_share, choose_device
+from pipelines.checks import as_list, check_share, choose_device, too_many
 from pipelines.progress import progress_file, run_pipeline
 from sonogloss import files
 from sonogloss.errors import OutputError
@@ -129,7 +130,7 @@ def _connect(
     )
     distinct = read.lines | "DropDoubles" >> DropDoubles()
     number_of_shards = (
-        distinct | "CountCaptions" >> beam.combiners.Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
+        distinct | "CountCaptions" >> Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
     )
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     (
@@ -185,12 +186,7 @@ def _report(output: str, started: float, max_dead_letters: float, *, done_before
     counts = manifest.options["counts"]
     seconds = time.time() - started
     lines = counts["read"] + counts["malformed"]
-    problems = []
-    if counts["malformed"] > max_dead_letters * lines:
-        problems.append(
-            f"{counts['malformed']:,} of {lines:,} lines could not be read, more than the share of {max_dead_letters:g} "
-            f"that --max-dead-letters allows; {files.join(output, 'dead_letters')} says which and why."
-        )
+    problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
     return {
         "output": output,
         "done_before": done_before,

@@ -1,9 +1,9 @@
-"""caption: recordings -> captions, contexts and scores, one row a clip.
+r"""caption: recordings -> captions, contexts and scores, one row a clip.
 
 ::
 
-    sonogloss caption --audio 'gs://BUCKET/audio/**/*.flac' --datastore gs://BUCKET/store --output gs://BUCKET/results \\
-        --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
+    sonogloss caption --audio 'gs://BUCKET/audio/**/*.flac' --datastore gs://BUCKET/store \
+        --output gs://BUCKET/results --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import as_list, check_share, choose_device, list_audio
+from pipelines.checks import as_list, check_share, choose_device, list_audio, too_many
 from pipelines.progress import progress_file, run_pipeline
 from pipelines.take_over import Plan, plan
 from sonogloss import files
@@ -127,8 +127,8 @@ def caption(
         beam_args: options for Beam.
 
     Returns:
-        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` (units), `done_before`, times, `problems`; of a
-        dry run `sources`, `units` and the `rows` of the first source.
+        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` (units), `done_before`, times, `problems`;
+        of a dry run `sources`, `units` and the `rows` of the first source.
 
     Raises:
         InputError: an option or an input makes the job impossible.
@@ -196,7 +196,7 @@ def _connect(
     started_at: float,
     progress: str | None,
 ) -> None:
-    """The walk of the audio. Between ReadAudio and WriteRows nothing is shuffled: clips and vectors stay in one worker."""
+    """The walk of the audio. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
     written = (
         pipeline
         | "ListUnits" >> beam.Create(todo.todo)
@@ -276,7 +276,13 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
     batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
     batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
     rows = [
-        {"uri": row.uri, "start_s": row.start_s, "end_s": row.end_s, "caption": row.caption, "clap_score": row.clap_score}
+        {
+            "uri": row.uri,
+            "start_s": row.start_s,
+            "end_s": row.end_s,
+            "caption": row.caption,
+            "clap_score": row.clap_score,
+        }
         for row in caption_rows(batch, job.method, with_embedding=False)
     ]
     return {
@@ -297,11 +303,7 @@ def _report(output: str, todo: Plan, max_dead_letters: float) -> dict[str, Any]:
     problems = []
     if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The accounts do not close: {counts}.")
-    if counts["dead_letters"] > max_dead_letters * counts["inputs"]:
-        problems.append(
-            f"{counts['dead_letters']:,} of {counts['inputs']:,} inputs failed, more than the share of "
-            f"{max_dead_letters:g} that --max-dead-letters allows; {files.join(output, 'dead_letters')} says which and why."
-        )
+    problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
     return {
         "output": output,
         "done_before": todo.finished,

@@ -8,7 +8,23 @@ from sonogloss import files
 from sonogloss.errors import MissingInputError, OptionError
 
 # What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted.
-AUDIO_ENDINGS = (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64", ".wav", ".wave")
+AUDIO_ENDINGS = (
+    ".aif",
+    ".aifc",
+    ".aiff",
+    ".au",
+    ".caf",
+    ".flac",
+    ".mp3",
+    ".oga",
+    ".ogg",
+    ".opus",
+    ".rf64",
+    ".snd",
+    ".w64",
+    ".wav",
+    ".wave",
+)
 
 
 def as_list(value: str | Sequence[str]) -> list[str]:
@@ -51,6 +67,16 @@ def check_share(value: float, option: str) -> None:
         raise OptionError(f"{option} {value} is not a share.", "Give a number from 0 to 1; 0.05 is one in twenty.")
 
 
+def too_many(failed: int, total: int, *, share: float, what: str, where: str) -> list[str]:
+    """A sentence when more than a share of all inputs failed, else nothing."""
+    if failed <= share * total:
+        return []
+    return [
+        f"{failed:,} of {total:,} {what} failed, more than the share of {share:g} that --max-dead-letters allows; "
+        f"{files.join(where, 'dead_letters')} says which and why."
+    ]
+
+
 def choose_device(name: str) -> str:
     """`auto` is a CUDA device when torch sees one, else the processor.
 
@@ -62,5 +88,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise OptionError(f"--device {name!r}: torch sees no CUDA device here.", "Leave --device out, or install a CUDA torch.")
+        raise OptionError(
+            f"--device {name!r}: torch sees no CUDA device here.", "Leave --device out, or install a CUDA torch."
+        )
     return name

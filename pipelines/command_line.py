@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pipelines.options import make_parser, option_names
 from sonogloss.errors import InputError
 
-# Which module and function a command is. The modules are imported when their command is chosen: they bring torch and Beam.
+# Module and function of each command. A module is imported when its command is chosen: it brings torch and Beam.
 JOBS = {
     "demo": ("pipelines.run_demo", "demo"),
     "build-datastore": ("pipelines.build_datastore", "build_datastore"),
@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
-        print("sonogloss: interrupted; what is committed stays valid, the same command goes on from there", file=sys.stderr)
+        print(
+            "sonogloss: interrupted; what is committed stays valid, the same command goes on from there",
+            file=sys.stderr,
+        )
         if argv is None:  # the job's thread is in the middle of a model: do not wait for it
             sys.stderr.flush()
             os._exit(INTERRUPTED)
@@ -81,7 +84,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _quieten(verbose: bool) -> None:
-    """Beam tells of its inner life, from its import on; only what is wrong shall reach a user who did not ask for more."""
+    """Beam tells of its inner life from its import on; who did not ask for that is told what is wrong, and no more."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if not verbose:  # what ends a job is raised as well, and told once
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

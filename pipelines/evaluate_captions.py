@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from pipelines.checks import as_list
 from pipelines.read_records import read_records
-from sonogloss import files, metrics as metrics_room
+from sonogloss import files
+from sonogloss import metrics as metrics_room
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from transforms.commit_run import FORMAT, RUN_FILE
@@ -105,11 +107,15 @@ def read_results(path: str) -> list[dict[str, Any]]:
     if not files.is_dir(path):
         rows = read_records(path, option="--results")
         if "caption" not in rows[0]:
-            raise FormatError(f"--results {path!r} has no column caption.", f"It has these: {', '.join(map(str, rows[0]))}.")
+            raise FormatError(
+                f"--results {path!r} has no column caption.", f"It has these: {', '.join(map(str, rows[0]))}."
+            )
         return rows
     run_path = files.join(path, RUN_FILE)
     if not files.exists(run_path):
-        raise StoreFormatError(f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory.")
+        raise StoreFormatError(
+            f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory."
+        )
     run = files.read_json(run_path, error=StoreFormatError)
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
@@ -137,7 +143,7 @@ def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, l
     key = next((name for name in KEYS if name in rows[0] and name in available), None)
     if key is None:
         raise FormatError(
-            f"--references {path!r} has no key column that the results have too (columns: {', '.join(map(str, rows[0]))}).",
+            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) has no key column that the results have.",
             f"Give one of {', '.join(KEYS)}.",
         )
     if not {"references", "reference"} & set(rows[0]):
@@ -159,10 +165,8 @@ def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, l
 def _references(row: Mapping[str, Any]) -> list[str] | None:
     value = row.get("references", row.get("reference"))
     if isinstance(value, str) and "references" in row and value.lstrip().startswith("["):
-        try:  # a list in a CSV cell
+        with contextlib.suppress(json.JSONDecodeError):  # a list in a CSV cell
             value = json.loads(value)
-        except json.JSONDecodeError:
-            pass
     values = [value] if isinstance(value, str) else value
     return values if isinstance(values, list) and all(isinstance(text, str) for text in values) else None
 

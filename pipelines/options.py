@@ -152,7 +152,9 @@ def _evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
         "compare captions with references",
         "sonogloss evaluate --results results --references references.jsonl --output metrics",
     )
-    parser.add_argument("--results", required=True, metavar="PATH", help="a results directory, or jsonl, csv or parquet")
+    parser.add_argument(
+        "--results", required=True, metavar="PATH", help="a results directory, or jsonl, csv or parquet"
+    )
     parser.add_argument("--references", required=True, metavar="FILE", help="jsonl, csv or parquet with a key column")
     _output(parser, "where metrics/corpus.parquet and metrics/clips.parquet go")
     parser.add_argument("--metrics", metavar="LIST", help="names, separated by commas (default: all that can be had)")

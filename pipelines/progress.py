@@ -1,6 +1,7 @@
-"""Live progress of a job on this machine: workers append to a file, the driver follows it while the job runs in a thread.
+"""Live progress of a job on this machine: workers append to a file, the driver follows it while the job runs.
 
-Beam's own metrics exist only when a local job is over, and counters in memory do not reach other processes; a file does.
+Beam's own metrics exist only when a local job is over, and counters in memory do not reach other processes; a file
+does.
 """
 
 from __future__ import annotations

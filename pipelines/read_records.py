@@ -1,4 +1,4 @@
-"""Small tables that people write by hand or with other tools: references, predictions. jsonl, json, csv, tsv or Parquet."""
+"""Small tables that people or other tools write (references, predictions): jsonl, json, csv, tsv or Parquet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import FormatError, MissingInputError
@@ -35,10 +34,13 @@ def read_records(path: str, *, option: str) -> list[dict[str, Any]]:
             rows = _json_rows(path, _text(path), option)
         else:
             raise FormatError(
-                f"{option} {path!r} is not a kind of table that can be read.", "Give .jsonl, .json, .csv, .tsv or .parquet."
+                f"{option} {path!r} is not a kind of table that can be read.",
+                "Give .jsonl, .json, .csv, .tsv or .parquet.",
             )
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
-        raise FormatError(f"{option} {path!r} cannot be read ({error}).", "Check that its content is what its name says.") from error
+        raise FormatError(
+            f"{option} {path!r} cannot be read ({error}).", "Check that its content is what its name says."
+        ) from error
     if not rows:
         raise FormatError(f"{option} {path!r} holds no rows.", "Give a file with one row a clip.")
     return rows
@@ -59,7 +61,9 @@ def _json_rows(path: str, text: str, option: str) -> list[dict[str, Any]]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise FormatError(f"{option} {path!r}, line {number or error.lineno}: not JSON ({error.msg}).", "Correct the line.") from error
+            raise FormatError(
+                f"{option} {path!r}, line {number or error.lineno}: not JSON ({error.msg}).", "Correct the line."
+            ) from error
         rows += value if isinstance(value, list) else [value]
     if not all(isinstance(row, dict) for row in rows):
         raise FormatError(f"{option} {path!r} holds JSON that is not objects.", "Give one object a row.")

@@ -75,7 +75,9 @@ def _hear(path: str, clap: Clap) -> tuple[list[str], FloatArray]:
         data = files.read_bytes(path)
         clips = list(cut_clips(data, uri=path, member=None, policy=policy, sample_rate=clap.sample_rate))
     except ClipError as error:
-        raise FormatError(f"--audio {path!r} cannot be used: {error.message}", "Give a recording that decodes.") from error
+        raise FormatError(
+            f"--audio {path!r} cannot be used: {error.message}", "Give a recording that decodes."
+        ) from error
     return [f"{path} {clip.start_s:g}-{clip.end_s:g} s" for clip in clips], clap.embed_audio([c.samples for c in clips])
 
 

@@ -1,8 +1,8 @@
 """What an earlier run left in a results directory, and what is still to do.
 
-Part files say in their footers which unit of work and which configuration they belong to, and a unit's last file says that
-it is the last. So a job that was killed goes on where it stood, unit by unit, and sources that were added since only cost
-the units they fall into.
+Part files say in their footers which unit of work and which configuration they belong to, and a unit's last file says
+that it is the last. So a job that was killed goes on where it stood, unit by unit, and sources that were added since
+only cost the units they fall into.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool
             this job does not have.
     """
     run = _read_run(output)
-    names = [f"{folder}/{files.base_name(path)}" for folder in FOLDERS for path in files.list_dir(files.join(output, folder))]
+    names = [
+        f"{folder}/{files.base_name(path)}" for folder in FOLDERS for path in files.list_dir(files.join(output, folder))
+    ]
     torn = [name for name in names if ".parquet.tmp-" in name]
     if not resume:
         ours = [name for name in names if files.base_name(name).startswith("part-")]
@@ -73,7 +75,9 @@ def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool
     stale = [name for unit, files_found in found.items() if unit not in done for name in files_found.rows]
     _check_stale(output, stale, {uri for unit in units for uri in unit.uris})
     remove = sorted({*torn, *broken, *stale})
-    finished = run is not None and not todo and not remove and set(committed) == {p.path for r in taken for p in r.parts}
+    finished = (
+        run is not None and not todo and not remove and set(committed) == {p.path for r in taken for p in r.parts}
+    )
     if run is not None and not finished:
         remove.append(RUN_FILE)
     return Plan(todo=todo, taken=taken, remove=remove, finished=finished)

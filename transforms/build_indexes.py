@@ -11,6 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.combiners import ToList
 
 from indexes import Manifest, commit_datastore
 from transforms.read_captions import ReadCount
@@ -83,7 +84,5 @@ class BuildIndexes(beam.PTransform[PCollection[dict[str, Any]], PCollection[Mani
 
     def expand(self, pcoll: PCollection[dict[str, Any]]) -> PCollection[Manifest]:
         return (
-            pcoll
-            | beam.combiners.ToList()
-            | beam.Map(build_indexes, self._counts, self._after, output=self._output, head=self._head)
+            pcoll | ToList() | beam.Map(build_indexes, self._counts, self._after, output=self._output, head=self._head)
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.combiners import ToList
 
 from sonogloss import __version__, files
 from transforms.work import UnitResult, add_up
@@ -18,7 +19,9 @@ FORMAT = "sonogloss-results"
 FORMAT_VERSION = 1
 
 
-def commit_run(results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float) -> dict[str, Any]:
+def commit_run(
+    results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float
+) -> dict[str, Any]:
     """Write `run.json`, last.
 
     Args:
@@ -63,4 +66,4 @@ class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, A
         self._options = {"output": output, "head": head, "started_at": started_at}
 
     def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
-        return pcoll | beam.combiners.ToList() | beam.Map(commit_run, **self._options)
+        return pcoll | ToList() | beam.Map(commit_run, **self._options)

@@ -27,7 +27,7 @@ class EmbeddedShard:
 
 
 def shard_number(caption_id: int, shards: int) -> int:
-    """Which of `shards` shards a caption belongs to: ids are uniform 63-bit numbers, so ranges of ids are equal shares."""
+    """Which shard a caption belongs to: ids are uniform 63-bit numbers, so equal ranges of ids are equal shares."""
     return caption_id * shards >> 63
 
 
@@ -36,8 +36,8 @@ def embed_lines(
 ) -> EmbeddedShard:
     """Embed the captions of a shard.
 
-    Texts go through the model in order of length, because a batch is as wide as its longest text; they come back in order
-    of id.
+    Texts go through the model in order of length, because a batch is as wide as its longest text; they come back in
+    order of id.
 
     Args:
         lines: captions in any order, no id twice.

@@ -109,7 +109,7 @@ class DatastoreReference:
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """The sha256 of what a datastore is: its files' digests and its CLAP, whatever path and options it was made with."""
+    """The sha256 of what a datastore is: its files' digests and its CLAP, whatever options it was made with."""
     plain = to_json(manifest)
     plain.pop("options")
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -96,7 +96,7 @@ def _fetch(uri: str, limits: AudioLimits) -> bytes:
         return files.read_bytes(uri)
     except ClipError:
         raise
-    except Exception as error:  # noqa: BLE001  # every file system raises its own errors; each costs one file only
+    except Exception as error:  # every file system raises its own errors; each costs one file only
         raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
 
 

@@ -1,21 +1,21 @@
 """read_captions: text dumps -> caption lines, normalised, without doubles.
 
-A dump is txt (one caption a line), jsonl, csv, tsv or parquet, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`). Files are
-streamed. A line that cannot be read costs that line, and is kept as a dead letter with its file and line number.
+A dump is txt (one caption a line), jsonl, csv, tsv or parquet, plain or compressed (`.gz`, `.zst`, `.bz2`, `.xz`).
+Files are streamed. A line that cannot be read costs that line, and is kept as a dead letter with its file and number.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
-import io
 import json
 import math
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -83,7 +83,8 @@ def check_dump(dump: Dump) -> None:
         first = next((row for _, row in rows if isinstance(row, Mapping)), None)
     except (OSError, EOFError, ValueError) as error:  # pyarrow's errors are ValueErrors, gzip's are OSErrors
         raise FormatError(
-            f"--captions {dump.uri!r} cannot be read ({_first_line(error)}).", "Check that its content is what its name says."
+            f"--captions {dump.uri!r} cannot be read ({_first_line(error)}).",
+            "Check that its content is what its name says.",
         ) from error
     if first is not None and dump_kind(dump.uri) != "txt" and dump.text_column not in first:
         found = ", ".join(str(name) for name in first if name is not None)
@@ -95,8 +96,8 @@ def check_dump(dump: Dump) -> None:
 def read_captions(dump: Dump) -> Iterator[tuple[int, CaptionLine] | DeadLetter | ReadCount]:
     """The captions of a dump, each with the number of its line, then one count.
 
-    Text is brought to Unicode NFC and runs of white space to one blank. A text column that holds a list of strings gives
-    one caption a string. Further columns travel along; `id`, `text` and `source` among them are renamed `original_...`.
+    Text is brought to Unicode NFC and runs of white space to one blank. A text column that holds a list of strings
+    gives one caption a string. Further columns travel along; `id`, `text` and `source` become `original_id` and so on.
 
     Yields:
         `(line number, caption)`; a dead letter for a line that cannot be read; at the end the count.
@@ -104,13 +105,15 @@ def read_captions(dump: Dump) -> Iterator[tuple[int, CaptionLine] | DeadLetter |
     read = empty = malformed = 0
     columns: dict[str, str] = {}
     for number, row in _rows_until_broken(dump):
-        texts = row if isinstance(row, str) else _texts(row.get(dump.text_column))
-        if isinstance(texts, str):
+        texts = [] if isinstance(row, str) else _texts(row.get(dump.text_column))
+        if isinstance(row, str) or isinstance(texts, str):
             malformed += 1
-            yield _malformed(dump, number, texts)
+            yield _malformed(dump, number, row if isinstance(row, str) else str(texts))
             continue
         extra = {_extra_name(name): _scalar(value) for name, value in row.items() if name != dump.text_column}
-        columns = merge_columns(columns, {name: type(value).__name__ for name, value in extra.items() if value is not None})
+        columns = merge_columns(
+            columns, {name: type(value).__name__ for name, value in extra.items() if value is not None}
+        )
         for text in texts:
             if normal := normalise(text):
                 read += 1
@@ -149,16 +152,16 @@ def _rows(dump: Dump) -> Iterator[tuple[int, _Row | str]]:
 
 
 def _rows_until_broken(dump: Dump) -> Iterator[tuple[int, _Row | str]]:
-    """The rows of a dump; where the file itself breaks (a cut gzip, a damaged page), what was read before stays valid."""
+    """The rows of a dump; where the file itself breaks (a cut gzip, a damaged page), what came before stays valid."""
     number = 0
     try:
-        for number, row in _rows(dump):  # noqa: B007  # the last number is needed when the next one cannot be had
+        for number, row in _rows(dump):
             yield number, row
     except (OSError, EOFError, ValueError, zlib.error) as error:
         yield number + 1, f"The file cannot be read from here on ({_first_line(error)})."
 
 
-def _lines(handle: io.BufferedIOBase) -> Iterator[tuple[int, tuple[str] | str]]:
+def _lines(handle: IO[bytes]) -> Iterator[tuple[int, tuple[str] | str]]:
     number = 0
     while line := handle.readline(LONGEST_LINE):
         number += 1
@@ -185,10 +188,9 @@ def _line_row(line: str, kind: str, text_column: str) -> _Row | str:
     return row if isinstance(row, dict) else "The line is JSON, but not an object."
 
 
-def _csv_rows(handle: Any, delimiter: str) -> Iterator[tuple[int, _Row | str]]:
+def _csv_rows(handle: IO[bytes], delimiter: str) -> Iterator[tuple[int, _Row | str]]:
     # Bytes that are not UTF-8 become lone surrogates here, which no valid file holds: they are told apart below.
-    text = io.TextIOWrapper(handle, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text, delimiter=delimiter)
+    reader = csv.DictReader(codecs.iterdecode(handle, "utf-8-sig", "surrogateescape"), delimiter=delimiter)
     while True:
         try:
             row = next(reader, None)
@@ -219,7 +221,7 @@ def _number(value: str | None) -> Any:
     return value
 
 
-def _parquet_rows(handle: Any) -> Iterator[tuple[int, _Row | str]]:
+def _parquet_rows(handle: IO[bytes]) -> Iterator[tuple[int, _Row | str]]:
     number = 0
     for batch in pq.ParquetFile(handle).iter_batches(batch_size=4096):
         for row in batch.to_pylist():
@@ -255,7 +257,9 @@ def _scalar(value: Any) -> int | float | str | None:
 
 def _malformed(dump: Dump, number: int, reason: str) -> DeadLetter:
     message = f"Line {number}: {reason}"
-    return DeadLetter(clip_id=None, uri=dump.uri, member=str(number), stage=STAGE, code=Code.CORRUPT.value, message=message)
+    return DeadLetter(
+        clip_id=None, uri=dump.uri, member=str(number), stage=STAGE, code=Code.CORRUPT.value, message=message
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -285,7 +289,7 @@ class Captions:
 
 
 class ReadCaptions(beam.PTransform[PCollection[Dump], Captions]):
-    """Dumps -> caption lines with their places, see :func:`read_captions`; unreadable lines are written below `output`."""
+    """Dumps -> caption lines with their places, see :func:`read_captions`; bad lines are written below `output`."""
 
     def __init__(self, output: str) -> None:
         super().__init__()

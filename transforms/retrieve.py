@@ -22,7 +22,7 @@ def retrieve(batch: Batch, datastore: Retriever, *, contexts: int, projection: P
         batch: clips with embeddings.
         datastore: the store of captions.
         contexts: how many captions a clip; 0 for none.
-        projection: how the embeddings are carried onto the text support (DRCap, section 3.3); None leaves them as they are.
+        projection: how embeddings are carried onto the text support (see sonogloss.bridge); None leaves them be.
     """
     if not batch.clips:
         return batch
@@ -30,9 +30,7 @@ def retrieve(batch: Batch, datastore: Retriever, *, contexts: int, projection: P
     found = datastore.search(queries, contexts) if contexts else [[] for _ in batch.clips]
     projected = queries
     if projection is not None:
-        projected = datastore.project(
-            queries, temperature=projection.temperature, renormalise=projection.renormalise
-        )
+        projected = datastore.project(queries, temperature=projection.temperature, renormalise=projection.renormalise)
     return replace(batch, contexts=tuple(tuple(row) for row in found), projected=projected)
 
 
@@ -46,9 +44,7 @@ class _RetrieveFn(beam.DoFn):
         self._datastore = self._reference.load()
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        yield timed(
-            STAGE, retrieve, batch, self._datastore, contexts=self._contexts, projection=self._projection
-        )
+        yield timed(STAGE, retrieve, batch, self._datastore, contexts=self._contexts, projection=self._projection)
 
 
 class Retrieve(beam.PTransform[PCollection[Batch], PCollection[Batch]]):

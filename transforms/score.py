@@ -19,7 +19,7 @@ STAGE = "score"
 
 
 def score(batch: Batch, clap: Clap) -> Batch:
-    """Cosine, in [-1, 1], between each caption's text embedding and its clip's own audio embedding, not the projected one."""
+    """Cosine, in [-1, 1], between each caption and its clip's own audio embedding, not the projected one."""
     outcomes = run_isolated(lambda texts: list(clap.embed_text(texts)), batch.captions)
     failures: dict[int, DeadLetter] = {}
     scores: list[float] = []

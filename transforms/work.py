@@ -1,7 +1,7 @@
 """What travels between the steps of a caption job.
 
-A :class:`Unit` names some sources and is all that is ever reshuffled. A :class:`Batch` carries decoded clips through the
-fused middle and never crosses a shuffle. A :class:`UnitResult` names the files that a unit left on disk.
+A :class:`Unit` names some sources and is all that is ever reshuffled. A :class:`Batch` carries decoded clips through
+the fused middle and never crosses a shuffle. A :class:`UnitResult` names the files that a unit left on disk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unit:
 class Batch:
     """Clips on their way through the models, one row of every filled column a clip.
 
-    `embeddings` and `projected` are [clips, dim] unit rows; `contexts`, `captions` and `scores` are filled by their steps.
+    `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps.
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
     `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
     """
@@ -96,7 +96,7 @@ class UnitResult:
 def cut_units(uris: Sequence[str]) -> list[Unit]:
     """Cut a sorted listing into units of 8 to 64 sources, at least 16 of them where the listing allows.
 
-    The cut depends on the listing alone, never on the number of workers: that is what keeps part files equal everywhere.
+    The cut depends on the listing alone, never on the number of workers, so that part files are equal everywhere.
     """
     size = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(uris) / 16)))
     return [make_unit(uris[start : start + size]) for start in range(0, len(uris), size)]

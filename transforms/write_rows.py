@@ -1,7 +1,7 @@
 """write_rows: rows -> self-describing part files, whole or not at all; only their names go on.
 
-A unit's files are `dead_letters/part-<unit>.parquet`, `captions/part-<unit>-<n>.parquet` and last the highest `n`, whose
-footer says so. A killed job therefore leaves whole units and beginnings of units, and the footers tell them apart.
+A unit's files are `dead_letters/part-<unit>.parquet`, `captions/part-<unit>-<n>.parquet` and last the highest `n`,
+whose footer says so. A killed job leaves whole units and beginnings of units, and the footers tell them apart.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class UnitWriter:
         self._seconds = add_up([self._seconds, batch.seconds])
         self._dead += batch.dead
         self._rows += caption_rows(batch, self._method, with_embedding=self._with_embedding)
-        while len(self._rows) > self._rows_a_part:  # never the last row: the unit's last file must not be known too early
+        while (
+            len(self._rows) > self._rows_a_part
+        ):  # never the last row: the unit's last file must not be known too early
             self._write_captions(batch.unit, self._rows[: self._rows_a_part], last=False)
             self._rows = self._rows[self._rows_a_part :]
         return self._finish(batch.unit) if batch.last else None

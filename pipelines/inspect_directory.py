@@ -1,0 +1,85 @@
+"""inspect: what is this directory, what made it, how many, from where?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from indexes import describe, read_manifest
+from sonogloss import files
+from sonogloss.errors import MissingInputError, StoreFormatError
+
+# The file that makes a directory what it is, by format.
+MANIFESTS = {
+    "sonogloss-datastore": "manifest.json",
+    "sonogloss-captioner": "captioner.json",
+    "sonogloss-results": "run.json",
+}
+
+
+def identify(directory: str) -> tuple[str, dict[str, Any]]:
+    """The format of a directory that we wrote, and its manifest.
+
+    Raises:
+        MissingInputError: there is no such directory.
+        StoreFormatError: it is none of ours, or unfinished, or of a version that this release does not read.
+    """
+    if not files.is_dir(directory):
+        raise MissingInputError(f"The directory {directory!r} does not exist.", "Check the path.")
+    for kind, name in MANIFESTS.items():
+        path = files.join(directory, name)
+        if not files.exists(path):
+            continue
+        manifest = files.read_json(path, error=StoreFormatError)
+        if isinstance(manifest, dict) and manifest.get("format") == kind:
+            if manifest.get("format_version") != 1:
+                raise StoreFormatError(
+                    f"{path!r} has format_version {manifest.get('format_version')!r}, and this release reads 1.",
+                    "Install a release that reads it.",
+                )
+            return kind, manifest
+    raise StoreFormatError(
+        f"{directory!r} is no finished datastore, captioner or results directory.",
+        f"It would hold one of {', '.join(MANIFESTS.values())}, which are written last.",
+    )
+
+
+def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+    """Describe a directory that we wrote.
+
+    Args:
+        directory: a datastore, a captioner or a results directory.
+        beam_args: accepted for the sake of equal commands; this one runs in this process.
+
+    Returns:
+        The report: `directory`, `kind`, and `about`, one entry a line.
+
+    Raises:
+        MissingInputError: there is no such directory.
+        StoreFormatError: it is none of these.
+    """
+    kind, manifest = identify(directory)
+    if kind == "sonogloss-datastore":
+        about = describe(read_manifest(directory))
+    elif kind == "sonogloss-captioner":
+        about = {key: value for key, value in manifest.items() if key != "files"}
+        about["bytes"] = sum(entry["bytes"] for entry in manifest["files"])
+    else:
+        about = {key: value for key, value in manifest.items() if key != "parts"}
+        about["part_files"] = len(manifest["parts"])
+        about["bytes"] = sum(part["bytes"] for part in manifest["parts"])
+    return {"directory": directory, "kind": kind, "about": about, "problems": []}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = Console()
+    rows = Table(show_header=False, title=f"{report['directory']}: {report['kind']}")
+    for name, value in report["about"].items():
+        plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1 if value else None)
+        rows.add_row(name, plain)
+    console.print(rows)

@@ -1,0 +1,163 @@
+"""demo: the whole walk on the embedded models, from nothing: sounds, a datastore, captions, metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import wave
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.build_datastore import build_datastore
+from pipelines.caption_audio import caption
+from pipelines.evaluate_captions import evaluate
+from sonogloss import files
+from sonogloss.records import FloatArray
+from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
+from transforms.commit_run import RUN_FILE
+
+FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learnt from
+SCENES = 12
+CAPTIONS = 4000
+REFERENCES = 5
+
+
+def demo(
+    *,
+    output: str = "demo-output",
+    clap: str = "pocket",
+    captioner: str = "pocket",
+    scenes: int = SCENES,
+    captions: int = CAPTIONS,
+    beam_args: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Synthesise soundscapes with a known timeline, caption them, and compare.
+
+    Args:
+        output: everything is left here: `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results`, `metrics`.
+        clap: the CLAP of datastore and captioner.
+        captioner: the captioner.
+        scenes: how many recordings.
+        captions: how many captions the datastore is built from.
+        beam_args: options for Beam.
+
+    Returns:
+        The report: `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
+
+    Raises:
+        InputError: the output cannot be written, or the embedded models are not installed.
+    """
+    started = time.time()
+    chosen = [sample_scene(FIRST_SEED + number) for number in range(scenes)]
+    told = _write_recordings(output, chosen)
+    dump = files.join(output, "captions.txt")
+    files.write_bytes(dump, "".join(f"{line}\n" for line in caption_dump(captions, FIRST_SEED)).encode())
+    store, results = files.join(output, "datastore"), files.join(output, "results")
+    built = build_datastore(
+        captions=[dump],
+        output=store,
+        clap=clap,
+        source="sonogloss soundscapes",
+        license="Apache-2.0",
+        overwrite=True,
+        beam_args=beam_args,
+    )
+    audio = [files.join(output, "audio", name) for name in told]
+    captioned = caption(
+        audio=audio,
+        datastore=store,
+        output=results,
+        captioner=captioner,
+        clap=clap,
+        resume=False,
+        beam_args=beam_args,
+    )
+    scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output)
+    return {
+        "output": output,
+        "rows": _rows(results, told),
+        "corpus": scored["corpus"],
+        "captions_in_datastore": built["counts"]["kept"],
+        "counts": captioned["counts"],
+        "seconds": round(time.time() - started, 1),
+        "problems": built["problems"] + captioned["problems"] + scored["problems"],
+    }
+
+
+def _write_recordings(output: str, scenes: Sequence[Scene]) -> dict[str, Scene]:
+    """The scenes as WAV files, and their references; returns the scenes by file name."""
+    told: dict[str, Scene] = {}
+    lines = []
+    for number, scene in enumerate(scenes, 1):
+        name = f"{number:02d}-{'-'.join(event.replace(' ', '_') for event in scene.names)}.wav"
+        files.write_bytes(files.join(output, "audio", name), wav(render_scene(scene)))
+        told[name] = scene
+        lines.append(json.dumps({"file_name": name, "references": references(scene, REFERENCES)}, ensure_ascii=False))
+    files.write_bytes(files.join(output, "references.jsonl"), ("\n".join(lines) + "\n").encode())
+    return told
+
+
+def wav(samples: FloatArray) -> bytes:
+    """Mono samples in [-1, 1] at the soundscapes' rate as a 16-bit WAV file."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as handle:
+        handle.setnchannels(1)
+        handle.setsampwidth(2)
+        handle.setframerate(RATE)
+        handle.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return target.getvalue()
+
+
+def _rows(results: str, told: dict[str, Scene]) -> list[dict[str, Any]]:
+    run = files.read_json(files.join(results, RUN_FILE))
+    rows = []
+    for part in run["parts"]:
+        if not part["path"].startswith("captions/"):
+            continue
+        for row in files.read_table(files.join(results, part["path"])).to_pylist():
+            name = files.base_name(row["uri"])
+            rows.append(
+                {
+                    "file": name,
+                    "events": [
+                        {"name": event.name, "start_s": round(event.start_s, 2), "end_s": round(event.end_s, 2)}
+                        for event in told[name].events
+                    ],
+                    "caption": row["caption"],
+                    "context": row["contexts"][0]["text"] if row["contexts"] else "",
+                    "clap_score": row["clap_score"],
+                }
+            )
+    return sorted(rows, key=lambda row: row["file"])
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person, and what to try next."""
+    console = Console()
+    rows = Table("file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="What was heard")
+    for row in report["rows"]:
+        events = ", ".join(f"{event['name']} {event['start_s']:.1f}-{event['end_s']:.1f} s" for event in row["events"])
+        rows.add_row(row["file"].partition("-")[0], events, row["caption"], row["context"], f"{row['clap_score']:.2f}")
+    console.print(rows)
+    metrics = Table(*(row["metric"] for row in report["corpus"]), title="Against what the timeline says")
+    metrics.add_row(*(f"{row['value']:.3f}" for row in report["corpus"]))
+    console.print(metrics)
+    output = report["output"]
+    console.print(
+        f"{report['captions_in_datastore']:,} captions in the datastore; all done in {report['seconds']:.0f} s; "
+        f"everything lies in {output}",
+        markup=False,
+    )
+    console.print("\nNext, on your own files:", style="bold")
+    for line in (
+        "sonogloss build-datastore --captions 'my-captions/*.txt' --output my-store",
+        "sonogloss caption --audio 'my-recordings/**/*.wav' --datastore my-store --output my-results",
+        f"sonogloss search {files.join(output, 'datastore')} --text 'a dog barks in the rain'",
+        f"sonogloss inspect {files.join(output, 'results')}",
+    ):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""verify: recompute every digest and count of a datastore, captioner or results directory; name what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from indexes import verify as verify_datastore
+from pipelines.inspect_directory import identify
+from sonogloss import files
+from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA
+
+
+def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+    """Check a directory that we wrote.
+
+    Args:
+        directory: a datastore, a captioner or a results directory.
+        beam_args: accepted for the sake of equal commands; this one runs in this process.
+
+    Returns:
+        The report: `directory`, `kind`, `problems`, one sentence each; empty when all is well.
+
+    Raises:
+        MissingInputError: there is no such directory.
+        StoreFormatError: it is none of these, or unfinished.
+    """
+    kind, manifest = identify(directory)
+    if kind == "sonogloss-datastore":
+        problems = verify_datastore(directory)
+    elif kind == "sonogloss-captioner":
+        problems = [problem for entry in manifest["files"] if (problem := _check_file(directory, entry))]
+    else:
+        problems = _verify_results(directory, manifest)
+    return {"directory": directory, "kind": kind, "problems": problems}
+
+
+def _check_file(directory: str, entry: dict[str, Any]) -> str | None:
+    path = files.join(directory, entry["path"])
+    if not files.exists(path):
+        return f"{entry['path']} is missing."
+    if (found := files.size(path)) != entry["bytes"]:
+        return f"{entry['path']} has {found} bytes instead of {entry['bytes']}."
+    if files.digest(path) != entry["sha256"]:
+        return f"{entry['path']} has another sha256 than the manifest says."
+    return None
+
+
+def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
+    problems = []
+    rows: Counter[str] = Counter()
+    ids: Counter[str] = Counter()
+    for part in run["parts"]:
+        if problem := _check_file(directory, part):
+            problems.append(problem)
+            continue
+        folder = part["path"].partition("/")[0]
+        expected = CAPTION_ROW_SCHEMA if folder == "captions" else DEAD_LETTER_SCHEMA
+        try:
+            with files.open_read(files.join(directory, part["path"])) as handle:
+                content = pq.read_table(handle, columns=["clip_id"])
+                handle.seek(0)
+                schema = pq.read_schema(handle)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(f"{part['path']} is not a Parquet file with our columns ({error}).")
+            continue
+        if schema.names[: len(expected.names)] != expected.names:
+            problems.append(f"{part['path']} does not have the columns of {folder}.")
+        if content.num_rows != part["rows"]:
+            problems.append(f"{part['path']} holds {content.num_rows} rows instead of {part['rows']}.")
+        rows[folder] += content.num_rows
+        if folder == "captions":
+            ids.update(content.column("clip_id").to_pylist())
+    counts = run["counts"]
+    if not problems:
+        problems += [
+            f"There are {rows[folder]} {folder} rows, but run.json counts {counts[folder]}."
+            for folder in ("captions", "dead_letters")
+            if rows[folder] != counts[folder]
+        ]
+    if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
+        problems.append(f"The accounts do not close: {counts}.")
+    if twice := [clip for clip, count in ids.items() if count > 1]:
+        problems.append(f"{len(twice)} clips have several rows, {twice[0]} among them.")
+    named = {part["path"] for part in run["parts"]}
+    for folder in ("captions", "dead_letters"):
+        for path in files.list_dir(files.join(directory, folder), ".parquet"):
+            if (name := f"{folder}/{files.base_name(path)}") not in named:
+                problems.append(f"{name} is not named in run.json; whoever reads the folder reads rows too many.")
+    return problems
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person; the problems themselves are told by the command line."""
+    if not report["problems"]:
+        Console().print(
+            f"{report['directory']}: every file of this {report['kind']} is as it was written.", markup=False
+        )

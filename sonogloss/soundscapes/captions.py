@@ -43,25 +43,36 @@ SINGLE = ("{0}", "{0}", "the sound of {0}", "there is {0}", "{0} can be heard")
 PLURAL = frozenset({"crickets", "insects", "birds", "people", "footsteps", "waves", "flames", "keys", "ducks", "frogs", "cattle", "gunshots", "shots", "chimes", "bells", "drums"})
 
 
+Told = tuple[frozenset[str], ...]
+
+
 def caption(scene: Scene, rng: Rng) -> str:
     """One caption of a scene, drawn from the grammar."""
+    return telling_caption(scene, rng)[0]
+
+
+def telling_caption(scene: Scene, rng: Rng) -> tuple[str, Told]:
+    """One caption of a scene, and for each event the traits that the caption claims of it."""
+    finite = bool(rng.random() < (0.35 if scene.kind == "one" else 0.4))
+    clauses, told = zip(*(clause(event, rng, finite=finite) for event in scene.events), strict=True)
     if scene.kind == "one":
-        if rng.random() < 0.35:
-            return clause(scene.events[0], rng, finite=True)
-        return str(rng.choice(SINGLE)).format(clause(scene.events[0], rng, finite=False))
-    finite = bool(rng.random() < 0.4)
-    templates = (FINITE if finite else GERUND)[scene.kind]
-    return str(rng.choice(templates)).format(*(clause(event, rng, finite=finite) for event in scene.events))
+        templates: tuple[str, ...] = SINGLE[:1] if finite else SINGLE
+    else:
+        templates = (FINITE if finite else GERUND)[scene.kind]
+    return str(rng.choice(templates)).format(*clauses), told
 
 
-def clause(event: Event, rng: Rng, *, finite: bool) -> str:
-    """One event in words: `a deep dog barks twice` (finite) or `a deep dog barking twice`."""
+def clause(event: Event, rng: Rng, *, finite: bool) -> tuple[str, frozenset[str]]:
+    """One event in words, `a deep dog barks twice` (finite) or `a deep dog barking twice`, and the traits it claims."""
     phrases = [p for p in CLASSES[event.name].phrases if p.trait is None or p.trait in event.traits]
     phrase = phrases[rng.integers(len(phrases))]
     told = [t for t in sorted(event.traits) if t != phrase.trait and rng.random() < TELLING]
-    subject = _with_adjective(phrase.subject, [t for t in told if t in ADJECTIVES], rng)
-    adverbs = [str(rng.choice(ADVERBS[t])) for t in told if t in ADVERBS][:1]
-    return " ".join([subject, _verb(phrase, rng, finite), *adverbs])
+    adjective = next((t for t in told if t in ADJECTIVES and _takes_adjective(phrase.subject)), None)
+    adverb = next((t for t in told if t in ADVERBS), None)
+    words = [_with_adjective(phrase.subject, adjective, rng), _verb(phrase, rng, finite)]
+    if adverb:
+        words.append(str(rng.choice(ADVERBS[adverb])))
+    return " ".join(words), frozenset(t for t in (phrase.trait, adjective, adverb) if t)
 
 
 def _verb(phrase: Phrase, rng: Rng, finite: bool) -> str:
@@ -72,12 +83,15 @@ def _verb(phrase: Phrase, rng: Rng, finite: bool) -> str:
     return phrase.verb
 
 
-def _with_adjective(subject: str, traits: list[str], rng: Rng) -> str:
-    """`a dog` and `low` give `a deep dog`; subjects without an article stay as they are."""
+def _takes_adjective(subject: str) -> bool:
+    """`a dog` takes one; `rain`, `a person` and subjects of several words do not."""
     article, _, noun = subject.partition(" ")
-    if not traits or article not in ("a", "an") or " " in noun or noun == "person":
-        return subject
-    return f"a {rng.choice(ADJECTIVES[traits[0]])} {noun}"
+    return article in ("a", "an") and " " not in noun and noun != "person"
+
+
+def _with_adjective(subject: str, trait: str | None, rng: Rng) -> str:
+    """`a dog` and `low` give `a deep dog`."""
+    return f"a {rng.choice(ADJECTIVES[trait])} {subject.partition(' ')[2]}" if trait else subject
 
 
 def references(scene: Scene, n: int, seed: int = 0) -> list[str]:

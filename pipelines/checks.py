@@ -71,10 +71,11 @@ def too_many(failed: int, total: int, *, share: float, what: str, where: str) ->
     """A sentence when more than a share of all inputs failed, else nothing."""
     if failed <= share * total:
         return []
-    return [
+    sentence = (
         f"{failed:,} of {total:,} {what} failed, more than the share of {share:g} that --max-dead-letters allows; "
         f"{files.join(where, 'dead_letters')} says which and why."
-    ]
+    )
+    return [sentence]
 
 
 def choose_device(name: str) -> str:

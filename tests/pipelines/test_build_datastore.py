@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from indexes import Datastore, verify
+from sonogloss.clap import Clap
+
+from .conftest import CAPTIONS, Run, assert_one_line
+
+
+@pytest.fixture
+def dumps(tmp_path: Path) -> list[Path]:
+    """Two dumps that share captions, with empty and malformed lines."""
+    one, two = tmp_path / "one.txt", tmp_path / "two.jsonl.gz"
+    one.write_text("\n".join([*CAPTIONS[:5], "", CAPTIONS[0].replace(" ", "   ")]))
+    rows = [json.dumps({"text": text, "year": 2000 + n}) for n, text in enumerate(CAPTIONS[3:])]
+    two.write_bytes(gzip.compress("\n".join([*rows, "{broken"]).encode()))
+    return [one, two]
+
+
+def rows(store: Path) -> list[dict[str, object]]:
+    return [row for path in sorted(store.glob("shards/*/captions.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_dumps_become_a_datastore_that_finds_its_captions(
+    run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path, tiny_clap: Clap
+) -> None:
+    output = tmp_path / "store"
+    command = ["build-datastore", "--captions", *dumps, "--output", output, "--clap", tiny_clap_dir]
+    outcome = run(*command, "--max-dead-letters", "0.2", "--license", "CC0", "--json")
+    assert outcome.code == 0, outcome.err
+    counts = {"read": 11, "empty": 1, "malformed": 1, "doubles": 3, "kept": 8}
+    assert outcome.report["counts"] == counts
+    assert verify(str(output)) == []
+    store = Datastore.open(str(output))
+    assert store.count == 8
+    assert store.manifest.support.count == 8
+    assert store.manifest.options["counts"] == counts
+    assert {source.name: (source.count, source.license) for source in store.manifest.sources} == {
+        "one.txt": (5, "CC0"),
+        "two.jsonl.gz": (3, "CC0"),
+    }
+    found = store.search(tiny_clap.embed_text(CAPTIONS), 1)
+    assert [contexts[0].text for contexts in found] == CAPTIONS
+    # The first of two equal captions stays, with what its own dump says of it.
+    years = {row["text"]: row["year"] for row in rows(output)}
+    assert years[CAPTIONS[3]] is None
+    assert years[CAPTIONS[7]] == 2004
+    dead = pq.read_table(next((output / "dead_letters").glob("part-*.parquet"))).to_pylist()
+    assert [(Path(row["uri"]).name, row["member"]) for row in dead] == [("two.jsonl.gz", "6")]
+
+
+def test_unreadable_lines_above_the_share_are_an_unsound_result(
+    run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path
+) -> None:
+    outcome = run("build-datastore", "--captions", *dumps, "--output", tmp_path / "store", "--clap", tiny_clap_dir)
+    assert outcome.code == 1
+    assert "1 of 12 lines" in outcome.err
+
+
+def test_ids_and_rows_depend_neither_on_the_order_of_files_nor_on_shards(
+    run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path
+) -> None:
+    common = ["--clap", tiny_clap_dir, "--max-dead-letters", "1", "--json", "--captions"]
+    for name, options in (("a", dumps), ("b", dumps[::-1]), ("c", [*dumps, "--shards", "4"])):
+        assert run("build-datastore", "--output", tmp_path / name, *common, *options).code == 0
+    first, second, sharded = (rows(tmp_path / name) for name in "abc")
+    assert first == second == sharded
+    assert [row["id"] for row in first] == sorted(row["id"] for row in first)  # type: ignore[type-var]
+    for path in sorted((tmp_path / "a").rglob("*")):
+        if path.is_file() and path.name != "manifest.json":
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+    assert len(list((tmp_path / "c").glob("shards/*"))) > 1
+
+
+def test_the_same_command_again_does_nothing_and_another_needs_to_say_so(
+    run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path
+) -> None:
+    command = ["build-datastore", "--captions", dumps[0], "--output", tmp_path / "store", "--clap", tiny_clap_dir]
+    assert run(*command, "--json").code == 0
+    before = (tmp_path / "store" / "manifest.json").stat().st_mtime_ns
+    again = run(*command)
+    assert again.code == 0
+    assert "nothing to do" in again.out
+    assert (tmp_path / "store" / "manifest.json").stat().st_mtime_ns == before
+    other = [*command, "--source", "elsewhere"]
+    assert_one_line(run(*other), "--output", "--overwrite")
+    assert run(*other, "--overwrite", "--json").report["sources"] == {"elsewhere": {"count": 5, "license": None}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("missing.txt", None, [], ["--captions", "does not exist"]),
+        ("*.jsonl", None, [], ["--captions", "matches no file"]),
+        ("a.docx", b"x", [], ["--captions", "a.docx"]),
+        ("a.csv", b"caption,n\nx,1\n", [], ["--text-column", "caption, n"]),
+        ("a.parquet", b"none", [], ["a.parquet"]),
+        ("a.txt", b"\n\n", [], ["no captions"]),
+        ("a.txt", b"x\n", ["--clap", "nowhere"], ["nowhere"]),
+        ("a.txt", b"x\n", ["--max-dead-letters", "5"], ["--max-dead-letters"]),
+        ("a.txt", b"x\n", ["--device", "cuda:9"], ["--device"]),
+    ],
+)
+def test_an_impossible_job_is_told_in_one_line(
+    run: Run,
+    tmp_path: Path,
+    tiny_clap_dir: Path,
+    name: str,
+    content: bytes | None,
+    options: list[str],
+    words: list[str],
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    outcome = run(
+        "build-datastore", "--captions", tmp_path / name, "--output", tmp_path / "o", "--clap", tiny_clap_dir, *options
+    )
+    assert_one_line(outcome, *words)
+    assert not (tmp_path / "o" / "manifest.json").exists()
+
+
+def test_an_output_that_cannot_be_written(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    output = tmp_path / "a.txt" / "below"
+    outcome = run("build-datastore", "--captions", tmp_path / "a.txt", "--output", output, "--clap", tiny_clap_dir)
+    assert_one_line(outcome, "Cannot write")
+
+
+def test_search_finds_the_caption_itself(run: Run, store: Path) -> None:
+    found = run("search", store, "--text", "a dog barks twice", "-k", "2", "--json")
+    assert found.code == 0, found.err
+    contexts = found.report["queries"][0]["contexts"]
+    assert contexts[0]["text"] == "a dog barks twice"
+    assert len(contexts) == 2

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import options
+from pipelines.command_line import JOBS
+
+from .conftest import Run, assert_one_line
+
+
+def test_help_brings_nothing_heavy() -> None:
+    program = (
+        "import sys; from pipelines.command_line import main; code = main(['--help']);"
+        "heavy = {'torch', 'transformers', 'apache_beam', 'pyarrow', 'faiss', 'numpy'} & set(sys.modules);"
+        "sys.exit(f'imports {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in JOBS:
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", sorted(JOBS))
+def test_every_command_explains_itself_with_an_example(run: Run, command: str) -> None:
+    outcome = run(command, "--help")
+    assert outcome.code == 0
+    assert f"sonogloss {command}" in outcome.out
+    assert "example:" in outcome.out
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("sonogloss ")
+
+
+def test_no_command_is_a_question_about_usage(run: Run) -> None:
+    outcome = run()
+    assert outcome.code == 2
+    assert "usage" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["captoin"], ["captoin"]),
+        (["verify"], ["DIR"]),
+        (["caption", "--audio", "x", "--datastore", "d"], ["--output"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--contxts", "3"], ["--contxts", "--contexts"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_worker=2"], ["direct_num_workers"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "-q"], ["-q"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--window", "long"], ["--window"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_workers=x"], ["Beam", "x"]),
+        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--runner=DaskRunner"], ["DaskRunner"]),
+        (["verify", "d", "--out=x"], ["--out"]),
+        (["build-datastore", "--captions", "x", "--output", "o", "--shards", "0"], ["--shards"]),
+        (["build-datastore", "--captions", "x", "--output", "o", "--text-colum", "c"], ["--text-column"]),
+        (["search", "d", "--text", "a", "--audio", "b"], ["--audio"]),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(run: Run, argv: list[str], words: list[str]) -> None:
+    assert_one_line(run(*argv), *words)
+
+
+def test_options_of_beam_pass_and_are_understood() -> None:
+    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+
+    from pipelines.beam_options import beam_options, is_local
+
+    parsed = beam_options(["--direct_num_workers", "2", "--direct_running_mode=multi_processing"])
+    assert parsed.view_as(DirectOptions).direct_num_workers == 2
+    assert parsed.view_as(StandardOptions).runner == "FnApiRunner"
+    assert is_local(parsed)
+    assert not is_local(beam_options(["--runner=DataflowRunner", "--project=p", "--region=r"]))
+
+
+def test_option_names_are_those_of_the_command() -> None:
+    names = options.option_names("caption")
+    assert "--audio" in names
+    assert "--no-resume" in names
+    assert "--captions" not in names
+
+
+def test_files_and_folders_are_listed_as_audio(tmp_path: Path) -> None:
+    from pipelines.checks import list_audio
+    from sonogloss.errors import MissingInputError
+
+    for name in ("b.WAV", "a.flac", "notes.txt", "deep/c.mp3", "odd.xyz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, left_out = list_audio([str(tmp_path)])
+    assert [Path(path).name for path in found] == ["a.flac", "b.WAV", "c.mp3"]
+    assert left_out == 2
+    found, left_out = list_audio([str(tmp_path / "*.xyz"), str(tmp_path / "**" / "*.mp3"), str(tmp_path / "odd.xyz")])
+    assert [Path(path).name for path in found] == ["c.mp3", "odd.xyz"]
+    assert left_out == 0
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "x.pdf").touch()
+    with pytest.raises(MissingInputError, match="none is named like audio"):
+        list_audio([str(tmp_path / "papers")])

@@ -1,7 +1,7 @@
 """Make the pocket pair from nothing: `python -m sonogloss.pocket`. Interrupted, it goes on where it was.
 
-    --directory DIR    work and checkpoints (default pocket-training)
-    --real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
+--directory DIR    work and checkpoints (default pocket-training)
+--real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 # glibc returns and re-maps every large tensor by default, which costs half the time of a training step on a CPU.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(8 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
 
 
 def main() -> None:
@@ -22,7 +26,9 @@ def main() -> None:
     parser.add_argument("--real-clips", type=Path)
     arguments = parser.parse_args()
     if "MALLOC_TOP_PAD_" not in os.environ:
-        os.execve(sys.executable, [sys.executable, "-m", "sonogloss.pocket", *sys.argv[1:]], os.environ | MALLOC)
+        os.execve(  # noqa: S606  # itself, with other settings of the memory allocator
+            sys.executable, [sys.executable, "-m", "sonogloss.pocket", *sys.argv[1:]], os.environ | MALLOC
+        )
     from sonogloss.pocket.build import build
 
     build(arguments.directory, arguments.real_clips)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from sonogloss.pocket.contrastive import train_clap
 from sonogloss.pocket.pool import build_pool
-from sonogloss.pocket.recipe import PocketRecipe, train_tokenizer
+from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer, train_tokenizer
 from sonogloss.pocket.validation import Validation
 from sonogloss.soundscapes import CLASSES, caption_dump
 
@@ -27,4 +27,4 @@ def _tokenizer(directory: Path, recipe: PocketRecipe) -> PreTrainedTokenizerFast
     if not (directory / "tokenizer.json").exists():
         texts = [*caption_dump(40_000, recipe.seed), *(sound.label for sound in CLASSES.values())]
         train_tokenizer(texts).save_pretrained(directory)
-    return AutoTokenizer.from_pretrained(directory)
+    return load_tokenizer(directory)

@@ -18,7 +18,9 @@ from sonogloss.pocket.recipe import PocketRecipe, clap_config, save_clap
 MAX_SCALE = math.log(100)
 
 
-def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, log_scale: torch.Tensor, also_true: torch.Tensor) -> torch.Tensor:
+def contrastive_loss(
+    audio: torch.Tensor, text: torch.Tensor, log_scale: torch.Tensor, also_true: torch.Tensor
+) -> torch.Tensor:
     """Symmetric InfoNCE over unit rows `[n, d]`, in float32, with one temperature for both directions.
 
     `also_true[i, j]` pairs off the diagonal are left out of both softmaxes: they are no negatives.
@@ -58,7 +60,8 @@ def train_clap(
         return finished
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(recipe.seed)
-    model = ClapModel(clap_config(len(tokenizer))).to(device)
+    model = ClapModel(clap_config(len(tokenizer)))
+    model.to(device)  # type: ignore[arg-type]  # torch's signature, hidden by a decorator
     optimiser = _optimiser(model, recipe)
     checkpoint, step = directory / "clap-checkpoint.pt", 0
     if checkpoint.exists():
@@ -78,12 +81,17 @@ def train_clap(
         running = loss if step == 0 else 0.95 * running + 0.05 * loss
         step += 1
         if step % validate_every == 0 or step == recipe.clap_steps:
-            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, f"{checkpoint}.tmp")
+            torch.save(
+                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, f"{checkpoint}.tmp"
+            )
             Path(f"{checkpoint}.tmp").replace(checkpoint)
             model.eval()
             scores = validate(model)
             model.train()
-            _log(directory / "clap-curve.csv", {"step": step, "loss": running, "scale": float(model.logit_scale_a.exp()), **scores})
+            _log(
+                directory / "clap-curve.csv",
+                {"step": step, "loss": running, "scale": float(model.logit_scale_a.exp()), **scores},
+            )
         if step % 20 == 0:
             rate = 20 * recipe.clap_batch / (time.monotonic() - began)
             print(f"clap step {step}/{recipe.clap_steps} loss {running:.3f} {rate:.0f} scenes/s", flush=True)
@@ -94,7 +102,9 @@ def train_clap(
     return finished
 
 
-def _step(model: ClapModel, optimiser: torch.optim.Optimizer, tokenizer: PreTrainedTokenizerFast, batch: Batch, device: str) -> float:
+def _step(
+    model: ClapModel, optimiser: torch.optim.Optimizer, tokenizer: PreTrainedTokenizerFast, batch: Batch, device: str
+) -> float:
     tokens = tokenizer(batch.captions, padding=True, truncation=True, return_tensors="pt").to(device)
     mels = torch.from_numpy(batch.mels).to(device).float()
     with torch.autocast(device, torch.bfloat16):

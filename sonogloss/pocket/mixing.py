@@ -1,7 +1,7 @@
 """Training batches: scenes mixed from the pool in the domain of mel power, with captions that are true of them.
 
-A batch is a function of (recipe seed, step) alone, so training resumes exactly. Pairs whose caption would also be true of another
-scene of the batch are marked, for they are no negatives: among 256 scenes many a lonely dog meets another.
+A batch is a function of (recipe seed, step) alone, so training resumes exactly. Pairs whose caption would also be true
+of another scene of the batch are marked, for they are no negatives: among 256 scenes many a lonely dog meets another.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Mixer:
         return entries[rng.integers(len(entries))]
 
     def _varied(self, rng: Rng, entry: Entry) -> FloatArray:
-        """An entry with its pace, pitch and colour slightly changed: some per cent in time, up to one mel band, a smooth equaliser."""
+        """An entry with its pace (some per cent), pitch (up to one mel band) and colour slightly changed."""
         power = np.asarray(self.pool.power[entry.start : entry.start + entry.frames])
         frames = max(2, min(FRAMES, round(len(power) * float(np.exp(rng.normal(0, 0.07))))))
         power = power[np.linspace(0, len(power) - 1, frames).astype(int)]
@@ -134,7 +134,7 @@ def _looped(power: FloatArray, frames: int) -> FloatArray:
 
 
 def to_decibels(power: FloatArray) -> FloatArray:
-    """Mel power `[frames, 64]` to decibels `[1024, 64]`: whole copies, then silence, as the front end pads short clips."""
+    """Mel power `[frames, 64]` to decibels `[1024, 64]`: whole copies, then silence, as the front end pads."""
     decibels = 10 * np.log10(np.maximum(power, 1e-10))
     full = np.full((FRAMES, MELS), -100.0, np.float32)
     copies = np.tile(decibels, (max(1, FRAMES // len(decibels)), 1))[:FRAMES]

@@ -1,7 +1,7 @@
 """The pool of sounds to train on: every class in many variants, as mel power, rendered once and mapped from disk.
 
-Rendering costs some 40 ms an event, far more than training can wait for. Mel power adds (sounds that sound together are, to a good
-approximation, the sum of their powers), so scenes are mixed from pool entries in half a millisecond each.
+Rendering costs some 40 ms an event, far more than training can wait for. Mel power adds (sounds that sound together
+are, to a good approximation, the sum of their powers), so scenes are mixed from pool entries, half a millisecond each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from sonogloss.soundscapes import CLASSES, RATE, render_variant
 from sonogloss.soundscapes.acoustics import coloured, levelled, reverberant
 
 FRAMES = 1024
-FRAME_RATE = 102.3  # the model stretches 1001 frames to 1024; the pool is stored stretched, which spares it the interpolation
+FRAME_RATE = (
+    102.3  # the model stretches 1001 frames to 1024; the pool is stored stretched, which spares it the interpolation
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ def build_pool(directory: Path, recipe: PocketRecipe, real_clips: Path | None, w
     for name, path, seed in _real_files(real_clips) if real_clips else ():
         jobs.append((_real, name, (path, seed, recipe.real_variants)))
     rows, blocks, start = [], [], 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as executor:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as executor:
         futures = [(name, executor.submit(render, *args)) for render, name, args in jobs]
         for name, future in futures:
             for traits, power in future.result():
@@ -126,7 +130,9 @@ def _real_files(folder: Path) -> Iterator[tuple[str, Path, int]]:
 def mel_power(samples: FloatArray) -> FloatArray:
     """Mel power `[frames, 64]` of a sound at 32 kHz, at :data:`FRAME_RATE` frames a second and at most 1024 of them."""
     logmel = _log_mel()
-    spectrum = torch.stft(torch.from_numpy(samples[: 10 * RATE]), 1024, 320, window=logmel.window, center=True, return_complex=True)
+    spectrum = torch.stft(
+        torch.from_numpy(samples[: 10 * RATE]), 1024, 320, window=logmel.window, center=True, return_complex=True
+    )
     power = (spectrum.abs().square().T @ logmel.filters).clamp_min(1e-10).log()
     frames = min(FRAMES, max(2, round(len(samples) / RATE * FRAME_RATE)))
     stretched = torch.nn.functional.interpolate(power.T[None], size=frames, mode="linear", align_corners=True)[0].T

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import ClapAudioConfig, ClapConfig, ClapFeatureExtractor, ClapTextConfig, GPT2Config, PreTrainedTokenizerFast
+from transformers import (
+    ClapAudioConfig,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapTextConfig,
+    GPT2Config,
+    PreTrainedTokenizerFast,
+)
 
 BOS, PAD, EOS = 0, 1, 2
 MAX_TOKENS = 64
@@ -17,8 +24,8 @@ MAX_TOKENS = 64
 class PocketRecipe:
     """The recipe of the released pair.
 
-    Seeds: sounds of the training pool are rendered from `pool_seed` up, validation scenes from `validation_seed` up; the test
-    scenes of the benchmarks lie elsewhere and are never touched here.
+    Seeds: sounds of the training pool are rendered from `pool_seed` up, validation scenes from `validation_seed` up;
+    the test scenes of the benchmarks lie elsewhere and are never touched here.
     """
 
     seed: int = 20
@@ -59,7 +66,7 @@ REAL_CLASSES = {
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer in RoBERTa's layout (`<s>` 0, `<pad>` 1, `</s>` 2), lower-casing, at most 2,000 entries."""
+    """A byte-level BPE tokenizer in RoBERTa's layout (`<s>` 0, `<pad>` 1, `</s>` 2), lower-casing, <= 2,000 entries."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -71,7 +78,9 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
@@ -83,6 +92,12 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         mask_token="<mask>",
         model_max_length=MAX_TOKENS,
     )
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that :func:`train_tokenizer` made and somebody saved."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(directory)  # type: ignore[assignment]
+    return tokenizer
 
 
 def feature_extractor() -> ClapFeatureExtractor:
@@ -133,7 +148,9 @@ def clap_config(vocabulary: int) -> ClapConfig:
         eos_token_id=EOS,
         projection_dim=256,
     )
-    return ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=256, logit_scale_init_value=14.0)
+    return ClapConfig(
+        text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=256, logit_scale_init_value=14.0
+    )
 
 
 def decoder_config(vocabulary: int) -> GPT2Config:

@@ -1,4 +1,4 @@
-"""What training is watched by: held-out rendered scenes, single events, and real clips of ESC-10 fold 4 when they are at hand.
+"""What training is watched by: held-out scenes, single events, and real clips of ESC-10 fold 4 when they are at hand.
 
 Never the benchmarks' test scenes: those have seeds of their own.
 """
@@ -28,7 +28,9 @@ EVENTS_A_CLASS = 6
 class Validation:
     """Audio features and texts of the validation material, rendered once and kept on disk."""
 
-    def __init__(self, directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast, real_clips: Path | None) -> None:
+    def __init__(
+        self, directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast, real_clips: Path | None
+    ) -> None:
         self.tokenizer = tokenizer
         self.labels = [sound.label for sound in CLASSES.values()]
         path = directory / "validation.npz"
@@ -50,7 +52,7 @@ class Validation:
         self.real = _real(real_clips) if real_clips else None
 
     def __call__(self, model: ClapModel) -> dict[str, float]:
-        """R@1, R@10 (audio to text), zero-shot accuracy on synthetic events, and 10-way and all-way on real clips (NaN without)."""
+        """Audio-to-text R@1 and R@10, zero-shot accuracy on synthetic events and, 10-way and all-way, on real clips."""
         scenes, captions = _embed(model, self.kept["scenes"]), self._texts(model, self.kept["captions"])
         order = np.argsort(-(scenes @ captions.T), axis=1)
         rank = (order == np.arange(len(scenes))[:, None]).argmax(axis=1)
@@ -84,7 +86,10 @@ def _mels(sounds: Sequence[FloatArray]) -> FloatArray:
 
 @torch.inference_mode()
 def _embed(model: ClapModel, mels: FloatArray) -> FloatArray:
-    parts = [embed_mels(model, torch.from_numpy(mels[i : i + 50]).to(model.device)).cpu().numpy() for i in range(0, len(mels), 50)]
+    parts = [
+        embed_mels(model, torch.from_numpy(mels[i : i + 50]).to(model.device)).cpu().numpy()
+        for i in range(0, len(mels), 50)
+    ]
     return np.concatenate(parts)
 
 

@@ -36,7 +36,7 @@ def far_response(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def levelled(x: FloatArray, level_db: float = -20.0) -> FloatArray:
-    """Scale so that the sounding parts (20 ms frames within 30 dB of the loudest) have this level in dB below full scale."""
+    """Scale so that the sounding parts (20 ms frames within 30 dB of the loudest) have this level in dBFS."""
     frame = RATE // 50
     n = max(1, len(x) // frame)
     power = np.mean(np.square(x[: n * frame].reshape(n, -1) if len(x) >= frame else x[None], dtype=np.float64), axis=1)

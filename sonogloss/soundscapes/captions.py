@@ -1,6 +1,7 @@
 """Sentences for scenes: a small grammar in the style of people who caption audio, true to the timeline.
 
-Lower case, no final period. A caption may name traits (pitch, pace, how often, how far) that the variant has, never others.
+Lower case, no final period. A caption may name traits (pitch, pace, how often,
+how far) that the variant has, never others.
 """
 
 from __future__ import annotations
@@ -28,9 +29,16 @@ TELLING = 0.45  # how likely a caption mentions a trait that could be mentioned
 FINITE = {
     "sequence": ("{0}, then {1}", "{0} and then {1}", "{0} before {1}", "first {0}, then {1}", "after {0}, {1}"),
     "overlap": ("{0} while {1}", "{0} as {1}", "{0} and {1} at the same time"),
-    "background": ("{0} while {1} in the background", "{0} as {1} in the background", "in the background {1} while {0}"),
+    "background": (
+        "{0} while {1} in the background",
+        "{0} as {1} in the background",
+        "in the background {1} while {0}",
+    ),
     "sequence of three": ("{0}, then {1}, and then {2}", "{0}, {1}, and finally {2}", "first {0}, then {1}, then {2}"),
-    "sequence over background": ("{0} and then {1} while {2} in the background", "as {2} in the background, {0}, then {1}"),
+    "sequence over background": (
+        "{0} and then {1} while {2} in the background",
+        "as {2} in the background, {0}, then {1}",
+    ),
 }
 GERUND = {
     "sequence": ("{0} followed by {1}", "{0} and then {1}", "{0} before {1}", "{1} after {0}"),
@@ -40,7 +48,26 @@ GERUND = {
     "sequence over background": ("{0} followed by {1} with {2} in the background", "{0}, then {1} over {2}"),
 }
 SINGLE = ("{0}", "{0}", "the sound of {0}", "there is {0}", "{0} can be heard")
-PLURAL = frozenset({"crickets", "insects", "birds", "people", "footsteps", "waves", "flames", "keys", "ducks", "frogs", "cattle", "gunshots", "shots", "chimes", "bells", "drums"})
+PLURAL = frozenset(
+    {
+        "crickets",
+        "insects",
+        "birds",
+        "people",
+        "footsteps",
+        "waves",
+        "flames",
+        "keys",
+        "ducks",
+        "frogs",
+        "cattle",
+        "gunshots",
+        "shots",
+        "chimes",
+        "bells",
+        "drums",
+    }
+)
 
 
 Told = tuple[frozenset[str], ...]
@@ -113,7 +140,9 @@ def silent_scene(rng: Rng, classes: Sequence[str] = tuple(CLASSES)) -> Scene:
     for position, name in enumerate(names):
         _, distance = sample_loudness(rng, kind, position, len(names))
         traits = {TRAITS[group][rng.integers(len(TRAITS[group]))] for group in CLASSES[name].varies} | {distance}
-        events.append(Event(name=name, start_s=0.0, end_s=0.0, gain_db=0.0, traits=frozenset(t for t in traits if t), seed=0))
+        events.append(
+            Event(name=name, start_s=0.0, end_s=0.0, gain_db=0.0, traits=frozenset(t for t in traits if t), seed=0)
+        )
     return Scene(kind=kind, events=tuple(events), duration_s=0.0, seed=0)
 
 

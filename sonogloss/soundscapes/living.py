@@ -1,4 +1,4 @@
-"""Sounds of animals and people. Each function renders one variant: `(rng, seconds) -> (samples, traits)`."""
+"""Sounds of animals and people. One variant a function: `(rng, seconds) -> (samples, traits)`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ def rooster(rng: Rng, seconds: float) -> Variant:
         for length, start, end in parts:
             track = glide(length, [(0, pitch * start), (0.3, pitch * max(start, end)), (1, pitch * end)])
             curve = peaks([pitch * 1.1, 2200, 3400], [300, 500, 600], [0.7, 1, 0.5])
-            place(total, unit(filtered(buzz(track * drift(rng, length, 30, 0.02), 7), curve)) * swell(length, 0.03, 0.06), at)
+            place(
+                total,
+                unit(filtered(buzz(track * drift(rng, length, 30, 0.02), 7), curve)) * swell(length, 0.03, 0.06),
+                at,
+            )
             at += length + rng.uniform(0.02, 0.07)
         return total
 
@@ -147,7 +151,9 @@ def frog(rng: Rng, seconds: float) -> Variant:
     def croak(_: int) -> FloatArray:
         length = rng.uniform(0.25, 0.45)
         train = buzz(glide(length, [(0, pulse), (1, pulse * 1.25)]), 40)
-        return unit(filtered(train, peaks([centre, centre * 2.2], [120, 250], [1, 0.5], 0.003))) * swell(length, 0.05, 0.08)
+        return unit(filtered(train, peaks([centre, centre * 2.2], [120, 250], [1, 0.5], 0.003))) * swell(
+            length, 0.05, 0.08
+        )
 
     sound, calls = repeated(rng, seconds, period, croak)
     return sound, frozenset(pitched(centre, 680, 950) | paced(period, 0.6, 1.0) | counted(calls))
@@ -184,7 +190,9 @@ def birds(rng: Rng, seconds: float) -> Variant:
 def bee(rng: Rng, seconds: float) -> Variant:
     pitch = loguniform(rng, 150, 300)
     track = (pitch * drift(rng, seconds, 3, 0.06)).astype(np.float32)
-    sound = filtered(buzz(track, 5), peaks([pitch * 1.5, pitch * 4, 2500], [pitch, pitch * 2, 1200], [1, 0.6, 0.12], 0.01))
+    sound = filtered(
+        buzz(track, 5), peaks([pitch * 1.5, pitch * 4, 2500], [pitch, pitch * 2, 1200], [1, 0.6, 0.12], 0.01)
+    )
     return unit(sound) * np.abs(drift(rng, seconds, 1.5, 0.35)), frozenset(pitched(pitch, 185, 240))
 
 
@@ -195,7 +203,9 @@ def baby(rng: Rng, seconds: float) -> Variant:
         span = length * rng.uniform(0.8, 1.2)
         track = glide(span, [(0, pitch * 0.8), (0.2, pitch * 1.15), (0.7, pitch * 1.05), (1, pitch * 0.75)])
         source = buzz(track * drift(rng, span, 18, 0.02), 5) + 0.1 * noise(rng, span)
-        return unit(filtered(source, peaks([1100, 2900, 4600], [350, 600, 900], [1, 0.8, 0.35]))) * swell(span, 0.06, 0.12)
+        return unit(filtered(source, peaks([1100, 2900, 4600], [350, 600, 900], [1, 0.8, 0.35]))) * swell(
+            span, 0.06, 0.12
+        )
 
     sound, calls = repeated(rng, seconds, length + rng.uniform(0.15, 0.4), wail, jitter=0.1)
     return sound, frozenset(pitched(pitch, 390, 480) | counted(calls))
@@ -210,7 +220,9 @@ def sneeze(rng: Rng, seconds: float) -> Variant:
         place(total, noise(rng, gasp, 500 * size, 3500) * glide(gasp, [(0, 0), (1, 1)]), 0, 0.15)
         length = rng.uniform(0.25, 0.4)
         voiced = buzz(glide(length, [(0, 300 * size), (0.3, 420 * size), (1, 180 * size)]), 8)
-        burst = 0.9 * noise(rng, length, 900, 11_000) + 0.8 * unit(filtered(voiced, peaks([700 * size, 1700 * size], [200, 300], [1, 0.6])))
+        burst = 0.9 * noise(rng, length, 900, 11_000) + 0.8 * unit(
+            filtered(voiced, peaks([700 * size, 1700 * size], [200, 300], [1, 0.6]))
+        )
         place(total, burst * ring(length, 0.09, 0.01), gasp + 0.04, 1.3)
         return total
 
@@ -225,7 +237,12 @@ def snore(rng: Rng, seconds: float) -> Variant:
         total = np.zeros(count(period), np.float32)
         inhale = period * rng.uniform(0.4, 0.5)
         train = buzz(glide(inhale, [(0, rough), (0.6, rough * 1.25), (1, rough)]) * drift(rng, inhale, 25, 0.08), 12)
-        place(total, unit(filtered(train + 0.3 * noise(rng, inhale), peaks([250, 900], [180, 500], [1, 0.3], 0.01))) * swell(inhale, 0.3, 0.1), 0)
+        place(
+            total,
+            unit(filtered(train + 0.3 * noise(rng, inhale), peaks([250, 900], [180, 500], [1, 0.3], 0.01)))
+            * swell(inhale, 0.3, 0.1),
+            0,
+        )
         exhale = period * 0.3
         place(total, noise(rng, exhale, 300, 3000) * swell(exhale, 0.1, 0.3), inhale + 0.1, 0.15)
         return total
@@ -241,7 +258,11 @@ def laugh(rng: Rng, seconds: float) -> Variant:
         fall = 1.25 - 0.06 * (number % 9)
         track = glide(0.13, [(0, pitch * fall), (1, pitch * fall * 0.85)])
         voiced = filtered(buzz(track, 7), peaks([750, 1350, 2700], [120, 150, 250], [1, 0.6, 0.25]))
-        return unit(voiced + 0.15 * noise(rng, 0.13, 1000, 6000)) * swell(0.13, 0.03, 0.06) * (0.05 if number % 9 == 8 else 1.0)
+        return (
+            unit(voiced + 0.15 * noise(rng, 0.13, 1000, 6000))
+            * swell(0.13, 0.03, 0.06)
+            * (0.05 if number % 9 == 8 else 1.0)
+        )
 
     sound, _ = repeated(rng, seconds, period, ha, jitter=0.06, level=0.2)
     return sound, frozenset(pitched(pitch, 180, 270))
@@ -249,18 +270,25 @@ def laugh(rng: Rng, seconds: float) -> Variant:
 
 def man(rng: Rng, seconds: float) -> Variant:
     rate = rng.uniform(3.2, 6.5)
-    return speech(rng, seconds, loguniform(rng, 85, 135), rng.uniform(0.92, 1.02), rate), frozenset(paced(1 / rate, 0.18, 0.27))
+    return speech(rng, seconds, loguniform(rng, 85, 135), rng.uniform(0.92, 1.02), rate), frozenset(
+        paced(1 / rate, 0.18, 0.27)
+    )
 
 
 def woman(rng: Rng, seconds: float) -> Variant:
     rate = rng.uniform(3.2, 6.5)
-    return speech(rng, seconds, loguniform(rng, 190, 270), rng.uniform(1.14, 1.28), rate), frozenset(paced(1 / rate, 0.18, 0.27))
+    return speech(rng, seconds, loguniform(rng, 190, 270), rng.uniform(1.14, 1.28), rate), frozenset(
+        paced(1 / rate, 0.18, 0.27)
+    )
 
 
 def applause(rng: Rng, seconds: float) -> Variant:
     hands = round(loguniform(rng, 6, 60))
     total = np.zeros(count(seconds), np.float32)
-    kernels = [noise(rng, 0.04, c * 0.6, c * 2.5) * ring(0.04, 0.006) for c in np.exp(rng.uniform(np.log(700), np.log(2600), 8))]
+    kernels = [
+        noise(rng, 0.04, c * 0.6, c * 2.5) * ring(0.04, 0.006)
+        for c in np.exp(rng.uniform(np.log(700), np.log(2600), 8))
+    ]
     for _ in range(hands):
         period, at = rng.uniform(0.18, 0.32), rng.uniform(0, 0.3)
         gain, kernel = np.exp(0.5 * rng.standard_normal()), kernels[rng.integers(8)]

@@ -16,7 +16,14 @@ from sonogloss.soundscapes.classes import AMBIENT, CLASSES
 from sonogloss.soundscapes.signal import RATE, Rng, count, filtered, place
 
 LONGEST_S = 10.0
-KINDS = {"one": 0.28, "sequence": 0.24, "overlap": 0.14, "background": 0.18, "sequence of three": 0.06, "sequence over background": 0.10}
+KINDS = {
+    "one": 0.28,
+    "sequence": 0.24,
+    "overlap": 0.14,
+    "background": 0.18,
+    "sequence of three": 0.06,
+    "sequence over background": 0.10,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,9 @@ def render_variant(name: str, seed: int, seconds: float) -> tuple[FloatArray, fr
     return levelled_samples, traits
 
 
-def plan_scene(rng: Rng, names: tuple[str, ...], kind: str, lengths: tuple[float, ...]) -> tuple[list[tuple[float, float]], float]:
+def plan_scene(
+    rng: Rng, names: tuple[str, ...], kind: str, lengths: tuple[float, ...]
+) -> tuple[list[tuple[float, float]], float]:
     """Where the events lie: (start, end) in seconds for each, and the length of the scene."""
     gap = rng.uniform(0.05, 0.4)
     if kind in ("sequence", "sequence of three", "sequence over background"):
@@ -124,7 +133,9 @@ def sample_scene(seed: int, classes: tuple[str, ...] = tuple(CLASSES)) -> Scene:
         gain, distance = sample_loudness(rng, kind, position, len(names))
         event_seed = int(rng.integers(2**62))
         traits = render_variant(name, event_seed, end - start)[1] | ({distance} if distance else set())
-        events.append(Event(name=name, start_s=start, end_s=end, gain_db=gain, traits=frozenset(traits), seed=event_seed))
+        events.append(
+            Event(name=name, start_s=start, end_s=end, gain_db=gain, traits=frozenset(traits), seed=event_seed)
+        )
     return Scene(kind=kind, events=tuple(events), duration_s=total, seed=seed)
 
 

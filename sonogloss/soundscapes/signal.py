@@ -1,7 +1,7 @@
 """Building blocks of procedural sound: noise, tones, voices, resonances, repetition. Numpy arrays at 32 kHz.
 
-Filtering is done in the frequency domain (multiply the spectrum by a curve): one transform per sound keeps a render at some
-milliseconds per second of sound without any dependency beyond numpy.
+Filtering is done in the frequency domain (multiply the spectrum by a curve): one transform per sound keeps a render at
+some milliseconds per second of sound without any dependency beyond numpy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def loguniform(rng: Rng, low: float, high: float) -> float:
 def filtered(x: FloatArray, curve: Curve) -> FloatArray:
     """Multiply the spectrum by `curve(frequency in Hz)`."""
     spectrum = np.fft.rfft(x)
-    frequencies = np.fft.rfftfreq(len(x), 1 / RATE)
+    frequencies = np.fft.rfftfreq(len(x), 1 / RATE).astype(np.float64)
     return np.fft.irfft(spectrum * curve(frequencies), len(x)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Sounds made to be heard: alarms, bells, horns, instruments. Each function renders one variant: `(rng, seconds) -> (samples, traits)`."""
+"""Sounds made to be heard: alarms, bells, horns, music. A variant a function: `(rng, seconds) -> (samples, traits)`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def siren(rng: Rng, seconds: float) -> Variant:
     sweep = 0.5 - 0.5 * np.cos(2 * np.pi * t / period)
     if rng.random() < 0.3:
         sweep = (np.sin(2 * np.pi * t / max(period, 1.0)) > 0).astype(float) * 0.5
-    return tone((low * (1 + rng.uniform(0.7, 1.1) * sweep)).astype(np.float32), (1, 0.5, 0.35, 0.2)), frozenset(paced(period, 0.9, 2.4))
+    return tone((low * (1 + rng.uniform(0.7, 1.1) * sweep)).astype(np.float32), (1, 0.5, 0.35, 0.2)), frozenset(
+        paced(period, 0.9, 2.4)
+    )
 
 
 def car_horn(rng: Rng, seconds: float) -> Variant:
@@ -43,7 +45,9 @@ def car_horn(rng: Rng, seconds: float) -> Variant:
 
     def honk(_: int) -> FloatArray:
         span = length * rng.uniform(0.8, 1.2)
-        pair = buzz(np.full(count(span), pitch, np.float32), 7) + buzz(np.full(count(span), pitch * 1.26, np.float32), 7)
+        pair = buzz(np.full(count(span), pitch, np.float32), 7) + buzz(
+            np.full(count(span), pitch * 1.26, np.float32), 7
+        )
         return unit(filtered(pair, peaks([1300, 2600], [700, 900], [1, 0.7], 0.15))) * swell(span, 0.015, 0.03)
 
     sound, calls = repeated(rng, seconds, length + rng.uniform(0.2, 0.8), honk)
@@ -68,7 +72,9 @@ def bell(rng: Rng, seconds: float) -> Variant:
 
     def stroke(_: int) -> FloatArray:
         ratios = [0.5, 1.0, 1.19, 1.5, 2.0, 2.74, 3.76]
-        return modes(3.0, [pitch * r for r in ratios], [1.6, 1.2, 0.8, 0.6, 0.5, 0.25, 0.15], [0.5, 1, 0.6, 0.5, 0.7, 0.4, 0.3])
+        return modes(
+            3.0, [pitch * r for r in ratios], [1.6, 1.2, 0.8, 0.6, 0.5, 0.25, 0.15], [0.5, 1, 0.6, 0.5, 0.7, 0.4, 0.3]
+        )
 
     sound, calls = repeated(rng, seconds, period, stroke, jitter=0.04)
     return sound, frozenset(pitched(pitch, 260, 430) | paced(period, 1.1, 1.8) | counted(calls))
@@ -102,10 +108,21 @@ def whistle(rng: Rng, seconds: float) -> Variant:
     knots = [(i / notes, pitch * rng.choice(SCALE)) for i in range(notes + 1)]
     track = glide(seconds, knots) * (1 + 0.012 * np.sin(2 * np.pi * 5.5 * np.arange(count(seconds)) / RATE))
     breath = 0.04 * noise(rng, seconds, 800, 6000)
-    return (tone(track.astype(np.float32), (1, 0.06)) + breath) * np.abs(drift(rng, seconds, 3, 0.25)), frozenset(pitched(pitch, 1100, 1600))
+    return (tone(track.astype(np.float32), (1, 0.06)) + breath) * np.abs(drift(rng, seconds, 3, 0.25)), frozenset(
+        pitched(pitch, 1100, 1600)
+    )
 
 
-def _melody(rng: Rng, seconds: float, pitch: float, period: float, chord: float, strike: float, decays: float, partials: list[float]) -> FloatArray:
+def _melody(
+    rng: Rng,
+    seconds: float,
+    pitch: float,
+    period: float,
+    chord: float,
+    strike: float,
+    decays: float,
+    partials: list[float],
+) -> FloatArray:
     """Notes of a scale, alone or in chords, each a struck or plucked string."""
 
     def note(_: int) -> FloatArray:
@@ -129,7 +146,9 @@ def piano(rng: Rng, seconds: float) -> Variant:
 
 def guitar(rng: Rng, seconds: float) -> Variant:
     pitch, period = loguniform(rng, 100, 230), loguniform(rng, 0.2, 0.6)
-    sound = _melody(rng, seconds, pitch, period, 0.15, 0.00005, 0.45, [0.7, 1, 0.85, 0.7, 0.55, 0.45, 0.35, 0.25, 0.2, 0.15])
+    sound = _melody(
+        rng, seconds, pitch, period, 0.15, 0.00005, 0.45, [0.7, 1, 0.85, 0.7, 0.55, 0.45, 0.35, 0.25, 0.2, 0.15]
+    )
     return sound, frozenset(paced(period, 0.27, 0.45))
 
 
@@ -153,7 +172,9 @@ def violin(rng: Rng, seconds: float) -> Variant:
     track = np.repeat(tones, -(-count(seconds) // notes))[: count(seconds)]
     track = track * (1 + 0.011 * np.sin(2 * np.pi * rng.uniform(5, 6.5) * np.arange(len(track)) / RATE))
     body = peaks([480, 1100, 2700, 4200], [200, 400, 700, 900], [0.8, 1, 0.8, 0.4], 0.05)
-    return unit(filtered(buzz(track.astype(np.float32), 4), body)) * np.abs(drift(rng, seconds, 2, 0.15)), frozenset(pitched(pitch, 330, 490))
+    return unit(filtered(buzz(track.astype(np.float32), 4), body)) * np.abs(drift(rng, seconds, 2, 0.15)), frozenset(
+        pitched(pitch, 330, 490)
+    )
 
 
 def music_box(rng: Rng, seconds: float) -> Variant:
@@ -172,7 +193,9 @@ def ball(rng: Rng, seconds: float) -> Variant:
     total = np.zeros(count(seconds), np.float32)
     at, period, gain = 0.05, rng.uniform(0.5, 0.8), 1.0
     while at < seconds - 0.1:
-        hit = modes(0.25, [body, body * 2.3, body * 4], [0.045, 0.02, 0.01], [1, 0.4, 0.2]) + 0.2 * noise(rng, 0.25, 500, 4000) * ring(0.25, 0.004)
+        hit = modes(0.25, [body, body * 2.3, body * 4], [0.045, 0.02, 0.01], [1, 0.4, 0.2]) + 0.2 * noise(
+            rng, 0.25, 500, 4000
+        ) * ring(0.25, 0.004)
         place(total, hit, at, gain)
         at, period, gain = at + period, period * 0.82, gain * 0.88
         if period < 0.06:

@@ -1,4 +1,4 @@
-"""Sounds of weather, water, rooms and tools. Each function renders one variant: `(rng, seconds) -> (samples, traits)`."""
+"""Sounds of weather, water, rooms and tools. One variant a function: `(rng, seconds) -> (samples, traits)`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ def rain(rng: Rng, seconds: float) -> Variant:
     drops = np.zeros(count(seconds), np.float32)
     for at in rng.uniform(0, seconds, int(density * seconds)):
         length = rng.uniform(0.004, 0.015)
-        place(drops, ring(length, length / 3) * tone(glide(length, [(0, rng.uniform(1500, 6000)), (1, 1500)])), at, rng.exponential(2.0))
+        place(
+            drops,
+            ring(length, length / 3) * tone(glide(length, [(0, rng.uniform(1500, 6000)), (1, 1500)])),
+            at,
+            rng.exponential(2.0),
+        )
     return bed + drops, frozenset({"big"} if density > 180 else {"small"} if density < 70 else set())
 
 
@@ -60,14 +65,20 @@ def wind(rng: Rng, seconds: float) -> Variant:
     centre = loguniform(rng, 180, 700)
     gust = np.abs(drift(rng, seconds, 0.8, 0.5)) + 0.1
     low = noise(rng, seconds, 30, 300, -0.8)
-    howl = unit(filtered(noise(rng, seconds), peaks([centre, centre * 2.1], [centre * 0.12, centre * 0.25], [1, 0.35], 0.004)))
+    howl = unit(
+        filtered(noise(rng, seconds), peaks([centre, centre * 2.1], [centre * 0.12, centre * 0.25], [1, 0.35], 0.004))
+    )
     return (low * gust + 0.8 * howl * gust**2).astype(np.float32), frozenset(pitched(centre, 270, 480))
 
 
 def thunder(rng: Rng, seconds: float) -> Variant:
     def clap(_: int) -> FloatArray:
         length = min(seconds, rng.uniform(2.5, 4.5))
-        rumble = noise(rng, length, 20, rng.uniform(120, 320), -0.9) * ring(length, length / 3, 0.08) * np.abs(drift(rng, length, 7, 0.6))
+        rumble = (
+            noise(rng, length, 20, rng.uniform(120, 320), -0.9)
+            * ring(length, length / 3, 0.08)
+            * np.abs(drift(rng, length, 7, 0.6))
+        )
         crack = noise(rng, length, 200, 5000, -0.5) * ring(length, 0.12, 0.004)
         return rumble + rng.uniform(0, 0.8) * crack
 
@@ -80,7 +91,9 @@ def drip(rng: Rng, seconds: float) -> Variant:
 
     def drop(_: int) -> FloatArray:
         start = pitch * np.exp(rng.normal(0, 0.12))
-        return tone(glide(0.09, [(0, start), (1, start * rng.uniform(1.4, 2.0))])) * ring(0.09, 0.02) + 0.1 * noise(rng, 0.09, 3000, 9000) * ring(0.09, 0.003)
+        return tone(glide(0.09, [(0, start), (1, start * rng.uniform(1.4, 2.0))])) * ring(0.09, 0.02) + 0.1 * noise(
+            rng, 0.09, 3000, 9000
+        ) * ring(0.09, 0.003)
 
     sound, calls = repeated(rng, seconds, period, drop, jitter=0.12)
     return sound, frozenset(paced(period, 0.35, 0.75) | counted(calls))
@@ -93,7 +106,12 @@ def pouring(rng: Rng, seconds: float) -> Variant:
         centre = start + (end - start) * at / seconds
         length = rng.uniform(0.02, 0.06)
         pitch = centre * np.exp(0.25 * rng.standard_normal())
-        place(total, tone(glide(length, [(0, pitch), (1, pitch * 1.25)])) * swell(length, 0.004, length / 2), at, rng.exponential(0.6))
+        place(
+            total,
+            tone(glide(length, [(0, pitch), (1, pitch * 1.25)])) * swell(length, 0.004, length / 2),
+            at,
+            rng.exponential(0.6),
+        )
     return total, frozenset()
 
 
@@ -117,7 +135,9 @@ def knock(rng: Rng, seconds: float) -> Variant:
     def burst(_: int) -> FloatArray:
         total = np.zeros(count(1.4), np.float32)
         for number in range(int(rng.integers(2, 5))):
-            hit = modes(0.2, [body, body * 1.9, body * 3.3], [0.035, 0.02, 0.012], [1, 0.6, 0.3]) + 0.2 * noise(rng, 0.2, 800, 5000) * ring(0.2, 0.004)
+            hit = modes(0.2, [body, body * 1.9, body * 3.3], [0.035, 0.02, 0.012], [1, 0.6, 0.3]) + 0.2 * noise(
+                rng, 0.2, 800, 5000
+            ) * ring(0.2, 0.004)
             place(total, hit, number * fast, rng.uniform(0.7, 1.1))
         return total
 
@@ -142,7 +162,9 @@ def clock(rng: Rng, seconds: float) -> Variant:
 
     def tick(number: int) -> FloatArray:
         shift = 1.0 if number % 2 else 0.86
-        return modes(0.06, [centre * shift, centre * 1.7 * shift], [0.006, 0.004], [1, 0.7]) + 0.3 * noise(rng, 0.06, 2500, 12_000) * ring(0.06, 0.002)
+        return modes(0.06, [centre * shift, centre * 1.7 * shift], [0.006, 0.004], [1, 0.7]) + 0.3 * noise(
+            rng, 0.06, 2500, 12_000
+        ) * ring(0.06, 0.002)
 
     sound, _ = repeated(rng, seconds, period, tick, jitter=0.0, level=0.05)
     return sound, frozenset(paced(period, 0.4, 0.75))
@@ -159,13 +181,16 @@ def hammer(rng: Rng, seconds: float) -> Variant:
     return sound, frozenset(paced(period, 0.42, 0.68) | counted(calls))
 
 
-
 def creak(rng: Rng, seconds: float) -> Variant:
     centre, length = loguniform(rng, 500, 1300), rng.uniform(0.8, 1.6)
 
     def door(_: int) -> FloatArray:
-        rate = glide(length, [(0, 25), (0.4, rng.uniform(50, 90)), (1, rng.uniform(25, 60))]) * drift(rng, length, 10, 0.1)
-        squeak = filtered(buzz(rate, 60), peaks([centre, centre * 1.8, centre * 3.1], [60, 90, 160], [1, 0.7, 0.4], 0.002))
+        rate = glide(length, [(0, 25), (0.4, rng.uniform(50, 90)), (1, rng.uniform(25, 60))]) * drift(
+            rng, length, 10, 0.1
+        )
+        squeak = filtered(
+            buzz(rate, 60), peaks([centre, centre * 1.8, centre * 3.1], [60, 90, 160], [1, 0.7, 0.4], 0.002)
+        )
         return unit(squeak) * swell(length, 0.1, 0.2)
 
     sound, calls = repeated(rng, seconds, length + rng.uniform(0.4, 1.3), door)
@@ -192,7 +217,9 @@ def chainsaw(rng: Rng, seconds: float) -> Variant:
     knots = [(0.0, full)] + [(x, rng.choice([idle, full, full])) for x in np.linspace(0.15, 1, max(2, int(seconds)))]
     track = (glide(seconds, knots) * drift(rng, seconds, 15, 0.02)).astype(np.float32)
     engine = filtered(buzz(track, 18), peaks([400, 1300, 3000, 5000], [300, 600, 1000, 1500], [0.8, 1, 0.8, 0.4]))
-    return unit(engine) + 0.3 * noise(rng, seconds, 1500, 9000) * np.abs(drift(rng, seconds, 30, 0.4)), frozenset(pitched(full, 120, 160))
+    return unit(engine) + 0.3 * noise(rng, seconds, 1500, 9000) * np.abs(drift(rng, seconds, 30, 0.4)), frozenset(
+        pitched(full, 120, 160)
+    )
 
 
 def engine(rng: Rng, seconds: float) -> Variant:
@@ -204,13 +231,14 @@ def engine(rng: Rng, seconds: float) -> Variant:
     return unit(sound) + 0.08 * noise(rng, seconds, 100, 3000, -0.5), frozenset({"revving"} if rev else {"idling"})
 
 
-
-
 def drill(rng: Rng, seconds: float) -> Variant:
     pitch, length = loguniform(rng, 650, 1500), rng.uniform(0.8, 2.0)
 
     def push(_: int) -> FloatArray:
-        track = glide(length, [(0, pitch * 0.3), (0.12, pitch), (0.5, pitch * rng.uniform(0.8, 0.95)), (0.9, pitch), (1, pitch * 0.4)])
+        track = glide(
+            length,
+            [(0, pitch * 0.3), (0.12, pitch), (0.5, pitch * rng.uniform(0.8, 0.95)), (0.9, pitch), (1, pitch * 0.4)],
+        )
         return unit(buzz(track, 5) + 0.25 * noise(rng, length, 2000, 10_000)) * swell(length, 0.05, 0.1)
 
     sound, _ = repeated(rng, seconds, length + rng.uniform(0.25, 0.7), push)

@@ -51,6 +51,7 @@ class Shard:
     def _read(self, columns: list[str]) -> pa.Table:
         try:
             table = files.read_table(self._captions_path, columns)
+            table.validate(full=True)
         except (OSError, pa.ArrowException) as error:
             raise _unusable(self._captions_path, str(error).splitlines()[0]) from error
         if table.num_rows != self.entry.count or table.column_names != columns:

@@ -6,6 +6,7 @@ can be opened on its own, so that one datastore retrieves and another one's capt
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,7 +86,13 @@ def load_part(local: str, part: SupportPart) -> FloatArray:
     path = files.join(local, part.file.path)
     try:
         vectors = np.load(path, mmap_mode="r" if part.count else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        tokenize.TokenError,
+    ) as error:  # numpy parses the header as code
         raise StoreFormatError(
             f"{path!r} is not a .npy file ({error}).", "Run `sonogloss verify`; restore it."
         ) from error

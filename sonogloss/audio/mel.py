@@ -99,8 +99,9 @@ class MelSettings:
 class LogMel(nn.Module):
     """Waveforms to log-mel images, in one batched float32 STFT.
 
-    Equal to ClapFeatureExtractor up to float32 rounding, except where that draws at random: a waveform longer than the
-    window is an error here, never a random crop.
+    Equal to ClapFeatureExtractor up to float32 rounding (1e-5 dB on noise, 3e-3 dB on recordings; in bands more than
+    100 dB below a loud pure tone the rounding itself is what is left), except where that draws at random: a waveform
+    longer than the window is an error here, never a random crop.
     """
 
     window: torch.Tensor
@@ -139,6 +140,15 @@ class LogMel(nn.Module):
         if not waveforms:
             return self.window.new_empty((0, 1, self.settings.frames, self.settings.mel_bins))
         batch = torch.from_numpy(np.stack([self.fill(w) for w in waveforms])).to(self.window.device)
+        # On a CPU one spectrum at a time stays in cache: a third of the time of the whole batch at once.
+        parts = batch.split(1) if batch.device.type == "cpu" else (batch,)
+        mel = torch.cat([self._mel_power(part) for part in parts])
+        if mel.shape[1] != self.settings.frames:
+            raise AssertionError(f"expected {self.settings.frames} frames, got {mel.shape[1]}")
+        return mel.clamp_(min=_POWER_FLOOR).log10_().mul_(10.0).unsqueeze(1)
+
+    def _mel_power(self, batch: torch.Tensor) -> torch.Tensor:
+        """Windows `[n, samples]` to mel power `[n, frames, mel_bins]`."""
         spectrum = torch.stft(
             batch,
             n_fft=self.settings.fft_size,
@@ -147,12 +157,8 @@ class LogMel(nn.Module):
             center=True,
             pad_mode="reflect",
             return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(-1)
-        mel = power.transpose(1, 2) @ self.filters
-        if mel.shape[1] != self.settings.frames:
-            raise AssertionError(f"expected {self.settings.frames} frames, got {mel.shape[1]}")
-        return mel.clamp_(min=_POWER_FLOOR).log10_().mul_(10.0).unsqueeze(1)
+        ).transpose(1, 2)
+        return (spectrum.real.square() + spectrum.imag.square()) @ self.filters
 
 
 def mel_filters(settings: MelSettings) -> FloatArray:

@@ -97,7 +97,7 @@ def _directory(name: str) -> Iterator[Path]:
                 with files.open_read(path) as source, (Path(temporary) / files.base_name(path)).open("wb") as target:
                     shutil.copyfileobj(source, target)
             yield Path(temporary)
-    elif Path(name).is_dir():
+    elif name and Path(name).is_dir():
         yield Path(name)
     elif _HUB_ID.fullmatch(name):
         yield _from_hub(name)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sonogloss.errors import ModelFormatError, OptionError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 AUDIO_SLOT = -1
 """Stands in a sequence of ids where a soft prompt vector goes."""
@@ -51,7 +52,9 @@ class ComposedPrompt:
     def __post_init__(self) -> None:
         for name, text, field in (("template", self.template, "{prompt}"), ("answer", self.answer, "{answer}")):
             if text.count(field) > 1 or (name == "answer" and field not in text):
-                raise OptionError(f"The prompt's {name} {text!r} must hold {field} once.", "Correct the prompt settings.")
+                raise OptionError(
+                    f"The prompt's {name} {text!r} must hold {field} once.", "Correct the prompt settings."
+                )
         if self.layout not in get_args(Layout):
             raise OptionError(
                 f"The prompt's layout is {self.layout!r}.", f"Choose one of {', '.join(get_args(Layout))}."
@@ -145,9 +148,7 @@ def compose_examples(
         if max_tokens is not None and len(ids) > max_tokens:
             if not contexts[i]:
                 raise _too_long(len(ids), max_tokens)
-            [example] = compose_examples(
-                [contexts[i][:-1]], [captions[i]], prompt, tokenizer, max_tokens=max_tokens
-            )
+            [example] = compose_examples([contexts[i][:-1]], [captions[i]], prompt, tokenizer, max_tokens=max_tokens)
         examples.append(example)
     return examples
 

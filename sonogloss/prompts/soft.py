@@ -33,6 +33,21 @@ class Mapper(nn.Module):
         return mapped.unflatten(-1, (self.slots, self.width))
 
 
+def fill_slots(words: Tensor, slots: Tensor, soft: Tensor) -> Tensor:
+    """Put soft prompts where a sequence has its audio slots.
+
+    Args:
+        words: word embeddings [b, t, width], whatever they are at the slots.
+        slots: [b, t], true at the slots, of which every row has the same number.
+        soft: [b, slots, width].
+
+    Returns:
+        Input vectors [b, t, width] of the language model, of the words' kind.
+    """
+    # The places come row by row and in each row from left to right, which is the order of the vectors.
+    return words.index_put(slots.nonzero(as_tuple=True), soft.flatten(0, 1).to(words.dtype))
+
+
 def save_mapper(mapper: Mapper, path: str, *, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights as safetensors."""
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in mapper.state_dict().items()}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from sonogloss.bridge import add_noise
 from sonogloss.prompts.composed import AUDIO_SLOT, IGNORED, ComposedPrompt, Example, compose_examples
 from sonogloss.records import FloatArray
 from sonogloss.training.config import DrcapTrainingConfig
@@ -36,13 +37,12 @@ class TextCorpus:
 class Batch:
     """Tensors of one step; b examples, padded on the right to length t.
 
-    `ids` [b, t] with 0 at audio slots and padding, `slots` [b, t] is true at audio slots, `mask` [b, t] is true at what is not
-    padding, `embeddings` [b, d]; `positions` are the places in the flattened [b * t] whose output predicts `targets`.
+    `ids` [b, t] with 0 at audio slots and padding, `slots` [b, t] is true at audio slots, `embeddings` [b, d]; `positions`
+    are the places in the flattened [b * t] whose output predicts `targets`.
     """
 
     ids: Tensor
     slots: Tensor
-    mask: Tensor
     embeddings: Tensor
     positions: Tensor
     targets: Tensor
@@ -89,7 +89,7 @@ class Batches:
             max_tokens=self.max_tokens,
         )
         noise = np.random.default_rng([self.config.seed, step, 1])
-        return collate(examples, add_noise(self.corpus.embeddings[chosen], self.config.noise_std_max, noise))
+        return collate(examples, noisy(self.corpus.embeddings[chosen], self.config.noise_std_max, noise))
 
     def _begin(self, epoch: int, size: int) -> None:
         """Draw the epoch's contexts and put its captions in order."""
@@ -126,11 +126,9 @@ def collate(examples: Sequence[Example], embeddings: FloatArray) -> Batch:
     longest = max(len(example.ids) for example in examples)
     ids = np.zeros((len(examples), longest), np.int64)
     labels = np.full((len(examples), longest), IGNORED, np.int64)
-    mask = np.zeros((len(examples), longest), bool)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = example.ids
         labels[row, : len(example.ids)] = example.labels
-        mask[row, : len(example.ids)] = True
     slots = ids == AUDIO_SLOT
     following = np.full_like(labels, IGNORED)
     following[:, :-1] = labels[:, 1:]  # the output at a position is about the next one
@@ -138,18 +136,15 @@ def collate(examples: Sequence[Example], embeddings: FloatArray) -> Batch:
     return Batch(
         ids=torch.from_numpy(np.where(slots, 0, ids)),
         slots=torch.from_numpy(slots),
-        mask=torch.from_numpy(mask),
         embeddings=torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)),
         positions=torch.from_numpy(positions),
         targets=torch.from_numpy(following.reshape(-1)[positions]),
     )
 
 
-def add_noise(embeddings: FloatArray, std_max: float, rng: np.random.Generator) -> FloatArray:
+def noisy(embeddings: FloatArray, std_max: float, rng: np.random.Generator) -> FloatArray:
     """Unit embeddings [n, d] with Gaussian noise whose width is drawn for each row from 0 to `std_max`, unit again."""
     if std_max == 0:
         return embeddings
-    std = rng.uniform(0, std_max, (len(embeddings), 1))
-    noisy = embeddings + std * rng.standard_normal(embeddings.shape)
-    unit: FloatArray = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+    std = rng.uniform(0, std_max, (len(embeddings), 1)).astype(np.float32)
+    return add_noise(embeddings, std * rng.standard_normal(embeddings.shape, np.float32), std=1.0)

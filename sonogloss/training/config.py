@@ -83,7 +83,9 @@ class DrcapTrainingConfig:
         }
         for name, holds in rules.items():
             if not holds:
-                raise OptionError(f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows.")
+                raise OptionError(
+                    f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows."
+                )
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

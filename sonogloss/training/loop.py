@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sonogloss import files
+from sonogloss.decoding.adapter import attach_adapter
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.prompts.composed import ComposedPrompt, compose_examples, keeps_its_prompt
-from sonogloss.prompts.soft import Mapper
+from sonogloss.prompts.soft import Mapper, fill_slots
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Batch, Batches, TextCorpus, collate
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable
@@ -219,13 +220,10 @@ def prepare(language_model: PreTrainedModel, config: DrcapTrainingConfig) -> Pre
     language_model.requires_grad_(config.tune == "all")
     if config.tune != "lora":
         return language_model
-    from peft import LoraConfig, get_peft_model  # heavy, and only this branch needs it
-
-    settings = LoraConfig(
-        task_type="CAUSAL_LM", r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout
+    adapted = attach_adapter(
+        language_model, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout
     )
-    adapted: PreTrainedModel = get_peft_model(language_model, settings)  # type: ignore[assignment]  # stands in for it
-    return adapted
+    return cast(PreTrainedModel, adapted)  # it answers for the model it wraps
 
 
 def answer_loss(model: PreTrainedModel, mapper: Mapper, batch: Batch, *, precision: str = "fp32") -> Tensor:
@@ -239,20 +237,16 @@ def answer_loss(model: PreTrainedModel, mapper: Mapper, batch: Batch, *, precisi
     return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device))
 
 
-def input_vectors(model: PreTrainedModel, mapper: Mapper, ids: Tensor, slots: Tensor, embeddings: Tensor) -> Tensor:
-    """Input vectors [b, t, width]: word embeddings, and the mapped embeddings at the audio slots (true in `slots`)."""
-    words = model.get_input_embeddings()(ids.to(model.device))
-    soft = mapper(embeddings.to(model.device)).flatten(0, 1).to(words.dtype)
-    # index_put keeps the order of the slots: row by row, in each row from left to right.
-    vectors: Tensor = words.index_put(slots.to(model.device).nonzero(as_tuple=True), soft)
-    return vectors
+def input_vectors(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> Tensor:
+    """What the language model reads: word embeddings, and the mapped embeddings at the audio slots [b, t, width]."""
+    words = model.get_input_embeddings()(batch.ids.to(model.device))
+    return fill_slots(words, batch.slots.to(model.device), mapper(batch.embeddings.to(model.device)))
 
 
 def _hidden(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> Tensor:
-    vectors = input_vectors(model, mapper, batch.ids, batch.slots, batch.embeddings)
     trunk = _causal_model(model).base_model
     # Padding stands behind everything that counts, and nothing looks ahead: no mask is needed.
-    hidden: Tensor = trunk(inputs_embeds=vectors, use_cache=False).last_hidden_state
+    hidden: Tensor = trunk(inputs_embeds=input_vectors(model, mapper, batch), use_cache=False).last_hidden_state
     return hidden
 
 
@@ -267,8 +261,7 @@ def _check_trunk(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> None:
     model.eval()
     one = replace(batch, ids=batch.ids[:1], slots=batch.slots[:1], embeddings=batch.embeddings[:1])
     ours = model.get_output_embeddings()(_hidden(model, mapper, one))
-    vectors = input_vectors(model, mapper, one.ids, one.slots, one.embeddings)
-    theirs = model(inputs_embeds=vectors, use_cache=False).logits
+    theirs = model(inputs_embeds=input_vectors(model, mapper, one), use_cache=False).logits
     model.train()
     if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
         raise ModelFormatError(

@@ -58,7 +58,9 @@ def draw_contexts(
         own = ids[start : start + block]
         kept_rows = kept_columns = np.empty(0, np.int64)
         kept_keys = np.empty(0, np.uint64)
-        for rows, columns in band_pairs(embeddings[start : start + block], datastore_embeddings, band=band, block=block):
+        for rows, columns in band_pairs(
+            embeddings[start : start + block], datastore_embeddings, band=band, block=block
+        ):
             other = own[rows] != datastore_ids[columns]
             rows, columns = rows[other], columns[other]
             keys = _scramble(_scramble(own[rows] ^ np.uint64(seed)) ^ datastore_ids[columns])

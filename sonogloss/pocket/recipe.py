@@ -96,7 +96,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     """The tokenizer that :func:`train_tokenizer` made and somebody saved."""
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(directory)  # type: ignore[assignment]
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(directory)
     return tokenizer
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,7 @@ def test_a_scene_keeps_its_timeline(seed: int) -> None:
         assert 0 <= event.start_s < event.end_s <= scene.duration_s + 1e-6
     if scene.kind.startswith("sequence"):
         row = scene.events[:-1] if scene.kind.endswith("background") else scene.events
-        for before, after in zip(row, row[1:], strict=False):
+        for before, after in pairwise(row):
             assert before.end_s <= after.start_s
     if scene.kind.endswith("background"):
         assert scene.events[-1].name in AMBIENT

@@ -1,8 +1,8 @@
-"""Hard and soft prompt in one sequence: the layout that DRCap's language model is trained on and reads again at inference.
+r"""Hard and soft prompt in one sequence: what DRCap's language model learns from and reads again at inference.
 
 With captions first (the released setting) a sequence is ::
 
-    <bos> c1. c2. c3. <eos>  [AUDIO]  <bos> USER: Describe the audio you hear. \\n ASSISTANT:{answer} <eos>
+    <bos> c1. c2. c3. <eos>  [AUDIO]  <bos> USER: Describe the audio you hear. \n ASSISTANT:{answer} <eos>
     |-- retrieved captions --| slots |--------------------- prompt ------------------------||-- answer --|
 
 Training and inference go through the same functions, and a piece between two special tokens is always tokenised as one

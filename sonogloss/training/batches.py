@@ -1,7 +1,7 @@
 """What one step learns from: which captions, with which retrieved ones, laid out as tensors.
 
-Everything random is a function of the seed, the epoch and the step, so a run that goes on after a checkpoint needs no state but
-its step's number.
+Everything random is a function of the seed, the epoch and the step, so a run that goes on after a checkpoint needs no
+state but its step's number.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class TextCorpus:
 class Batch:
     """Tensors of one step; b examples, padded on the right to length t.
 
-    `ids` [b, t] with 0 at audio slots and padding, `slots` [b, t] is true at audio slots, `embeddings` [b, d]; `positions`
-    are the places in the flattened [b * t] whose output predicts `targets`.
+    `ids` [b, t] with 0 at audio slots and padding, `slots` [b, t] is true at audio slots, `embeddings` [b, d];
+    `positions` are the places in the flattened [b * t] whose output predicts `targets`.
     """
 
     ids: Tensor

@@ -1,6 +1,7 @@
 """What a killed run needs to go on: one safetensors file, written whole.
 
-Randomness is a function of seed and step (see :mod:`~sonogloss.training.batches`), so there is no generator's state to keep.
+Randomness is a function of seed and step (see :mod:`~sonogloss.training.batches`), so there is no generator's state to
+keep.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ class DrcapTrainingConfig:
         betas: AdamW's.
         grad_clip: largest norm of the gradient; 0 does not clip.
         contexts: retrieved captions an example, drawn from the band.
-        band: cosines (low, high), both exclusive, between a caption and the datastore captions shown with it. The band is
-            where *audio* finds its captions; nearer ones would teach copying.
+        band: cosines (low, high), both exclusive, between a caption and the datastore captions shown with it. The band
+            imitates what *audio* finds; nearer captions would teach copying.
         redraw: draw new contexts in every epoch (the released system draws once).
         context_dropout: share of examples shown without retrieved captions, so that one model serves both cases.
         noise_std_max: the standard deviation of Gaussian noise added to each dimension of a unit embedding is drawn

@@ -1,7 +1,7 @@
 """DRCap's text-only training, from top to bottom.
 
-The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar captions. No
-sound is heard; at inference the embedding of a sound takes the place of the text's (DRCap, sections 2.1 and 2.2 of the paper).
+The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar captions.
+No sound is heard; at inference the embedding of a sound takes the place of the text's (DRCap, arXiv 2410.09472).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Validation:
 class TrainingRecord:
     """What a run did.
 
-    `loss` is the mean over the last hundred steps, in nats a token; `validation_loss` the best one and `best_step` the number
-    of steps after which it was measured (None without validation); `left_out` counts captions too long for the language
-    model; `seconds` is this process's share. `language_model` is the trained model, with its adapter when it has one.
+    `loss` is the mean over the last hundred steps, in nats a token; `validation_loss` the best one and `best_step` the
+    number of steps after which it was measured (None without validation); `left_out` counts captions too long for the
+    language model; `seconds` is this process's share. `language_model` is the trained model, with its adapter if any.
     """
 
     steps: int
@@ -83,9 +83,9 @@ def train_drcap(
     """Train a mapper and a language model on captions alone.
 
     The modules learn in place. With validation captions the weights of the lowest validation loss are what is left in
-    them, otherwise the last ones. The directory receives `loss.csv` (step, loss, validation_loss, lr, samples_per_s) and
-    `checkpoint.safetensors`. The same arguments give the same weights on the same kind of device and number of threads, with or
-    without an interruption.
+    them, otherwise the last ones. The directory receives `loss.csv` (step, loss, validation_loss, lr, samples_per_s)
+    and `checkpoint.safetensors`. The same arguments give the same weights on the same kind of device and number of
+    threads, with or without an interruption.
 
     Args:
         captions: n training captions.
@@ -161,7 +161,7 @@ def train_drcap(
             batch = batches.at(step)
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
             loss = answer_loss(model, mapper, batch, precision=config.precision)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+            loss.backward()
             norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.grad_clip or math.inf)
             value = loss.item()
             if not math.isfinite(value) or not torch.isfinite(norm):
@@ -226,10 +226,10 @@ def prepare(language_model: PreTrainedModel, config: DrcapTrainingConfig) -> Pre
     return cast(PreTrainedModel, adapted)  # it answers for the model it wraps
 
 
-def answer_loss(model: PreTrainedModel, mapper: Mapper, batch: Batch, *, precision: str = "fp32") -> Tensor:
+def answer_loss(model: Any, mapper: Mapper, batch: Batch, *, precision: str = "fp32") -> Tensor:
     """Mean cross-entropy of the answers' tokens, in float32.
 
-    The output matrix meets only the positions that predict an answer: with a small model it is most of the work otherwise.
+    The output matrix meets only the positions that predict an answer: prompts are long and vocabularies large.
     """
     with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         hidden = _hidden(model, mapper, batch)
@@ -237,27 +237,26 @@ def answer_loss(model: PreTrainedModel, mapper: Mapper, batch: Batch, *, precisi
     return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device))
 
 
-def input_vectors(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> Tensor:
+def input_vectors(model: Any, mapper: Mapper, batch: Batch) -> Tensor:
     """What the language model reads: word embeddings, and the mapped embeddings at the audio slots [b, t, width]."""
-    words = model.get_input_embeddings()(batch.ids.to(model.device))
+    words: Tensor = model.get_input_embeddings()(batch.ids.to(model.device))
     return fill_slots(words, batch.slots.to(model.device), mapper(batch.embeddings.to(model.device)))
 
 
-def _hidden(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> Tensor:
+def _hidden(model: Any, mapper: Mapper, batch: Batch) -> Tensor:
     trunk = _causal_model(model).base_model
     # Padding stands behind everything that counts, and nothing looks ahead: no mask is needed.
     hidden: Tensor = trunk(inputs_embeds=input_vectors(model, mapper, batch), use_cache=False).last_hidden_state
     return hidden
 
 
-def _causal_model(model: PreTrainedModel) -> PreTrainedModel:
-    inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner
+def _causal_model(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.no_grad()
-def _check_trunk(model: PreTrainedModel, mapper: Mapper, batch: Batch) -> None:
-    """Is trunk times output matrix what the model itself would answer? (Some scale or cap their logits.)"""
+def _check_trunk(model: Any, mapper: Mapper, batch: Batch) -> None:
+    """Refuse a model whose own answer is not trunk times output matrix: some scale or cap their logits."""
     model.eval()
     one = replace(batch, ids=batch.ids[:1], slots=batch.slots[:1], embeddings=batch.embeddings[:1])
     ours = model.get_output_embeddings()(_hidden(model, mapper, one))
@@ -300,7 +299,7 @@ def _validation_batches(
 
 
 @torch.no_grad()
-def _mean_loss(model: PreTrainedModel, mapper: Mapper, batches: Sequence[Batch], config: DrcapTrainingConfig) -> float:
+def _mean_loss(model: Any, mapper: Mapper, batches: Sequence[Batch], config: DrcapTrainingConfig) -> float:
     """The loss over all tokens of all batches."""
     model.eval()
     total = sum(
@@ -322,7 +321,7 @@ def _usable(
     changed = sum(not keeps_its_prompt(caption, prompt, tokenizer) for caption in captions[:1000])
     if changed > 0.01 * len(captions[:1000]):
         raise OptionError(
-            f"With {changed} of {len(captions[:1000])} captions the prompt's last token changes when the caption follows.",
+            f"With {changed} of {len(captions[:1000])} captions the prompt's last token changes when one follows.",
             'Let the template end in a mark or letter, and begin the answer with its blank: answer=" {answer}".',
         )
     return replace(corpus, captions=captions, embeddings=corpus.embeddings[kept]), len(bare) - len(kept)
@@ -332,7 +331,7 @@ def _check(
     corpus: TextCorpus,
     validation: Validation | None,
     mapper: Mapper,
-    language_model: PreTrainedModel,
+    language_model: Any,
     prompt: ComposedPrompt,
 ) -> None:
     pairs = [("caption", corpus.captions, corpus.embeddings)]

@@ -1,0 +1,1 @@
+"""Language models: loading them, and letting them continue a prompt."""

@@ -1,0 +1,150 @@
+"""Load a causal language model with its tokenizer, and fold an adapter into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from sonogloss.decoding.adapter import merge_adapter
+from sonogloss.errors import MissingInputError, ModelFormatError
+from sonogloss.prompts.composed import end_of_text
+
+_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+_RESTORE = "Restore the directory, or save the model again with save_pretrained."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LanguageModel:
+    """A causal language model, in evaluation mode on its device, and its tokenizer."""
+
+    model: Any  # a PreTrainedModel, which is typed in part, as unions with dict and None
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends an answer."""
+        return end_of_text(self.tokenizer)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id that begins a text, where the tokenizer names one."""
+        bos: int | None = self.tokenizer.bos_token_id
+        return bos
+
+    @property
+    def pad_id(self) -> int:
+        """The id of padding: the tokenizer's, or EOS where it names none. As padding is masked, either will do."""
+        pad: int | None = self.tokenizer.pad_token_id
+        return self.eos_id if pad is None else pad
+
+    @property
+    def width(self) -> int:
+        """Width of the input vectors."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence in tokens, where the model has such a limit."""
+        limit: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        return limit
+
+
+def load_language_model(
+    name: str,
+    *,
+    adapter: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+) -> LanguageModel:
+    """Load a language model from safetensors files; code and pickles that come with a model are never run.
+
+    Args:
+        name: a local directory in transformers' layout, or a hub id such as `owner/name`; only that uses the network.
+        adapter: a local directory with a peft adapter, which is merged into the weights.
+        device: where it runs, as torch names it.
+        dtype: kind of the weights; by default float32 on a CPU and what the files hold elsewhere.
+        revision: of a hub id.
+
+    Raises:
+        MissingInputError: the name is neither a directory nor a model that the hub gives out.
+        ModelFormatError: a file is missing or is not what it should be.
+    """
+    local = Path(name).is_dir()
+    if not local and not _HUB_ID.fullmatch(name):
+        raise MissingInputError(
+            f"The language model {name!r} is not a directory.", "Name a directory or a hub id like 'owner/name'."
+        )
+    if local:
+        _check_files(Path(name))
+    options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
+    wanted = dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto")
+    with _quietly():
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted, use_safetensors=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as problem:
+            if local:
+                raise ModelFormatError(
+                    f"The language model {name!r} cannot be loaded ({_line(problem)}).", _RESTORE
+                ) from problem
+            raise MissingInputError(
+                f"The language model {name!r} is no directory here and could not be had from the model hub "
+                f"({_line(problem)}).",
+                "Check the name and the network, or name a local directory with safetensors weights.",
+            ) from problem
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    # What a checkpoint's author likes for generation (sampling, penalties) must not leak into ours.
+    model.generation_config = GenerationConfig()
+    loaded = LanguageModel(model=model.to(device).eval(), tokenizer=tokenizer)
+    if max(loaded.eos_id, loaded.bos_id or 0, loaded.pad_id) >= model.get_input_embeddings().weight.shape[0]:
+        raise ModelFormatError(
+            f"The tokenizer of {name!r} has special tokens that the model's vocabulary lacks.", _RESTORE
+        )
+    return loaded
+
+
+def _check_files(directory: Path) -> None:
+    if not (directory / "config.json").is_file():
+        raise ModelFormatError(f"The language model directory {str(directory)!r} has no config.json.", _RESTORE)
+    if not any(directory.glob("*.safetensors")):
+        pickled = any(directory.glob("*.bin"))
+        reason = " but weights in a pickle, and loading a pickle can run any code" if pickled else ""
+        remedy = (
+            "If you trust it, load and save it once with transformers: that writes safetensors."
+            if pickled
+            else _RESTORE
+        )
+        raise ModelFormatError(
+            f"The language model directory {str(directory)!r} has no safetensors file{reason}.", remedy
+        )
+    if not any((directory / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise ModelFormatError(f"The language model directory {str(directory)!r} has no tokenizer.", _RESTORE)
+
+
+def _line(problem: Exception) -> str:
+    text = str(problem).strip()
+    return text.splitlines()[0] if text else type(problem).__name__
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the bar that transformers draws for every load, one per worker."""
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()

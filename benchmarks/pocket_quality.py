@@ -37,7 +37,10 @@ def main() -> None:
     parser.add_argument("--clap", default="pocket")
     parser.add_argument("--captioner", default="pocket")
     parser.add_argument("--output", type=Path, default=Path("bench-output/pocket-quality"))
+    parser.add_argument("--short", action="store_true", help="100 scenes, 2,000 datastore captions")
     options = parser.parse_args()
+    if options.short:
+        options.scenes, options.datastore_captions = 100, 2_000
     options.output.mkdir(parents=True, exist_ok=True)
 
     clap = load_clap(options.clap)

@@ -1,0 +1,112 @@
+"""What does Beam cost? The caption job against a bare loop over the same functions, on the same clips, in one process.
+
+    python -m benchmarks.pipeline_overhead [--clips 256] [--rounds 3]
+
+Job and loop alternate; each round prints both times and their ratio. The loop reads, embeds, retrieves, decodes and
+scores, but writes nothing, notes no progress and digests no file: that is the job's overhead. Models load before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from pipelines.build_datastore import build_datastore
+from pipelines.caption_audio import BATCH_SIZE, CaptionJob, caption, prepare
+from sonogloss.audio import WindowPolicy
+from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
+from transforms.embed_audio import embed_clips
+from transforms.read_audio import read_unit
+from transforms.retrieve import retrieve
+from transforms.score import score
+from transforms.work import cut_units
+from transforms.write_captions import write_captions
+
+DISTINCT = 48  # scenes rendered; files beyond that repeat them, which no step can tell
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("bench-output/pipeline-overhead"))
+    parser.add_argument("--short", action="store_true", help="96 clips, 2 rounds")
+    options = parser.parse_args()
+    clips, rounds = (96, 2) if options.short else (options.clips, options.rounds)
+    audio, store = _material(options.output, clips)
+    job = prepare(
+        datastore=store,
+        captioner="pocket",
+        clap=None,
+        contexts=None,
+        policy=WindowPolicy(),
+        embedding=False,
+        projection=True,
+        beams=None,
+        device="cpu",
+    )
+    sources = sorted(str(path.resolve()) for path in Path(audio).glob("*.wav"))
+    bare_loop(job, sources[:BATCH_SIZE])  # warm: first calls compile and allocate
+    ratios = []
+    for number in range(rounds):
+        results = options.output / "results"
+        shutil.rmtree(results, ignore_errors=True)
+        begun = time.perf_counter()
+        report = caption(audio=audio, datastore=store, output=str(results), device="cpu")
+        middle = time.perf_counter()
+        said = bare_loop(job, sources)
+        ended = time.perf_counter()
+        if report["counts"]["captions"] != len(said):
+            raise SystemExit(f"the job wrote {report['counts']['captions']} captions, the loop {len(said)}")
+        ratios.append((middle - begun) / (ended - middle))
+        print(
+            f"round {number + 1}: job {middle - begun:.1f} s, loop {ended - middle:.1f} s, ratio {ratios[-1]:.3f}",
+            flush=True,
+        )
+    summary = {
+        "clips": clips,
+        "ratios": ratios,
+        "median": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
+    }
+    (options.output / "report.json").write_text(json.dumps(summary, indent=2))
+    print(json.dumps(summary, indent=2))
+
+
+def bare_loop(job: CaptionJob, sources: list[str]) -> list[str]:
+    """The same functions on the same units and batches, without Beam and without output."""
+    said: list[str] = []
+    for unit in cut_units(sources):
+        for batch in read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
+            batch = embed_clips(batch, job.clap.load())
+            batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
+            batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
+            said += batch.captions
+    return said
+
+
+def _material(directory: Path, clips: int) -> tuple[str, str]:
+    audio = directory / f"audio-{clips}"
+    if not audio.exists():
+        audio.mkdir(parents=True)
+        sounds = [render_scene(sample_scene(3_000_000 + number))[: 10 * RATE] for number in range(min(DISTINCT, clips))]
+        for number in range(clips):
+            samples = sounds[number % DISTINCT] * np.float32(1 - 1e-3 * (number // DISTINCT))
+            soundfile.write(audio / f"{number:05d}.wav", samples, RATE)
+    dump = directory / "captions.txt"
+    dump.write_text("\n".join(caption_dump(5_000, 78)) + "\n")
+    build_datastore(captions=[str(dump)], output=str(directory / "datastore"))
+    return str(audio), str(directory / "datastore")
+
+
+if __name__ == "__main__":
+    main()

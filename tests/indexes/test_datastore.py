@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,18 @@ def test_remote_bytes_are_checked_on_the_way(tmp_path, store_dir):
     with pytest.raises(StoreFormatError, match="sha256"):
         Datastore.open("memory://remote/damaged", cache_dir=str(tmp_path / "cache"))
     memory.rm("/remote", recursive=True)
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "captions.parquet", "part-00000.npy"])
+def test_flipped_bytes_never_end_in_a_traceback(tmp_path, name):
+    store, query = build(tmp_path, unit_rows(20)), unit_rows(1, seed=4)
+    (path,) = Path(store).rglob(name)
+    intact, random = path.read_bytes(), np.random.default_rng(0)
+    for position in random.integers(0, min(len(intact), 600), size=60):
+        damaged = bytearray(intact)
+        damaged[position] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(StoreFormatError):  # a change that nobody can see without a digest may pass
+            opened = Datastore.open(store)
+            opened.search(query, 3)
+            opened.project(query, temperature=0.1, renormalise=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -77,9 +77,16 @@ def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
     rows = Table(show_header=False, title=f"{report['directory']}: {report['kind']}")
-    for name, value in report["about"].items():
-        plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1 if value else None)
-        rows.add_row(name, plain)
-    console.print(rows)
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in _lines(report["about"]):
+        rows.add_row(name, value)
+    Console().print(rows)
+
+
+def _lines(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested entries as one line each: `counts.inputs`, `24`."""
+    if isinstance(value, Mapping) and value:
+        return [line for key, inner in value.items() for line in _lines(inner, f"{name}.{key}" if name else str(key))]
+    return [(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]

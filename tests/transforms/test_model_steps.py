@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sonogloss.bridge import project
+from sonogloss.records import Context, FloatArray
+from transforms.embed_audio import embed_clips
+from transforms.retrieve import retrieve
+from transforms.score import score
+from transforms.work import NO_VECTORS, Batch, timed
+from transforms.write_captions import write_captions
+
+from .conftest import MakeBatch, make_clip
+
+
+class FakeClap:
+    """Embeds a waveform by its first sample; fails on batches that hold the value 666, gives NaN for 13."""
+
+    name, fingerprint, dim, sample_rate, window_s, temperature = "fake", "f" * 64, 4, 32000, 10.0, 0.1
+
+    def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
+        first = np.array([waveform[0] for waveform in waveforms], np.float32)
+        if (first == 666).any():
+            raise RuntimeError("CUDA error:\n  an illegal memory access")
+        vectors = np.stack([np.cos(first), np.sin(first), 0 * first, 0 * first], axis=1)
+        vectors[first == 13] = np.nan
+        return vectors
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        if "poison" in texts:
+            raise ValueError("cannot tokenise")
+        return np.tile(np.array([1, 0, 0, 0], np.float32), (len(texts), 1))
+
+
+class FakeCaptioner:
+    """Answers the number of contexts; says nothing, or fails, where told by the context."""
+
+    def caption(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[str]:
+        assert len(embeddings) == len(contexts)
+        if any("fail" in texts for texts in contexts):
+            raise RuntimeError("out of memory")
+        return [" " if "silence" in texts else f" {len(texts)} heard " for texts in contexts]
+
+
+def raw(values: Sequence[float]) -> Batch:
+    clips = tuple(make_clip(row, np.full(8, value, np.float32)) for row, value in enumerate(values))
+    return Batch(unit="u", number=0, last=True, inputs=len(values), clips=clips)
+
+
+def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
+    batch = embed_clips(raw([1, 666, 2, 13, 3]), FakeClap())
+    assert [clip.uri for clip in batch.clips] == ["/audio/000.wav", "/audio/002.wav", "/audio/004.wav"]
+    np.testing.assert_allclose(batch.embeddings[:, 0], np.cos([1, 2, 3]), rtol=1e-6)
+    assert all(clip.samples.size == 0 for clip in batch.clips)
+    assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
+        ("/audio/001.wav", "embed_audio", "MODEL_FAILED"),
+        ("/audio/003.wav", "embed_audio", "NOT_FINITE"),
+    ]
+    assert "\n" not in batch.dead[0].message
+    assert batch.dead[0].clip_id == make_clip(1).clip_id
+
+
+def test_neighbours_of_poison_are_as_they_would_be_without_it() -> None:
+    whole = embed_clips(raw([1, 2, 3]), FakeClap())
+    poisoned = embed_clips(raw([1, 2, 666, 3]), FakeClap())
+    np.testing.assert_array_equal(whole.embeddings, poisoned.embeddings)
+
+
+def test_empty_batches_walk_through_every_step() -> None:
+    batch = embed_clips(raw([]), FakeClap())
+    batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
+    batch = score(write_captions(batch, FakeCaptioner()), FakeClap())  # type: ignore[arg-type]
+    assert not batch.clips
+    assert batch.last
+
+
+class FakeStore:
+    """Knows two captions."""
+
+    support = np.eye(2, 4, dtype=np.float32)
+
+    def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
+        return [[Context(id=n, text=f"c{n}", score=0.1, source="s") for n in range(k)] for _ in queries]
+
+    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+        return project(queries, self.support, temperature=temperature, renormalise=renormalise)
+
+
+def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> None:
+    from sonogloss.captioners import ProjectionSettings
+
+    batch = replace(make_batch(3), contexts=(), projected=NO_VECTORS)
+    settings = ProjectionSettings(temperature=0.1, renormalise=False)
+    done = retrieve(batch, FakeStore(), contexts=2, projection=settings)
+    assert [[context.text for context in row] for row in done.contexts] == [["c0", "c1"]] * 3
+    np.testing.assert_array_equal(
+        done.projected, project(batch.embeddings, FakeStore.support, temperature=0.1, renormalise=False)
+    )
+    plain = retrieve(batch, FakeStore(), contexts=0, projection=None)
+    assert plain.contexts == ((), (), ())
+    np.testing.assert_array_equal(plain.projected, batch.embeddings)
+
+
+def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
+    def context(text: str) -> tuple[Context, ...]:
+        return (Context(id=1, text=text, score=0.5, source="s"),)
+
+    words = ["rain", "fail", "silence", "rain"]
+    batch = replace(make_batch(4), contexts=tuple(context(word) for word in words), captions=(), scores=())
+    done = write_captions(batch, FakeCaptioner())  # type: ignore[arg-type]
+    assert done.captions == ("1 heard", "1 heard")
+    assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
+    np.testing.assert_array_equal(done.embeddings, batch.embeddings[[0, 3]])
+
+
+def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -> None:
+    batch = make_batch(3)
+    unit = batch.embeddings / np.linalg.norm(batch.embeddings, axis=1, keepdims=True)
+    batch = replace(batch, embeddings=unit, projected=-unit, captions=("a", "poison", "c"), scores=())
+    done = score(batch, FakeClap())
+    assert done.scores == pytest.approx(unit[[0, 2], 0])
+    assert [letter.stage for letter in done.dead] == ["score"]
+
+
+def test_seconds_are_noted_by_step(make_batch: MakeBatch) -> None:
+    batch = timed("score", score, make_batch(2), FakeClap())
+    assert set(batch.seconds) == {"read_audio", "score"}

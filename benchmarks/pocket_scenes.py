@@ -50,8 +50,7 @@ class TestScenes:
         told = evaluate(
             dict(zip(keys, captions, strict=True)),
             {key: refs[1:] for key, refs in zip(keys, self.references, strict=True)},
-            ["cider_d"],
-            "simple",
+            metrics=["cider_d"],
         )
         counts = [event_counts(c, scene.names) for c, scene in zip(captions, self.scenes, strict=True)]
         f1 = [2 * right / max(1, 2 * right + wrong + missed) for right, wrong, missed in counts]

@@ -73,7 +73,7 @@ def temperature_table(
         projected = project(scenes.audio, embeddings, temperature=temperature, renormalise=True)
         said = captioner.caption(projected, contexts)
         truth = dict(zip(keys, scenes.references, strict=True))
-        told = evaluate(dict(zip(keys, said, strict=True)), truth, ["cider_d"], "simple")
+        told = evaluate(dict(zip(keys, said, strict=True)), truth, metrics=["cider_d"])
         table[temperature] = (told.corpus[0].value, event_f1(said, scenes.names))
     return table
 

@@ -53,22 +53,25 @@ class Scene:
         return tuple(event.name for event in self.events)
 
 
-@lru_cache(maxsize=8)  # a scene is planned (which needs the traits) and rendered right after
 def render_variant(name: str, seed: int, seconds: float) -> tuple[FloatArray, frozenset[str]]:
     """One variant of a class: samples at 32 kHz levelled to -20 dB, and its traits. Varied by tone colour and room.
 
     Raises:
         KeyError: there is no such class.
     """
+    samples, traits = _variant(name, seed, seconds)
+    return samples.copy(), traits
+
+
+@lru_cache(maxsize=8)  # a scene is planned, which needs the traits, and rendered right after
+def _variant(name: str, seed: int, seconds: float) -> tuple[FloatArray, frozenset[str]]:
     rng = np.random.default_rng([seed, 1])
     samples, traits = CLASSES[name].render(rng, seconds)
     if rng.random() < 0.8:
         samples = coloured(rng, samples)
     if rng.random() < 0.5:
         samples = reverberant(rng, samples)
-    levelled_samples = levelled(samples)
-    levelled_samples.setflags(write=False)
-    return levelled_samples, traits
+    return levelled(samples), traits
 
 
 def plan_scene(
@@ -145,7 +148,8 @@ def render_scene(scene: Scene) -> FloatArray:
     total = (10 ** (rng.uniform(-75, -55) / 20) * rng.standard_normal(count(scene.duration_s))).astype(np.float32)
     for event in scene.events:
         samples, _ = render_variant(event.name, event.seed, event.end_s - event.start_s)
-        samples = filtered(samples, far_response) if "far" in event.traits else samples.copy()
+        if "far" in event.traits:
+            samples = filtered(samples, far_response)
         fade = min(len(samples) // 2, RATE // 50)
         samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
         place(total, samples, event.start_s, 10 ** (event.gain_db / 20))

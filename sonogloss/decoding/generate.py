@@ -1,4 +1,4 @@
-"""Let a language model continue prompts that hold soft vectors: beam search in batches that do not show in the results.
+"""Let a language model continue prompts that hold soft vectors: beam search in batches that do not show in results.
 
 Prompts of like length are decoded together and padded on the *left*. The released DRCap pads on the right, so that the
 first new token of every shorter prompt is predicted from a padding position: captions change with their neighbours.
@@ -24,8 +24,8 @@ def generate(
 ) -> list[list[int]]:
     """The best continuation of every prompt.
 
-    A prompt's result is what decoding it alone gives, up to the rounding of the hardware's matrix products (which differ
-    by about 1e-6 between batch shapes and matter only where two beams are that close).
+    A prompt's result is what decoding it alone gives, up to the rounding of matrix products (which differ by about 1e-6
+    between batch shapes and matter only where two beams are that close).
 
     Args:
         language_model: the model and its tokenizer's special ids.

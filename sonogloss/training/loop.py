@@ -1,7 +1,7 @@
 """DRCap's text-only training, from top to bottom.
 
-The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar captions.
-No sound is heard; at inference the embedding of a sound takes the place of the text's (DRCap, arXiv 2410.09472).
+The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar
+captions. No sound is heard; at inference the embedding of a sound takes the text's place (DRCap, arXiv 2410.09472).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which datastore captions a training caption is shown with: some of those in a band of similarity.
 
-At test time a *sound* finds captions, and finds them less well than a caption finds its own paraphrases. While learning,
-DRCap therefore shows not the nearest captions but ones drawn at random from a band of cosines that imitates what sounds find.
+At test time a *sound* finds captions, and finds them less well than a caption finds its own paraphrases. While
+learning, DRCap therefore shows not the nearest captions but random ones from a band of cosines, chosen to imitate what
+sounds find.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def draw_contexts(
     """For every caption, datastore captions drawn uniformly from its band.
 
     Who is drawn depends on the seed and on the two texts alone, neither on blocks nor on the order of captions or
-    datastore: each pair gets a random key and a caption keeps its `count` candidates of the smallest keys. A text counts
-    once, however often the datastore has it, and a caption is never shown with itself.
+    datastore: each pair gets a random key and a caption keeps its `count` candidates of the smallest keys. A text
+    counts once, however often the datastore has it, and a caption is never shown with itself.
 
     Args:
         captions: n training captions.

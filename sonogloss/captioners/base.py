@@ -1,0 +1,93 @@
+"""What every captioner is, what it asks of a store of captions, and the settings they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sonogloss.errors import OptionError
+from sonogloss.records import Context, FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClapReference:
+    """The CLAP that a captioner learnt with: its name then, its fingerprint and its width."""
+
+    name: str
+    fingerprint: str
+    dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionSettings:
+    """How an audio embedding is carried onto the text support.
+
+    Args:
+        temperature: tau of the softmax over the support, at least 0; 0 means the nearest caption.
+        renormalise: scale the result to unit length (DeCap, WSAC), or leave it shorter (DRCap).
+    """
+
+    temperature: float
+    renormalise: bool
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise OptionError(
+                f"The projection temperature {self.temperature} is not usable.", "Give zero or a positive number."
+            )
+
+
+class Retriever(Protocol):
+    """A store of captions that can be asked."""
+
+    def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
+        """The k nearest captions of every query [n, dim], best first, ties by ascending id."""
+        ...
+
+    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+        """The queries [n, dim] carried onto the store's text support."""
+        ...
+
+
+class Captioner(Protocol):
+    """A method with its trained parts."""
+
+    @property
+    def method(self) -> str:
+        """The method's name, such as `drcap`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of everything that decides what it says: weights, prompt, settings."""
+        ...
+
+    @property
+    def clap(self) -> ClapReference:
+        """The CLAP whose embeddings it takes."""
+        ...
+
+    @property
+    def contexts(self) -> int:
+        """How many retrieved captions it learnt to read."""
+        ...
+
+    @property
+    def projection(self) -> ProjectionSettings:
+        """How its embeddings are to be projected."""
+        ...
+
+    def caption(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[str]:
+        """One sentence a clip.
+
+        Args:
+            embeddings: [n, dim] audio embeddings, already projected.
+            contexts: for each of them the retrieved captions, best first.
+
+        Returns:
+            n captions on one line each; one is empty when decoding ended without a word. A caption does not depend on
+            which others are asked for with it.
+        """
+        ...

@@ -13,6 +13,7 @@ from rich.console import Console
 from indexes import verify as verify_datastore
 from pipelines.inspect_directory import identify
 from sonogloss import files
+from sonogloss.captioners import verify_captioner
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA
 
 
@@ -34,7 +35,7 @@ def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
     if kind == "sonogloss-datastore":
         problems = verify_datastore(directory)
     elif kind == "sonogloss-captioner":
-        problems = [problem for entry in manifest["files"] if (problem := _check_file(directory, entry))]
+        problems = verify_captioner(directory)
     else:
         problems = _verify_results(directory, manifest)
     return {"directory": directory, "kind": kind, "problems": problems}

@@ -82,7 +82,7 @@ def _load_captioner(name: str, device: str, beams: int | None) -> Captioner:
     # Here and not above: building a datastore needs no decoder.
     from sonogloss.captioners import load_captioner
 
-    return load_captioner(name, device=device)
+    return load_captioner(name, device=device, beams=beams)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.command_line import main
+from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.clap import Clap
+from sonogloss.prompts.composed import ComposedPrompt
+from sonogloss.prompts.soft import Mapper
 
 CAPTIONS = [
     "a dog barks twice",
@@ -60,6 +65,56 @@ def store(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path) -> Path
     argv = ["build-datastore", "--captions", folder / "dump.txt", "--output", folder / "store", "--clap", tiny_clap_dir]
     assert main([*map(str, argv), "--json"]) == 0
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def captioner(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path, tiny_clap: Clap) -> Path:
+    """A captioner directory with a tiny random decoder: its captions mean nothing, but are captions."""
+    import torch
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    directory = tmp_path_factory.mktemp("captioner") / "tiny"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_clap_dir)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=len(tokenizer),
+                n_positions=192,
+                n_embd=32,
+                n_layer=1,
+                n_head=2,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                initializer_range=0.3,
+            )
+        )
+        mapper = Mapper(tiny_clap.dim, 32, hidden=16)
+    save_captioner(
+        str(directory),
+        clap=ClapReference(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+        language_model=model.eval(),
+        tokenizer=tokenizer,
+        mapper=mapper,
+        prompt=ComposedPrompt(),
+        projection=ProjectionSettings(temperature=0.05, renormalise=False),
+        contexts=2,
+        decode=DecodeSettings(num_beams=2, max_new_tokens=6),
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory, encode: Callable[..., bytes]) -> Path:
+    """Ten recordings in two units of work, one of them of three clips, one of them broken: 12 inputs."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for number in range(9):
+        seconds = 25 if number == 3 else 1
+        (folder / f"{number}.wav").write_bytes(encode(0.1 * rng.standard_normal(seconds * 32000)))
+    (folder / "9.wav").write_text("a text that is called wav")
+    return folder
 
 
 def assert_one_line(outcome: Outcome, *words: str) -> None:

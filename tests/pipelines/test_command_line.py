@@ -48,8 +48,14 @@ def test_no_command_is_a_question_about_usage(run: Run) -> None:
         (["captoin"], ["captoin"]),
         (["verify"], ["DIR"]),
         (["caption", "--audio", "x", "--datastore", "d"], ["--output"]),
-        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--contxts", "3"], ["--contxts", "--contexts"]),
-        (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_worker=2"], ["direct_num_workers"]),
+        (
+            ["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--contxts", "3"],
+            ["--contxts", "--contexts"],
+        ),
+        (
+            ["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_worker=2"],
+            ["direct_num_workers"],
+        ),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "-q"], ["-q"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--window", "long"], ["--window"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_workers=x"], ["Beam", "x"]),

@@ -24,14 +24,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sonogloss.pocket", description="Train the pocket pair.")
     parser.add_argument("--directory", type=Path, default=Path("pocket-training"))
     parser.add_argument("--real-clips", type=Path)
+    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--release", action="store_true")
+    parser.add_argument("--reports", type=Path, default=Path("bench-output"))
     arguments = parser.parse_args()
+    if arguments.release:
+        from sonogloss.pocket.release import release
+
+        release(arguments.directory, arguments.reports, arguments.real_clips)
+        return
     if "MALLOC_TOP_PAD_" not in os.environ:
         os.execve(  # noqa: S606  # itself, with other settings of the memory allocator
             sys.executable, [sys.executable, "-m", "sonogloss.pocket", *sys.argv[1:]], os.environ | MALLOC
         )
     from sonogloss.pocket.build import build
 
-    build(arguments.directory, arguments.real_clips)
+    build(arguments.directory, arguments.real_clips, published=arguments.published)
 
 
 if __name__ == "__main__":

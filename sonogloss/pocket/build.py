@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from sonogloss.clap import load_clap
 from sonogloss.pocket.contrastive import train_clap
+from sonogloss.pocket.decoder import published_config, shipped_config, train_decoder
 from sonogloss.pocket.pool import build_pool
 from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer, train_tokenizer
 from sonogloss.pocket.validation import Validation
 from sonogloss.soundscapes import CLASSES, caption_dump
 
 
-def build(directory: Path, real_clips: Path | None, recipe: PocketRecipe | None = None) -> None:
-    """Make the pair under `directory`: `clap/` and `drcap/`. Steps whose result is there are skipped."""
-    recipe = recipe or PocketRecipe()
+def build(directory: Path, real_clips: Path | None, *, published: bool = False) -> None:
+    """Make the pair under `directory`: `clap/` and `drcap/`. Steps whose result is there are skipped.
+
+    With `published` a second decoder, `drcap-published/`, learns exactly as the paper has it.
+    """
+    recipe = PocketRecipe()
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
     build_pool(directory / "pool", recipe, real_clips)
     tokenizer = _tokenizer(directory / "tokenizer", recipe)
-    validation = Validation(directory, recipe, tokenizer, real_clips)
-    train_clap(directory, recipe, tokenizer, validation)
+    if not (directory / "clap" / "model.safetensors").exists():
+        train_clap(directory, recipe, tokenizer, Validation(directory, recipe, tokenizer, real_clips))
+    clap = load_clap(str(directory / "clap"))
+    train_decoder(directory, recipe, clap, shipped_config(recipe), "drcap")
+    if published:
+        train_decoder(directory, recipe, clap, published_config(recipe), "drcap-published")
 
 
 def _tokenizer(directory: Path, recipe: PocketRecipe) -> PreTrainedTokenizerFast:

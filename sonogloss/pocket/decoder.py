@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import GPT2LMHeadModel
 
+from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.pocket.recipe import PocketRecipe, decoder_config
+from sonogloss.pocket.calibrate import CalibrationScenes, temperature_table
+from sonogloss.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.soft import Mapper
 from sonogloss.soundscapes import caption_dump
 from sonogloss.training.config import DrcapTrainingConfig
-from sonogloss.training.loop import TrainingRecord, Validation, train_drcap
+from sonogloss.training.loop import Validation, train_drcap
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
+DECODE = DecodeSettings(num_beams=4, max_new_tokens=48, batch_size=32)
 
 
-def training_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
-    """The released decoder's settings: DRCap plus noise, dropped contexts and a band calibrated for this CLAP."""
+def shipped_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
+    """What the released decoder learns with: DRCap plus noise, dropped contexts and a band measured for this CLAP."""
     return DrcapTrainingConfig(
         steps=recipe.decoder_steps,
         batch_size=recipe.decoder_batch,
@@ -40,14 +44,25 @@ def training_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
     )
 
 
-def train_decoder(
-    directory: Path, recipe: PocketRecipe, clap: Clap, tokenizer_directory: Path, config: DrcapTrainingConfig
-) -> tuple[GPT2LMHeadModel, Mapper, TrainingRecord]:
-    """Train mapper and language model from scratch; checkpoints and `loss.csv` go to `directory`."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_directory)
+def published_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
+    """The method as it was published, on the same data and for as many steps: no additions, the paper's band."""
+    shipped = shipped_config(recipe)
+    return replace(shipped, band=(0.75, 0.85), redraw=False, context_dropout=0.0, noise_std_max=0.0)
+
+
+def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: DrcapTrainingConfig, name: str) -> Path:
+    """Train mapper and language model from scratch, choose the projection's temperature, save `directory/name`.
+
+    Checkpoints and `loss.csv` go to `directory/name-training`. Nothing is done when the captioner is there.
+    """
+    finished = directory / name
+    if (finished / "captioner.json").exists():
+        return finished
+    tokenizer = load_tokenizer(directory / "tokenizer")
     captions = list(dict.fromkeys(caption_dump(recipe.decoder_captions, recipe.seed + 1)))
     datastore = list(dict.fromkeys(caption_dump(recipe.decoder_datastore, recipe.seed + 2)))
     held_out = list(dict.fromkeys(caption_dump(600, recipe.seed + 3)))
+    datastore_embeddings = clap.embed_text(datastore)
     torch.manual_seed(recipe.seed)
     model = GPT2LMHeadModel(decoder_config(len(tokenizer)))
     mapper = Mapper(clap.dim, model.config.n_embd, hidden=512)
@@ -55,15 +70,38 @@ def train_decoder(
         captions=captions,
         caption_embeddings=clap.embed_text(captions),
         datastore_captions=datastore,
-        datastore_embeddings=clap.embed_text(datastore),
+        datastore_embeddings=datastore_embeddings,
         language_model=model,
         tokenizer=tokenizer,
         mapper=mapper,
         prompt=PROMPT,
         config=config,
-        directory=str(directory),
+        directory=str(directory / f"{name}-training"),
         validation=Validation(captions=held_out, embeddings=clap.embed_text(held_out)),
         resume=True,
-        log=lambda line: print(f"decoder {line}", flush=True),
+        log=lambda line: print(f"{name}: {line}", flush=True),
     )
-    return model, mapper, record
+
+    def save(path: Path, temperature: float, training: dict[str, object]) -> None:
+        save_captioner(
+            str(path),
+            clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=model,
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=PROMPT,
+            projection=ProjectionSettings(temperature=temperature, renormalise=True),
+            decode=DECODE,
+            training=training,
+            half=True,
+        )
+
+    # The temperature is the one with the best CIDEr-D on validation scenes, measured on the captioner as it is saved.
+    trial = directory / f"{name}-trial"
+    save(trial, clap.temperature, {})
+    scenes = CalibrationScenes.make(directory, clap, recipe.validation_seed + 700_000)
+    table = temperature_table(scenes, load_captioner(str(trial)), datastore, datastore_embeddings)
+    print(f"{name}: temperature -> (CIDEr-D, event F1): {table}", flush=True)
+    best = max(table, key=lambda temperature: table[temperature][0])
+    save(finished, best, record.as_json() | {"temperature_table": {f"{t:g}": row for t, row in table.items()}})
+    return finished

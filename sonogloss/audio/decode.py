@@ -22,6 +22,7 @@ from sonogloss.audio.containers import (
     readable_container,
     unknown_codec,
 )
+from sonogloss.audio.mpeg import with_frame_count
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 
@@ -110,6 +111,8 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
     announced = announcement(data)
     if announced is not None:
         _check_form(announced.channels, announced.sample_rate, limits)
+    if readable_container(data) == "MP3":
+        data = with_frame_count(data)
     try:
         file = _open(data)
     except soundfile.LibsndfileError as error:

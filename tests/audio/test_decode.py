@@ -143,6 +143,27 @@ def test_a_wav_written_to_a_pipe_announces_no_length_and_is_not_truncated(announ
     assert (recording.frames, recording.truncated) == (RATE, False)
 
 
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256)])
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_of_varying_bitrate_without_a_frame_count_is_read_to_its_end(
+    rate: int, channels: int, tag: bytes
+) -> None:
+    noise = 0.3 * np.random.default_rng(0).standard_normal((8 * rate, channels))
+    noise[: 4 * rate] = 0.2 * np.sin(0.05 * np.arange(4 * rate))[:, None]
+    target = io.BytesIO()
+    with soundfile.SoundFile(
+        target, "w", rate, channels, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
+    ) as file:
+        file.write(noise)
+    data = target.getvalue()
+    assert b"Xing" in data[:64]
+    bare = tag + data[data.index(data[:2], 4) :]  # without the frame that holds the count
+    assert read_recording(data).frames == 8 * rate
+    assert read_recording(bare).duration_s == pytest.approx(8.0, abs=0.2)  # and without the count of the padding
+    assert not read_recording(bare).truncated
+
+
 def test_limits(encode: Encode) -> None:
     data = encode(TONE, RATE)
     assert code_of(data, max_bytes=1000) is Code.TOO_LARGE

@@ -74,6 +74,8 @@ def evaluate(
             if rows[number].get("clap_score") is not None
         },
     )
+    if key == "file_name":
+        _check_names([str(rows[number].get("uri", keys[number])) for number in matched], "--results", results)
     clips = [
         {
             key: keys[number],
@@ -159,7 +161,21 @@ def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, l
                 f"--references {path!r}, row {number}: no {key}, or references that are not text.", "Correct the row."
             )
         known.setdefault(_key(row, key), []).extend(text for text in texts if text.strip())
+    if key == "file_name":
+        _check_names([str(row["file_name"]) for row in rows], "--references", path)
     return key, {name: texts for name, texts in known.items() if texts}
+
+
+def _check_names(names: Sequence[str], option: str, path: str) -> None:
+    """File names are compared without their folders: two files of one name cannot be told apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(files.base_name(name), name)
+        if first != name:
+            raise FormatError(
+                f"{option} {path!r} names two files {files.base_name(name)!r}: {first!r} and {name!r}.",
+                "Use the key uri or clip_id.",
+            )
 
 
 def _references(row: Mapping[str, Any]) -> list[str] | None:

@@ -6,6 +6,8 @@ does.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
 import tempfile
@@ -73,16 +75,36 @@ class Tail:
 
 @contextmanager
 def progress_file(options: PipelineOptions) -> Iterator[str | None]:
-    """A local file for the workers to note in; None where they are on other machines."""
+    """A local file for the workers to note in; None where they are on other machines.
+
+    As long as it is there, worker processes on this machine keep their own log to themselves, unless the user asked
+    for it.
+    """
     if not is_local(options):
         yield None
         return
-    handle, path = tempfile.mkstemp(prefix="sonogloss-progress-")
-    os.close(handle)
+    with tempfile.TemporaryDirectory(prefix="sonogloss-job-") as folder:
+        path = os.path.join(folder, "progress")
+        with open(path, "wb"):
+            pass
+        with _quiet_workers(os.path.join(folder, "options.json")):
+            yield path
+
+
+@contextmanager
+def _quiet_workers(path: str) -> Iterator[None]:
+    """Worker processes read their first options, the log level among them, from a file that the environment names."""
+    name = "PIPELINE_OPTIONS_FILE"
+    if name in os.environ or logging.getLogger().isEnabledFor(logging.INFO):
+        yield
+        return
+    with open(path, "w", encoding="utf-8") as handle:
+        json.dump({"beam:option:default_sdk_harness_log_level:v1": "ERROR"}, handle)
+    os.environ[name] = path
     try:
-        yield path
+        yield
     finally:
-        os.unlink(path)
+        del os.environ[name]
 
 
 def run_pipeline(

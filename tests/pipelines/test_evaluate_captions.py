@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import Run, assert_one_line
+
+PREDICTIONS = [
+    {"file_name": "a.wav", "caption": "a dog barks"},
+    {"file_name": "b.wav", "caption": "rain falls on the roof"},
+    {"file_name": "c.wav", "caption": "nobody refers to me"},
+]
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    return jsonl(tmp_path / "predictions.jsonl", PREDICTIONS)
+
+
+REFERENCES = [
+    {"file_name": "deep/a.wav", "references": ["a dog barks", "a dog"]},
+    {"file_name": "b.wav", "references": ["rain", "water falls"]},
+    {"file_name": "d.wav", "references": ["never captioned"]},
+]
+
+
+def test_metrics_are_written_and_nothing_is_dropped_in_silence(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    outcome = run(*command, "--json")
+    assert outcome.code == 0, outcome.err
+    report = outcome.report
+    assert report["clips"] == 2
+    assert report["without_references"] == ["c.wav"]
+    assert report["without_caption"] == ["d.wav"]
+    corpus = pq.read_table(tmp_path / "out/metrics/corpus.parquet").to_pylist()
+    assert corpus == report["corpus"]
+    assert {row["metric"] for row in corpus} == {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"}
+    assert {row["n"] for row in corpus} == {2}
+    clips = pq.read_table(tmp_path / "out/metrics/clips.parquet").to_pylist()
+    assert (clips[0]["file_name"], clips[0]["rouge_l"]) == ("a.wav", 1.0)
+    shown = run(*command).out
+    assert "c.wav" in shown
+    assert "d.wav" in shown
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "rows"])
+def test_references_come_in_every_shape(run: Run, tmp_path: Path, predictions: Path, kind: str) -> None:
+    flat = [{"file_name": row["file_name"], "reference": text} for row in REFERENCES for text in row["references"]]
+    path = tmp_path / f"references.{'jsonl' if kind == 'rows' else kind}"
+    if kind == "csv":
+        path.write_text("file_name,reference\n" + "".join(f"{row['file_name']},{row['reference']}\n" for row in flat))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(REFERENCES), path)
+    else:
+        jsonl(path, flat)
+    jsonl(tmp_path / "plain.jsonl", REFERENCES)
+    common = ["evaluate", "--results", predictions, "--output", tmp_path / "out", "--json", "--references"]
+    assert run(*common, path).report["corpus"] == run(*common, tmp_path / "plain.jsonl").report["corpus"]
+
+
+def test_results_of_a_caption_job_are_scored_by_file_and_by_window(
+    run: Run, tmp_path: Path, recordings: Path, store: Path, captioner: Path
+) -> None:
+    command = ["caption", "--audio", recordings, "--datastore", store, "--captioner", captioner, "--output", tmp_path]
+    assert run(*command, "--max-dead-letters", "0.1", "--json").code == 0
+    rows = [{"file_name": f"{number}.wav", "references": ["a dog barks"]} for number in range(10)]
+    references = jsonl(tmp_path / "references.jsonl", rows)
+    outcome = run(
+        "evaluate", "--results", tmp_path, "--references", references, "--output", tmp_path, "--metrics",
+        "clap_sim, rouge_l", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.report["clips"] == 11
+    assert outcome.report["several_captions"] == ["3.wav"]
+    assert outcome.report["without_caption"] == ["9.wav"]
+    assert [row["metric"] for row in outcome.report["corpus"]] == ["clap_sim", "rouge_l"]
+    clips = pq.read_table(tmp_path / "metrics/clips.parquet")
+    assert clips.column_names == ["file_name", "clip_id", "clap_sim", "rouge_l"]
+    assert len(set(clips.column("clip_id").to_pylist())) == 11
+
+
+@pytest.mark.parametrize(
+    ("references", "options", "words"),
+    [
+        (None, [], ["--references", "is not a file"]),
+        ('{"file_name": "a.wav", "references": ["x"]}\nbroken', [], ["line 2"]),
+        ('{"name": "a.wav", "references": ["x"]}', [], ["key column"]),
+        ('{"file_name": "a.wav", "text": "x"}', [], ["no column references"]),
+        ('{"file_name": "z.wav", "references": ["x"]}', [], ["in common"]),
+        ('{"file_name": "a.wav", "references": 5}', [], ["row 1"]),
+        ("", [], ["no rows"]),
+        (
+            '{"file_name": "x/a.wav", "references": ["x"]}\n{"file_name": "y/a.wav", "references": ["y"]}',
+            [],
+            ["two files", "uri"],
+        ),
+        ('{"file_name": "a.wav", "references": ["x"]}', ["--metrics", "beauty"], ["--metrics", "beauty"]),
+        ('{"file_name": "a.wav", "references": ["x"]}', ["--tokenizer", "axe"], ["--tokenizer"]),
+        ('{"file_name": "a.wav", "references": ["x"]}', ["--results", "none.jsonl"], ["--results"]),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line(
+    run: Run, tmp_path: Path, predictions: Path, references: str | None, options: list[str], words: list[str]
+) -> None:
+    path = tmp_path / "references.jsonl"
+    if references is not None:
+        path.write_text(references)
+    outcome = run("evaluate", "--results", predictions, "--references", path, "--output", tmp_path / "out", *options)
+    assert_one_line(outcome, *words)

@@ -154,6 +154,7 @@ def _write_parts(
 
     import torch
 
+    from sonogloss.decoding.language_model import without_progress_bar
     from sonogloss.prompts.soft import save_mapper
 
     save_mapper(mapper, str(staging / MAPPER), dtype=torch.float16 if half else torch.float32)
@@ -168,7 +169,8 @@ def _write_parts(
                 shutil.copyfile(path, staging / reference.path / path.name)
         return
     whole = copy.deepcopy(language_model).half() if half else language_model
-    whole.save_pretrained(staging / reference.path)
+    with without_progress_bar():
+        whole.save_pretrained(staging / reference.path)
     tokenizer.save_pretrained(staging / reference.path)
 
 

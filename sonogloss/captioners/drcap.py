@@ -110,11 +110,13 @@ class DrcapCaptioner:
                 f"The embeddings have shape {embeddings.shape}, expected {(len(contexts), self.clap.dim)}.",
                 f"Embed with the CLAP {self.clap.name!r}.",
             )
+        if not contexts:
+            return []
         tokenizer = self._language_model.tokenizer
         prompts = compose_prompts(contexts, self.prompt, tokenizer, max_tokens=self._room)
         # Row by row: a product of matrices rounds differently with the number of its rows.
         soft = [self._mapper(torch.tensor(row, device=self._language_model.model.device)[None]) for row in embeddings]
-        new = generate(self._language_model, prompts, torch.cat(soft), self.decode) if soft else []
+        new = generate(self._language_model, prompts, torch.cat(soft), self.decode)
         texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [" ".join(text.split()) for text in texts]
 

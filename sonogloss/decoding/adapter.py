@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from sonogloss.errors import ModelFormatError
 
@@ -26,7 +27,15 @@ def attach_adapter(model: PreTrainedModel, *, rank: int, alpha: int, dropout: fl
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    settings = LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout)
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        fan_in_fan_out=any(
+            isinstance(module, Conv1D) for module in model.modules()
+        ),  # GPT-2 keeps its weights transposed
+    )
     with _without_deprecations():
         adapted = get_peft_model(model, settings)
     assert isinstance(adapted, PeftModel)

@@ -88,7 +88,7 @@ def load_language_model(
         _check_files(Path(name))
     options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
     wanted = dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto")
-    with _quietly():
+    with without_progress_bar():
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted, use_safetensors=True, **options)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
@@ -138,8 +138,8 @@ def _line(problem: Exception) -> str:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the bar that transformers draws for every load, one per worker."""
+def without_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every load and save, one per worker."""
     bars: Any = transformers_logging
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()

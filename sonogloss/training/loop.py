@@ -115,9 +115,10 @@ def train_drcap(
     _check(corpus, validation, mapper, language_model, prompt)
 
     # What learns.
-    torch.manual_seed(config.seed)  # an adapter begins with random numbers
-    model = prepare(language_model, config)
-    device = model.device
+    device = language_model.device
+    with _own_randomness(device):
+        torch.manual_seed(config.seed)  # an adapter begins with random numbers
+        model = prepare(language_model, config)
     mapper.to(device).requires_grad_(True).train()
     model.train()
     parameters = trainable(mapper=mapper, language_model=model)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sonogloss.decoding.adapter import attach_adapter
+from sonogloss.decoding.language_model import load_language_model
+from sonogloss.errors import MissingInputError, ModelFormatError
+from tests.language_models import tiny_gpt2, tiny_llama, tiny_tokenizer
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_model_saved_in_half_precision_computes_in_float32(tmp_path: Path) -> None:
+    tiny_gpt2().half().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    loaded = load_language_model(str(tmp_path))
+    assert loaded.model.dtype == torch.float32
+    assert (loaded.bos_id, loaded.pad_id, loaded.eos_id, loaded.width) == (0, 1, 2, 32)
+    assert loaded.max_positions == 256
+
+
+def test_generation_habits_of_a_checkpoint_do_not_leak_in(directory: Path) -> None:
+    habits = {"do_sample": True, "temperature": 0.9, "top_p": 0.6, "repetition_penalty": 1.3}
+    (directory / "generation_config.json").write_text(json.dumps(habits), encoding="utf-8")
+    assert load_language_model(str(directory)).model.generation_config.repetition_penalty in (None, 1.0)
+
+
+def test_a_merged_adapter_answers_as_the_adapted_model(directory: Path, tmp_path: Path) -> None:
+    base = tiny_llama()
+    adapted = attach_adapter(base, rank=4, alpha=8, dropout=0.0)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    adapted.save_pretrained(tmp_path / "adapter")
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        expected = adapted.eval()(input_ids=ids).logits
+        merged = load_language_model(str(directory), adapter=str(tmp_path / "adapter")).model(input_ids=ids).logits
+        plain = load_language_model(str(directory)).model(input_ids=ids).logits
+    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(merged, plain, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("config.json", "config.json"), ("model.safetensors", "no safetensors"), ("tokenizer.json", "no tokenizer")],
+)
+def test_a_missing_file_is_named(directory: Path, file: str, message: str) -> None:
+    (directory / file).unlink()
+    with pytest.raises(ModelFormatError, match=message):
+        load_language_model(str(directory))
+
+
+def test_pickled_weights_are_not_read(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(ModelFormatError, match="pickle"):
+        load_language_model(str(directory))
+
+
+def test_damaged_weights_are_named(directory: Path) -> None:
+    content = (directory / "model.safetensors").read_bytes()
+    (directory / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelFormatError, match="cannot be loaded"):
+        load_language_model(str(directory))
+
+
+def test_an_adapter_of_another_model_is_refused(directory: Path, tmp_path: Path) -> None:
+    attach_adapter(tiny_llama(width=64), rank=4, alpha=8, dropout=0.0).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelFormatError, match="does not fit"):
+        load_language_model(str(directory), adapter=str(tmp_path / "adapter"))
+    with pytest.raises(ModelFormatError, match=r"adapter_config\.json"):
+        load_language_model(str(directory), adapter=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "no-such-owner/no-such-model"])
+def test_what_is_nowhere_is_missing(name: str) -> None:
+    with pytest.raises(MissingInputError):
+        load_language_model(name)

@@ -86,35 +86,12 @@ def write_clap() -> Callable[..., None]:
 
 def write_tiny_clap(directory: Path, *, seed: int = 0, enable_fusion: bool = False, sample_rate: int = 32000) -> None:
     """Write a tiny random ClapModel with its preprocessing and a byte-level BPE tokenizer in RoBERTa's layout."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TINY_SENTENCES, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        cls_token="<s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
-        model_max_length=64,
-    ).save_pretrained(directory)
+    from sonogloss.pocket.recipe import train_tokenizer
 
+    tokenizer = train_tokenizer(TINY_SENTENCES)
+    tokenizer.save_pretrained(directory)
     ClapFeatureExtractor(
         feature_size=64,
         sampling_rate=sample_rate,
@@ -128,7 +105,7 @@ def write_tiny_clap(directory: Path, *, seed: int = 0, enable_fusion: bool = Fal
 
     config = ClapConfig(
         text_config={
-            "vocab_size": tokenizer.get_vocab_size(),
+            "vocab_size": len(tokenizer),
             "hidden_size": 32,
             "num_hidden_layers": 1,
             "num_attention_heads": 2,

@@ -1,0 +1,76 @@
+"""The pair that is shipped: present, small, whole, and about as good as its cards say."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import ClapModel
+
+import sonogloss.pocket
+from sonogloss.bridge import project
+from sonogloss.captioners import load_captioner, verify_captioner
+from sonogloss.clap import Clap, load_clap
+from sonogloss.pocket.recipe import REAL_CLASSES
+from sonogloss.soundscapes import CLASSES, RATE, caption_dump, render_scene, render_variant, sample_scene
+from sonogloss.soundscapes.scoring import event_f1
+
+WEIGHTS = Path(sonogloss.pocket.__file__).parent / "weights"
+SEED = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def clap() -> Clap:
+    return load_clap("pocket")
+
+
+def test_the_pair_is_small_whole_and_belongs_together(clap: Clap) -> None:
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20_000_000
+    assert not [path for path in files if path.suffix in (".bin", ".pt", ".pkl")]
+    assert verify_captioner(str(WEIGHTS / "drcap")) == []
+    captioner = load_captioner("pocket")
+    assert captioner.clap.fingerprint == clap.fingerprint
+    assert captioner.clap.dim == clap.dim
+
+
+def test_the_clap_is_an_ordinary_transformers_directory() -> None:
+    model = ClapModel.from_pretrained(WEIGHTS / "clap")
+    assert model.config.projection_dim == 256
+
+
+def test_cards_state_data_licence_and_scores() -> None:
+    for name in ("clap", "drcap"):
+        card = (WEIGHTS / name / "README.md").read_text()
+        assert "Apache-2.0" in card
+        assert "held-out synthetic scenes" in card
+        assert "{" not in card
+    with open(WEIGHTS / "clap" / "ATTRIBUTION.csv", newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 240
+    assert {row["class"] for row in rows} == set(REAL_CLASSES)
+    assert {row["fold"] for row in rows} == {"1", "2", "3"}
+    assert all(row["author"] and row["source_url"] for row in rows)
+
+
+def test_single_events_are_recognised(clap: Clap) -> None:
+    events = [render_variant(name, SEED + i, sound.shortest)[0] for i, (name, sound) in enumerate(CLASSES.items())]
+    labels = clap.embed_text([sound.label for sound in CLASSES.values()])
+    right = (clap.embed_audio(events) @ labels.T).argmax(1) == np.arange(len(CLASSES))
+    assert right.mean() >= 0.8  # chance is 0.02
+
+
+def test_scenes_are_captioned_with_what_sounds_in_them(clap: Clap) -> None:
+    captioner = load_captioner("pocket")
+    texts = list(dict.fromkeys(caption_dump(2000, 9)))
+    support = clap.embed_text(texts)
+    scenes, sounds = [], []
+    for number in range(24):
+        scenes.append(sample_scene(SEED + number))
+        sounds.append(render_scene(scenes[-1])[: 10 * RATE])
+    audio = clap.embed_audio(sounds)
+    settings = captioner.projection
+    projected = project(audio, support, temperature=settings.temperature, renormalise=settings.renormalise)
+    contexts = [[texts[i] for i in row] for row in np.argsort(-(audio @ support.T), axis=1)[:, : captioner.contexts]]
+    captions = captioner.caption(projected, contexts)
+    assert event_f1(captions, [scene.names for scene in scenes]) >= 0.45  # guessing scores about 0.05

@@ -73,12 +73,12 @@ def train_clap(
         (directory / "clap-curve.csv").unlink(missing_ok=True)
 
     model.train()
-    began, running = time.monotonic(), 0.0
+    began, running = time.monotonic(), math.nan
     for batch in batches(directory / "pool", recipe, step, recipe.clap_steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.clap_learning_rate * _schedule(step, recipe)
         loss = _step(model, optimiser, tokenizer, batch, device)
-        running = loss if step == 0 else 0.95 * running + 0.05 * loss
+        running = loss if math.isnan(running) else 0.95 * running + 0.05 * loss
         step += 1
         if step % validate_every == 0 or step == recipe.clap_steps:
             torch.save(

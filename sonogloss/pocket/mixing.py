@@ -77,7 +77,8 @@ class Mixer:
         powers = [self._varied(rng, entry) for entry in picked]
         spans, total = plan_scene(rng, names, kind, tuple(len(p) / FRAME_RATE for p in powers))
         frames = min(FRAMES, max(2, round(total * FRAME_RATE)))
-        amplitude = 10 ** (rng.uniform(-75, -55) / 20)
+        # Files that were edited or synthesised are digitally silent between their sounds; recordings never are.
+        amplitude = 0.0 if rng.random() < self.recipe.silent_share else 10 ** (rng.uniform(-75, -55) / 20)
         sum_ = self.floor * amplitude**2 * rng.gamma(1.5, 1 / 1.5, (frames, MELS)).astype(np.float32)
         events = []
         for position, (entry, power, (start, end)) in enumerate(zip(picked, powers, spans, strict=True)):

@@ -35,6 +35,7 @@ class PocketRecipe:
     real_variants: int = 8
     real_share: float = 0.6  # how often an event of an ESC-10 class is a real clip, when there are any
     real_boost: float = 0.3  # how often a scene is given an event of an ESC-10 class on top of chance
+    silent_share: float = 0.2  # how often a scene has no floor of noise
     clap_steps: int = 1800
     clap_batch: int = 256
     clap_learning_rate: float = 1.2e-3

@@ -341,5 +341,7 @@ def show(report: dict[str, Any]) -> None:
     numbers = [f"{report['counts'][name]:,}" for name in ("inputs", "captions", "dead_letters", "skipped")]
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
     console.print(table)
+    if report["left_out"]:
+        console.print(f"  {report['left_out']:,} files in the folders are not named like audio and were left out")
     for code, count in report["dead_letter_codes"].items():
         console.print(f"  {count:,} x {code}")

@@ -9,8 +9,26 @@ from sonogloss.errors import MissingInputError, OptionError
 
 # What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted. Sound that nobody
 # here decodes is listed all the same: it becomes a dead letter that says so.
-AUDIO_ENDINGS = tuple(
-    ".aac .aif .aifc .aiff .amr .au .caf .flac .m4a .mp3 .oga .ogg .opus .rf64 .snd .w64 .wav .wave .wma".split()
+AUDIO_ENDINGS = (
+    ".aac",
+    ".aif",
+    ".aifc",
+    ".aiff",
+    ".amr",
+    ".au",
+    ".caf",
+    ".flac",
+    ".m4a",
+    ".mp3",
+    ".oga",
+    ".ogg",
+    ".opus",
+    ".rf64",
+    ".snd",
+    ".w64",
+    ".wav",
+    ".wave",
+    ".wma",
 )
 
 

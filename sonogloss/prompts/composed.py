@@ -204,7 +204,8 @@ def _tails(
 def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Ids without special tokens. Markers spelled out in a text are words: a caption cannot end the sequence."""
     distinct = list(dict.fromkeys(texts))
-    ids = tokenizer(distinct, add_special_tokens=False, split_special_tokens=True)["input_ids"] if distinct else []
+    settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    ids = tokenizer(distinct, **settings)["input_ids"] if distinct else []
     of_text = dict(zip(distinct, ids, strict=True))
     return [of_text[text] for text in texts]
 

@@ -77,6 +77,8 @@ def expand(patterns: Iterable[str], *, option: str) -> list[str]:
 
 def _expand_one(pattern: str) -> list[str]:
     fs, inner = url_to_fs(pattern)
+    if isinstance(fs, LocalFileSystem):
+        inner = os.path.normpath(inner)  # a file has one name, and with it one id, whichever way it was written
     if fs.isfile(inner):
         names = [inner]
     elif fs.isdir(inner):

@@ -87,6 +87,12 @@ def test_brackets_in_a_real_name_are_not_a_glob(tmp_path: Path) -> None:
     assert files.expand([str(path)], option="--audio") == [str(path)]
 
 
+def test_a_file_has_one_name_whichever_way_it_is_written(tmp_path: Path) -> None:
+    files.write_bytes(str(tmp_path / "sub" / "a.wav"), b"x")
+    ways = [f"{tmp_path}/sub/../sub/a.wav", f"{tmp_path}/./sub/*.wav", f"file://{tmp_path}/sub", f"{tmp_path}//sub/"]
+    assert files.expand(ways, option="--audio") == [str(tmp_path / "sub" / "a.wav")]
+
+
 def test_json_that_is_none_is_an_error_of_the_callers_kind(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text("{broken")

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, Scores, TestScenes, bootstrap
+from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, Scores, bootstrap, own_captions, score
 from indexes import Datastore
 from pipelines.build_datastore import build_datastore
 from sonogloss.captioners import load_captioner
 from sonogloss.clap import Clap, load_clap
+from sonogloss.pocket.held_out import HeldOutScenes
+from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, caption_dump, render_variant
 
 EVENTS_A_CLASS = 10
@@ -44,27 +46,30 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
 
     clap = load_clap(options.clap)
-    tests = TestScenes.make(clap, options.scenes, options.seed)
-    report: dict[str, object] = {"scenes": options.scenes, "retrieval": retrieval(clap, tests)}
+    scenes = HeldOutScenes.make(
+        options.output.parent / f"scenes-{options.seed}-{options.scenes}.npz", options.scenes, options.seed
+    )
+    audio, own = scenes.embed(clap), own_captions(scenes)
+    report: dict[str, object] = {"scenes": options.scenes, "retrieval": retrieval(audio, clap.embed_text(own))}
     report["zero_shot"] = zero_shot(clap, options.seed)
     print(json.dumps(report, indent=2), flush=True)
 
     store = _datastore(options.output, options.datastore_captions, options.clap)
     captioner = load_captioner(options.captioner)
     settings = captioner.projection
-    found = [[c.text for c in row] for row in store.search(tests.audio, captioner.contexts)]
-    projected = store.project(tests.audio, temperature=settings.temperature, renormalise=settings.renormalise)
+    found = [[c.text for c in row] for row in store.search(audio, captioner.contexts)]
+    projected = store.project(audio, temperature=settings.temperature, renormalise=settings.renormalise)
     none: list[Sequence[str]] = [()] * len(found)
     captions = {
         "copy the best context": [row[0] for row in found],
-        "raw audio embedding": captioner.caption(tests.audio, none),
+        "raw audio embedding": captioner.caption(audio, none),
         "projection": captioner.caption(projected, none),
-        "contexts": captioner.caption(tests.audio, found),
+        "contexts": captioner.caption(audio, found),
         "projection and contexts": captioner.caption(projected, found),
-        "oracle text embedding": captioner.caption(clap.embed_text(tests.own_captions), none),
-        "upper bound: another grammar caption": tests.own_captions,
+        "oracle text embedding": captioner.caption(clap.embed_text(own), none),
+        "upper bound: another grammar caption": own,
     }
-    scores = {name: tests.score(texts) for name, texts in captions.items()}
+    scores = {name: score(scenes, texts) for name, texts in captions.items()}
     report["captions"] = {
         name: {
             "cider_d": s["cider_d"].mean(),
@@ -79,9 +84,9 @@ def main() -> None:
     _print_tables(report)
 
 
-def retrieval(clap: Clap, tests: TestScenes) -> dict[str, float]:
+def retrieval(audio: FloatArray, captions: FloatArray) -> dict[str, float]:
     """Audio-to-text: among all scenes' captions, how often is the own one first, or among the first ten?"""
-    similarity = tests.audio @ clap.embed_text(tests.own_captions).T
+    similarity = audio @ captions.T
     rank = (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)
     return {f"r@{k}": float((rank < k).mean()) for k in (1, 5, 10)}
 

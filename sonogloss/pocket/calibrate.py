@@ -5,55 +5,21 @@ Both are looked up on validation scenes, whose seeds no benchmark uses.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from sonogloss.bridge import project
 from sonogloss.captioners import Captioner
-from sonogloss.clap import Clap
 from sonogloss.metrics import evaluate
+from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes import RATE, mentioned, references, render_scene, sample_scene
+from sonogloss.soundscapes import mentioned
 from sonogloss.soundscapes.scoring import event_f1
 
 SCENES = 300
 TEMPERATURES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.06)
 BANDS = ((0.6, 0.7), (0.7, 0.75), (0.75, 0.8), (0.8, 0.85), (0.85, 0.9), (0.9, 0.95), (0.95, 1.0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationScenes:
-    """Audio embeddings `[n, d]` of validation scenes, their references, and the classes they hold."""
-
-    audio: FloatArray
-    references: list[list[str]]
-    names: list[list[str]]
-
-    @classmethod
-    def make(cls, directory: Path, clap: Clap, seed: int) -> CalibrationScenes:
-        """Render (once; the sounds stay in `directory`) and embed."""
-        path = directory / "calibration.npz"
-        if not path.exists():
-            sounds, texts, names = [], [], []
-            for number in range(SCENES):
-                scene = sample_scene(seed + number)
-                sounds.append(render_scene(scene)[: 10 * RATE])
-                texts.append(references(scene, 5))
-                names.append(list(scene.names))
-            np.savez(
-                path,
-                samples=np.concatenate(sounds),
-                lengths=[len(sound) for sound in sounds],
-                words=json.dumps({"references": texts, "names": names}),
-            )
-        with np.load(path, allow_pickle=False) as kept:
-            sounds = np.split(kept["samples"], np.cumsum(kept["lengths"])[:-1])
-            words = json.loads(str(kept["words"]))
-        return cls(audio=clap.embed_audio(sounds), references=words["references"], names=words["names"])
 
 
 def nearest(queries: FloatArray, captions: Sequence[str], embeddings: FloatArray, k: int) -> list[list[str]]:
@@ -63,30 +29,30 @@ def nearest(queries: FloatArray, captions: Sequence[str], embeddings: FloatArray
 
 
 def temperature_table(
-    scenes: CalibrationScenes, captioner: Captioner, captions: Sequence[str], embeddings: FloatArray
+    scenes: HeldOutScenes, audio: FloatArray, captioner: Captioner, captions: Sequence[str], embeddings: FloatArray
 ) -> dict[float, tuple[float, float]]:
-    """CIDEr-D and event F1 on the scenes at each projection temperature, with contexts."""
-    contexts = nearest(scenes.audio, captions, embeddings, captioner.contexts)
+    """CIDEr-D and event F1 at each projection temperature, with contexts; `audio` holds the scenes' embeddings."""
+    contexts = nearest(audio, captions, embeddings, captioner.contexts)
     keys = [str(number) for number in range(len(contexts))]
     table = {}
     for temperature in TEMPERATURES:
-        projected = project(scenes.audio, embeddings, temperature=temperature, renormalise=True)
+        projected = project(audio, embeddings, temperature=temperature, renormalise=True)
         said = captioner.caption(projected, contexts)
-        truth = dict(zip(keys, scenes.references, strict=True))
+        truth = dict(zip(keys, scenes.captions, strict=True))
         told = evaluate(dict(zip(keys, said, strict=True)), truth, metrics=["cider_d"])
         table[temperature] = (told.corpus[0].value, event_f1(said, scenes.names))
     return table
 
 
 def band_table(
-    scenes: CalibrationScenes, captions: Sequence[str], embeddings: FloatArray, seed: int = 0
+    scenes: HeldOutScenes, audio: FloatArray, captions: Sequence[str], embeddings: FloatArray, seed: int = 0
 ) -> dict[str, float]:
     """How right are retrieved captions: those that audio finds (top 3), and text neighbours by cosine.
 
     The band to train with is where text neighbours are as right as what audio finds.
     """
-    audio = [text for row in nearest(scenes.audio, captions, embeddings, 3) for text in row]
-    table = {"audio": event_f1(audio, [names for names in scenes.names for _ in range(3)])}
+    found = [text for row in nearest(audio, captions, embeddings, 3) for text in row]
+    table = {"audio": event_f1(found, [names for names in scenes.names for _ in range(3)])}
     rows = np.random.default_rng(seed).choice(len(captions), 500, replace=False)
     similarity = embeddings[rows] @ embeddings.T
     for low, high in BANDS:

@@ -10,7 +10,8 @@ from transformers import GPT2LMHeadModel
 
 from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.pocket.calibrate import CalibrationScenes, temperature_table
+from sonogloss.pocket.calibrate import SCENES, temperature_table
+from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.soft import Mapper
@@ -99,8 +100,9 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: Drc
     # The temperature is the one with the best CIDEr-D on validation scenes, measured on the captioner as it is saved.
     trial = directory / f"{name}-trial"
     save(trial, clap.temperature, {})
-    scenes = CalibrationScenes.make(directory, clap, recipe.validation_seed + 700_000)
-    table = temperature_table(scenes, load_captioner(str(trial)), datastore, datastore_embeddings)
+    scenes = HeldOutScenes.make(directory / "calibration.npz", SCENES, recipe.validation_seed + 700_000)
+    captioner = load_captioner(str(trial))
+    table = temperature_table(scenes, scenes.embed(clap), captioner, datastore, datastore_embeddings)
     print(f"{name}: temperature -> (CIDEr-D, event F1): {table}", flush=True)
     best = max(table, key=lambda temperature: table[temperature][0])
     save(finished, best, record.as_json() | {"temperature_table": {f"{t:g}": row for t, row in table.items()}})

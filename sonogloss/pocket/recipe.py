@@ -36,14 +36,14 @@ class PocketRecipe:
     real_share: float = 0.6  # how often an event of an ESC-10 class is a real clip, when there are any
     real_boost: float = 0.3  # how often a scene is given an event of an ESC-10 class on top of chance
     silent_share: float = 0.2  # how often a scene has no floor of noise
-    clap_steps: int = 1800
+    clap_steps: int = 1500
     clap_batch: int = 256
     clap_learning_rate: float = 1.2e-3
     clap_warmup: int = 120
     clap_weight_decay: float = 0.05
     decoder_captions: int = 60_000
     decoder_datastore: int = 20_000
-    decoder_steps: int = 4200
+    decoder_steps: int = 3000
     decoder_batch: int = 64
     decoder_learning_rate: float = 1.5e-3
     decoder_band: tuple[float, float] = (0.80, 0.95)
@@ -165,6 +165,7 @@ def decoder_config(vocabulary: int) -> GPT2Config:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
         bos_token_id=BOS,
         eos_token_id=EOS,
         pad_token_id=PAD,

@@ -17,7 +17,8 @@ from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.soft import Mapper
 from sonogloss.soundscapes import caption_dump
 from sonogloss.training.config import DrcapTrainingConfig
-from sonogloss.training.loop import Validation, train_drcap
+from sonogloss.training.corpus import Validation
+from sonogloss.training.loop import train_drcap
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
 DECODE = DecodeSettings(num_beams=4, max_new_tokens=48, batch_size=32)

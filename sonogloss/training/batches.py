@@ -18,19 +18,10 @@ from sonogloss.bridge import add_noise
 from sonogloss.prompts.composed import AUDIO_SLOT, IGNORED, ComposedPrompt, Example, compose_examples
 from sonogloss.records import FloatArray
 from sonogloss.training.config import DrcapTrainingConfig
+from sonogloss.training.corpus import TextCorpus
 from sonogloss.training.neighbours import IntArray, draw_contexts
 
 _WINDOW = 16  # batches over which examples of like length are brought together
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TextCorpus:
-    """Captions with their embeddings [n, d], and the datastore [m, d] that they are shown captions from."""
-
-    captions: Sequence[str]
-    embeddings: FloatArray
-    datastore_captions: Sequence[str]
-    datastore_embeddings: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ captions. No sound is heard; at inference the embedding of a sound takes the tex
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,22 +20,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sonogloss import files
 from sonogloss.errors import OptionError
-from sonogloss.prompts.composed import ComposedPrompt, compose_examples, keeps_its_prompt
+from sonogloss.prompts.composed import ComposedPrompt, compose_examples
 from sonogloss.prompts.soft import Mapper
 from sonogloss.records import FloatArray
-from sonogloss.training.batches import Batch, Batches, TextCorpus, collate
+from sonogloss.training.batches import Batch, Batches, collate
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable
 from sonogloss.training.config import DrcapTrainingConfig
+from sonogloss.training.corpus import TextCorpus, Validation, check_corpus, run_fingerprint, usable
 from sonogloss.training.neighbours import draw_contexts
 from sonogloss.training.objective import answer_loss, check_trunk, prepare
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Validation:
-    """Held-out captions with their embeddings [n, d], shown datastore captions as in training."""
-
-    captions: Sequence[str]
-    embeddings: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +104,7 @@ def train_drcap(
         datastore_captions=datastore_captions,
         datastore_embeddings=datastore_embeddings,
     )
-    _check(corpus, validation, mapper, language_model, prompt)
+    check_corpus(corpus, validation, mapper, language_model, prompt)
 
     # What learns.
     device = language_model.device
@@ -134,8 +126,8 @@ def train_drcap(
 
     # What it learns from.
     room = getattr(model.config, "max_position_embeddings", None)
-    run = _fingerprint(corpus, validation, prompt, config)
-    corpus, left_out = _usable(corpus, prompt, tokenizer, room)
+    run = run_fingerprint(corpus, validation, prompt, config)
+    corpus, left_out = usable(corpus, prompt, tokenizer, room)
     if left_out:
         log(f"{left_out} captions are longer than the language model's {room} positions and are left out")
     batches = Batches(corpus, prompt, tokenizer, config, room)
@@ -225,7 +217,7 @@ def _validation_batches(
     if validation is None:
         return []
     held_out = replace(corpus, captions=validation.captions, embeddings=validation.embeddings)
-    held_out, _ = _usable(held_out, prompt, tokenizer, room)
+    held_out, _ = usable(held_out, prompt, tokenizer, room)
     rows = draw_contexts(
         held_out.captions,
         held_out.embeddings,
@@ -252,69 +244,6 @@ def _mean_loss(model: Any, mapper: Mapper, batches: Sequence[Batch], config: Drc
     )
     model.train()
     return total / sum(len(batch.targets) for batch in batches)
-
-
-def _usable(
-    corpus: TextCorpus, prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase, room: int | None
-) -> tuple[TextCorpus, int]:
-    """The corpus without captions too long for the language model, and how many those were."""
-    bare = compose_examples([()] * len(corpus.captions), corpus.captions, prompt, tokenizer)
-    kept = [i for i, example in enumerate(bare) if room is None or len(example.ids) <= room]
-    if not kept:
-        raise OptionError(f"No caption fits into the language model's {room} positions.", "Shorten the captions.")
-    captions = [corpus.captions[i] for i in kept]
-    changed = sum(not keeps_its_prompt(caption, prompt, tokenizer) for caption in captions[:1000])
-    if changed > 0.01 * len(captions[:1000]):
-        raise OptionError(
-            f"With {changed} of {len(captions[:1000])} captions the prompt's last token changes when one follows.",
-            'Let the template end in a mark or letter, and begin the answer with its blank: answer=" {answer}".',
-        )
-    return replace(corpus, captions=captions, embeddings=corpus.embeddings[kept]), len(bare) - len(kept)
-
-
-def _check(
-    corpus: TextCorpus,
-    validation: Validation | None,
-    mapper: Mapper,
-    language_model: Any,
-    prompt: ComposedPrompt,
-) -> None:
-    pairs = [("caption", corpus.captions, corpus.embeddings)]
-    pairs.append(("datastore", corpus.datastore_captions, corpus.datastore_embeddings))
-    if validation is not None:
-        pairs.append(("validation", validation.captions, validation.embeddings))
-    for name, texts, embeddings in pairs:
-        if len(texts) == 0 and name != "datastore":
-            raise OptionError(f"There are no {name} texts.", "Name files that hold captions.")
-        if embeddings.shape != (len(texts), mapper.dim):
-            raise OptionError(
-                f"The {name} embeddings have shape {embeddings.shape}, expected {(len(texts), mapper.dim)}.",
-                "Embed all texts with the mapper's CLAP.",
-            )
-        if not np.isfinite(embeddings).all():
-            raise OptionError(f"The {name} embeddings hold values that are not finite.", "Embed the texts again.")
-    width = language_model.get_input_embeddings().weight.shape[1]
-    if (mapper.width, mapper.slots) != (width, prompt.audio_slots):
-        raise OptionError(
-            f"The mapper gives {mapper.slots} x {mapper.width} where prompt and language model take "
-            f"{prompt.audio_slots} x {width}.",
-            "Make the mapper for this language model.",
-        )
-
-
-def _fingerprint(
-    corpus: TextCorpus, validation: Validation | None, prompt: ComposedPrompt, config: DrcapTrainingConfig
-) -> str:
-    """Which run is this? Settings that do not touch the weights are left out."""
-    settings = replace(config, checkpoint_every=1, eval_every=config.eval_every if validation else 1)
-    running = hashlib.sha256(repr((settings, prompt)).encode())
-    parts = [(corpus.captions, corpus.embeddings), (corpus.datastore_captions, corpus.datastore_embeddings)]
-    if validation is not None:
-        parts.append((validation.captions, validation.embeddings))
-    for texts, embeddings in parts:
-        running.update("\x00".join(texts).encode("utf-8", "surrogatepass"))
-        running.update(np.ascontiguousarray(embeddings, np.float32).tobytes())
-    return running.hexdigest()
 
 
 @contextmanager

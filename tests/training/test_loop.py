@@ -19,7 +19,8 @@ from sonogloss.prompts.soft import Mapper, load_mapper
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import collate, noisy
 from sonogloss.training.config import PAPER, DrcapTrainingConfig
-from sonogloss.training.loop import TrainingRecord, Validation, train_drcap
+from sonogloss.training.corpus import Validation
+from sonogloss.training.loop import TrainingRecord, train_drcap
 from sonogloss.training.objective import answer_loss
 from tests.language_models import SENTENCES, tiny_gpt2, tiny_llama, tiny_tokenizer
 

@@ -129,11 +129,7 @@ def _real_files(folder: Path) -> Iterator[tuple[str, Path, int]]:
 
 def mel_power(samples: FloatArray) -> FloatArray:
     """Mel power `[frames, 64]` of a sound at 32 kHz, at :data:`FRAME_RATE` frames a second and at most 1024 of them."""
-    logmel = _log_mel()
-    spectrum = torch.stft(
-        torch.from_numpy(samples[: 10 * RATE]), 1024, 320, window=logmel.window, center=True, return_complex=True
-    )
-    power = (spectrum.abs().square().T @ logmel.filters).clamp_min(1e-10).log()
+    power = _log_mel().power(torch.from_numpy(samples[None, : 10 * RATE]))[0].clamp_min(1e-10).log()
     frames = min(FRAMES, max(2, round(len(samples) / RATE * FRAME_RATE)))
     stretched = torch.nn.functional.interpolate(power.T[None], size=frames, mode="linear", align_corners=True)[0].T
     return stretched.exp().numpy().astype(np.float32)

@@ -29,16 +29,17 @@ TEXTS = [
 
 
 def sounds() -> list[FloatArray]:
-    """Noise, tones, silence and short clips. The tones carry the noise floor of any recording, here at -60 dB."""
+    """Noise, loud and quiet pure tones, silence and short clips."""
     noise = np.random.default_rng(0).standard_normal(320000)
     time = np.arange(320000) / 32000
     waves = [
         noise,
-        np.sin(2 * np.pi * 440 * time) + 1e-3 * noise,
+        np.sin(2 * np.pi * 440 * time),
+        9.9 * np.sin(2 * np.pi * 440 * time),
         np.zeros(320000),
         noise[:96000],
-        np.sin(2 * np.pi * 2000 * time[:5000]) + 1e-3 * noise[:5000],
-        np.where(time < 5, np.sin(2 * np.pi * 200 * time), 0) + 1e-3 * noise,
+        np.sin(2 * np.pi * 2000 * time[:5000]),
+        np.where(time < 5, np.sin(2 * np.pi * 200 * time), 0),
     ]
     return [(0.1 * wave).astype(np.float32) for wave in waves]
 
@@ -79,17 +80,6 @@ def test_audio_embeddings_equal_those_of_transformers(tiny_clap: Clap, tiny_clap
     got = tiny_clap.embed_audio(sounds())
     assert units(got)
     assert np.abs(got - np.stack(rows)).max() <= 1e-5
-
-
-def test_a_pure_tone_differs_by_no_more_than_float32_rounding_allows(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
-    # Beside a tone without any noise the bands hold nothing but the rounding errors of the Fourier transform, which is
-    # float32 here and float64 in transformers; a random tower gives them weight that a trained one does not.
-    tone = np.sin(2 * np.pi * 440 * np.arange(320000) / 32000).astype(np.float32)
-    features = ClapFeatureExtractor.from_pretrained(tiny_clap_dir)(tone, sampling_rate=32000, return_tensors="pt")
-    model = ClapModel.from_pretrained(tiny_clap_dir, dtype=torch.float32).eval()
-    with torch.inference_mode():
-        expected = model.get_audio_features(input_features=features["input_features"]).pooler_output[0].numpy()
-    assert np.abs(tiny_clap.embed_audio([tone])[0] - expected).max() <= 1e-3
 
 
 def test_inputs_differ_and_so_do_their_embeddings(tiny_clap: Clap) -> None:
@@ -163,7 +153,7 @@ def test_models_with_fusion_never_mark_a_clip_as_long(tmp_path: Path, write_clap
                 output = model.get_audio_features(input_features=features, is_longer=torch.tensor([[long]]))
             into.append(output.pooler_output[0].numpy())
     got = clap.embed_audio(sounds())
-    assert np.abs(got - np.stack(rows)).max() <= 1e-4
+    assert np.abs(got - np.stack(rows)).max() <= 1e-5
     assert np.abs(np.stack(rows) - np.stack(marked)).max() > 1e-3  # the mark would have mattered
     assert np.array_equal(got, clap.embed_audio(sounds()))
 

@@ -19,7 +19,8 @@ import numpy as np
 import soundfile
 
 from pipelines.build_datastore import build_datastore
-from pipelines.caption_audio import BATCH_SIZE, CaptionJob, caption, prepare
+from pipelines.caption_audio import BATCH_SIZE, caption
+from pipelines.caption_parts import CaptionJob, prepare
 from sonogloss.audio import WindowPolicy
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
 from transforms.embed_audio import embed_clips

@@ -14,7 +14,6 @@ from sonogloss.soundscapes.signal import (
     filtered,
     glide,
     loguniform,
-    modes,
     noise,
     peaks,
     place,
@@ -296,15 +295,3 @@ def applause(rng: Rng, seconds: float) -> Variant:
             place(total, kernel, at, gain)
             at += period * np.exp(0.1 * rng.standard_normal())
     return total, frozenset({"big"} if hands > 30 else {"small"} if hands < 13 else set())
-
-
-def footsteps(rng: Rng, seconds: float) -> Variant:
-    period, centre = loguniform(rng, 0.3, 0.85), loguniform(rng, 120, 420)
-
-    def step(number: int) -> FloatArray:
-        heel = modes(0.2, [centre, centre * 2.3, centre * 4.1], [0.03, 0.015, 0.008], [1, 0.5, 0.3])
-        scuff = noise(rng, 0.2, 1200, 7000) * ring(0.2, 0.03, 0.02)
-        return heel * (1.0 if number % 2 else 0.8) + 0.12 * scuff
-
-    sound, _ = repeated(rng, seconds, period, step, jitter=0.05)
-    return sound, frozenset(paced(period, 0.42, 0.65))

@@ -1,4 +1,4 @@
-"""Sounds of weather, water, rooms and tools. One variant a function: `(rng, seconds) -> (samples, traits)`."""
+"""Sounds of weather, water, rooms, steps and tools. One variant a function: `(rng, seconds) -> (samples, traits)`."""
 
 from __future__ import annotations
 
@@ -127,6 +127,18 @@ def glass(rng: Rng, seconds: float) -> Variant:
 
     sound, calls = repeated(rng, seconds, rng.uniform(1.3, 2.4), smash)
     return sound, frozenset(counted(calls))
+
+
+def footsteps(rng: Rng, seconds: float) -> Variant:
+    period, centre = loguniform(rng, 0.3, 0.85), loguniform(rng, 120, 420)
+
+    def step(number: int) -> FloatArray:
+        heel = modes(0.2, [centre, centre * 2.3, centre * 4.1], [0.03, 0.015, 0.008], [1, 0.5, 0.3])
+        scuff = noise(rng, 0.2, 1200, 7000) * ring(0.2, 0.03, 0.02)
+        return heel * (1.0 if number % 2 else 0.8) + 0.12 * scuff
+
+    sound, _ = repeated(rng, seconds, period, step, jitter=0.05)
+    return sound, frozenset(paced(period, 0.42, 0.65))
 
 
 def knock(rng: Rng, seconds: float) -> Variant:

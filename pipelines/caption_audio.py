@@ -24,8 +24,10 @@ from pipelines.progress import progress_file, run_pipeline
 from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
+from sonogloss.errors import MissingInputError
 from transforms.commit_run import RUN_FILE, CommitRun
 from transforms.embed_audio import EmbedAudio, embed_clips
+from transforms.read_audio import STAGE as READ_AUDIO
 from transforms.read_audio import ReadAudio, read_unit
 from transforms.retrieve import Retrieve, retrieve
 from transforms.score import Score, score
@@ -200,6 +202,8 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
 def _report(output: str, todo: Plan, max_dead_letters: float) -> dict[str, Any]:
     run = files.read_json(files.join(output, RUN_FILE))
     counts = run["counts"]
+    if counts["dead_letters"] and not counts["captions"]:
+        _refuse_unreadable(output, run)
     problems = []
     if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The accounts do not close: {counts}.")
@@ -217,6 +221,17 @@ def _report(output: str, todo: Plan, max_dead_letters: float) -> dict[str, Any]:
         "stage_times_s": run["stage_times_s"],
         "problems": problems,
     }
+
+
+def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
+    """Audio of which nothing could be read is a mistake in --audio, not a share of failures."""
+    part = next(part for part in run["parts"] if part["path"].startswith("dead_letters/") and part["rows"])
+    letter = files.read_table(files.join(output, part["path"])).slice(0, 1).to_pylist()[0]
+    if letter["stage"] == READ_AUDIO:
+        raise MissingInputError(
+            f"--audio holds nothing that can be captioned; {letter['uri']!r}, for one: {letter['message']}",
+            f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed.",
+        )
 
 
 def show(report: dict[str, Any]) -> None:

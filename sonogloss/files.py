@@ -158,8 +158,10 @@ def check_writable(directory: str) -> None:
         OutputError: it cannot.
     """
     probe = join(directory, f".probe-{uuid.uuid4().hex[:8]}")
-    with atomic_write(probe) as handle:
-        handle.write(b"")
+    try:
+        write_bytes(probe, b"")
+    except OutputError as error:
+        raise OutputError(error.what.replace(probe, directory), error.remedy) from error
     remove(probe)
 
 

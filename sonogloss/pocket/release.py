@@ -41,6 +41,7 @@ trained on real recordings.
 
 `python -m sonogloss.pocket`: symmetric InfoNCE from scratch, {steps} steps of {batch} scenes mixed as mel power, pairs
 that are also true left out as negatives. Curve: `training-curve.csv`.
+{notes}
 
 ## Scores
 
@@ -93,7 +94,7 @@ def release(directory: Path, reports: Path, real_clips: Path | None) -> None:
     """Copy `clap` and `drcap` from a training directory and write their cards.
 
     Args:
-        directory: where the pair was trained.
+        directory: where the pair was trained; what its `NOTES.md` says of that run goes into the card.
         reports: the folder with `pocket-quality/report.json` and, if measured, `real-audio/report.json`.
         real_clips: the folder the real clips came from, for the list of their authors.
 
@@ -121,6 +122,7 @@ def release(directory: Path, reports: Path, real_clips: Path | None) -> None:
             retrieval=retrieval,
             zero_shot=quality["zero_shot"],
             real=real,
+            notes=notes.read_text() if (notes := directory / "NOTES.md").exists() else "",
         )
     )
     rows = [f"| {name} | {row['cider_d']:.3f} | {row['event_f1']:.3f} |" for name, row in quality["captions"].items()]

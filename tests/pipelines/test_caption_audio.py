@@ -228,9 +228,21 @@ def test_a_clip_that_breaks_the_model_stands_alone(
 
 
 def test_too_many_dead_letters_are_an_unsound_result(run: Run, job: Job, tmp_path: Path, recordings: Path) -> None:
-    outcome = run(*job(tmp_path, "--audio", recordings / "9.wav", "--max-dead-letters", "0.05"))
+    outcome = run(*job(tmp_path, "--max-dead-letters", "0.05"))
     assert outcome.code == 1
     assert "--max-dead-letters" in outcome.err
+
+
+def test_audio_of_which_nothing_can_be_read_is_a_mistake(
+    run: Run, store: Path, captioner: Path, tmp_path: Path, recordings: Path
+) -> None:
+    models = ["--datastore", store, "--captioner", captioner]
+    outcome = run("caption", "--audio", recordings / "9.wav", *models, "--output", tmp_path)
+    assert outcome.code == 2
+    [line] = [line for line in outcome.err.splitlines() if line.startswith("sonogloss:")]
+    assert "9.wav" in line
+    assert "seems to be text" in line
+    assert len(list(tmp_path.glob("dead_letters/*.parquet"))) == 1
 
 
 def test_windows_embeddings_and_no_contexts(run: Run, job: Job, tmp_path: Path, tiny_clap: Clap) -> None:

@@ -101,7 +101,7 @@ class LogMel(nn.Module):
 
     Equal to ClapFeatureExtractor to 1e-4 dB, except where that draws at random: a waveform longer than the window is an
     error here, never a random crop. Spectra are computed in double precision, as there: in single precision the
-    transform's own rounding is what is left in bands 100 dB below a loud pure tone, and embeddings differ by up to 4e-5.
+    transform's own rounding is what is left in bands 100 dB below a loud pure tone, and embeddings differ by 4e-5.
     """
 
     window: torch.Tensor

@@ -105,7 +105,7 @@ def _material(directory: Path, clips: int) -> tuple[str, str]:
             soundfile.write(audio / f"{number:05d}.wav", samples, RATE)
     dump = directory / "captions.txt"
     dump.write_text("\n".join(caption_dump(5_000, 78)) + "\n")
-    build_datastore(captions=[str(dump)], output=str(directory / "datastore"))
+    build_datastore(captions=[str(dump)], output=str(directory / "datastore"), overwrite=True)
     return str(audio), str(directory / "datastore")
 
 

@@ -3,10 +3,10 @@
     python -m benchmarks.pocket_quality [--scenes 1000] [--clap pocket] [--captioner pocket]
 
 Prints, and writes to bench-output/pocket-quality/: audio-to-text retrieval among the scenes, zero-shot classification
-of single events, and the captioner under five conditions (raw audio embedding, projection, contexts, both, the true
-caption's text embedding) beside copying the best context; CIDEr-D (five references, a sixth grammar caption kept apart)
-and event F1, with paired bootstrap intervals over scenes. Nothing is chosen here: temperature, beams and prompts are
-the captioner's own.
+of single events, the order of two, and the captioner under five conditions (raw audio embedding, projection, contexts,
+both, the true caption's text embedding) beside copying the best context; CIDEr-D (five references, a sixth grammar
+caption kept apart) and event F1, with paired bootstrap intervals over scenes. Nothing is chosen here: temperature,
+beams and prompts are the captioner's own.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     audio, own = scenes.embed(clap), own_captions(scenes)
     report: dict[str, object] = {"scenes": options.scenes, "retrieval": retrieval(audio, clap.embed_text(own))}
     report["zero_shot"] = zero_shot(clap, options.seed)
+    report["order"] = order(clap, options.seed)
     print(json.dumps(report, indent=2), flush=True)
 
     store = _datastore(options.output, options.datastore_captions, options.clap)
@@ -102,6 +103,19 @@ def zero_shot(clap: Clap, seed: int) -> float:
     return right / (EVENTS_A_CLASS * len(CLASSES))
 
 
+def order(clap: Clap, seed: int, pairs: int = 200) -> float:
+    """Of "A followed by B" and "B followed by A", how often is the true one nearer to the sound? Chance is 0.5."""
+    rng, right = np.random.default_rng(seed), 0
+    for number in range(pairs):
+        one, two = (str(name) for name in rng.choice(list(CLASSES), 2, replace=False))
+        sounds = [render_variant(name, seed + 10_000 + 2 * number + i, 3.0)[0] for i, name in enumerate((one, two))]
+        labels = CLASSES[one].label, CLASSES[two].label
+        texts = clap.embed_text([f"{labels[0]} followed by {labels[1]}", f"{labels[1]} followed by {labels[0]}"])
+        true, false = texts @ clap.embed_audio([np.concatenate(sounds)])[0]
+        right += int(true > false)
+    return right / pairs
+
+
 def differences(scores: dict[str, dict[str, Scores]]) -> dict[str, dict[str, tuple[float, float, float]]]:
     """The questions asked in advance, as paired differences with 95 % intervals."""
     pairs = [
@@ -120,7 +134,7 @@ def _datastore(directory: Path, captions: int, clap: str) -> Datastore:
     dump = directory / "captions.txt"
     dump.write_text("\n".join(caption_dump(captions, DATASTORE_SEED)) + "\n")
     store = directory / "datastore"
-    build_datastore(captions=[str(dump)], output=str(store), clap=clap)
+    build_datastore(captions=[str(dump)], output=str(store), clap=clap, overwrite=True)
     return Datastore.open(str(store))
 
 

@@ -73,7 +73,7 @@ def main() -> None:
 
     dump = options.output / "captions.txt"
     dump.write_text("\n".join(caption_dump(options.datastore_captions, 77)) + "\n")
-    build_datastore(captions=[str(dump)], output=str(options.output / "datastore"), clap=options.clap)
+    build_datastore(captions=[str(dump)], output=str(options.output / "datastore"), clap=options.clap, overwrite=True)
     store = Datastore.open(str(options.output / "datastore"))
     captioner = load_captioner(options.captioner)
     settings = captioner.projection

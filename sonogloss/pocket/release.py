@@ -106,15 +106,16 @@ def release(directory: Path, reports: Path, real_clips: Path | None) -> None:
     real_path = reports / "real-audio" / "report.json"
     measured = json.loads(real_path.read_text()) if real_path.exists() else None
     real = "" if measured is None else REAL.format(**measured, named=measured["named by: projection and contexts"])
+    staging = WEIGHTS.with_name("weights-new")  # what is shipped goes only when its successor is complete
+    shutil.rmtree(staging, ignore_errors=True)
     for name in ("clap", "drcap"):
-        shutil.rmtree(WEIGHTS / name, ignore_errors=True)
-        shutil.copytree(directory / name, WEIGHTS / name)
+        shutil.copytree(directory / name, staging / name)
     curve = (directory / "clap-curve.csv").read_text()
-    (WEIGHTS / "clap" / "training-curve.csv").write_text(curve)
-    authors = _write_attribution(real_clips) if real_clips else 0
+    (staging / "clap" / "training-curve.csv").write_text(curve)
+    authors = _write_attribution(real_clips, staging / "clap" / "ATTRIBUTION.csv") if real_clips else 0
     retrieval = ", ".join(f"{name.upper()} {value:.3f}" for name, value in quality["retrieval"].items())
     recipe = json.loads((directory / "recipe.json").read_text())
-    (WEIGHTS / "clap" / "README.md").write_text(
+    (staging / "clap" / "README.md").write_text(
         CLAP_CARD.format(
             real_clips=authors,
             steps=recipe["clap_steps"],
@@ -129,10 +130,12 @@ def release(directory: Path, reports: Path, real_clips: Path | None) -> None:
     )
     rows = [f"| {name} | {row['cider_d']:.3f} | {row['event_f1']:.3f} |" for name, row in quality["captions"].items()]
     card = DRCAP_CARD.format(scenes=quality["scenes"], table="\n".join(rows), real=real)
-    _renew_card(WEIGHTS / "drcap", card)
-    size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file())
+    _renew_card(staging / "drcap", card)
+    size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
     if size > LARGEST:
         raise ValueError(f"the pair takes {size} bytes, more than {LARGEST}")
+    shutil.rmtree(WEIGHTS, ignore_errors=True)
+    staging.rename(WEIGHTS)
     print(f"released {size / 1e6:.1f} MB to {WEIGHTS}")
 
 
@@ -145,12 +148,12 @@ def _renew_card(captioner: Path, card: str) -> None:
     files.write_json(path, content)
 
 
-def _write_attribution(folder: Path) -> int:
+def _write_attribution(folder: Path, target: Path) -> int:
     """The authors of the real clips, as the Creative Commons licence asks; returns how many clips there were."""
     with open(folder / "metadata.csv", newline="", encoding="utf-8") as handle:
         rows = [r for r in csv.DictReader(handle) if r["class"] in REAL_CLASSES and r["fold"] in ("1", "2", "3")]
     columns = ["filename", "class", "fold", "src_id", "clip_licence", "author", "title", "source_url", "set_licence"]
-    with open(WEIGHTS / "clap" / "ATTRIBUTION.csv", "w", newline="", encoding="utf-8") as handle:
+    with open(target, "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

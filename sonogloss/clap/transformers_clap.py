@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,8 @@ class TransformersClap:
 
     Tokens come straight from `tokenizer.json` and features from :class:`LogMel`: the combined processor of transformers
     lets a saved text length leak into the audio arguments, and its extractor draws at random.
+
+    On a CPU the same input gives the same bytes, on however many cores.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class TransformersClap:
             for line, row in enumerate(rows):
                 ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
                 mask[line, : len(tokens[row])] = 1
-            with torch.inference_mode():
+            with torch.inference_mode(), _one_thread():
                 output = self._model.get_text_features(
                     input_ids=ids.to(self._model.device), attention_mask=mask.to(self._model.device)
                 )
@@ -107,7 +110,7 @@ class TransformersClap:
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
         for start in range(0, len(waveforms), _AUDIO_BATCH):
             batch = waveforms[start : start + _AUDIO_BATCH]
-            with torch.inference_mode():
+            with torch.inference_mode(), _one_thread():
                 features = self._log_mel(batch)
                 if self._fused:
                     # Four copies stand where a long recording has its overview and three crops; none is marked as long
@@ -117,6 +120,21 @@ class TransformersClap:
                 output = self._model.get_audio_features(input_features=features, is_longer=is_longer)
                 result[start : start + len(batch)] = _unit(output)
         return result
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread.
+
+    On a CPU the last bit of a matrix product depends on how many threads share it, and an embedding must not depend on
+    the cores of the machine that made it. Jobs use further cores through worker processes.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _unit(output: Any) -> FloatArray:

@@ -82,6 +82,16 @@ def test_audio_embeddings_equal_those_of_transformers(tiny_clap: Clap, tiny_clap
     assert np.abs(got - np.stack(rows)).max() <= 1e-5
 
 
+def test_embeddings_do_not_depend_on_the_number_of_threads(tiny_clap: Clap) -> None:
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append((tiny_clap.embed_audio(sounds()).tobytes(), tiny_clap.embed_text(TEXTS).tobytes()))
+        assert torch.get_num_threads() == threads  # as it was found
+    torch.set_num_threads(1)
+    assert found[0] == found[1]
+
+
 def test_inputs_differ_and_so_do_their_embeddings(tiny_clap: Clap) -> None:
     text = tiny_clap.embed_text(TEXTS)
     assert np.abs(text[0] - text[4]).max() < 1e-6

@@ -90,7 +90,7 @@ def train_clap(
             model.train()
             _log(
                 directory / "clap-curve.csv",
-                {"step": step, "loss": running, "scale": float(model.logit_scale_a.exp()), **scores},
+                {"step": step, "loss": running, "scale": float(model.logit_scale_a.detach().exp()), **scores},
             )
         if step % 20 == 0:
             rate = 20 * recipe.clap_batch / (time.monotonic() - began)

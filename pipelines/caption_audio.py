@@ -171,9 +171,14 @@ def _connect(
 
 
 def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:
-    """Caption the first batch of the first source in this process."""
-    first = make_unit(sources[:1])
-    batch = next(read_unit(first, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE))
+    """Caption the first batch of the first source that can be read, in this process."""
+    for uri in sources:
+        unit = make_unit([uri])
+        batch = next(read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE))
+        if batch.clips:
+            break
+    else:
+        raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
     batch = embed_clips(batch, job.clap.load())
     batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
     batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
@@ -228,10 +233,12 @@ def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
     part = next(part for part in run["parts"] if part["path"].startswith("dead_letters/") and part["rows"])
     letter = files.read_table(files.join(output, part["path"])).slice(0, 1).to_pylist()[0]
     if letter["stage"] == READ_AUDIO:
-        raise MissingInputError(
-            f"--audio holds nothing that can be captioned; {letter['uri']!r}, for one: {letter['message']}",
-            f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed.",
-        )
+        remedy = f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed."
+        raise _unreadable(letter["uri"], letter["message"], remedy)
+
+
+def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
+    return MissingInputError(f"--audio holds nothing that can be captioned; {uri!r}, for one: {message}", remedy)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 from collections import Counter
@@ -181,10 +182,17 @@ def _check_names(names: Sequence[str], option: str, path: str) -> None:
 def _references(row: Mapping[str, Any]) -> list[str] | None:
     value = row.get("references", row.get("reference"))
     if isinstance(value, str) and "references" in row and value.lstrip().startswith("["):
-        with contextlib.suppress(json.JSONDecodeError):  # a list in a CSV cell
-            value = json.loads(value)
+        value = _list_in_a_cell(value)
     values = [value] if isinstance(value, str) else value
     return values if isinstance(values, list) and all(isinstance(text, str) for text in values) else None
+
+
+def _list_in_a_cell(text: str) -> Any:
+    """A list in a CSV cell, as JSON or, which is what pandas writes, as Python spells it."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return read(text)
+    return text
 
 
 def _key(row: Mapping[str, Any], key: str) -> str:

@@ -46,7 +46,10 @@ def option_names(command: str) -> list[str]:
 
 def _command(commands: argparse._SubParsersAction[Parser], name: str, summary: str, example: str) -> Parser:
     parser = commands.add_parser(
-        name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=f"example:\n  {example}"
+        name,
+        help=summary,
+        description=summary[:1].upper() + summary[1:] + ("" if summary.endswith("?") else "."),
+        epilog=f"example:\n  {example}",
     )
     parser.add_argument("--json", action="store_true", help="print a machine-readable result on standard output")
     parser.add_argument("--verbose", action="store_true", help="show the engine's own log")

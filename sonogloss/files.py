@@ -17,9 +17,28 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from sonogloss.errors import FormatError, InputError, MissingInputError, OutputError
+from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
 
 _CHUNK = 1 << 20
+
+
+def _file_system(path: str) -> tuple[Any, str]:
+    """The file system of a path or URL, and the path inside it.
+
+    Raises:
+        OptionError: nobody here knows the protocol, or its package is not installed.
+    """
+    try:
+        return url_to_fs(path)
+    except ImportError as error:
+        raise OptionError(
+            f"{path!r} needs a package that is not installed ({error}).",
+            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]'.",
+        ) from error
+    except ValueError as error:
+        raise OptionError(
+            f"{path!r} cannot be opened ({error}).", "Give a path, or a URL that fsspec knows."
+        ) from error
 
 
 def join(base: str, *parts: str) -> str:
@@ -29,19 +48,19 @@ def join(base: str, *parts: str) -> str:
 
 def exists(path: str) -> bool:
     """Is there a file or directory at this path?"""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     return bool(fs.exists(inner))
 
 
 def is_dir(path: str) -> bool:
     """Is there a directory at this path?"""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     return bool(fs.isdir(inner))
 
 
 def size(path: str) -> int:
     """Size of a file in bytes."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     return int(fs.size(inner))
 
 
@@ -52,7 +71,7 @@ def base_name(path: str) -> str:
 
 def local_path(path: str) -> str | None:
     """The path on this machine, or None when the file lies elsewhere."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     return str(inner) if isinstance(fs, LocalFileSystem) else None
 
 
@@ -76,7 +95,7 @@ def expand(patterns: Iterable[str], *, option: str) -> list[str]:
 
 
 def _expand_one(pattern: str) -> list[str]:
-    fs, inner = url_to_fs(pattern)
+    fs, inner = _file_system(pattern)
     if isinstance(fs, LocalFileSystem):
         inner = os.path.normpath(inner)  # a file has one name, and with it one id, whichever way it was written
     if fs.isfile(inner):
@@ -92,7 +111,7 @@ def _expand_one(pattern: str) -> list[str]:
 
 def list_dir(path: str, suffix: str = "") -> list[str]:
     """Files directly in a directory whose names end in `suffix`, sorted; empty when there is no such directory."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     if not fs.isdir(inner):
         return []
     names = fs.ls(inner, detail=False)
@@ -102,6 +121,7 @@ def list_dir(path: str, suffix: str = "") -> list[str]:
 @contextmanager
 def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes; `compression="infer"` unpacks by the name's ending (gz, zst, bz2, xz)."""
+    _file_system(path)  # says in words what is wrong with the URL
     with fsspec.open(path, "rb", compression=compression) as handle:
         yield handle
 
@@ -122,7 +142,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
     Raises:
         OutputError: the place cannot be written.
     """
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     local = isinstance(fs, LocalFileSystem)
     target = f"{inner}.tmp-{uuid.uuid4().hex[:8]}" if local else inner
     try:
@@ -167,7 +187,7 @@ def check_writable(directory: str) -> None:
 
 def remove(path: str) -> None:
     """Delete a file."""
-    fs, inner = url_to_fs(path)
+    fs, inner = _file_system(path)
     fs.rm_file(inner)
 
 

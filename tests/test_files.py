@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss import files
-from sonogloss.errors import FormatError, MissingInputError, ModelFormatError, OutputError
+from sonogloss.errors import FormatError, MissingInputError, ModelFormatError, OptionError, OutputError
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -79,6 +79,14 @@ def test_what_matches_nothing_is_named_with_its_option(tmp_path: Path) -> None:
         with pytest.raises(MissingInputError, match=words) as caught:
             files.expand([str(tmp_path / pattern)], option="--audio")
         assert "--audio" in str(caught.value)
+
+
+def test_a_protocol_nobody_knows_is_a_mistake_in_words() -> None:
+    for path in ("nosuch://bucket/a.wav", "nosuch://bucket/*.wav"):
+        with pytest.raises(OptionError, match="nosuch"):
+            files.expand([path], option="--audio")
+    with pytest.raises(OptionError, match="nosuch"):
+        files.read_bytes("nosuch://bucket/a.wav")
 
 
 def test_brackets_in_a_real_name_are_not_a_glob(tmp_path: Path) -> None:

@@ -243,6 +243,8 @@ def test_audio_of_which_nothing_can_be_read_is_a_mistake(
     assert "9.wav" in line
     assert "seems to be text" in line
     assert len(list(tmp_path.glob("dead_letters/*.parquet"))) == 1
+    outcome = run("caption", "--audio", recordings / "9.wav", *models, "--output", tmp_path / "dry", "--dry-run")
+    assert_one_line(outcome, "9.wav", "seems to be text")
 
 
 def test_windows_embeddings_and_no_contexts(run: Run, job: Job, tmp_path: Path, tiny_clap: Clap) -> None:

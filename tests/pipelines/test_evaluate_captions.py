@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,11 +55,16 @@ def test_metrics_are_written_and_nothing_is_dropped_in_silence(run: Run, tmp_pat
     assert "d.wav" in shown
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "rows"])
+@pytest.mark.parametrize("kind", ["csv", "csv of json lists", "csv by pandas", "parquet", "rows"])
 def test_references_come_in_every_shape(run: Run, tmp_path: Path, predictions: Path, kind: str) -> None:
     flat = [{"file_name": row["file_name"], "reference": text} for row in REFERENCES for text in row["references"]]
-    path = tmp_path / f"references.{'jsonl' if kind == 'rows' else kind}"
-    if kind == "csv":
+    path = tmp_path / f"references.{'jsonl' if kind == 'rows' else kind.split()[0]}"
+    if kind == "csv by pandas":
+        pd.DataFrame(REFERENCES).to_csv(path, index=False)
+    elif kind == "csv of json lists":
+        rows = [row | {"references": json.dumps(row["references"])} for row in REFERENCES]
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif kind == "csv":
         path.write_text("file_name,reference\n" + "".join(f"{row['file_name']},{row['reference']}\n" for row in flat))
     elif kind == "parquet":
         pq.write_table(pa.Table.from_pylist(REFERENCES), path)

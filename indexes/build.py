@@ -152,7 +152,10 @@ def commit_datastore(
     entries = sorted((shard_from_json(s) for s in shards if s["count"]), key=lambda s: s.number)
     parts = sorted((part_from_json(p) for p in support if p["count"]), key=lambda p: p.number)
     if not entries:
-        raise InputError("The datastore would hold no captions.", "Check --captions and the text column.")
+        raise InputError(
+            "The datastore would hold no captions: no line of --captions could be read as text.",
+            "Check the files, their encoding (UTF-8) and --text-column; dead_letters in --output names bad lines.",
+        )
     for numbered in ([s.number for s in entries], [p.number for p in parts]):
         if len(set(numbered)) < len(numbered):
             raise StoreFormatError(f"A shard number is given twice ({numbered}).", "Commit each shard once.")

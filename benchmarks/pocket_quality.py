@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def main() -> None:
         options.output.parent / f"scenes-{options.seed}-{options.scenes}.npz", options.scenes, options.seed
     )
     audio, own = scenes.embed(clap), own_captions(scenes)
-    report: dict[str, object] = {"scenes": options.scenes, "retrieval": retrieval(audio, clap.embed_text(own))}
+    report: dict[str, Any] = {"scenes": options.scenes, "retrieval": retrieval(audio, clap.embed_text(own))}
     report["zero_shot"] = zero_shot(clap, options.seed)
     report["order"] = order(clap, options.seed)
     print(json.dumps(report, indent=2), flush=True)
@@ -138,12 +139,12 @@ def _datastore(directory: Path, captions: int, clap: str) -> Datastore:
     return Datastore.open(str(store))
 
 
-def _print_tables(report: dict[str, object]) -> None:
+def _print_tables(report: dict[str, Any]) -> None:
     print(f"\n{'condition':40s} CIDEr-D  event F1  exact")
-    for name, row in report["captions"].items():  # type: ignore[attr-defined]
+    for name, row in report["captions"].items():
         print(f"{name:40s} {row['cider_d']:7.3f}  {row['event_f1']:8.3f}  {row['exact']:5.3f}")
     print(f"\n{'paired difference':50s} CIDEr-D [95 %]            event F1 [95 %]")
-    for name, row in report["differences"].items():  # type: ignore[attr-defined]
+    for name, row in report["differences"].items():
         cells = [f"{row[m][0]:+.3f} [{row[m][1]:+.3f}, {row[m][2]:+.3f}]" for m in ("cider_d", "event_f1")]
         print(f"{name:50s} {cells[0]:25s} {cells[1]}")
 

@@ -11,6 +11,7 @@ from transformers import (
     ClapAudioConfig,
     ClapConfig,
     ClapFeatureExtractor,
+    ClapModel,
     ClapTextConfig,
     GPT2Config,
     PreTrainedTokenizerFast,
@@ -172,9 +173,9 @@ def decoder_config(vocabulary: int) -> GPT2Config:
     )
 
 
-def save_clap(directory: Path, model: object, tokenizer: PreTrainedTokenizerFast) -> None:
+def save_clap(directory: Path, model: ClapModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write what `ClapModel.from_pretrained` needs, weights as float16 safetensors."""
-    model.half().save_pretrained(directory, safe_serialization=True)  # type: ignore[attr-defined]
-    model.float()  # type: ignore[attr-defined]
+    model.half().save_pretrained(directory, safe_serialization=True)
+    model.float()
     tokenizer.save_pretrained(directory)
     feature_extractor().save_pretrained(directory)

@@ -10,7 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.pocket.calibrate import SCENES, temperature_table
+from sonogloss.pocket.calibrate import SCENES, band_table, temperature_table
 from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.prompts.composed import ComposedPrompt
@@ -102,8 +102,10 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: Drc
     trial = directory / f"{name}-trial"
     save(trial, clap.temperature, {})
     scenes = HeldOutScenes.make(directory / "calibration.npz", SCENES, recipe.validation_seed + 700_000)
-    captioner = load_captioner(str(trial))
-    table = temperature_table(scenes, scenes.embed(clap), captioner, datastore, datastore_embeddings)
+    captioner, audio = load_captioner(str(trial)), scenes.embed(clap)
+    bands = band_table(scenes, audio, datastore, datastore_embeddings)
+    print(f"{name}: event F1 of what audio finds, and of text neighbours by cosine: {bands}", flush=True)
+    table = temperature_table(scenes, audio, captioner, datastore, datastore_embeddings)
     print(f"{name}: temperature -> (CIDEr-D, event F1): {table}", flush=True)
     best = max(table, key=lambda temperature: table[temperature][0])
     save(finished, best, record.as_json() | {"temperature_table": {f"{t:g}": row for t, row in table.items()}})

@@ -22,6 +22,8 @@ JOBS = {
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }
+# Commands that run on Beam, and so take its options.
+BEAM_JOBS = frozenset({"demo", "build-datastore", "caption"})
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -66,12 +68,12 @@ def _run(argv: Sequence[str]) -> int:
         return IMPOSSIBLE
     _quieten(verbose)
     module_name, function_name = JOBS[command]
-    if others or command in ("caption", "build-datastore", "demo"):
+    if others or command in BEAM_JOBS:
         from pipelines.beam_options import beam_options
 
         beam_options(others, option_names(command))
     module = importlib.import_module(module_name)
-    if command in ("caption", "build-datastore", "demo"):
+    if command in BEAM_JOBS:
         arguments["beam_args"] = others
     report = getattr(module, function_name)(**arguments)
     if as_json:

@@ -11,7 +11,8 @@ import numpy as np
 
 from sonogloss.clap import Clap
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes import RATE, references, render_scene, sample_scene
+from sonogloss.soundscapes import CLASSES, RATE, references, render_scene, sample_scene
+from sonogloss.soundscapes.captions import Style, caption
 
 REFERENCES = 6
 
@@ -25,14 +26,16 @@ class HeldOutScenes:
     names: list[list[str]]
 
     @classmethod
-    def make(cls, path: Path, count: int, seed: int) -> HeldOutScenes:
+    def make(
+        cls, path: Path, count: int, seed: int, classes: tuple[str, ...] = tuple(CLASSES), style: Style = caption
+    ) -> HeldOutScenes:
         """Render the scenes of `count` seeds from `seed` up, or read them from `path` where they were kept."""
         if not path.exists():
             sounds, words = [], []
             for number in range(count):
-                scene = sample_scene(seed + number)
+                scene = sample_scene(seed + number, classes)
                 sounds.append(np.round(render_scene(scene)[: 10 * RATE] * 32767).astype(np.int16))
-                words.append({"captions": references(scene, REFERENCES), "names": scene.names})
+                words.append({"captions": references(scene, REFERENCES, style=style), "names": scene.names})
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, samples=np.concatenate(sounds), lengths=[len(s) for s in sounds], words=json.dumps(words))
         with np.load(path, allow_pickle=False) as kept:

@@ -6,7 +6,7 @@ how far) that the variant has, never others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -71,6 +71,8 @@ PLURAL = frozenset(
 
 
 Told = tuple[frozenset[str], ...]
+Style = Callable[[Scene, Rng], str]
+"""How captions are written: this module's :func:`caption`, or another way."""
 
 
 def caption(scene: Scene, rng: Rng) -> str:
@@ -121,12 +123,12 @@ def _with_adjective(subject: str, trait: str | None, rng: Rng) -> str:
     return f"a {rng.choice(ADJECTIVES[trait])} {subject.partition(' ')[2]}" if trait else subject
 
 
-def references(scene: Scene, n: int, seed: int = 0) -> list[str]:
+def references(scene: Scene, n: int, seed: int = 0, style: Style = caption) -> list[str]:
     """`n` distinct captions of one scene (fewer when the grammar has fewer after many draws)."""
     rng = np.random.default_rng([scene.seed, 3, seed])
     found: dict[str, None] = {}
     for _ in range(20 * n):
-        found.setdefault(caption(scene, rng))
+        found.setdefault(style(scene, rng))
         if len(found) == n:
             break
     return list(found)
@@ -146,8 +148,8 @@ def silent_scene(rng: Rng, classes: Sequence[str] = tuple(CLASSES)) -> Scene:
     return Scene(kind=kind, events=tuple(events), duration_s=0.0, seed=0)
 
 
-def caption_dump(n: int, seed: int, classes: Sequence[str] = tuple(CLASSES)) -> Iterator[str]:
+def caption_dump(n: int, seed: int, classes: Sequence[str] = tuple(CLASSES), style: Style = caption) -> Iterator[str]:
     """`n` captions of as many scenes that were never rendered: a text dump to learn from and to retrieve from."""
     rng = np.random.default_rng([seed, 4])
     for _ in range(n):
-        yield caption(silent_scene(rng, classes), rng)
+        yield style(silent_scene(rng, classes), rng)

@@ -29,6 +29,9 @@ class TransformersClap:
     lets a saved text length leak into the audio arguments, and its extractor draws at random.
 
     On a CPU the same input gives the same bytes, on however many cores.
+
+    Attributes:
+        model: the ClapModel, for what the protocol does not offer: frames, words, learned prompts.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class TransformersClap:
         name: str,
         fingerprint: str,
     ) -> None:
-        self._model = model.eval()
+        self.model = model.eval()
         self._tokenizer = tokenizer
         self._log_mel = LogMel(settings).to(model.device)
         self._fused = bool(model.config.audio_config.enable_fusion)
@@ -79,12 +82,16 @@ class TransformersClap:
             fingerprint=fingerprint(directory, settings),
         )
 
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included, cut at the model's last position."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows `[n, dim]` for texts; longer ones are cut at the model's last position."""
         if isinstance(texts, str):
             raise TypeError("embed_text takes a sequence of texts, not one string")
         result = np.empty((len(texts), self.dim), dtype=np.float32)
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        tokens = self.tokenize(texts)
         # Neighbours of equal length need no padding; the order given is restored on writing.
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         for start in range(0, len(order), _TEXT_BATCH):
@@ -94,9 +101,9 @@ class TransformersClap:
             for line, row in enumerate(rows):
                 ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
                 mask[line, : len(tokens[row])] = 1
-            with torch.inference_mode(), _one_thread():
-                output = self._model.get_text_features(
-                    input_ids=ids.to(self._model.device), attention_mask=mask.to(self._model.device)
+            with torch.inference_mode(), one_thread():
+                output = self.model.get_text_features(
+                    input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
                 )
                 result[rows] = _unit(output)
         return result
@@ -110,20 +117,24 @@ class TransformersClap:
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
         for start in range(0, len(waveforms), _AUDIO_BATCH):
             batch = waveforms[start : start + _AUDIO_BATCH]
-            with torch.inference_mode(), _one_thread():
-                features = self._log_mel(batch)
-                if self._fused:
-                    # Four copies stand where a long recording has its overview and three crops; none is marked as long
-                    # (the extractor of transformers marks one at random).
-                    features = features.expand(-1, 4, -1, -1)
-                is_longer = torch.zeros((len(batch), 1), dtype=torch.bool, device=features.device)
-                output = self._model.get_audio_features(input_features=features, is_longer=is_longer)
+            with torch.inference_mode(), one_thread():
+                output = self.model.get_audio_features(**self.audio_inputs(batch))
                 result[start : start + len(batch)] = _unit(output)
         return result
 
+    def audio_inputs(self, waveforms: Sequence[FloatArray]) -> dict[str, torch.Tensor]:
+        """What the model's audio tower takes of mono waveforms, on its device."""
+        features = self._log_mel(waveforms)
+        if self._fused:
+            # Four copies stand where a long recording has its overview and three crops; none is marked as long
+            # (the extractor of transformers marks one at random).
+            features = features.expand(-1, 4, -1, -1)
+        is_longer = torch.zeros((len(waveforms), 1), dtype=torch.bool, device=features.device)
+        return {"input_features": features, "is_longer": is_longer}
+
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute with one thread.
 
     On a CPU the last bit of a matrix product depends on how many threads share it, and an embedding must not depend on

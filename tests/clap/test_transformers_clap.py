@@ -129,7 +129,7 @@ def test_a_clip_does_not_depend_on_its_neighbours(tiny_clap: Clap) -> None:
 
 def test_embedding_twice_gives_the_same_bytes_and_moves_nothing(tiny_clap_dir: Path) -> None:
     clap = load_clap(str(tiny_clap_dir))
-    model = clap._model  # type: ignore[attr-defined]
+    model = clap.model  # type: ignore[attr-defined]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     first = clap.embed_audio(sounds())
     assert np.array_equal(first, clap.embed_audio(sounds()))
@@ -180,7 +180,7 @@ def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path,
     full = load_clap(str(tmp_path)).embed_audio(sounds())
     ClapModel.from_pretrained(tmp_path).half().save_pretrained(tmp_path)
     clap = load_clap(str(tmp_path))
-    assert {parameter.dtype for parameter in clap._model.parameters()} == {torch.float32}  # type: ignore[attr-defined]
+    assert {parameter.dtype for parameter in clap.model.parameters()} == {torch.float32}  # type: ignore[attr-defined]
     half = clap.embed_audio(sounds())
     assert units(half)
     assert (half * full).sum(axis=1).min() > 0.999

@@ -36,7 +36,7 @@ from sonogloss.prompts.composed import ComposedPrompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sonogloss.prompts.soft import Mapper
+    from sonogloss.prompts.soft import AnyMapper
 
 __all__ = ["load_captioner", "save_captioner", "verify_captioner"]
 
@@ -76,7 +76,7 @@ def save_captioner(
     clap: ClapReference,
     language_model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    mapper: Mapper,
+    mapper: AnyMapper,
     prompt: ComposedPrompt,
     projection: ProjectionSettings,
     contexts: int = 3,
@@ -144,7 +144,7 @@ def _write_parts(
     staging: Path,
     language_model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    mapper: Mapper,
+    mapper: AnyMapper,
     reference: LanguageModelReference,
     base: str | None,
     *,

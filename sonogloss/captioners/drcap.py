@@ -19,7 +19,7 @@ from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.prompts.composed import ComposedPrompt, compose_prompts
-from sonogloss.prompts.soft import Mapper, load_mapper
+from sonogloss.prompts.soft import AnyMapper, load_mapper
 from sonogloss.records import Context, FloatArray
 
 
@@ -47,7 +47,7 @@ class DrcapCaptioner:
         self,
         *,
         language_model: LanguageModel,
-        mapper: Mapper,
+        mapper: AnyMapper,
         prompt: ComposedPrompt,
         clap: ClapReference,
         contexts: int,

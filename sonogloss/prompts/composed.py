@@ -118,7 +118,7 @@ def compose_prompts(
         ids = _head(front, tail, prompt, tokenizer)
         if max_tokens is not None and len(ids) > max_tokens:
             if not given:
-                raise _too_long(len(ids), max_tokens)
+                raise too_long(len(ids), max_tokens)
             [ids] = compose_prompts([given[:-1]], prompt, tokenizer, max_tokens=max_tokens)
         sequences.append(ids)
     return sequences
@@ -147,7 +147,7 @@ def compose_examples(
         example = Example(ids=ids, labels=[IGNORED] * known + ids[known:])
         if max_tokens is not None and len(ids) > max_tokens:
             if not contexts[i]:
-                raise _too_long(len(ids), max_tokens)
+                raise too_long(len(ids), max_tokens)
             [example] = compose_examples([contexts[i][:-1]], [captions[i]], prompt, tokenizer, max_tokens=max_tokens)
         examples.append(example)
     return examples
@@ -174,7 +174,8 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.eos_token_id)
 
 
-def _too_long(length: int, room: int) -> OptionError:
+def too_long(length: int, room: int) -> OptionError:
+    """The error of a prompt that is too long even without what could be left out."""
     return OptionError(
         f"The prompt has {length} tokens where the language model leaves room for {room}.",
         "Shorten the prompt or ask for fewer new tokens.",
@@ -185,7 +186,7 @@ def _fronts(
     contexts: Sequence[Sequence[str]], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase
 ) -> list[list[int]]:
     """Ids of what stands before the audio."""
-    return _tokenise([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+    return tokenise([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
 
 
 def _tails(
@@ -198,10 +199,10 @@ def _tails(
     texts = [prompt.prompt_text(c) for c in contexts]
     if captions is not None:
         texts = [text + prompt.answer_text(caption) for text, caption in zip(texts, captions, strict=True)]
-    return _tokenise(texts, tokenizer)
+    return tokenise(texts, tokenizer)
 
 
-def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Ids without special tokens. Markers spelled out in a text are words: a caption cannot end the sequence."""
     distinct = list(dict.fromkeys(texts))
     settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}

@@ -1,0 +1,193 @@
+"""The label bank: names of sounds, each with its CLAP text embedding. Which of them does a clip sound like?
+
+Soft and hard prompts name the nearest labels to the language model (arXiv 2406.06295, section on the retrieval-based
+acoustic-aware hard prompt); guided decoding takes its keywords, and tagging its classes, from the same bank.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from sonogloss import files
+from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.records import FloatArray
+from sonogloss.soundscapes.classes import CLASSES
+
+LABELS = "labels.json"
+EMBEDDINGS = "labels.safetensors"
+_COLUMNS = ("name", "label", "display_name", "class")
+_REMEDY = "Restore the files or embed the labels again."
+
+
+class TextEncoder(Protocol):
+    """What the bank needs of a CLAP."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model."""
+        ...
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows [n, dim]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelBank:
+    """Labels and where they lie.
+
+    Attributes:
+        labels: the names, as they were given.
+        embeddings: [n, dim] unit rows, float32.
+        clap: fingerprint of the CLAP that embedded them.
+    """
+
+    labels: tuple[str, ...]
+    embeddings: FloatArray
+    clap: str
+
+    def __post_init__(self) -> None:
+        if not self.labels or self.embeddings.ndim != 2 or len(self.embeddings) != len(self.labels):
+            raise OptionError(
+                f"{len(self.labels)} labels do not go with embeddings of shape {self.embeddings.shape}.",
+                "Give one embedding a label, and at least one label.",
+            )
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return int(self.embeddings.shape[1])
+
+    def scores(self, embeddings: FloatArray) -> FloatArray:
+        """Cosines [b, n] of unit embeddings [b, dim] with every label; a row does not depend on the others."""
+        # A product's last bits differ with its shape. They are rounded away here, so that equal labels score alike.
+        return (embeddings.astype(np.float64) @ self.embeddings.T.astype(np.float64)).astype(np.float32)
+
+    def top(self, embeddings: FloatArray, k: int) -> npt.NDArray[np.int64]:
+        """Indices [b, k] of the nearest labels to unit embeddings [b, dim], best first, ties by lower index.
+
+        Raises:
+            OptionError: k is negative or there are fewer labels than k.
+        """
+        if not 0 <= k <= len(self.labels):
+            raise OptionError(f"{k} of {len(self.labels)} labels cannot be chosen.", "Ask for fewer, or name more.")
+        return np.argsort(-self.scores(embeddings), axis=1, kind="stable")[:, :k].astype(np.int64)
+
+    def names(self, embeddings: FloatArray, k: int) -> list[list[str]]:
+        """The names of the `k` nearest labels to each embedding, see :meth:`top`."""
+        return [[self.labels[i] for i in row] for row in self.top(embeddings, k)]
+
+
+def read_labels(name_or_path: str) -> tuple[str, ...]:
+    """The labels that a user named; repeated ones count once, in the order given.
+
+    Args:
+        name_or_path: `pocket` (the classes of the procedural soundscapes), or a file: one label a line; `.csv` or
+            `.tsv` with a column `name`, `label`, `display_name` or `class`; `.json` with a list of names, a list of
+            objects with such a key, or an object from index to name or from name to index.
+
+    Raises:
+        MissingInputError: there is no such file.
+        OptionError: it holds no labels.
+    """
+    if name_or_path == "pocket":
+        return tuple(name.replace("_", " ") for name in CLASSES)
+    if not files.exists(name_or_path) or files.is_dir(name_or_path):
+        raise MissingInputError(
+            f"The labels {name_or_path!r} are not a file.", "Name 'pocket', or a text, csv or json file."
+        )
+    remedy = "Write one label a line, or a csv or json with names."
+    try:
+        text = files.read_bytes(name_or_path).decode("utf-8-sig")
+        found = _parse(text, Path(name_or_path).suffix.lower())
+    except (UnicodeDecodeError, csv.Error, ValueError, TypeError, AttributeError) as problem:
+        raise OptionError(f"The labels {name_or_path!r} cannot be read ({problem}).", remedy) from problem
+    labels = tuple(dict.fromkeys(label for line in found if (label := " ".join(line.split()))))
+    if not labels:
+        raise OptionError(f"{name_or_path!r} holds no labels.", remedy)
+    return labels
+
+
+def _parse(text: str, suffix: str) -> list[str]:
+    if suffix == ".json":
+        return _names(json.loads(text))
+    if suffix not in (".csv", ".tsv"):
+        return text.splitlines()
+    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",", skipinitialspace=True)
+    column = next((column for column in _COLUMNS if column in (rows.fieldnames or [])), None)
+    if column is None:
+        raise ValueError(f"none of its columns is called {', '.join(_COLUMNS)}")
+    return [row[column] or "" for row in rows]
+
+
+def _names(value: object) -> list[str]:
+    if isinstance(value, dict):
+        if all(isinstance(name, str) for name in value.values()):
+            return list(value.values())
+        return sorted(value, key=lambda name: int(value[name]))
+    if not isinstance(value, list):
+        raise ValueError("it is neither a list nor an object")
+    names = [next((v[c] for c in _COLUMNS if c in v), None) if isinstance(v, dict) else v for v in value]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("not all of its names are words")
+    return names
+
+
+def embed_labels(
+    labels: Sequence[str], clap: TextEncoder, *, normalise: bool = True, template: str = "{label}"
+) -> LabelBank:
+    """A bank of labels in a CLAP's space.
+
+    Args:
+        labels: the names.
+        clap: embeds them.
+        normalise: lower-case the text and take its punctuation away before embedding, as soft and hard prompts do.
+        template: what is embedded; `{label}` stands for the name. Soft and hard prompts embed the bare name.
+    """
+    if template.count("{label}") != 1:
+        raise OptionError(f"The label template {template!r} must hold {{label}} once.", "Correct it.")
+    texts = [template.replace("{label}", label) for label in labels]
+    embeddings = clap.embed_text([normalised(text) for text in texts] if normalise else texts)
+    return LabelBank(labels=tuple(labels), embeddings=embeddings, clap=clap.fingerprint)
+
+
+def normalised(text: str) -> str:
+    """A text as the WavCaps CLAPs were taught: lower-case, without punctuation, blanks for it.
+
+    The released rule byte for byte: pairs of blanks are halved once after each step, so that a run may leave two.
+    """
+    tight = re.sub(r"\s(?=[,.!?;:\"](?:\s|$))", "", text.lower()).replace("  ", " ")
+    return re.sub(r"[(),.!?;:|*\"]", " ", tight).replace("  ", " ")
+
+
+def save_bank(bank: LabelBank, directory: str) -> None:
+    """Write a bank as `labels.json` and `labels.safetensors`."""
+    weights = {"embeddings": np.ascontiguousarray(bank.embeddings, dtype=np.float32)}
+    files.write_bytes(files.join(directory, EMBEDDINGS), safetensors.numpy.save(weights))
+    files.write_json(files.join(directory, LABELS), {"clap": bank.clap, "labels": list(bank.labels)})
+
+
+def load_bank(directory: str) -> LabelBank:
+    """Read a bank.
+
+    Raises:
+        ModelFormatError: a file is missing or is not what it should be.
+    """
+    try:
+        content = files.read_json(files.join(directory, LABELS), error=ModelFormatError)
+        embeddings = safetensors.numpy.load(files.read_bytes(files.join(directory, EMBEDDINGS)))["embeddings"]
+        return LabelBank(labels=tuple(content["labels"]), embeddings=embeddings, clap=str(content["clap"]))
+    except (FileNotFoundError, KeyError, TypeError, SafetensorError, OptionError) as problem:
+        raise ModelFormatError(f"{directory!r} does not hold a bank of labels ({problem}).", _REMEDY) from problem

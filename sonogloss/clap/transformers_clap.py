@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from sonogloss.audio.mel import LogMel, MelSettings
+from sonogloss.clap.backend import Clap
 from sonogloss.clap.fingerprint import fingerprint
 from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_json, read_model, read_tokenizer
 from sonogloss.errors import OptionError
@@ -131,6 +132,21 @@ class TransformersClap:
             features = features.expand(-1, 4, -1, -1)
         is_longer = torch.zeros((len(waveforms), 1), dtype=torch.bool, device=features.device)
         return {"input_features": features, "is_longer": is_longer}
+
+
+def as_transformers(clap: Clap, what: str) -> TransformersClap:
+    """The same CLAP, for those who need to see inside.
+
+    Args:
+        clap: any backend.
+        what: what is needed of it, for the message.
+
+    Raises:
+        OptionError: it is another backend.
+    """
+    if not isinstance(clap, TransformersClap):
+        raise OptionError(f"The CLAP {clap.name!r} has no {what} to show.", "Use one in the layout of ClapModel.")
+    return clap
 
 
 @contextmanager

@@ -1,0 +1,141 @@
+"""What lies inside a text tower: word embeddings, and texts with learned vectors in front of them.
+
+A sentence's embedding is the text tower's head (pooler and projection) on the state of its first token. A word's
+embedding is the same head on the state of any other token, the closing one included.
+
+A prompted label is `<s> V_1 ... V_N label </s>`, where the V are learned vectors of the width of the tower's word
+embeddings. They go in where words go in, once: positions, token types and the first normalisation come after, as for
+any word. (The released code of audio-free prompt tuning sends the finished output of that first layer through it a second
+time; `compat` does so too. Vectors learned one way are worth nothing the other way.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sonogloss.clap.backend import Clap
+from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread
+from sonogloss.errors import OptionError
+from sonogloss.records import FloatArray
+
+_BATCH = 64
+
+
+class PromptedLabels:
+    """Labels that take learned vectors in front of them; the CLAP itself is frozen.
+
+    Args:
+        clap: a CLAP in the layout of transformers' ClapModel.
+        labels: names of classes, as words.
+        slots: how many vectors there will be.
+
+    Raises:
+        OptionError: there are no labels, a label and the vectors are longer than the text tower's longest text, or the
+            CLAP is of another backend.
+    """
+
+    def __init__(self, clap: Clap, labels: Sequence[str], slots: int) -> None:
+        own = as_transformers(clap, "words")
+        if not labels:
+            raise OptionError("There are no labels.", "Give at least one.")
+        tokens = own.tokenize(labels)
+        room = positions(own) - slots
+        longest = max(range(len(labels)), key=lambda row: len(tokens[row]))
+        if len(tokens[longest]) > room:
+            raise OptionError(
+                f"The label {labels[longest]!r} has {len(tokens[longest])} tokens, and beside {slots} learned vectors "
+                f"the text tower of {clap.name!r} has room for {room}.",
+                "Learn fewer vectors, or shorten the label.",
+            )
+        self._model = own.model.requires_grad_(False)
+        self._ids, self._mask = pad(tokens, own.model.config.text_config.pad_token_id)
+        self._ids, self._mask = self._ids.to(own.model.device), self._mask.to(own.model.device)
+        self.labels = tuple(labels)
+
+    def encode(self, prompts: Tensor) -> Tensor:
+        """Unit rows [labels, dim], with a gradient for the prompts [slots, width]."""
+        states = prompted_states(self._model.text_model, self._ids, self._mask, prompts)
+        return normalize(text_head(self._model, states[:, :1])[:, 0], dim=-1)
+
+
+def width(clap: Clap) -> int:
+    """Width of the text tower's word embeddings."""
+    return int(as_transformers(clap, "words").model.config.text_config.hidden_size)
+
+
+def positions(clap: TransformersClap) -> int:
+    """Tokens of the longest text that the tower has positions for."""
+    config = clap.model.config.text_config
+    return int(config.max_position_embeddings - config.pad_token_id - 1)
+
+
+def prompted_states(tower: Any, ids: Tensor, mask: Tensor, prompts: Tensor, *, compat: bool = False) -> Tensor:
+    """Last states of a text tower for texts with vectors inserted behind their first token.
+
+    Args:
+        tower: a transformers encoder with `embeddings`, that takes `inputs_embeds` (ClapTextModel, BertModel).
+        ids: [n, length], padded on the right.
+        mask: [n, length], 1 for a token, 0 for padding.
+        prompts: [slots, width].
+        compat: insert them into the embedding layer's output, which then passes that layer once more.
+
+    Returns:
+        [n, length + slots, width].
+    """
+    words = tower.embeddings(input_ids=ids) if compat else tower.get_input_embeddings()(ids)
+    inserted = prompts.to(words.dtype).expand(len(ids), -1, -1)
+    words = torch.cat([words[:, :1], inserted, words[:, 1:]], dim=1)
+    mask = torch.cat([mask[:, :1], mask.new_ones(inserted.shape[:2]), mask[:, 1:]], dim=1)
+    return tower(inputs_embeds=words, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+
+
+def text_head(model: Any, states: Tensor) -> Tensor:
+    """A ClapModel's way from a state to an embedding, for each state of [n, length, width]; not normalised."""
+    count, length, size = states.shape
+    pooled = model.text_model.pooler(states.reshape(count * length, 1, size))
+    return model.text_projection(pooled).reshape(count, length, -1)  # type: ignore[no-any-return]
+
+
+def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[FloatArray]]:
+    """Sentences and their words.
+
+    Returns:
+        Unit rows, float32: sentences [n, dim], as `embed_text` gives them, and for each text its words
+        [tokens - 1, dim]: every token but the first, without padding.
+
+    Raises:
+        OptionError: the CLAP is of another backend.
+    """
+    own = as_transformers(clap, "words")
+    tokens = own.tokenize(texts)
+    sentences = np.zeros((len(texts), own.dim), np.float32)
+    words: list[FloatArray] = [np.zeros((0, own.dim), np.float32)] * len(texts)
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        ids, mask = pad([tokens[row] for row in rows], own.model.config.text_config.pad_token_id)
+        with torch.inference_mode(), one_thread():
+            states = own.model.text_model(
+                input_ids=ids.to(own.model.device), attention_mask=mask.to(own.model.device)
+            ).last_hidden_state
+            vectors = normalize(text_head(own.model, states).float(), dim=-1).cpu().numpy()
+        for line, row in enumerate(rows):
+            sentences[row] = vectors[line, 0]
+            words[row] = vectors[line, 1 : len(tokens[row])]
+    return sentences, words
+
+
+def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids, padded on the right, and their mask."""
+    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
+    mask = torch.zeros_like(ids)
+    for line, row in enumerate(tokens):
+        ids[line, : len(row)] = torch.tensor(row)
+        mask[line, : len(row)] = 1
+    return ids, mask

@@ -74,13 +74,13 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
     # The model libraries take seconds to import; naming a CLAP must not cost that.
     from sonogloss.clap.transformers_clap import TransformersClap
 
-    with _directory(name) as directory:
+    with clap_directory(name) as directory:
         return TransformersClap.open(directory, name=name, device=device)
 
 
 @contextmanager
-def _directory(name: str) -> Iterator[Path]:
-    """The local directory behind a name, for as long as loading takes."""
+def clap_directory(name: str) -> Iterator[Path]:
+    """The local directory behind a name as in :func:`load_clap`, for as long as loading or copying takes."""
     if name == "pocket":
         directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / "clap"
         if not directory.is_dir():

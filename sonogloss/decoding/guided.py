@@ -1,0 +1,178 @@
+"""Guided greedy search: a CLAP chooses among a language model's next tokens (ZerAuCap, arXiv 2311.08396).
+
+At each step the most probable next tokens compete. The score of each is its probability plus how well the caption so
+far with it fits the sound, by the text and audio embeddings of a CLAP; a token that ends the caption is held back
+at first and favoured later. The released system decodes one clip at a time and reads every candidate with both models
+at every step. Here, with equal results,
+
+* captions advance in lock-step: one pass of the language model and one of the text encoder a step for all of them;
+* the language model reads winners only, and each text once (:mod:`~sonogloss.decoding.guided_states`);
+* each continuation is embedded once (:class:`~sonogloss.decoding.guided_text.TextMemo`);
+* and none is where no guidance could change the winner: it moves two scores by at most beta against each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sonogloss.decoding.guided_settings import GuidedSettings
+from sonogloss.decoding.guided_states import LanguageStates, State
+from sonogloss.decoding.guided_text import EmbedText, TextMemo, candidate_texts, ending_tokens, finished_text
+from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.errors import OptionError
+from sonogloss.records import FloatArray
+
+Doubles = npt.NDArray[np.float64]
+LANGUAGE_MEMORY, TEXT_MEMORY = 1 << 30, 256 << 20
+_MARGIN = 1e-9  # far above what rounding does to a score in float64, far below what anybody would see
+
+
+@dataclass(eq=False)
+class _Clip:
+    """A caption in the making; `step` counts its tokens."""
+
+    row: int
+    audio: FloatArray
+    state: State
+    step: int = 0
+
+
+class GuidedDecoder:
+    """Guided search with one language model and one text encoder. What it has learnt it remembers between calls.
+
+    Args:
+        language_model: any causal language model with plain attention, and its tokenizer.
+        embed_text: the text encoder of the CLAP that embedded the audio.
+        settings: of the search.
+        language_memory: bytes to spend on remembering what the language model thought.
+        text_memory: bytes to spend on remembering embeddings.
+
+    Raises:
+        ModelFormatError: the language model has another kind of memory than keys and values.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        embed_text: EmbedText,
+        settings: GuidedSettings,
+        *,
+        language_memory: int = LANGUAGE_MEMORY,
+        text_memory: int = TEXT_MEMORY,
+    ) -> None:
+        self.settings = settings
+        self.endings = ending_tokens(language_model.tokenizer)
+        self._ending_ids = np.array(sorted(self.endings))
+        self._lock = threading.Lock()  # the workers of one process share what is remembered
+        self._tokenizer = language_model.tokenizer
+        self._max_tokens = min(settings.max_tokens, language_model.max_positions or settings.max_tokens)
+        self.states = LanguageStates(
+            language_model, candidates=settings.candidates, hidden=settings.alpha > 0, max_bytes=language_memory
+        )
+        self.texts = TextMemo(embed_text, max_bytes=text_memory)
+
+    def decode(self, prompts: Sequence[Sequence[int]], audio: FloatArray) -> list[list[int]]:
+        """The continuation of every prompt.
+
+        A prompt's result is what decoding it alone gives, up to the rounding of matrix products (about 1e-6 between
+        batch shapes), which matters only where two candidates are that close.
+
+        Args:
+            prompts: n lists of ids, BOS included.
+            audio: [n, d] the clips' embeddings, of any length.
+
+        Returns:
+            New ids, with the one that ended the caption; fewer where prompt and caption reached `max_tokens`, and none
+            where the prompt alone did.
+        """
+        if len(audio) != len(prompts):
+            raise OptionError(f"There are {len(prompts)} prompts for {len(audio)} clips.", "Give one each.")
+        unit = audio / np.maximum(np.linalg.norm(audio, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        results: list[list[int]] = [[] for _ in prompts]
+        order = [row for row in range(len(prompts)) if len(prompts[row]) < self._max_tokens]
+        waiting = deque(sorted(order, key=lambda row: tuple(prompts[row])))  # equal prompts share their first steps
+        running: list[_Clip] = []
+        with self._lock:
+            while waiting or running:
+                while waiting and len(running) < self.settings.batch_size:
+                    row = waiting.popleft()
+                    running.append(_Clip(row, unit[row], self.states.root(prompts[row])))
+                advancing = []
+                for clip, token in zip(running, self._choose(running), strict=True):
+                    results[clip.row].append(token)
+                    if token not in self.endings and clip.state.length + 1 < self._max_tokens:
+                        clip.state, clip.step = clip.state.child(token), clip.step + 1
+                        advancing.append(clip)
+                running = advancing
+        return results
+
+    def decode_texts(self, prompts: Sequence[Sequence[int]], audio: FloatArray) -> list[str]:
+        """As :meth:`decode`, in words on one line: up to EOS, blanks before punctuation removed."""
+        return [finished_text(self._tokenizer, ids) for ids in self.decode(prompts, audio)]
+
+    def _choose(self, clips: Sequence[_Clip]) -> list[int]:
+        """The next token of every clip."""
+        self.states.read([clip.state for clip in clips])
+        scores = [self._unguided(clip) for clip in clips]
+        asking = [
+            i for i, (clip, score) in enumerate(zip(clips, scores, strict=True)) if not self._settled(clip, score)
+        ]
+        states = list(dict.fromkeys(clips[i].state for i in asking))
+        embeddings = dict(zip(states, self.texts.embed([self._texts(state) for state in states]), strict=True))
+        for i in asking:
+            cosines = embeddings[clips[i].state].astype(np.float64) @ clips[i].audio
+            scores[i] = scores[i] + self.settings.beta * _softmax(self.settings.kappa * cosines)
+        return [self._best(clip, score) for clip, score in zip(clips, scores, strict=True)]
+
+    def _unguided(self, clip: _Clip) -> Doubles:
+        """The scores [m] before guidance and end penalty."""
+        assert clip.state.probabilities is not None
+        scores: Doubles = clip.state.probabilities.astype(np.float64)
+        if self.settings.alpha > 0:
+            repetition = self.states.weigh_repetition(clip.state)
+            scores = (1 - self.settings.alpha) * scores - self.settings.alpha * repetition
+        return scores
+
+    def _settled(self, clip: _Clip, scores: Doubles) -> bool:
+        """Is the winner the same whatever guidance says? It adds something between 0 and beta to each score.
+
+        In compat mode what is damped depends on the order of all scores, so nothing is settled without them.
+        """
+        if self.settings.beta == 0:
+            return True
+        if self.settings.compat:
+            return False
+        least, most = self._damped(clip, scores), self._damped(clip, scores + self.settings.beta)
+        winner = int(np.argmax(least))
+        most[winner] = -np.inf
+        return bool(least[winner] > most.max() + _MARGIN)
+
+    def _best(self, clip: _Clip, scores: Doubles) -> int:
+        assert clip.state.top_ids is not None
+        return int(clip.state.top_ids[int(np.argmax(self._damped(clip, scores)))])
+
+    def _damped(self, clip: _Clip, scores: Doubles) -> Doubles:
+        """The scores with the end penalty of this step."""
+        assert clip.state.top_ids is not None
+        ends = np.isin(clip.state.top_ids, self._ending_ids)
+        if self.settings.compat:
+            ends = ends[np.argsort(-scores, kind="stable")]  # places by score, read as places by probability
+        return np.where(ends, scores * (self.settings.gamma * clip.step), scores)
+
+    def _texts(self, state: State) -> tuple[str, ...]:
+        if state.texts is None:
+            assert state.top_ids is not None
+            limit = self.settings.text_tokens
+            state.texts = candidate_texts(self._tokenizer, state.tokens(), state.top_ids.tolist(), limit=limit)
+        return state.texts
+
+
+def _softmax(values: Doubles) -> Doubles:
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()

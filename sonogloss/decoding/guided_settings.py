@@ -1,0 +1,49 @@
+"""How a caption is searched for when a CLAP guides a language model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sonogloss.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedSettings:
+    """Guided greedy search; the defaults are ZerAuCap's (Salewski et al. 2023, section 3).
+
+    A candidate's score is `(1 - alpha) * p - alpha * repetition + beta * f`: its probability, how much its hidden state
+    repeats an earlier one, and how well the text so far with it fits the sound among all candidates.
+
+    Args:
+        candidates: how many of the most probable next tokens compete (m, `k` in the released code).
+        alpha: weight of the repetition penalty, 0 to 1. Above 0 every candidate needs a pass of the language model.
+        beta: weight of the guidance; 0 leaves the sound out, and a caption then depends on its prompt alone.
+        kappa: sharpness of the softmax over the candidates' similarities to the sound.
+        gamma: the score of a token that ends a caption is multiplied by gamma * t at step t = 0, 1, ...
+        max_tokens: of BOS, prompt and caption together.
+        text_tokens: how many of a caption's last tokens are compared with the sound.
+        batch_size: captions that advance together; results do not depend on it.
+        compat: apply the end penalty as the released code does: at the ending token's rank by score, counted in the
+            order of probability, and so at times to a token that ends nothing.
+    """
+
+    candidates: int = 45
+    alpha: float = 0.0
+    beta: float = 0.5
+    kappa: float = 10.0
+    gamma: float = 0.1
+    max_tokens: int = 78
+    text_tokens: int = 77
+    batch_size: int = 64
+    compat: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "max_tokens", "text_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}.", "Give 1 or more.")
+        for name in ("beta", "kappa", "gamma"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise OptionError(f"{name} is {getattr(self, name)}.", "Give zero or a positive number.")
+        if not 0 <= self.alpha <= 1:
+            raise OptionError(f"alpha is {self.alpha}.", "Give a number from 0 to 1.")

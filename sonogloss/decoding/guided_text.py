@@ -1,0 +1,116 @@
+"""The words of guided search: which tokens end a caption, how candidates read, and what their embeddings are."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sonogloss.records import FloatArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EmbedText = Callable[[Sequence[str]], FloatArray]
+"""Texts to rows [n, dim], float32; what a CLAP's `embed_text` does."""
+
+_ENDINGS = frozenset(".!?")
+# The clean-up of transformers 4, in its order. Version 5 no longer does it, and scores depend on it.
+_CLEANED = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+def ending_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids that end a caption: BOS, EOS, and a period, ` !` and ` ?` as they stand behind a word.
+
+    For vocabularies like OPT's these are `</s>`, `.`, ` !` and ` ?` exactly, as in the released code: `!` without its
+    blank ends nothing. A vocabulary that spells the blank apart gives `!` itself.
+    """
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
+    word = tokenizer("x", add_special_tokens=False)["input_ids"]
+    followed: list[int] = tokenizer("x. ! ?", add_special_tokens=False)["input_ids"]
+    marks = {i for i in followed[len(word) :] if tokenizer.decode([i]).strip() in _ENDINGS}
+    return frozenset(special | marks)
+
+
+def tidy(text: str) -> str:
+    """Remove blanks before punctuation and contractions: `a dog .` becomes `a dog.`."""
+    for spaced, joined in _CLEANED:
+        text = text.replace(spaced, joined)
+    return text
+
+
+def candidate_texts(
+    tokenizer: PreTrainedTokenizerBase, so_far: Sequence[int], candidates: Sequence[int], *, limit: int
+) -> tuple[str, ...]:
+    """A caption so far with each of the candidates behind it, as the text encoder reads it.
+
+    Special tokens are kept as they are spelled, and no more than the last `limit` tokens are read.
+    """
+    tails = [[*so_far, candidate][-limit:] for candidate in candidates]
+    return tuple(
+        map(tidy, tokenizer.batch_decode(tails, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    )
+
+
+def finished_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """A caption's words on one line: up to the first EOS, cleaned up."""
+    eos = tokenizer.eos_token_id
+    ids = list(ids)
+    if eos in ids:
+        ids = ids[: ids.index(eos)]
+    return " ".join(tidy(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).split())
+
+
+class TextMemo:
+    """Unit embeddings of texts, asked of a text encoder once each.
+
+    Continuations repeat massively: two clips with one prompt begin with the same candidates. The least recently used
+    embeddings are forgotten when the memo is full; memory changes what is computed, never a result.
+
+    Args:
+        embed_text: the text encoder; its rows need not be of unit length.
+        max_bytes: of vectors to remember; 0 remembers nothing between calls.
+    """
+
+    def __init__(self, embed_text: EmbedText, *, max_bytes: int) -> None:
+        self._embed_text, self._max_bytes = embed_text, max_bytes
+        self._rows: OrderedDict[str, FloatArray] = OrderedDict()
+        self.encoded = 0
+
+    def embed(self, groups: Sequence[Sequence[str]]) -> list[FloatArray]:
+        """Unit rows [len(group), dim] for each group of texts; all that is not remembered is encoded in one call."""
+        missing = [text for text in dict.fromkeys(t for group in groups for t in group) if text not in self._rows]
+        if missing:
+            rows = np.asarray(self._embed_text(missing), np.float32)
+            lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+            rows = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+            for text, row in zip(missing, rows, strict=True):
+                self._rows[text] = row.astype(np.float32)  # a copy: a view would keep the whole call's rows alive
+            self.encoded += len(missing)
+        found = [np.stack([self._recall(text) for text in group]) for group in groups]
+        self._forget()
+        return found
+
+    def _recall(self, text: str) -> FloatArray:
+        self._rows.move_to_end(text)
+        return self._rows[text]
+
+    def _forget(self) -> None:
+        if not self._rows:
+            return
+        room = self._max_bytes // next(iter(self._rows.values())).nbytes
+        while len(self._rows) > room:
+            self._rows.popitem(last=False)

@@ -27,18 +27,23 @@ class WindowPolicy:
         window_s: length of a clip in seconds; at most what the CLAP takes at once.
         hop_s: from the start of one clip to the start of the next. Below `window_s` clips overlap, above it sound is
             skipped.
+        max_windows: at most so many clips of a recording, from its start; all by default. The released captioners hear
+            the first one only.
 
     Raises:
-        OptionError: a value is not a number of seconds from 0.01 up.
+        OptionError: a value is not a number of seconds from 0.01 up, or no window is left.
     """
 
     window_s: float = 10.0
     hop_s: float = 10.0
+    max_windows: int | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("--window", self.window_s), ("--hop", self.hop_s)):
             if not (math.isfinite(value) and value >= 0.01):
                 raise OptionError(f"{option} {value!r} is not a usable number of seconds.", "Give 0.01 or more.")
+        if self.max_windows is not None and self.max_windows < 1:
+            raise OptionError(f"--max-windows {self.max_windows} leaves nothing to caption.", "Give 1 or more.")
 
 
 def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[float, float]]:
@@ -50,6 +55,8 @@ def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[floa
     windows: list[tuple[float, float]] = []
     covered = 0.0
     for number in range(math.ceil(duration_s / policy.hop_s)):
+        if number == policy.max_windows:
+            break
         start = number * policy.hop_s
         if windows and duration_s - max(start, covered) < SHORTEST_REMAINDER_S:
             break

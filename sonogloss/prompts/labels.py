@@ -140,9 +140,10 @@ def _names(value: object) -> list[str]:
     if not isinstance(value, list):
         raise ValueError("it is neither a list nor an object")
     names = [next((v[c] for c in _COLUMNS if c in v), None) if isinstance(v, dict) else v for v in value]
-    if not all(isinstance(name, str) for name in names):
+    words = [name for name in names if isinstance(name, str)]
+    if len(words) < len(names):
         raise ValueError("not all of its names are words")
-    return names
+    return words
 
 
 def embed_labels(

@@ -60,6 +60,17 @@ def test_windows_cover_a_recording_in_order(duration_s: float, window_s: float, 
         assert all(later[0] <= earlier[1] + 1e-9 for earlier, later in pairwise(windows))
 
 
+def test_only_the_first_windows_are_cut_when_no_more_are_asked_for(encode: Encode) -> None:
+    sound = encode(np.sin(np.arange(80000)))
+    policy = WindowPolicy(window_s=1, hop_s=1, max_windows=2)
+    some = list(cut_clips(sound, uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=32000))
+    for clip, same in zip(some, cut(sound, window_s=1, hop_s=1)[:2], strict=True):
+        assert clip.clip_id == same.clip_id
+        assert np.array_equal(clip.samples, same.samples)
+    with pytest.raises(OptionError, match="--max-windows 0"):
+        WindowPolicy(max_windows=0)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_policy_must_be_seconds(value: float) -> None:
     with pytest.raises(OptionError, match="--window"):

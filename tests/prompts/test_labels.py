@@ -89,7 +89,7 @@ def test_labels_are_embedded_as_the_method_wants_them() -> None:
     assert (bank.labels, bank.clap, bank.dim) == (("Male speech, man speaking",), "letters", 7)
     embed_labels(["Dog"], clap, normalise=False, template="This is a sound of {label}.")
     assert clap.seen[-1] == "This is a sound of Dog."
-    with pytest.raises(OptionError, match="must hold .* once"):
+    with pytest.raises(OptionError, match=r"must hold .* once"):
         embed_labels(["Dog"], clap, template="sound")
 
 

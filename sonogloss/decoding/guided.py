@@ -132,7 +132,6 @@ class GuidedDecoder:
 
     def _unguided(self, clip: _Clip) -> Doubles:
         """The scores [m] before guidance and end penalty."""
-        assert clip.state.probabilities is not None
         scores: Doubles = clip.state.probabilities.astype(np.float64)
         if self.settings.alpha > 0:
             repetition = self.states.weigh_repetition(clip.state)
@@ -154,12 +153,10 @@ class GuidedDecoder:
         return bool(least[winner] > most.max() + _MARGIN)
 
     def _best(self, clip: _Clip, scores: Doubles) -> int:
-        assert clip.state.top_ids is not None
         return int(clip.state.top_ids[int(np.argmax(self._damped(clip, scores)))])
 
     def _damped(self, clip: _Clip, scores: Doubles) -> Doubles:
         """The scores with the end penalty of this step."""
-        assert clip.state.top_ids is not None
         ends = np.isin(clip.state.top_ids, self._ending_ids)
         if self.settings.compat:
             ends = ends[np.argsort(-scores, kind="stable")]  # places by score, read as places by probability
@@ -167,7 +164,6 @@ class GuidedDecoder:
 
     def _texts(self, state: State) -> tuple[str, ...]:
         if state.texts is None:
-            assert state.top_ids is not None
             limit = self.settings.text_tokens
             state.texts = candidate_texts(self._tokenizer, state.tokens(), state.top_ids.tolist(), limit=limit)
         return state.texts

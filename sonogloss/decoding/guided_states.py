@@ -31,16 +31,16 @@ class State:
     """
 
     __slots__ = (
-        "parent",
-        "ids",
         "children",
-        "length",
-        "keys_values",
         "hidden",
-        "top_ids",
+        "ids",
+        "keys_values",
+        "length",
+        "parent",
         "probabilities",
         "repetition",
         "texts",
+        "top_ids",
     )
 
     def __init__(self, parent: State | None, ids: Sequence[int]) -> None:
@@ -49,8 +49,8 @@ class State:
         self.children: dict[int, State] = {}
         self.keys_values: Tensor | None = None  # [layers, 2, heads, len(ids), width], of its own ids only
         self.hidden: Tensor | None = None  # [len(ids), width]
-        self.top_ids: npt.NDArray[np.int64] | None = None
-        self.probabilities: FloatArray | None = None
+        self.top_ids: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.probabilities: FloatArray = np.zeros(0, np.float32)
         self.repetition: FloatArray | None = None
         self.texts: tuple[str, ...] | None = None
 
@@ -111,7 +111,7 @@ class LanguageStates:
     @torch.inference_mode()
     def read(self, states: Sequence[State]) -> None:
         """Find the most probable next tokens of states that have none yet; their parents must have been read."""
-        fresh = [state for state in dict.fromkeys(states) if state.top_ids is None]
+        fresh = [state for state in dict.fromkeys(states) if not len(state.top_ids)]
         for group in ([s for s in fresh if s.parent is None], [s for s in fresh if s.parent is not None]):
             if group:
                 self._read(group)
@@ -124,7 +124,6 @@ class LanguageStates:
         This reads every candidate: a pass of m rows.
         """
         if state.repetition is None:
-            assert state.top_ids is not None
             _, hidden = self._forward([state] * len(state.top_ids), [[int(token)] for token in state.top_ids])
             assert hidden is not None
             text = torch.cat([step.hidden for step in state.path() if step.hidden is not None])

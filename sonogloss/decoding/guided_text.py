@@ -41,7 +41,7 @@ def ending_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
     word = tokenizer("x", add_special_tokens=False)["input_ids"]
     followed: list[int] = tokenizer("x. ! ?", add_special_tokens=False)["input_ids"]
-    marks = {i for i in followed[len(word) :] if tokenizer.decode([i]).strip() in _ENDINGS}
+    marks = {i for i in followed[len(word) :] if spell(tokenizer, [[i]])[0].strip() in _ENDINGS}
     return frozenset(special | marks)
 
 
@@ -59,10 +59,13 @@ def candidate_texts(
 
     Special tokens are kept as they are spelled, and no more than the last `limit` tokens are read.
     """
-    tails = [[*so_far, candidate][-limit:] for candidate in candidates]
-    return tuple(
-        map(tidy, tokenizer.batch_decode(tails, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-    )
+    return spell(tokenizer, [[*so_far, candidate][-limit:] for candidate in candidates])
+
+
+def spell(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """The text of each row of ids, special tokens kept, cleaned up."""
+    plain = tokenizer.batch_decode(list(rows), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return tuple(map(tidy, plain))
 
 
 def finished_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -71,7 +74,8 @@ def finished_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str
     ids = list(ids)
     if eos in ids:
         ids = ids[: ids.index(eos)]
-    return " ".join(tidy(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).split())
+    [text] = spell(tokenizer, [ids])
+    return " ".join(text.split())
 
 
 class TextMemo:

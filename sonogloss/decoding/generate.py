@@ -2,27 +2,64 @@
 
 Prompts of like length are decoded together and padded on the *left*. The released DRCap pads on the right, so that the
 first new token of every shorter prompt is predicted from a padding position: captions change with their neighbours.
+What all prompts begin with is read once, and a clip whose caption is decided leaves its batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
 
+from sonogloss.decoding.beams import AverageBeams, Beams, TransformersBeams
+from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.decoding.reading import Reading
 from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.errors import OptionError
 from sonogloss.prompts.composed import AUDIO_SLOT
 from sonogloss.prompts.soft import fill_slots
 
+_WORTH_SHARING = 4  # tokens: reading them apart costs a pass through the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A continuation that was found.
+
+    Args:
+        ids: new ids, without the end-of-text token.
+        score: mean log-probability of its tokens, its end included.
+    """
+
+    ids: list[int]
+    score: float
+
+
+def generate(
+    language_model: LanguageModel, prompts: Sequence[Sequence[int]], soft: Tensor | None, settings: DecodeSettings
+) -> list[list[int]]:
+    """The best continuation of every prompt; see :func:`search`.
+
+    Returns:
+        New ids only, without the end-of-text token; in the order of the prompts.
+    """
+    return [found[0].ids for found in search(language_model, prompts, soft, settings)]
+
 
 @torch.inference_mode()
-def generate(
-    language_model: LanguageModel, prompts: Sequence[Sequence[int]], soft: Tensor, settings: DecodeSettings
-) -> list[list[int]]:
-    """The best continuation of every prompt.
+def search(
+    language_model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    soft: Tensor | None,
+    settings: DecodeSettings,
+    *,
+    candidates: int = 1,
+) -> list[list[Candidate]]:
+    """The best continuations of every prompt.
 
     A prompt's result is what decoding it alone gives, up to the rounding of matrix products (which differ by about 1e-6
     between batch shapes and matter only where two beams are that close).
@@ -30,44 +67,143 @@ def generate(
     Args:
         language_model: the model and its tokenizer's special ids.
         prompts: n lists of ids, with :data:`~sonogloss.prompts.composed.AUDIO_SLOT` where soft vectors go.
-        soft: [n, slots, width] the vectors; every prompt has that many slots.
+        soft: [n, slots, width] the vectors; every prompt has that many slots. None where prompts have none.
         settings: of the search.
+        candidates: how many continuations of each prompt, up to the number of beams.
 
     Returns:
-        New ids only, without the end-of-text token; in the order of the prompts.
+        For every prompt, in their order, the continuations, best first. There are fewer than asked for where stop
+        strings ended all beams before as many were found.
+
+    Raises:
+        OptionError: a prompt is empty or leaves the model no room, slots and vectors do not match, or more candidates
+            or beams are wanted than there can be.
     """
-    results: list[list[int]] = [[] for _ in prompts]
+    _check(language_model, prompts, soft, settings, candidates)
+    ends = language_model.endings(settings.stop)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    search = _search(language_model, settings)
+    prefix = _shared(prompts)
+    longest = max(map(len, prompts), default=0) + settings.max_new_tokens
+    begun = Reading(language_model.model, beams=settings.num_beams, longest=longest)
+    if prefix:
+        begun.read(*_left_padded(language_model, [prefix], None))
+    results: list[list[Candidate]] = [[] for _ in prompts]
     for start in range(0, len(order), settings.batch_size):
         rows = order[start : start + settings.batch_size]
-        vectors, mask = _left_padded(language_model, [prompts[i] for i in rows], soft[rows])
-        # Positions count from a row's first real token: transformers derives them from the mask.
-        output = language_model.model.generate(inputs_embeds=vectors, attention_mask=mask, generation_config=search)
-        for i, ids in zip(rows, output.tolist(), strict=True):
-            results[i] = ids[: ids.index(language_model.eos_id)] if language_model.eos_id in ids else ids
+        rests = [prompts[i][len(prefix) :] for i in rows]
+        inputs = _left_padded(language_model, rests, None if soft is None else soft[rows])
+        found = _continue(begun.copies(len(rows)), inputs, ends, settings, candidates)
+        for i, continuations in zip(rows, found, strict=True):
+            results[i] = [
+                Candidate(ids=ids[:-1] if ids[-1] == language_model.eos_id else ids, score=score)
+                for ids, score in continuations
+            ]
     return results
 
 
-def _left_padded(
-    language_model: LanguageModel, prompts: Sequence[Sequence[int]], soft: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Input vectors [b, t, width] and mask [b, t]."""
-    device, longest = language_model.model.device, max(map(len, prompts))
-    ids = torch.tensor([[language_model.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    ids, mask = ids.to(device), mask.to(device)
-    slots = ids == AUDIO_SLOT
-    words: Tensor = language_model.model.get_input_embeddings()(ids.masked_fill(slots, language_model.pad_id))
-    return fill_slots(words, slots, soft.to(device)), mask
-
-
-def _search(language_model: LanguageModel, settings: DecodeSettings) -> GenerationConfig:
-    return GenerationConfig(
-        num_beams=settings.num_beams,
-        do_sample=False,
-        max_new_tokens=settings.max_new_tokens,
-        pad_token_id=language_model.pad_id,
-        bos_token_id=language_model.bos_id,
-        eos_token_id=language_model.eos_id,
+def _continue(
+    reading: Reading, inputs: tuple[Tensor, Tensor], ends: Endings, settings: DecodeSettings, candidates: int
+) -> list[list[tuple[list[int], float]]]:
+    """Ids and scores of the continuations of every clip of a batch."""
+    clips = len(inputs[0])
+    rule: type[Beams] = AverageBeams
+    if settings.scoring == "transformers" and settings.num_beams > 1:
+        rule = TransformersBeams
+    beams = rule(
+        clips=clips,
+        beams=settings.num_beams,
+        longest=settings.max_new_tokens,
+        wanted=candidates,
+        ends=ends,
+        device=inputs[0].device,
     )
+    results: list[list[tuple[list[int], float]]] = [[] for _ in range(clips)]
+    rows = list(range(clips))  # which clip stands in which row
+    logits = reading.read(*inputs)
+    while True:
+        beams.advance(logits)
+        done = beams.done.tolist()
+        if any(done):
+            over = [row for row, is_done in enumerate(done) if is_done]
+            for row, found in zip(over, beams.best(over), strict=True):
+                results[rows[row]] = found
+            stay = _closed_up(done)
+            if not stay:
+                return results
+            rows = [rows[row] for row in stay]
+            beams.keep(stay)
+            reading.keep(stay)
+        logits = reading.say(beams.tokens, beams.parents)
+
+
+def _closed_up(done: Sequence[bool]) -> list[int]:
+    """The rows that stay, so that as many as possible keep their place and the last ones fill the places that fall free."""
+    stay = [row for row, is_done in enumerate(done) if not is_done]
+    fillers = iter(reversed(stay))
+    return [row if not done[row] else next(fillers) for row in range(len(stay))]
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The ids that all prompts begin with, up to the first slot, where reading them apart pays; a rest is left to each."""
+    if len(prompts) < 2:
+        return []
+    alike = takewhile(lambda ids: len(set(ids)) == 1 and ids[0] != AUDIO_SLOT, zip(*prompts, strict=False))
+    prefix = [ids[0] for ids in alike][: min(map(len, prompts)) - 1]
+    return prefix if len(prefix) >= _WORTH_SHARING else []
+
+
+def _left_padded(
+    language_model: LanguageModel, prompts: Sequence[Sequence[int]], soft: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Input vectors [b, t, width] and the number of pads of each row [b]."""
+    device, longest = language_model.model.device, max(map(len, prompts))
+    pads = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor(
+        [[language_model.pad_id] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)], device=device
+    )
+    slots = ids == AUDIO_SLOT
+    vectors: Tensor = language_model.model.get_input_embeddings()(ids.masked_fill(slots, language_model.pad_id))
+    if soft is not None:
+        vectors = fill_slots(vectors, slots, soft.to(device))
+    return vectors, torch.tensor(pads, device=device)
+
+
+def _check(
+    language_model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    soft: Tensor | None,
+    settings: DecodeSettings,
+    candidates: int,
+) -> None:
+    vectors = 0 if soft is None else soft.shape[1]
+    for number, prompt in enumerate(prompts):
+        if not prompt:
+            raise OptionError(f"Prompt {number} is empty.", "Give at least one token to continue.")
+        if sum(token == AUDIO_SLOT for token in prompt) != vectors:
+            raise OptionError(
+                f"Prompt {number} has {sum(token == AUDIO_SLOT for token in prompt)} audio slots, the soft prompt "
+                f"{vectors} vectors.",
+                "Use a mapper with as many slots as the prompt.",
+            )
+    if soft is not None and soft.shape != (len(prompts), vectors, language_model.width):
+        raise OptionError(
+            f"The soft prompts have shape {tuple(soft.shape)}, expected "
+            f"{(len(prompts), vectors, language_model.width)}.",
+            "Use a mapper that was trained with this language model.",
+        )
+    longest, limit = max(map(len, prompts), default=0), language_model.max_positions
+    if limit is not None and longest + settings.max_new_tokens > limit:
+        raise OptionError(
+            f"A prompt has {longest} tokens; with {settings.max_new_tokens} new ones that is more than the language "
+            f"model's {limit} positions.",
+            "Shorten the prompt or ask for fewer new tokens.",
+        )
+    if not 1 <= candidates <= settings.num_beams:
+        raise OptionError(
+            f"{candidates} candidates are wanted of {settings.num_beams} beams.", "Ask for at most one for each beam."
+        )
+    if 2 * settings.num_beams > language_model.vocabulary:
+        raise OptionError(
+            f"num_beams is {settings.num_beams}, but the language model has only {language_model.vocabulary} tokens.",
+            "Use fewer beams.",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from transformers.utils import logging as transformers_logging
 
 from sonogloss.decoding.adapter import merge_adapter
+from sonogloss.decoding.endings import Endings
 from sonogloss.errors import MissingInputError, ModelFormatError
 from sonogloss.prompts.composed import end_of_text
 
@@ -28,6 +29,7 @@ class LanguageModel:
 
     model: Any  # a PreTrainedModel, which is typed in part, as unions with dict and None
     tokenizer: PreTrainedTokenizerBase
+    _endings: dict[tuple[str, ...], Endings] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def eos_id(self) -> int:
@@ -50,6 +52,17 @@ class LanguageModel:
     def width(self) -> int:
         """Width of the input vectors."""
         return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    def endings(self, stop: tuple[str, ...]) -> Endings:
+        """What ends an answer, with these stop strings; made once, as the whole vocabulary is looked through."""
+        if stop not in self._endings:
+            self._endings[stop] = Endings(self.tokenizer, self.eos_id, stop)
+        return self._endings[stop]
 
     @property
     def max_positions(self) -> int | None:

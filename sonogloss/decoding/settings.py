@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from sonogloss.errors import OptionError
+
+Scoring = Literal["transformers", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +18,24 @@ class DecodeSettings:
         num_beams: beams; 1 is greedy search.
         max_new_tokens: the longest caption in tokens, its end included.
         batch_size: prompts decoded together; results do not depend on it, memory does.
+        scoring: which captions win. `transformers`: finished ones are set aside by their mean log-probability while
+            that many beams go on (DRCap; what transformers' `generate` does). `average`: finished and growing ones
+            compete by their mean log-probability (ClipCap, soft and hard prompts).
+        stop: strings that end a caption besides the tokenizer's EOS, and stay in it.
     """
 
     num_beams: int = 4
     max_new_tokens: int = 200
     batch_size: int = 16
+    scoring: Scoring = "transformers"
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "max_new_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}.", "Give 1 or more.")
+        if self.scoring not in get_args(Scoring):
+            raise OptionError(f"scoring is {self.scoring!r}.", f"Choose one of {', '.join(get_args(Scoring))}.")
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            raise OptionError(f"stop is {self.stop!r}.", "Give a list of strings of at least one character.")
+        object.__setattr__(self, "stop", tuple(self.stop))  # JSON knows lists only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sonogloss.decoding.guided_states import LanguageStates
 from sonogloss.decoding.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text, spell
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.records import FloatArray
+from tests.byte_table import ByteTable
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,15 @@ def opt(directory: Path) -> LanguageModel:
     return load_language_model(str(directory / "opt"))
 
 
-class ByteTable:
-    """The golden text encoder: rows of a table picked by byte and place, and their mean."""
-
-    def __init__(self, directory: Path) -> None:
-        with np.load(directory / "inputs.npz", allow_pickle=False) as arrays:
-            self.table, self.audio = arrays["text_table"], arrays["audio_embeds"]
-
-    def embed_text(self, texts: Sequence[str]) -> FloatArray:
-        rows = np.zeros((len(texts), self.table.shape[1]), np.float32)
-        for row, text in enumerate(texts):
-            if places := [(7 * byte + place) % 257 for place, byte in enumerate(text.encode())]:
-                rows[row] = self.table[places].astype(np.float64).mean(axis=0)
-        return rows
+@pytest.fixture(scope="module")
+def inputs(directory: Path) -> dict[str, FloatArray]:
+    with np.load(directory / "inputs.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 @pytest.fixture(scope="module")
-def world(directory: Path) -> ByteTable:
-    return ByteTable(directory)
+def world(inputs: dict[str, FloatArray]) -> ByteTable:
+    return ByteTable(inputs["text_table"])
 
 
 def settings_of(case: dict[str, Any], *, compat: bool, batch_size: int = 64) -> GuidedSettings:
@@ -72,13 +63,20 @@ def settings_of(case: dict[str, Any], *, compat: bool, batch_size: int = 64) -> 
 @pytest.mark.parametrize("batch_size", [5, 64])
 @pytest.mark.parametrize("compat", [True, False])
 def test_every_golden_caption_is_equal_token_by_token(
-    golden: dict[str, Any], opt: LanguageModel, world: ByteTable, compat: bool, batch_size: int
+    golden: dict[str, Any],
+    opt: LanguageModel,
+    inputs: dict[str, FloatArray],
+    world: ByteTable,
+    compat: bool,
+    batch_size: int,
 ) -> None:
     seen = 0
     for _, group in groupby(golden["cases"], key=lambda case: json.dumps(case["settings"])):
         cases = list(group)
         decoder = GuidedDecoder(opt, world.embed_text, settings_of(cases[0], compat=compat, batch_size=batch_size))
-        ids = decoder.decode([case["input_ids"] for case in cases], world.audio[[case["clip"] for case in cases]])
+        ids = decoder.decode(
+            [case["input_ids"] for case in cases], inputs["audio_embeds"][[case["clip"] for case in cases]]
+        )
         wanted = [case["official" if compat else "derived_end_penalty_fixed"] for case in cases]
         assert ids == [result["generated_ids"] for result in wanted]
         assert [ids[-1] in decoder.endings for ids in ids] == [case["stopped_by_token"] for case in cases]
@@ -90,7 +88,7 @@ def test_every_golden_caption_is_equal_token_by_token(
 
 
 def test_the_numbers_and_texts_of_every_recorded_step(
-    directory: Path, golden: dict[str, Any], opt: LanguageModel, world: ByteTable
+    directory: Path, golden: dict[str, Any], opt: LanguageModel, inputs: dict[str, FloatArray], world: ByteTable
 ) -> None:
     cases = {case["id"]: case for case in golden["cases"]}
     all_texts = json.loads((directory / "trace_texts.json").read_text(encoding="utf-8"))
@@ -98,7 +96,7 @@ def test_the_numbers_and_texts_of_every_recorded_step(
         for name, steps in all_texts.items():
             case, trace = cases[name], {key: arrays[f"{name}.{key}"] for key in TRACED}
             states = LanguageStates(opt, candidates=case["settings"]["k"], hidden=True, max_bytes=1 << 20)
-            state, audio = states.root(case["input_ids"]), world.audio[case["clip"]]
+            state, audio = states.root(case["input_ids"]), inputs["audio_embeds"][case["clip"]]
             for step, texts in enumerate(steps):
                 states.read([state])
                 assert np.array_equal(state.top_ids, trace["topk_ids"][step])

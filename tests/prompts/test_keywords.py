@@ -14,6 +14,7 @@ from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OptionError
 from sonogloss.prompts.keywords import KeywordPrompt, compose_keyword_prompts, split_keywords
 from sonogloss.prompts.labels import LabelBank, read_labels
+from tests.byte_table import ByteTable
 from tests.language_models import tiny_tokenizer
 
 
@@ -40,14 +41,14 @@ def test_every_golden_prompt_is_equal_in_text_and_tokens(directory: Path, golden
 
 
 def test_the_golden_keywords_of_every_clip(directory: Path, golden: dict[str, Any]) -> None:
-    from tests.decoding.test_guided_golden import ByteTable
-
-    world, words = ByteTable(directory), golden["split_keywords"]
-    rows = world.embed_text(words)
+    with np.load(directory / "inputs.npz", allow_pickle=False) as arrays:
+        audio, table = arrays["audio_embeds"], arrays["text_table"]
+    words = golden["split_keywords"]
+    rows = ByteTable(table).embed_text(words)
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
     bank = LabelBank(labels=tuple(words), embeddings=unit, clap="golden")
     for case in golden["selection_cases"]:
-        [found] = bank.names(world.audio[[case["clip"]]], case["l"])
+        [found] = bank.names(audio[[case["clip"]]], case["l"])
         assert found == case["keywords"]
 
 

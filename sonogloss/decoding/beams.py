@@ -176,9 +176,8 @@ class AverageBeams(Beams):
 
 def _continuations(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities and ids of the best tokens behind every beam, [clips, beams, min(most, vocabulary)]."""
-    logits = logits.float()
-    best, ids = logits.topk(min(most, logits.shape[-1]))
-    return best - logits.logsumexp(-1, keepdim=True), ids
+    log_probs, ids = logits.float().log_softmax(-1).topk(min(most, logits.shape[-1]))
+    return log_probs, ids
 
 
 def _rows(ids: Tensor, order: Tensor) -> Tensor:

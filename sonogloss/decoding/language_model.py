@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -16,8 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 from sonogloss.decoding.adapter import merge_adapter
 from sonogloss.decoding.endings import Endings
-from sonogloss.errors import MissingInputError, ModelFormatError
+from sonogloss.decoding.int8 import to_int8
+from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.prompts.composed import end_of_text
+
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _RESTORE = "Restore the directory, or save the model again with save_pretrained."
@@ -76,7 +79,7 @@ def load_language_model(
     *,
     adapter: str | None = None,
     device: str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     revision: str | None = None,
 ) -> LanguageModel:
     """Load a language model from safetensors files; code and pickles that come with a model are never run.
@@ -85,13 +88,17 @@ def load_language_model(
         name: a local directory in transformers' layout, or a hub id such as `owner/name`; only that uses the network.
         adapter: a local directory with a peft adapter, which is merged into the weights.
         device: where it runs, as torch names it.
-        dtype: kind of the weights; by default float32 on a CPU and what the files hold elsewhere.
+        dtype: kind of the weights: `float32`, `bfloat16`, `float16`, or `int8` (linear layers as small integers, which
+            float32 on a CPU and bfloat16 elsewhere is computed with); by default float32 on a CPU and what the files
+            hold elsewhere.
         revision: of a hub id.
 
     Raises:
         MissingInputError: the name is neither a directory nor a model that the hub gives out.
-        ModelFormatError: a file is missing or is not what it should be.
+        ModelFormatError: a file is missing or is not what it should be, or the model cannot be decoded with.
+        OptionError: there is no such kind of weights.
     """
+    computed = _computed(dtype, torch.device(device))
     local = Path(name).is_dir()
     if not local and not _HUB_ID.fullmatch(name):
         raise MissingInputError(
@@ -100,10 +107,9 @@ def load_language_model(
     if local:
         _check_files(Path(name))
     options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
-    wanted = dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto")
     with without_progress_bar():
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted, use_safetensors=True, **options)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=computed, use_safetensors=True, **options)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
         except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as problem:
             if local:
@@ -117,6 +123,8 @@ def load_language_model(
             ) from problem
     if adapter is not None:
         model = merge_adapter(model, adapter)
+    if dtype == "int8":
+        to_int8(model)
     # What a checkpoint's author likes for generation (sampling, penalties) must not leak into ours.
     model.generation_config = GenerationConfig()
     loaded = LanguageModel(model=model.to(device).eval(), tokenizer=tokenizer)
@@ -125,6 +133,23 @@ def load_language_model(
             f"The tokenizer of {name!r} has special tokens that the model's vocabulary lacks.", _RESTORE
         )
     return loaded
+
+
+def _computed(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | Literal["auto"]:
+    """The kind of number that a model is loaded in and computes with."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    on_cpu = device.type == "cpu"
+    if dtype is None:
+        return torch.float32 if on_cpu else "auto"
+    if dtype not in get_args(Precision):
+        raise OptionError(
+            f"The language model's weights are asked for as {dtype!r}.", f"Choose one of {', '.join(get_args(Precision))}."
+        )
+    if dtype == "int8":
+        return torch.float32 if on_cpu else torch.bfloat16
+    kind: torch.dtype = getattr(torch, dtype)
+    return kind
 
 
 def _check_files(directory: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 from sonogloss.errors import OptionError
 from sonogloss.records import Context, FloatArray
@@ -25,18 +25,38 @@ class ProjectionSettings:
     """How an audio embedding is carried onto the text support.
 
     Args:
-        temperature: tau of the softmax over the support, at least 0; 0 means the nearest caption.
+        temperature: tau of the softmax over the support, at least 0; 0 means the nearest caption and `clap` the
+            temperature that the CLAP learnt, which is what the released DRCap takes.
         renormalise: scale the result to unit length (DeCap, WSAC), or leave it shorter (DRCap).
     """
 
-    temperature: float
-    renormalise: bool
+    temperature: float | Literal["clap"] = 0.01
+    renormalise: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+        if self.temperature == "clap":
+            return
+        number = isinstance(self.temperature, int | float)
+        if not (number and math.isfinite(self.temperature) and self.temperature >= 0):
             raise OptionError(
-                f"The projection temperature {self.temperature} is not usable.", "Give zero or a positive number."
+                f"The projection temperature {self.temperature!r} is not usable.",
+                "Give zero, a positive number or 'clap'.",
             )
+
+    def resolved(self, clap_temperature: float) -> ProjectionSettings:
+        """The same with a number for a temperature."""
+        return replace(self, temperature=clap_temperature) if self.temperature == "clap" else self
+
+    @property
+    def tau(self) -> float:
+        """The temperature as a number.
+
+        Raises:
+            OptionError: it is the CLAP's own, and was not resolved.
+        """
+        if self.temperature == "clap":
+            raise OptionError("The projection's temperature is the CLAP's own.", "Put it in with resolved().")
+        return self.temperature
 
 
 class Retriever(Protocol):
@@ -71,20 +91,28 @@ class Captioner(Protocol):
 
     @property
     def contexts(self) -> int:
-        """How many retrieved captions it learnt to read."""
+        """How many retrieved captions it learnt to read; 0 for one that reads none."""
         ...
 
     @property
-    def projection(self) -> ProjectionSettings:
-        """How its embeddings are to be projected."""
+    def projection(self) -> ProjectionSettings | None:
+        """How its embeddings are to be projected; None for one that takes them as they are."""
         ...
 
-    def caption(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[str]:
+    @property
+    def room(self) -> int | None:
+        """The longest prompt in tokens, where the language model has such a limit."""
+        ...
+
+    def caption(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
+    ) -> list[str]:
         """One sentence a clip.
 
         Args:
             embeddings: [n, dim] audio embeddings, already projected.
             contexts: for each of them the retrieved captions, best first.
+            beams: how many beams to search with, by default its own number.
 
         Returns:
             n captions on one line each; one is empty when decoding ended without a word. A caption does not depend on

@@ -3,7 +3,8 @@
 ::
 
     captioner.json        what it is; written last
-    mapper.safetensors    the soft prompt
+    mapper.safetensors    the soft prompt, unless there is none
+    labels/               the names that a hard prompt chooses from, with their embeddings (soft-hard)
     language_model/       weights, configuration and tokenizer, unless the model is named by a hub id
     adapter/              a peft adapter, when one was trained
     README.md             the model card
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +24,22 @@ from typing import TYPE_CHECKING, Any
 from sonogloss import files
 from sonogloss.captioners.base import Captioner, ClapReference, ProjectionSettings
 from sonogloss.captioners.manifest import (
+    DRCAP,
     MAPPER,
+    SOFT_HARD,
     LanguageModelReference,
     Manifest,
+    method_of,
     read_manifest,
     verify_captioner,
     write_manifest,
 )
+from sonogloss.captioners.released import CONTEXTS, DECODE, as_released
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.prompts.composed import ComposedPrompt
+from sonogloss.prompts.hard import SoftHardPrompt
+from sonogloss.prompts.labels import LabelBank, save_bank
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,32 +50,59 @@ __all__ = ["load_captioner", "save_captioner", "verify_captioner"]
 
 LANGUAGE_MODEL = "language_model"
 ADAPTER = "adapter"
+LABELS = "labels"
+POCKET = {"pocket": DRCAP, "pocket:soft-hard": SOFT_HARD}
+"""The captioners of this package: the names they have, and their folders among its weights."""
 
 
-def load_captioner(name: str, *, device: str = "cpu", beams: int | None = None) -> Captioner:
+def load_captioner(
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    parity: bool = False,
+    beams: int | None = None,
+    language: str | None = None,
+) -> Captioner:
     """Load a captioner by the name a user gave.
 
     Args:
-        name: `pocket` (shipped with this package) or a captioner directory, local or any fsspec URL. Only a captioner
-            whose language model is named by a hub id may use the network.
+        name: `pocket` or `pocket:soft-hard` (shipped with this package), or a captioner directory, local or any fsspec
+            URL. Only a captioner whose language model is named by a hub id may use the network.
         device: where it runs, as torch names it (`cpu`, `cuda`).
+        dtype: kind of the language model's weights, as :func:`~sonogloss.decoding.language_model.load_language_model`
+            takes it.
+        parity: contexts, projection and search as in the method's released code instead of the captioner's own.
         beams: how many beams to decode with, by default as many as the captioner says.
+        language: the language it is to speak, one of those it learnt.
 
     Raises:
-        OptionError: the name cannot be one of a captioner.
+        OptionError: the name cannot be one of a captioner, or it does not speak that language.
         MissingInputError: there is no such directory.
         ModelFormatError: a file is missing, damaged, or of another format.
     """
     with _local_directory(name) as directory:
         manifest = read_manifest(str(directory))
-        if manifest.method != "drcap":
-            raise ModelFormatError(
-                f"The captioner {name!r} is of the method {manifest.method!r}, which this release does not know.",
-                "Use the release that trained it.",
-            )
-        from sonogloss.captioners.drcap import DrcapCaptioner  # brings torch and transformers: seconds
+        if parity:
+            manifest = as_released(manifest, directory)
+        if beams is not None:
+            manifest = replace(manifest, decode=replace(manifest.decode, num_beams=beams))
+        if language is not None:
+            manifest = replace(manifest, prompt=_speaking(language, manifest, name))
+        # The methods bring torch and transformers: seconds.
+        if manifest.method == SOFT_HARD:
+            from sonogloss.captioners.soft_hard import SoftHardCaptioner
 
-        return DrcapCaptioner.open(directory, manifest, device=device, beams=beams)
+            return SoftHardCaptioner.open(directory, manifest, device=device, dtype=dtype)
+        from sonogloss.captioners.drcap import DrcapCaptioner
+
+        return DrcapCaptioner.open(directory, manifest, device=device, dtype=dtype)
+
+
+def _speaking(language: str, manifest: Manifest, name: str) -> SoftHardPrompt:
+    if not isinstance(manifest.prompt, SoftHardPrompt) or not manifest.prompt.languages:
+        raise OptionError(f"The captioner {name!r} speaks one language only.", "Leave the language out.")
+    return replace(manifest.prompt, language_tag=language)
 
 
 def save_captioner(
@@ -76,28 +111,31 @@ def save_captioner(
     clap: ClapReference,
     language_model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    mapper: AnyMapper,
-    prompt: ComposedPrompt,
-    projection: ProjectionSettings,
-    contexts: int = 3,
+    mapper: AnyMapper | None,
+    prompt: ComposedPrompt | SoftHardPrompt,
+    projection: ProjectionSettings | None,
+    contexts: int | None = None,
     decode: DecodeSettings | None = None,
+    labels: LabelBank | None = None,
     training: Mapping[str, Any] | None = None,
     base: str | None = None,
     half: bool = False,
     model_card: str | None = None,
 ) -> None:
-    """Write a trained DRCap captioner as a directory.
+    """Write a trained captioner as a directory; the method is that of its prompt.
 
     Args:
         directory: where to, local or any fsspec URL.
         clap: the CLAP it learnt with.
         language_model: the trained PreTrainedModel, or a peft PeftModel around an untouched one.
         tokenizer: its tokenizer.
-        mapper: the trained mapper.
-        prompt: the layout it learnt.
-        projection: how embeddings are projected before it captions.
-        contexts: how many retrieved captions it learnt to read.
-        decode: how it searches; by default as DRCap does.
+        mapper: the trained mapper; None for a prompt without audio slots.
+        prompt: the layout it learnt: of DRCap, or of soft and hard prompts.
+        projection: how embeddings are projected before it captions; None takes them as they are.
+        contexts: how many retrieved captions it learnt to read; by default as many as the released system of its
+            method, 3 for DRCap and none for soft and hard prompts.
+        decode: how it searches; by default as the released system of its method.
+        labels: what a hard prompt names.
         training: how it was trained, as JSON values (`TrainingRecord.as_json()`).
         base: where the language model's own weights are when training left them alone: a local directory (whose files
             are copied) or a hub id (which is named only). None writes the weights.
@@ -108,6 +146,7 @@ def save_captioner(
         OptionError: an adapter without a base.
         OutputError: the directory cannot be written.
     """
+    method = method_of(prompt)
     adapted = hasattr(language_model, "get_base_model")
     if adapted and base is None:
         raise OptionError("A language model with an adapter needs its base.", "Name the directory or hub id it is of.")
@@ -120,20 +159,23 @@ def save_captioner(
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         staging = Path(temporary)
         _write_parts(staging, language_model, tokenizer, mapper, reference, base, half=half)
-        card = _model_card(clap, reference) if model_card is None else model_card
+        if labels is not None:
+            save_bank(labels, str(staging / LABELS))
+        card = _model_card(method, clap, reference) if model_card is None else model_card
         (staging / "README.md").write_text(card, encoding="utf-8")
         names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
         for name in names:
             with (staging / name).open("rb") as source, files.atomic_write(files.join(directory, name)) as target:
                 shutil.copyfileobj(source, target)
     manifest = Manifest(
-        method="drcap",
+        method=method,
         clap=clap,
         language_model=reference,
         prompt=prompt,
-        contexts=contexts,
+        labels=None if labels is None else LABELS,
+        contexts=CONTEXTS[method] if contexts is None else contexts,
         projection=projection,
-        decode=decode or DecodeSettings(),
+        decode=decode or DECODE[method],
         training=training or {},
         files=tuple(files.file_entry(directory, name) for name in names),
     )
@@ -144,7 +186,7 @@ def _write_parts(
     staging: Path,
     language_model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    mapper: AnyMapper,
+    mapper: AnyMapper | None,
     reference: LanguageModelReference,
     base: str | None,
     *,
@@ -157,7 +199,8 @@ def _write_parts(
     from sonogloss.decoding.language_model import without_progress_bar
     from sonogloss.prompts.soft import save_mapper
 
-    save_mapper(mapper, str(staging / MAPPER), dtype=torch.float16 if half else torch.float32)
+    if mapper is not None:
+        save_mapper(mapper, str(staging / MAPPER), dtype=torch.float16 if half else torch.float32)
     if reference.adapter is not None:
         language_model.save_pretrained(staging / reference.adapter)
     if reference.path is None:
@@ -174,14 +217,25 @@ def _write_parts(
     tokenizer.save_pretrained(staging / reference.path)
 
 
-def _model_card(clap: ClapReference, reference: LanguageModelReference) -> str:
+_CARDS = {
+    DRCAP: """# A DRCap captioner
+
+It captions sound with a decoder that learnt from text alone: an audio embedding of CLAP `{clap}` is carried onto a text
+support, mapped to a soft prompt and continued by a language model that also reads retrieved captions.
+""",
+    SOFT_HARD: """# A captioner of soft and hard prompts
+
+It captions sound with a decoder that learnt from text alone: the sounds nearest to an audio embedding of CLAP `{clap}`
+are named in a hard prompt, the embedding is mapped to a soft prompt behind it, and a language model continues both.
+""",
+}
+
+
+def _model_card(method: str, clap: ClapReference, reference: LanguageModelReference) -> str:
     model = reference.name or "in `language_model/`"
     adapter = ", with the adapter in `adapter/`" if reference.adapter else ""
-    return f"""# A DRCap captioner
-
-It captions sound with a decoder that learnt from text alone: an audio embedding of CLAP `{clap.name}` is carried onto a
-text support, mapped to a soft prompt and continued by a language model that also reads retrieved captions.
-
+    head = _CARDS[method].replace("{clap}", clap.name)
+    return f"""{head}
 * CLAP: `{clap.name}`, {clap.dim} dimensions, fingerprint `{clap.fingerprint}`
 * language model: {model}{adapter}
 * settings and training: `captioner.json`
@@ -191,14 +245,18 @@ text support, mapped to a soft prompt and continued by a language model that als
 @contextmanager
 def _local_directory(name: str) -> Iterator[Path]:
     """The directory on this machine behind a name, for as long as loading takes."""
-    if name == "pocket":
-        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / "drcap"
+    if name in POCKET:
+        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / POCKET[name]
         if not directory.is_dir():
             raise MissingInputError(
-                "This installation does not hold the weights of the pocket captioner.",
-                "Install the package from its wheel.",
+                f"This installation does not hold the weights of the captioner {name!r}.",
+                "Install the package from its wheel, or train them with the recipe in sonogloss/pocket.",
             )
         yield directory
+    elif name.startswith("pocket:"):
+        raise OptionError(
+            f"The captioner {name!r} is not in this release.", f"Name {', '.join(POCKET)} or a captioner directory."
+        )
     elif "://" in name:
         manifest = read_manifest(name)
         with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
@@ -213,4 +271,6 @@ def _local_directory(name: str) -> Iterator[Path]:
     elif Path(name).is_dir():
         yield Path(name)
     else:
-        raise OptionError(f"The captioner {name!r} is not a directory.", "Name 'pocket' or a captioner directory.")
+        raise OptionError(
+            f"The captioner {name!r} is not a directory.", f"Name {', '.join(POCKET)} or a captioner directory."
+        )

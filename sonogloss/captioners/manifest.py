@@ -13,11 +13,14 @@ from sonogloss.captioners.base import ClapReference, ProjectionSettings
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.prompts.composed import ComposedPrompt
+from sonogloss.prompts.hard import SoftHardPrompt
 
 NAME = "captioner.json"
 FORMAT = "sonogloss-captioner"
 FORMAT_VERSION = 1
 MAPPER = "mapper.safetensors"
+DRCAP, SOFT_HARD = "drcap", "soft-hard"
+_PROMPTS: dict[str, type[ComposedPrompt] | type[SoftHardPrompt]] = {DRCAP: ComposedPrompt, SOFT_HARD: SoftHardPrompt}
 _REMEDY = "Restore the directory or train the captioner again."
 
 
@@ -37,24 +40,32 @@ class LanguageModelReference:
         if (self.path is None) == (self.name is None):
             raise OptionError("A language model is named by either a path or a hub id.", "Give one of the two.")
         for folder in (self.path, self.adapter):
-            if folder is not None and (folder.startswith("/") or "\\" in folder or ".." in folder.split("/")):
-                raise OptionError(f"The folder {folder!r} leaves the captioner's directory.", "Name one inside it.")
+            _check_inside(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of `captioner.json`, without its format's name and version."""
+    """The content of `captioner.json`, without its format's name and version.
+
+    `labels` is the folder of the hard prompt's labels; `projection` is None where embeddings are taken as they are.
+    """
 
     method: str
     clap: ClapReference
     language_model: LanguageModelReference
-    prompt: ComposedPrompt
+    prompt: ComposedPrompt | SoftHardPrompt
     contexts: int
-    projection: ProjectionSettings
+    projection: ProjectionSettings | None
     decode: DecodeSettings
     files: tuple[Mapping[str, Any], ...]
+    labels: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     created_by: str = f"sonogloss {__version__}"
+
+    def __post_init__(self) -> None:
+        _check_inside(self.labels)
+        if self.contexts < 0:
+            raise OptionError(f"contexts is {self.contexts}.", "Give 0 or more.")
 
     @property
     def fingerprint(self) -> str:
@@ -73,6 +84,8 @@ def write_manifest(directory: str, manifest: Manifest) -> None:
     said = asdict(manifest)
     said["language_model"] = {key: value for key, value in said["language_model"].items() if value is not None}
     order = ["created_by", "method", "clap", "language_model", "prompt", "contexts", "projection", "decode", "training"]
+    if manifest.labels is not None:
+        order.insert(order.index("contexts"), "labels")
     content = {"format": FORMAT, "format_version": FORMAT_VERSION} | {key: said[key] for key in [*order, "files"]}
     files.write_json(files.join(directory, NAME), content)
 
@@ -140,18 +153,33 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
     for entry in entries:
         if not {"path", "bytes", "sha256"} <= set(entry):
             raise ValueError("an entry of files lacks path, bytes or sha256")
+    method = str(content["method"])
+    if method not in _PROMPTS:
+        raise ValueError(f"this release does not know the method {method!r}")
+    projection = content["projection"]
     return Manifest(
-        method=str(content["method"]),
+        method=method,
         clap=ClapReference(**content["clap"]),
         language_model=LanguageModelReference(**content["language_model"]),
-        prompt=ComposedPrompt(**content["prompt"]),
+        prompt=_PROMPTS[method](**content["prompt"]),
+        labels=content.get("labels"),
         contexts=int(content["contexts"]),
-        projection=ProjectionSettings(**content["projection"]),
+        projection=None if projection is None else ProjectionSettings(**projection),
         decode=DecodeSettings(**content["decode"]),
         files=entries,
         training=content.get("training", {}),
         created_by=str(content.get("created_by", "")),
     )
+
+
+def method_of(prompt: ComposedPrompt | SoftHardPrompt) -> str:
+    """The method whose prompt this is."""
+    return next(method for method, kind in _PROMPTS.items() if isinstance(prompt, kind))
+
+
+def _check_inside(folder: str | None) -> None:
+    if folder is not None and (folder.startswith("/") or "\\" in folder or ".." in folder.split("/")):
+        raise OptionError(f"The folder {folder!r} leaves the captioner's directory.", "Name one inside it.")
 
 
 def _size_problem(directory: str, entry: Mapping[str, Any]) -> str | None:

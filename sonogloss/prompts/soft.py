@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -154,10 +155,11 @@ def fill_slots(words: Tensor, slots: Tensor, soft: Tensor) -> Tensor:
 def save_mapper(mapper: AnyMapper, path: str, *, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights as safetensors, with the kind and what the weights do not tell in the file's metadata."""
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in mapper.state_dict().items()}
-    metadata = {"format": "pt", "kind": mapper.kind, "slots": str(mapper.slots)}
+    said = {"kind": mapper.kind, "slots": mapper.slots}
     if isinstance(mapper, TransformerMapper):
-        metadata["heads"] = str(mapper.heads)
-    files.write_bytes(path, safetensors.torch.save(weights, metadata=metadata))
+        said["heads"] = mapper.heads
+    # One entry: safetensors writes several in an order that changes, and with it the file's digest.
+    files.write_bytes(path, safetensors.torch.save(weights, metadata={"mapper": json.dumps(said)}))
 
 
 def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
@@ -175,32 +177,32 @@ def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
         weights = safetensors.torch.load(content)
     except SafetensorError as problem:
         raise ModelFormatError(f"{path!r} is not a safetensors file ({problem}).", _REMEDY) from problem
-    metadata = _metadata(content)
     try:
-        mapper = _like(weights, metadata.get("kind", "relu"), int(metadata.get("slots", slots)), metadata)
+        said = _metadata(content)
+        mapper = _like(weights, said.get("kind", "relu"), int(said.get("slots", slots)), said)
         if mapper.slots == slots:
             mapper.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (KeyError, ValueError, IndexError, RuntimeError, OptionError) as problem:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OptionError) as problem:
         raise ModelFormatError(f"{path!r} does not hold what a mapper has ({problem}).", _REMEDY) from problem
     if mapper.slots != slots:
         raise ModelFormatError(f"{path!r} gives {mapper.slots} vectors, not {slots} for {slots} audio slots.", _REMEDY)
     return mapper.eval()
 
 
-def _metadata(content: bytes) -> Mapping[str, str]:
-    """What a safetensors file says beside its tensors; its header is JSON behind its own length."""
+def _metadata(content: bytes) -> Mapping[str, Any]:
+    """What :func:`save_mapper` said beside the weights. A safetensors header is JSON behind its own length."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata: Mapping[str, str] = header.get("__metadata__", {})
-    return metadata
+    said: Mapping[str, Any] = json.loads(header.get("__metadata__", {}).get("mapper", "{}"))
+    return said
 
 
-def _like(weights: Mapping[str, Tensor], kind: str, slots: int, metadata: Mapping[str, str]) -> AnyMapper:
+def _like(weights: Mapping[str, Tensor], kind: str, slots: int, said: Mapping[str, Any]) -> AnyMapper:
     """A mapper of the sizes of these weights."""
     if kind == "transformer":
         width = weights["constants"].shape[1]
         layers = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
         dim = weights["linear.weight"].shape[1]
-        return TransformerMapper(dim, width, slots=slots, layers=layers, heads=int(metadata["heads"]))
+        return TransformerMapper(dim, width, slots=slots, layers=layers, heads=said["heads"])
     outputs, hidden = weights["linear2.weight"].shape
     dim = weights["linear1.weight"].shape[1]
     if outputs % slots:

@@ -163,3 +163,45 @@ def test_what_is_no_captioner_is_refused_in_words(tmp_path: Path) -> None:
 def test_importing_the_room_does_not_import_torch() -> None:
     check = "import sys, sonogloss.captioners; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_parity_is_the_released_systems_setting(directory: Path) -> None:
+    captioner = load_captioner(str(directory), parity=True, beams=2)
+    assert isinstance(captioner, DrcapCaptioner)
+    assert captioner.contexts == 3
+    assert captioner.projection == ProjectionSettings(temperature="clap", renormalise=False)
+    assert captioner.decode == DecodeSettings(num_beams=2, max_new_tokens=128)  # half of the tiny model's positions
+    assert captioner.fingerprint != load_captioner(str(directory)).fingerprint
+
+
+def test_a_temperature_is_a_number_or_the_claps_own() -> None:
+    own = ProjectionSettings(temperature="clap", renormalise=True)
+    assert own.resolved(0.07) == ProjectionSettings(temperature=0.07, renormalise=True)
+    assert own.resolved(0.07).tau == 0.07
+    with pytest.raises(OptionError, match="resolved"):
+        _ = own.tau
+    for wrong in ("warm", -1.0, float("nan"), None):
+        with pytest.raises(OptionError, match="not usable"):
+            ProjectionSettings(temperature=wrong, renormalise=True)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize("name", ["pocket:zeraucap", "pocket:telepathy"])
+def test_pocket_captioners_that_there_are_not(name: str) -> None:
+    with pytest.raises(OptionError, match="not in this release"):
+        load_captioner(name)
+
+
+def test_a_captioner_without_projection(directory: Path, tmp_path: Path) -> None:
+    save(str(tmp_path / "plain"), projection=None, contexts=None)
+    captioner = load_captioner(str(tmp_path / "plain"))
+    assert (captioner.projection, captioner.contexts) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '"captioner"', "{}", '{"files": 3}', '{"files": [3]}', '{"files": []}']
+)
+def test_a_damaged_manifest_is_a_problem_that_verify_names(directory: Path, content: str) -> None:
+    (directory / "captioner.json").write_text(content, encoding="utf-8")
+    problems = verify_captioner(str(directory))
+    assert problems
+    assert all("captioner.json" in problem for problem in problems)

@@ -45,6 +45,8 @@ def test_a_saved_mapper_says_the_same(tmp_path: Path, mapper: AnyMapper) -> None
     assert (type(again), again.dim, again.width, again.slots) == (type(mapper), 8, 6, mapper.slots)
     assert torch.equal(again(x), mapper(x))
     assert again(x).shape == (3, mapper.slots, 6)
+    save_mapper(again, str(tmp_path / "again.safetensors"))
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "mapper.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
@@ -108,7 +110,7 @@ def test_what_is_not_a_mapper_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file(Mapper(4, 5).state_dict(), path)
     with pytest.raises(ModelFormatError, match="multiple of 2"):
         load_mapper(str(path), slots=2)
-    safetensors.torch.save_file(Mapper(4, 5).state_dict(), path, metadata={"kind": "fourier"})
+    safetensors.torch.save_file(Mapper(4, 5).state_dict(), path, metadata={"mapper": '{"kind": "fourier"}'})
     with pytest.raises(ModelFormatError, match="does not know the kind 'fourier'"):
         load_mapper(str(path))
     save_mapper(Mapper(4, 5, slots=2), str(path))
@@ -116,7 +118,7 @@ def test_what_is_not_a_mapper_is_refused(tmp_path: Path) -> None:
         load_mapper(str(path))
     save_mapper(KINDS[2], str(path))
     weights = safetensors.torch.load_file(path)
-    safetensors.torch.save_file(weights, path, metadata={"kind": "transformer", "slots": "4"})
+    safetensors.torch.save_file(weights, path, metadata={"mapper": '{"kind": "transformer"}'})
     with pytest.raises(ModelFormatError, match="what a mapper has"):
         load_mapper(str(path), slots=4)
 

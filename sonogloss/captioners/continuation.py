@@ -1,0 +1,97 @@
+"""What captioners with a soft prompt share: open the language model, fill the slots, continue, read the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sonogloss.captioners.base import ClapReference
+from sonogloss.captioners.manifest import LanguageModelReference
+from sonogloss.decoding.generate import generate
+from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.prompts.soft import AnyMapper
+from sonogloss.records import FloatArray
+
+
+class Continuation:
+    """A language model that continues prompts with the soft vectors of embeddings in them.
+
+    Args:
+        language_model: the language model, its adapter merged.
+        mapper: from the CLAP's embeddings to the language model's input vectors; None for prompts without slots.
+        slots: how many soft vectors a prompt has.
+        clap: whose embeddings they are.
+        decode: how it searches.
+
+    Raises:
+        ModelFormatError: the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        language_model: LanguageModel,
+        mapper: AnyMapper | None,
+        slots: int,
+        clap: ClapReference,
+        decode: DecodeSettings,
+    ) -> None:
+        if mapper is None and slots:
+            raise ModelFormatError(f"The prompt has {slots} audio slots and there is no mapper.", _REMEDY)
+        if mapper is not None and (mapper.dim, mapper.slots, mapper.width) != (clap.dim, slots, language_model.width):
+            raise ModelFormatError(
+                f"The mapper turns {mapper.dim} dimensions into {mapper.slots} x {mapper.width}, but CLAP, prompt and "
+                f"language model ask for {clap.dim} into {slots} x {language_model.width}.",
+                _REMEDY,
+            )
+        self._language_model, self._clap, self._decode = language_model, clap, decode
+        self._mapper = None if mapper is None else mapper.to(language_model.model.device).eval()
+        self.tokenizer = language_model.tokenizer
+        limit = language_model.max_positions
+        self.room = None if limit is None else limit - decode.max_new_tokens
+
+    def check(self, embeddings: FloatArray, count: int) -> None:
+        """Refuse embeddings that are not [count, dim]."""
+        if embeddings.shape != (count, self._clap.dim):
+            raise OptionError(
+                f"The embeddings have shape {embeddings.shape}, expected {(count, self._clap.dim)}.",
+                f"Embed with the CLAP {self._clap.name!r}.",
+            )
+
+    @torch.inference_mode()
+    def write(self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, beams: int | None) -> list[str]:
+        """What the language model says behind each prompt, on one line."""
+        if not prompts:
+            return []
+        soft = None
+        if self._mapper is not None:
+            device = self._language_model.model.device
+            # Row by row: a product of matrices rounds differently with the number of its rows.
+            soft = torch.cat([self._mapper(torch.tensor(row, device=device)[None]) for row in embeddings])
+        decode = self._decode if beams is None else replace(self._decode, num_beams=beams)
+        new = generate(self._language_model, prompts, soft, decode)
+        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [" ".join(text.split()) for text in texts]
+
+
+_REMEDY = "Restore the captioner directory; its parts were trained together."
+
+
+def open_language_model(
+    directory: Path, named: LanguageModelReference, *, device: str, dtype: str | None
+) -> LanguageModel:
+    """The language model that a captioner directory names."""
+    ours = named.path is not None
+    return load_language_model(
+        str(directory / named.path) if named.path is not None else str(named.name),
+        adapter=str(directory / named.adapter) if named.adapter is not None else None,
+        device=device,
+        # Ours may be stored as float16 to be small, not to be computed with.
+        dtype=dtype or ("float32" if ours else None),
+        revision=named.revision,
+    )

@@ -32,6 +32,7 @@ class MelSettings:
         frequency_max: upper edge of the highest band in Hz.
         filters: `slaney` (area-normalised, models without fusion) or `htk` (not normalised, models with fusion).
         padding: how a short clip fills the window: `repeatpad` whole copies then zeros, `repeat` copies, `pad` zeros.
+        quantise: `int16` where samples are first clipped to [-1, 1] and cut to 16 bits, as laion_clap does.
     """
 
     sample_rate: int
@@ -43,6 +44,7 @@ class MelSettings:
     frequency_max: float
     filters: Literal["slaney", "htk"]
     padding: Literal["repeatpad", "repeat", "pad"]
+    quantise: Literal["int16"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "window_s", "fft_size", "hop_length", "mel_bins"):
@@ -53,6 +55,8 @@ class MelSettings:
             raise ValueError(f"the band {low:g}..{high:g} Hz does not lie in 0..{nyquist:g} Hz")
         if self.padding not in ("repeatpad", "repeat", "pad"):
             raise ValueError(f"padding {self.padding!r} is none of repeatpad, repeat, pad")
+        if self.quantise not in (None, "int16"):
+            raise ValueError(f"quantise {self.quantise!r} is not int16")
 
     @property
     def window_samples(self) -> int:
@@ -68,8 +72,8 @@ class MelSettings:
     def from_preprocessor(cls, values: Mapping[str, Any]) -> MelSettings:
         """Settings from the content of a `preprocessor_config.json`.
 
-        Every value must be there: the reference's defaults (0 Hz as the lowest frequency, for one) differ from what
-        published models were trained with, so a guess would be silently wrong.
+        Every value but `quantise` must be there: the reference's defaults (0 Hz as the lowest frequency, for one)
+        differ from what published models were trained with, so a guess would be silently wrong.
 
         Raises:
             ModelFormatError: a value is missing or cannot be.
@@ -89,6 +93,7 @@ class MelSettings:
                 frequency_max=float(values["frequency_max"]),
                 filters="htk" if truncation == "fusion" else "slaney",
                 padding=values["padding"],
+                quantise=values.get("quantise"),
             )
         except KeyError as error:
             raise ModelFormatError(f"preprocessor_config.json has no {error.args[0]!r}.", remedy) from error
@@ -122,6 +127,9 @@ class LogMel(nn.Module):
         size = self.settings.window_samples
         if waveform.ndim != 1 or not 0 < len(waveform) <= size:
             raise ValueError(f"a waveform must hold 1..{size} mono samples, got shape {waveform.shape}")
+        if self.settings.quantise == "int16":
+            # Towards zero and not to the nearest, as a cast to integers does.
+            waveform = (np.trunc(np.clip(waveform, -1, 1) * np.float32(32767)) / 32767.0).astype(np.float32)
         filled = np.zeros(size, dtype=np.float32)
         copies = {"pad": 1, "repeatpad": size // len(waveform), "repeat": math.ceil(size / len(waveform))}
         tiled = np.tile(waveform, copies[self.settings.padding])[:size]

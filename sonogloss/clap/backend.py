@@ -7,18 +7,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Protocol
 
 from sonogloss import files
-from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.errors import MissingInputError
 from sonogloss.records import FloatArray
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What is fetched of a model, by name or pattern: large ones come in parts, which model.safetensors.index.json lists.
 MODEL_FILES = (
     "config.json",
     "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
     "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -58,7 +62,9 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 
     Args:
         name: `pocket` (shipped with this package), a directory (local or any fsspec URL) in the layout of
-            transformers' ClapModel, or a hub id `owner/name`; only the last one may use the network.
+            transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION checkpoint, which
+            is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs such a checkpoint in
+            LAION's own package instead, with the same embeddings and fingerprint. Only a hub id may use the network.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
     Raises:
@@ -66,12 +72,11 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
         MissingInputError: there is no such directory or hub model.
         ModelFormatError: the directory lacks a file, or a file is not what it should be.
     """
-    if name.startswith("laion:"):
-        raise OptionError(
-            f"The CLAP {name!r} is a LAION checkpoint, which this version cannot load yet.",
-            "Name a directory or hub id in the layout of transformers' ClapModel.",
-        )
     # The model libraries take seconds to import; naming a CLAP must not cost that.
+    if name.startswith("laion_clap:"):
+        from sonogloss.clap.laion import LaionClap
+
+        return LaionClap.open(name.removeprefix("laion_clap:"), name=name, device=device)
     from sonogloss.clap.transformers_clap import TransformersClap
 
     with clap_directory(name) as directory:
@@ -88,9 +93,15 @@ def clap_directory(name: str) -> Iterator[Path]:
                 "This installation does not hold the weights of the pocket CLAP.", "Install the package from its wheel."
             )
         yield directory
+    elif name.startswith("laion:"):
+        from sonogloss.clap.convert import convert_checkpoint
+
+        with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
+            convert_checkpoint(name.removeprefix("laion:"), Path(temporary))
+            yield Path(temporary)
     elif "://" in name:
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
-            paths = [path for path in files.list_dir(name) if files.base_name(path) in MODEL_FILES]
+            paths = [path for path in files.list_dir(name) if _is_model_file(files.base_name(path))]
             if not paths:
                 raise MissingInputError(f"The CLAP {name!r} holds no model files.", "Check the URL.")
             for path in paths:
@@ -104,8 +115,12 @@ def clap_directory(name: str) -> Iterator[Path]:
     else:
         raise MissingInputError(
             f"The CLAP {name!r} is not a directory.",
-            "Name 'pocket', an existing directory or a hub id like 'owner/name'.",
+            "Name 'pocket', an existing directory, a hub id like 'owner/name' or 'laion:CKPT.pt'.",
         )
+
+
+def _is_model_file(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
 
 
 def _from_hub(name: str) -> Path:

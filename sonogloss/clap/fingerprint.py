@@ -24,6 +24,6 @@ def fingerprint(directory: Path, settings: MelSettings) -> str:
     parts = {
         "weights": files.digest(str(directory / "model.safetensors")),
         "tokenizer": files.digest(str(directory / "tokenizer.json")),
-        "preprocessing": dataclasses.asdict(settings),
+        "preprocessing": {k: v for k, v in dataclasses.asdict(settings).items() if v is not None},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

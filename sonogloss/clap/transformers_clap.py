@@ -68,7 +68,7 @@ class TransformersClap:
             ModelFormatError: a file is missing or malformed; it is named.
             OptionError: the device is not there.
         """
-        target = _device(device)
+        target = find_device(device)
         config = read_config(directory)
         settings = MelSettings.from_preprocessor(read_json(directory / "preprocessor_config.json"))
         check_image(settings, config)
@@ -171,7 +171,12 @@ def _unit(output: Any) -> FloatArray:
     return unit
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        OptionError: it is not there.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -56,7 +56,8 @@ def test_a_directory_behind_a_url(tiny_clap_dir: Path, tiny_clap: Clap) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("laion:music.pt", OptionError, "cannot load yet"),
+        ("laion:music.pt", MissingInputError, "is not a file"),
+        ("laion_clap:music.pt", MissingInputError, "is not a file"),
         ("no-such-thing", MissingInputError, "not a directory"),
         ("/no/such/directory", MissingInputError, "not a directory"),
         ("./no/such", MissingInputError, "not a directory"),

@@ -1,0 +1,134 @@
+"""Turn a LAION checkpoint into a directory in the layout of transformers' ClapModel, reading tensors only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+from sonogloss import files
+from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.fingerprint import fingerprint
+from sonogloss.clap.laion_checkpoint import read_checkpoint
+from sonogloss.clap.torch_file import open_torch_file
+from sonogloss.errors import OptionError
+
+# laion_clap cuts texts here; its models never saw a longer one.
+_MAX_TOKENS = 77
+_TOKENIZERS = ("roberta-base", "FacebookAI/roberta-base")  # the old and the new name of the same on the hub
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was converted.
+
+    Attributes:
+        amodel: the audio tower as laion_clap calls it, None for one that it does not build.
+        fused: whether the model was trained with feature fusion.
+        dim: width of the embeddings.
+        parameters: numbers in all weights.
+        fingerprint: of the directory, see :func:`sonogloss.clap.fingerprint.fingerprint`.
+        left_out: how many tensors of which modules the model has no use for.
+    """
+
+    amodel: str | None
+    fused: bool
+    dim: int
+    parameters: int
+    fingerprint: str
+    left_out: dict[str, int]
+
+
+def convert_checkpoint(path: str, directory: Path, *, tokenizer: str | None = None) -> Conversion:
+    """Write `config.json`, `model.safetensors`, `preprocessor_config.json` and the tokenizer's files.
+
+    The same checkpoint and tokenizer give the same bytes.
+
+    Args:
+        path: the checkpoint, local or any fsspec URL.
+        directory: where to, a directory that is there.
+        tokenizer: a directory or hub id with the tokenizer of the text tower, which no checkpoint holds; only a hub id
+            that is given here may use the network. None takes `roberta-base` where this machine has it already.
+
+    Raises:
+        MissingInputError: there is no such checkpoint.
+        ModelFormatError: it is no LAION CLAP, or incomplete.
+        OptionError: the tokenizer cannot be had, or is another model's.
+    """
+    with open_torch_file(path) as file:
+        checkpoint = read_checkpoint(file)
+        vocabulary = int(checkpoint.config.text_config.vocab_size)
+        _write_tokenizer(tokenizer, directory, vocabulary, pad_id=int(checkpoint.config.text_config.pad_token_id))
+        weights = checkpoint.read_weights(file)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    checkpoint.config.architectures = ["ClapModel"]
+    checkpoint.config.save_pretrained(directory)
+    files.write_json(str(directory / "preprocessor_config.json"), _preprocessor(checkpoint.settings))
+    return Conversion(
+        amodel=checkpoint.amodel,
+        fused=checkpoint.fused,
+        dim=int(checkpoint.config.projection_dim),
+        parameters=sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point()),
+        fingerprint=fingerprint(directory, checkpoint.settings),
+        left_out=checkpoint.left_out(),
+    )
+
+
+def _preprocessor(settings: MelSettings) -> dict[str, Any]:
+    """The settings under the names of ClapFeatureExtractor, and `quantise`, which it leaves alone."""
+    return {
+        "feature_extractor_type": "ClapFeatureExtractor",
+        "processor_class": "ClapProcessor",
+        "sampling_rate": settings.sample_rate,
+        "max_length_s": int(settings.window_s),
+        "fft_window_size": settings.fft_size,
+        "hop_length": settings.hop_length,
+        "feature_size": settings.mel_bins,
+        "frequency_min": settings.frequency_min,
+        "frequency_max": settings.frequency_max,
+        "truncation": "fusion" if settings.filters == "htk" else "rand_trunc",
+        "padding": settings.padding,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "top_db": None,
+        "quantise": settings.quantise,
+    }
+
+
+def _write_tokenizer(name: str | None, directory: Path, vocabulary: int, *, pad_id: int) -> None:
+    tokenizer = _load_tokenizer(name)
+    if len(tokenizer) != vocabulary or tokenizer.pad_token_id != pad_id:
+        raise OptionError(
+            f"--tokenizer {name or _TOKENIZERS[0]!r} has {len(tokenizer)} entries and pads with "
+            f"{tokenizer.pad_token_id}, but the text tower was trained with {vocabulary} and {pad_id}.",
+            "Name the tokenizer that the checkpoint was trained with; published ones use roberta-base.",
+        )
+    # How long its last use was does not belong to a tokenizer.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.model_max_length = _MAX_TOKENS
+    tokenizer.save_pretrained(directory)
+    if not (directory / "tokenizer.json").is_file():
+        raise OptionError(f"--tokenizer {name!r} has no tokenizer.json.", "Name one with a fast tokenizer.")
+
+
+def _load_tokenizer(name: str | None) -> Any:
+    for candidate in _TOKENIZERS if name is None else (name,):
+        try:
+            return AutoTokenizer.from_pretrained(candidate, local_files_only=name is None or Path(name).is_dir())
+        except Exception as error:  # the hub's client, transformers and tokenizers each raise their own
+            if name is not None:
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise OptionError(
+                    f"--tokenizer {name!r} is no directory with a tokenizer and could not be had from the model hub "
+                    f"({reason}).",
+                    "Check the name and the network, or name a local directory that holds tokenizer.json.",
+                ) from error
+    raise OptionError(
+        "A LAION checkpoint does not hold its tokenizer, and roberta-base is not on this machine.",
+        "Name a directory with it, or let it be fetched from the model hub: `sonogloss convert-clap CKPT --tokenizer "
+        "roberta-base --output DIR`.",
+    )

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from sonogloss.decoding.language_model import LanguageModel
 
@@ -70,6 +83,35 @@ def tiny_llama(*, width: int = 32) -> LlamaForCausalLM:
         initializer_range=0.3,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def tiny_model(family: str) -> PreTrainedModel:
+    """A random model of one of five families: gpt2, opt, llama, mistral, qwen2."""
+    if family == "gpt2":
+        return tiny_gpt2()
+    if family == "llama":
+        return tiny_llama()
+    torch.manual_seed(0)
+    shape = {
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 256,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+    }
+    if family == "opt":
+        still = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+        return OPTForCausalLM(OPTConfig(**shape, **still, ffn_dim=64, word_embed_proj_dim=32, init_std=0.3)).eval()
+    shape |= {"num_key_value_heads": 1, "intermediate_size": 64, "initializer_range": 0.3}
+    if family == "mistral":
+        return MistralForCausalLM(MistralConfig(**shape)).eval()
+    return Qwen2ForCausalLM(Qwen2Config(**shape)).eval()
+
+
+FAMILIES = ("gpt2", "opt", "llama", "mistral", "qwen2")
 
 
 def tiny_language_model(kind: str = "gpt2", *, bos: bool = True) -> LanguageModel:

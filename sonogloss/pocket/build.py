@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sonogloss.clap import load_clap
 from sonogloss.pocket.contrastive import train_clap
-from sonogloss.pocket.decoder import published_config, shipped_config, train_decoder
+from sonogloss.pocket.decoder import PUBLISHED, shipped_settings, train_decoder
 from sonogloss.pocket.pool import build_pool
 from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer, train_tokenizer
 from sonogloss.pocket.validation import Validation
@@ -30,9 +30,9 @@ def build(directory: Path, real_clips: Path | None, *, published: bool = False) 
     if not (directory / "clap" / "model.safetensors").exists():
         train_clap(directory, recipe, tokenizer, Validation(directory, recipe, tokenizer, real_clips))
     clap = load_clap(str(directory / "clap"))
-    train_decoder(directory, recipe, clap, shipped_config(recipe), "drcap")
+    train_decoder(directory, recipe, clap, shipped_settings(recipe), "drcap")
     if published:
-        train_decoder(directory, recipe, clap, published_config(recipe), "drcap-published")
+        train_decoder(directory, recipe, clap, PUBLISHED, "drcap-published")
 
 
 def _tokenizer(directory: Path, recipe: PocketRecipe) -> PreTrainedTokenizerFast:

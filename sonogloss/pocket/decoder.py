@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,17 +16,18 @@ from sonogloss.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.soft import Mapper
 from sonogloss.soundscapes import caption_dump
-from sonogloss.training.config import DrcapTrainingConfig
-from sonogloss.training.corpus import Validation
-from sonogloss.training.loop import train_drcap
+from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.drcap import DrcapExamples
+from sonogloss.training.loop import train
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
 DECODE = DecodeSettings(num_beams=4, max_new_tokens=48, batch_size=32)
 
 
-def shipped_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
-    """What the released decoder learns with: DRCap plus noise, dropped contexts and a band measured for this CLAP."""
-    return DrcapTrainingConfig(
+def training_config(recipe: PocketRecipe) -> TrainingConfig:
+    """The numbers of the released decoder's training."""
+    return TrainingConfig(
         steps=recipe.decoder_steps,
         batch_size=recipe.decoder_batch,
         learning_rate=recipe.decoder_learning_rate,
@@ -35,10 +36,6 @@ def shipped_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
         weight_decay=0.01,
         betas=(0.9, 0.98),
         grad_clip=1.0,
-        band=recipe.decoder_band,
-        redraw=True,
-        context_dropout=recipe.decoder_context_dropout,
-        noise_std_max=recipe.decoder_noise,
         precision="bf16",
         seed=recipe.seed,
         eval_every=500,
@@ -46,13 +43,21 @@ def shipped_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
     )
 
 
-def published_config(recipe: PocketRecipe) -> DrcapTrainingConfig:
-    """The method as it was published, on the same data and for as many steps: no additions, the paper's band."""
-    shipped = shipped_config(recipe)
-    return replace(shipped, band=(0.75, 0.85), redraw=False, context_dropout=0.0, noise_std_max=0.0)
+def shipped_settings(recipe: PocketRecipe) -> DrcapSettings:
+    """What the released decoder is shown: DRCap plus noise, dropped contexts and a band measured for this CLAP."""
+    return DrcapSettings(
+        band=recipe.decoder_band,
+        redraw=True,
+        context_dropout=recipe.decoder_context_dropout,
+        noise_std_max=recipe.decoder_noise,
+    )
 
 
-def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: DrcapTrainingConfig, name: str) -> Path:
+PUBLISHED = DrcapSettings()
+"""The method as it was published: no additions, the paper's band."""
+
+
+def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, settings: DrcapSettings, name: str) -> Path:
     """Train mapper and language model from scratch, choose the projection's temperature, save `directory/name`.
 
     Checkpoints and `loss.csv` go to `directory/name-training`. Nothing is done when the captioner is there.
@@ -68,18 +73,24 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: Drc
     torch.manual_seed(recipe.seed)
     model = GPT2LMHeadModel(decoder_config(len(tokenizer)))
     mapper = Mapper(clap.dim, model.config.n_embd, hidden=512)
-    record = train_drcap(
-        captions=captions,
-        caption_embeddings=clap.embed_text(captions),
-        datastore_captions=datastore,
-        datastore_embeddings=datastore_embeddings,
-        language_model=model,
-        tokenizer=tokenizer,
-        mapper=mapper,
+    config = training_config(recipe)
+    source = DrcapExamples(
+        captions=CaptionArrays(captions, clap.embed_text(captions)),
+        datastore=CaptionArrays(datastore, datastore_embeddings),
+        validation=CaptionArrays(held_out, clap.embed_text(held_out)),
         prompt=PROMPT,
+        tokenizer=tokenizer,
+        settings=settings,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        room=model.config.n_positions,
+    )
+    record = train(
+        source,
+        language_model=model,
+        mapper=mapper,
         config=config,
         directory=str(directory / f"{name}-training"),
-        validation=Validation(captions=held_out, embeddings=clap.embed_text(held_out)),
         resume=True,
         log=lambda line: print(f"{name}: {line}", flush=True),
     )
@@ -108,5 +119,6 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, config: Drc
     table = temperature_table(scenes, audio, captioner, datastore, datastore_embeddings)
     print(f"{name}: temperature -> (CIDEr-D, event F1): {table}", flush=True)
     best = max(table, key=lambda temperature: table[temperature][0])
-    save(finished, best, record.as_json() | {"temperature_table": {f"{t:g}": row for t, row in table.items()}})
+    story = record.as_json() | {"settings": asdict(settings)}
+    save(finished, best, story | {"temperature_table": {f"{t:g}": row for t, row in table.items()}})
     return finished

@@ -26,11 +26,18 @@ Parameters = Mapping[str, nn.Parameter]
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come: steps done, and the best validation loss with its step (when there was one)."""
+    """How far a run has come: steps done, and what the best weights so far were measured to be, after which step."""
 
     step: int = 0
     best_loss: float | None = None
+    best_score: float | None = None
     best_step: int | None = None
+
+    def is_beaten_by(self, loss: float | None, score: float | None) -> bool:
+        """Are weights of this loss and score better? The score decides, where there is one."""
+        if score is not None:
+            return self.best_score is None or score > self.best_score
+        return loss is not None and (self.best_loss is None or loss < self.best_loss)
 
 
 def trainable(**modules: nn.Module) -> dict[str, nn.Parameter]:
@@ -43,24 +50,29 @@ def save_checkpoint(
     directory: str,
     parameters: Parameters,
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     best: Mapping[str, Tensor],
     progress: Progress,
     run: str,
 ) -> None:
-    """Write parameters, optimiser state, best weights so far and progress; `run` says which run they belong to."""
+    """Write parameters, state of optimiser and scaler, best weights so far and progress; `run` says of which run."""
     tensors = {f"now/{name}": parameter.detach() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         tensors |= {f"optimiser/{key}/{name}": value for key, value in optimiser.state[parameter].items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    facts = {"progress": json.dumps(vars(progress)), "run": run}
+    facts = {"progress": json.dumps(vars(progress)), "scaler": json.dumps(scaler.state_dict()), "run": run}
     contiguous = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
     files.write_bytes(files.join(directory, NAME), safetensors.torch.save(contiguous, metadata=facts))
 
 
 def load_checkpoint(
-    directory: str, parameters: Parameters, optimiser: torch.optim.Optimizer, run: str
+    directory: str,
+    parameters: Parameters,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    run: str,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Put a checkpoint's state into the parameters and the optimiser.
+    """Put a checkpoint's state into the parameters, the optimiser and the scaler of the loss.
 
     Returns:
         Progress and best weights, or None when the directory has no checkpoint.
@@ -76,7 +88,7 @@ def load_checkpoint(
     try:
         tensors = safetensors.torch.load(content)
         facts: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-        progress = Progress(**json.loads(facts["progress"]))
+        progress, scale = Progress(**json.loads(facts["progress"])), json.loads(facts["scaler"])
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise ModelFormatError(f"{path!r} is not a checkpoint ({problem}).", "Remove it to start anew.") from problem
     if facts["run"] != run:
@@ -91,5 +103,6 @@ def load_checkpoint(
         for key in ("step", "exp_avg", "exp_avg_sq"):
             if (value := tensors.get(f"optimiser/{key}/{name}")) is not None:
                 optimiser.state[parameter][key] = value.to(parameter.device)
+    scaler.load_state_dict(scale)
     best = {name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")}
     return progress, best

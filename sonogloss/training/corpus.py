@@ -1,103 +1,136 @@
-"""What a run learns from, and whether it can: texts with their embeddings, checked before the first step."""
+"""What a run learns from: captions with their embeddings, in memory or on disk, and whether they can be learnt."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.prompts.composed import ComposedPrompt, compose_examples, keeps_its_prompt
-from sonogloss.prompts.soft import Mapper
-from sonogloss.records import FloatArray
-from sonogloss.training.config import DrcapTrainingConfig
+from sonogloss.records import FloatArray, caption_id
+
+IntArray = npt.NDArray[np.int64]
+
+_BLOCK = 16_384
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TextCorpus:
-    """Captions with their embeddings [n, d], and the datastore [m, d] that they are shown captions from."""
+class EmbeddedCaptions(Protocol):
+    """Captions with their unit embeddings, by row. An open `indexes.Datastore` is one."""
 
-    captions: Sequence[str]
-    embeddings: FloatArray
-    datastore_captions: Sequence[str]
-    datastore_embeddings: FloatArray
+    @property
+    def count(self) -> int:
+        """Number of captions."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        ...
+
+    def texts(self, rows: IntArray) -> list[str]:
+        """The captions in these rows."""
+        ...
+
+    def vectors(self, rows: IntArray) -> FloatArray:
+        """Their embeddings [n, dim]."""
+        ...
+
+    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Caption ids [n] and embeddings [n, dim] of all rows in order, block by block."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Validation:
-    """Held-out captions with their embeddings [n, d], shown datastore captions as in training."""
+class CaptionArrays:
+    """Captions and embeddings in memory.
 
-    captions: Sequence[str]
-    embeddings: FloatArray
-
-
-def check_corpus(
-    corpus: TextCorpus,
-    validation: Validation | None,
-    mapper: Mapper,
-    language_model: Any,
-    prompt: ComposedPrompt,
-) -> None:
-    """Do texts, embeddings, mapper, prompt and language model fit together?
+    Args:
+        captions: n texts.
+        embeddings: [n, d], unit rows.
+        what: the captions' name in messages.
 
     Raises:
-        OptionError: they do not, or a text is missing, or an embedding is not finite.
+        OptionError: the numbers differ, or an embedding is not finite.
     """
-    pairs = [("caption", corpus.captions, corpus.embeddings)]
-    pairs.append(("datastore", corpus.datastore_captions, corpus.datastore_embeddings))
-    if validation is not None:
-        pairs.append(("validation", validation.captions, validation.embeddings))
-    for name, texts, embeddings in pairs:
-        if len(texts) == 0 and name != "datastore":
-            raise OptionError(f"There are no {name} texts.", "Name files that hold captions.")
-        if embeddings.shape != (len(texts), mapper.dim):
+
+    def __init__(self, captions: Sequence[str], embeddings: FloatArray, *, what: str = "caption") -> None:
+        if embeddings.ndim != 2 or len(embeddings) != len(captions):
             raise OptionError(
-                f"The {name} embeddings have shape {embeddings.shape}, expected {(len(texts), mapper.dim)}.",
-                "Embed all texts with the mapper's CLAP.",
+                f"The {what} embeddings have shape {embeddings.shape}, expected one row for each of {len(captions)}.",
+                "Embed all texts with one CLAP.",
             )
         if not np.isfinite(embeddings).all():
-            raise OptionError(f"The {name} embeddings hold values that are not finite.", "Embed the texts again.")
-    width = language_model.get_input_embeddings().weight.shape[1]
-    if (mapper.width, mapper.slots) != (width, prompt.audio_slots):
-        raise OptionError(
-            f"The mapper gives {mapper.slots} x {mapper.width} where prompt and language model take "
-            f"{prompt.audio_slots} x {width}.",
-            "Make the mapper for this language model.",
-        )
+            raise OptionError(f"The {what} embeddings hold values that are not finite.", "Embed the texts again.")
+        self._captions = list(captions)
+        self._embeddings = np.ascontiguousarray(embeddings, np.float32)
+        self._ids = np.array([caption_id(text) for text in captions], np.int64)
+
+    @property
+    def count(self) -> int:
+        """Number of captions."""
+        return len(self._captions)
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return int(self._embeddings.shape[1])
+
+    def texts(self, rows: IntArray) -> list[str]:
+        """The captions in these rows."""
+        return [self._captions[row] for row in rows]
+
+    def vectors(self, rows: IntArray) -> FloatArray:
+        """Their embeddings [n, dim]."""
+        return self._embeddings[rows]
+
+    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Caption ids and embeddings of all rows in order, block by block."""
+        for start in range(0, self.count, _BLOCK):
+            yield self._ids[start : start + _BLOCK], self._embeddings[start : start + _BLOCK]
 
 
-def usable(
-    corpus: TextCorpus, prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase, room: int | None
-) -> tuple[TextCorpus, int]:
-    """The corpus without captions too long for the language model, and how many those were."""
-    bare = compose_examples([()] * len(corpus.captions), corpus.captions, prompt, tokenizer)
-    kept = [i for i, example in enumerate(bare) if room is None or len(example.ids) <= room]
-    if not kept:
+def all_texts(captions: EmbeddedCaptions) -> Iterator[list[str]]:
+    """All texts in order, some thousands at a time."""
+    for start in range(0, captions.count, _BLOCK):
+        yield captions.texts(np.arange(start, min(captions.count, start + _BLOCK)))
+
+
+def text_lengths(captions: EmbeddedCaptions) -> IntArray:
+    """[count] characters of each text."""
+    return np.fromiter((len(text) for part in all_texts(captions) for text in part), np.int64, captions.count)
+
+
+def rows_that_fit(captions: EmbeddedCaptions, tokens: Callable[[list[str]], list[int]], room: int | None) -> IntArray:
+    """The rows whose captions the language model has room for.
+
+    Args:
+        captions: to choose from.
+        tokens: how long the sequence of each caption is, without retrieved captions.
+        room: the longest sequence that the language model takes; None where it has no such limit.
+
+    Raises:
+        OptionError: there are no captions, or none that fits.
+    """
+    if captions.count == 0:
+        raise OptionError("There are no captions to learn from.", "Name files that hold captions.")
+    if room is None:
+        return np.arange(captions.count)
+    lengths = np.fromiter((n for part in all_texts(captions) for n in tokens(part)), np.int64, captions.count)
+    rows = np.flatnonzero(lengths <= room)
+    if len(rows) == 0:
         raise OptionError(f"No caption fits into the language model's {room} positions.", "Shorten the captions.")
-    captions = [corpus.captions[i] for i in kept]
-    changed = sum(not keeps_its_prompt(caption, prompt, tokenizer) for caption in captions[:1000])
-    if changed > 0.01 * len(captions[:1000]):
-        raise OptionError(
-            f"With {changed} of {len(captions[:1000])} captions the prompt's last token changes when one follows.",
-            'Let the template end in a mark or letter, and begin the answer with its blank: answer=" {answer}".',
-        )
-    return replace(corpus, captions=captions, embeddings=corpus.embeddings[kept]), len(bare) - len(kept)
+    return rows
 
 
-def run_fingerprint(
-    corpus: TextCorpus, validation: Validation | None, prompt: ComposedPrompt, config: DrcapTrainingConfig
-) -> str:
-    """Which run is this? Settings that do not touch the weights are left out."""
-    settings = replace(config, checkpoint_every=1, eval_every=config.eval_every if validation else 1)
-    running = hashlib.sha256(repr((settings, prompt)).encode())
-    parts = [(corpus.captions, corpus.embeddings), (corpus.datastore_captions, corpus.datastore_embeddings)]
-    if validation is not None:
-        parts.append((validation.captions, validation.embeddings))
-    for texts, embeddings in parts:
-        running.update("\x00".join(texts).encode("utf-8", "surrogatepass"))
-        running.update(np.ascontiguousarray(embeddings, np.float32).tobytes())
-    return running.hexdigest()
+def fingerprint(settings: object, *captions: EmbeddedCaptions | None) -> str:
+    """What settings and captions a run has, as one digest, however the captions lie in blocks and shards."""
+    whole = hashlib.sha256(repr(settings).encode())
+    for given in captions:
+        ids, vectors = hashlib.sha256(), hashlib.sha256()
+        for block_ids, block in given.blocks() if given is not None else ():
+            ids.update(np.ascontiguousarray(block_ids, np.int64).tobytes())
+            vectors.update(np.ascontiguousarray(block, np.float32).tobytes())
+        whole.update(ids.digest() + vectors.digest())
+    return whole.hexdigest()

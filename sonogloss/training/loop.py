@@ -1,7 +1,7 @@
-"""DRCap's text-only training, from top to bottom.
+"""Text-only training, from top to bottom, whatever the method.
 
-The mapper and the language model learn to rebuild a caption from its own CLAP *text* embedding and a few similar
-captions. No sound is heard; at inference the embedding of a sound takes the text's place (DRCap, arXiv 2410.09472).
+A mapper and a language model learn to rebuild a caption from a CLAP *text* embedding and what stands beside it in the
+prompt. No sound is heard; at inference the embedding of a sound takes the text's place.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from sonogloss import files
 from sonogloss.errors import OptionError
-from sonogloss.prompts.composed import ComposedPrompt, compose_examples
-from sonogloss.prompts.soft import Mapper
-from sonogloss.records import FloatArray
-from sonogloss.training.batches import Batch, Batches, collate
+from sonogloss.training.batches import Examples, Source, collate
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable
-from sonogloss.training.config import DrcapTrainingConfig
-from sonogloss.training.corpus import TextCorpus, Validation, check_corpus, run_fingerprint, usable
-from sonogloss.training.neighbours import draw_contexts
-from sonogloss.training.objective import answer_loss, check_trunk, prepare
+from sonogloss.training.config import TrainingConfig
+from sonogloss.training.objective import answer_losses, check_fit, check_trunk, prepare
+from sonogloss.training.parallel import Crew, join_crew
+
+CURVE = "loss.csv"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingRecord:
     """What a run did.
 
-    `loss` is the mean over the last hundred steps, in nats a token; `validation_loss` the best one and `best_step` the
-    number of steps after which it was measured (None without validation); `left_out` counts captions too long for the
-    language model; `seconds` is this process's share. `language_model` is the trained model, with its adapter if any.
+    `loss` is the mean over the last hundred steps, in nats a token; `validation_loss` and `score` are those of the
+    weights that were kept, and `best_step` the number of steps after which they were measured (None where nothing was);
+    `left_out` counts captions too long for the language model; `seconds` is this process's share. `language_model` is
+    the trained model, with its adapter if any.
     """
 
     steps: int
@@ -46,8 +45,9 @@ class TrainingRecord:
     seconds: float
     loss: float
     validation_loss: float | None
+    score: float | None
     best_step: int | None
-    config: DrcapTrainingConfig
+    config: TrainingConfig
     language_model: PreTrainedModel
 
     def as_json(self) -> dict[str, Any]:
@@ -56,64 +56,56 @@ class TrainingRecord:
         return values | {"config": asdict(self.config)}
 
 
-def train_drcap(
+def train(
+    source: Source,
     *,
-    captions: Sequence[str],
-    caption_embeddings: FloatArray,
-    datastore_captions: Sequence[str],
-    datastore_embeddings: FloatArray,
     language_model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    mapper: Mapper,
-    prompt: ComposedPrompt,
-    config: DrcapTrainingConfig,
+    mapper: nn.Module | None,
+    config: TrainingConfig,
     directory: str,
-    validation: Validation | None = None,
+    score: Callable[[Any, nn.Module | None], float] | None = None,
     resume: bool = False,
     log: Callable[[str], None] = print,
+    crew: Crew | None = None,
 ) -> TrainingRecord:
     """Train a mapper and a language model on captions alone.
 
-    The modules learn in place. With validation captions the weights of the lowest validation loss are what is left in
-    them, otherwise the last ones. The directory receives `loss.csv` (step, loss, validation_loss, lr, samples_per_s)
-    and `checkpoint.safetensors`. The same arguments give the same weights on the same kind of device and number of
-    threads, with or without an interruption.
+    The modules learn in place. What is left in them are the weights of the highest score or, without one, of the lowest
+    validation loss; the last weights where nothing is measured. The directory receives `loss.csv` (step, loss,
+    validation_loss, score, lr, samples_per_s) and `checkpoint.safetensors`. The same arguments give the same weights on
+    the same kind of device and number of threads, with or without an interruption. Several processes give those of one,
+    but for rounding and for dropout, of which each has its own.
 
     Args:
-        captions: n training captions.
-        caption_embeddings: [n, d], unit rows, by the CLAP's text tower.
-        datastore_captions: m captions to show similar ones from.
-        datastore_embeddings: [m, d], unit rows.
-        language_model: a causal language model on its device, in float32.
-        tokenizer: its tokenizer.
-        mapper: d -> the language model's width, with the prompt's audio slots.
-        prompt: the layout of a sequence.
+        source: what each step learns from.
+        language_model: a causal language model on its device; in float32 when all its weights are to learn.
+        mapper: fills the prompt's audio slots; None when it has none.
         config: the numbers.
         directory: where the run keeps its files.
-        validation: held-out captions, looked at every `config.eval_every` steps.
+        score: looks at model and mapper, in evaluation mode, every `config.eval_every` steps; the larger the better.
         resume: go on from the directory's checkpoint, when there is one.
         log: receives a line now and then.
+        crew: the processes that train together; by default those that a launcher started.
 
     Raises:
         OptionError: the arguments do not fit together, or the loss is no longer finite (the last checkpoint stays).
-        ModelFormatError: the language model's logits are not its trunk's outputs times its output matrix.
+        ModelFormatError: the tokenizer is not the language model's, or the latter's logits are not its trunk's outputs
+            times its output matrix.
+        OutputError: a file cannot be written (the last checkpoint stays).
     """
-    corpus = TextCorpus(
-        captions=captions,
-        embeddings=caption_embeddings,
-        datastore_captions=datastore_captions,
-        datastore_embeddings=datastore_embeddings,
-    )
-    check_corpus(corpus, validation, mapper, language_model, prompt)
+    check_fit(source, language_model, mapper, config)
+    crew = crew or join_crew(language_model.device.type)
 
     # What learns.
     device = language_model.device
     with _own_randomness(device):
         torch.manual_seed(config.seed)  # an adapter begins with random numbers
         model = prepare(language_model, config)
-    mapper.to(device).requires_grad_(True).train()
+    modules = {"language_model": model} if mapper is None else {"mapper": mapper, "language_model": model}
+    if mapper is not None:
+        mapper.to(device).requires_grad_(True).train()
     model.train()
-    parameters = trainable(mapper=mapper, language_model=model)
+    parameters = trainable(**modules)
     matrices = [p for p in parameters.values() if p.ndim >= 2]
     others = [p for p in parameters.values() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -122,28 +114,24 @@ def train_drcap(
         betas=config.betas,
         fused=True,
     )
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     log(f"{sum(p.numel() for p in parameters.values()):,} trainable parameters, {config.steps} steps on {device}")
-
-    # What it learns from.
-    room = getattr(model.config, "max_position_embeddings", None)
-    run = run_fingerprint(corpus, validation, prompt, config)
-    corpus, left_out = usable(corpus, prompt, tokenizer, room)
-    if left_out:
-        log(f"{left_out} captions are longer than the language model's {room} positions and are left out")
-    batches = Batches(corpus, prompt, tokenizer, config, room)
-    held_out = _validation_batches(validation, corpus, prompt, tokenizer, config, room)
-    check_trunk(model, mapper, batches.at(0))
+    if source.left_out:
+        log(f"{source.left_out} captions are too long for the language model and are left out")
+    held_out = source.held_out()
+    check_trunk(model, mapper, collate(source.at(0)))
 
     # Where an earlier run stopped.
     progress, best = Progress(), dict[str, Tensor]()
     rows: list[str] = []
-    if resume and (found := load_checkpoint(directory, parameters, optimiser, run)) is not None:
+    run = run_fingerprint(source, config, looked_at=bool(held_out) or score is not None)
+    if resume and (found := load_checkpoint(directory, parameters, optimiser, scaler, run)) is not None:
         progress, best = found
         rows = _read_rows(directory)[: progress.step]
         log(f"going on after step {progress.step}")
 
     # The steps.
-    began, first = time.perf_counter(), progress.step
+    began, first, samples = time.perf_counter(), progress.step, 0
     losses = [float(row.split(",")[1]) for row in rows[-100:]]
     with _own_randomness(device):
         for step in range(first, config.steps):
@@ -151,99 +139,133 @@ def train_drcap(
             rate = config.learning_rate_at(step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = batches.at(step)
-            torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
-            loss = answer_loss(model, mapper, batch, precision=config.precision)
-            loss.backward()
+            examples = source.at(step)
+            mine, answers = examples.part(crew.rank, crew.count), examples.answers
+            total = torch.zeros((), device=device)
+            for number in range(config.accumulation):
+                part = mine.part(number, config.accumulation)
+                if not part.sequences:
+                    continue
+                torch.manual_seed(_dropout_seed(config.seed, step, number * crew.count + crew.rank))
+                loss = answer_losses(model, mapper, collate(part), precision=config.precision).sum() / answers
+                scaler.scale(loss).backward()
+                total += loss.detach()
+            _add_up(crew, parameters.values(), total)
+            scaler.unscale_(optimiser)
             norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.grad_clip or math.inf)
-            value = loss.item()
-            if not math.isfinite(value) or not torch.isfinite(norm):
-                _write_rows(directory, rows)
-                raise OptionError(
-                    f"The loss is no longer finite at step {step + 1} (learning rate {rate:g}).",
-                    "Lower the learning rate or clip the gradient, then resume from the last checkpoint.",
-                )
-            optimiser.step()
+            value = total.item()
+            # With a scaled loss an infinite gradient is only a sign that the scale is too large: the step is left out.
+            if not math.isfinite(value) or not (scaler.is_enabled() or torch.isfinite(norm)):
+                if crew.leads:
+                    _write_rows(directory, rows)
+                raise _not_finite(step, rate, directory)
+            scaler.step(optimiser)
+            scaler.update()
             optimiser.zero_grad(set_to_none=True)
             losses.append(value)
-            speed = len(batch.ids) / (time.perf_counter() - tick)
+            samples += len(examples.sequences)
+            speed = len(examples.sequences) / (time.perf_counter() - tick)
 
             # A look at what it has not seen.
-            done, seen = step + 1, ""
-            if held_out and (done % config.eval_every == 0 or done == config.steps):
-                validation_loss = _mean_loss(model, mapper, held_out, config)
-                seen = f"{validation_loss:.6f}"
-                if progress.best_loss is None or validation_loss < progress.best_loss:
-                    progress = replace(progress, best_loss=validation_loss, best_step=done)
+            done, seen, scored = step + 1, "", ""
+            if (held_out or score) and (done % config.eval_every == 0 or done == config.steps):
+                look = _look(model, mapper, held_out, score, config, crew)
+                seen, scored = (f"{number:.6f}" if number is not None else "" for number in look)
+                if progress.is_beaten_by(*look):
+                    progress = replace(progress, best_loss=look[0], best_score=look[1], best_step=done)
                     best = {name: p.detach().clone() for name, p in parameters.items()}
-            rows.append(f"{done},{value:.6f},{seen},{rate:.4e},{speed:.1f}")
+            rows.append(f"{done},{value:.6f},{seen},{scored},{rate:.4e},{speed:.1f}")
 
             # What is kept.
             if done % config.checkpoint_every == 0 or done == config.steps:
                 progress = replace(progress, step=done)
-                save_checkpoint(directory, parameters, optimiser, best, progress, run)
-                _write_rows(directory, rows)
-            if done % max(1, config.steps // 50) == 0 or seen:
-                pace = (done - first) * len(batch.ids) / (time.perf_counter() - began)
-                suffix = f", validation {seen}" if seen else ""
-                log(f"step {done}: loss {np.mean(losses[-100:]):.4f}{suffix}, {pace:.0f} samples/s")
+                if crew.leads:
+                    save_checkpoint(directory, parameters, optimiser, scaler, best, progress, run)
+                    _write_rows(directory, rows)
+            if done % max(1, config.steps // 50) == 0 or seen or scored:
+                pace = samples / (time.perf_counter() - began)
+                looks = "".join(f", {name} {text}" for name, text in (("validation", seen), ("score", scored)) if text)
+                log(f"step {done}: loss {np.mean(losses[-100:]):.4f}{looks}, {pace:.0f} samples/s")
 
     with torch.no_grad():
         for name, tensor in best.items():
             parameters[name].copy_(tensor)
-    model.eval()
-    mapper.eval()
+    for module in modules.values():
+        module.eval()
     return TrainingRecord(
         steps=config.steps,
-        samples=config.steps * min(config.batch_size, len(corpus.captions)),
-        left_out=left_out,
+        samples=config.steps * len(source.at(0).sequences),
+        left_out=source.left_out,
         seconds=time.perf_counter() - began,
         loss=float(np.mean(losses[-100:])),
         validation_loss=progress.best_loss,
+        score=progress.best_score,
         best_step=progress.best_step,
         config=config,
         language_model=model,
     )
 
 
-def _validation_batches(
-    validation: Validation | None,
-    corpus: TextCorpus,
-    prompt: ComposedPrompt,
-    tokenizer: PreTrainedTokenizerBase,
-    config: DrcapTrainingConfig,
-    room: int | None,
-) -> list[Batch]:
-    if validation is None:
-        return []
-    held_out = replace(corpus, captions=validation.captions, embeddings=validation.embeddings)
-    held_out, _ = usable(held_out, prompt, tokenizer, room)
-    rows = draw_contexts(
-        held_out.captions,
-        held_out.embeddings,
-        corpus.datastore_captions,
-        corpus.datastore_embeddings,
-        count=config.contexts,
-        band=config.band,
-        seed=config.seed,
+def run_fingerprint(source: Source, config: TrainingConfig, *, looked_at: bool) -> str:
+    """Which run is this? Settings that do not touch the weights, but for rounding, are left out."""
+    return repr(
+        (source.fingerprint, replace(config, checkpoint_every=1, eval_every=config.eval_every * looked_at or 1))
     )
-    contexts = [[corpus.datastore_captions[i] for i in row if i >= 0] for row in rows]
-    examples = compose_examples(contexts, held_out.captions, prompt, tokenizer, max_tokens=room)
-    order = np.argsort([len(example.ids) for example in examples], kind="stable")
-    size = config.batch_size
-    parts = [order[start : start + size] for start in range(0, len(order), size)]
-    return [collate([examples[i] for i in part], held_out.embeddings[part]) for part in parts]
+
+
+def _dropout_seed(seed: int, step: int, part: int) -> int:
+    return ((seed * 1_000_003 + step) * 4_099 + part) % 2**63
+
+
+def _add_up(crew: Crew, parameters: Any, total: Tensor) -> None:
+    """Gradients and loss over all processes; one that had no examples adds nothing."""
+    if crew.count == 1:
+        return
+    tensors = [total]
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        tensors.append(parameter.grad)
+    crew.add_up(tensors)
 
 
 @torch.no_grad()
-def _mean_loss(model: Any, mapper: Mapper, batches: Sequence[Batch], config: DrcapTrainingConfig) -> float:
-    """The loss over all tokens of all batches."""
-    model.eval()
-    total = sum(
-        answer_loss(model, mapper, batch, precision=config.precision).item() * len(batch.targets) for batch in batches
+def _look(
+    model: Any,
+    mapper: nn.Module | None,
+    held_out: Sequence[Examples],
+    score: Callable[[Any, nn.Module | None], float] | None,
+    config: TrainingConfig,
+    crew: Crew,
+) -> tuple[float | None, float | None]:
+    """The loss over all tokens of all held-out batches, and the score; each None where there is nothing to measure."""
+    training = [module for module in (model, mapper) if module is not None]
+    for module in training:
+        module.eval()
+    loss = scored = None
+    if held_out:
+        total = torch.zeros(2, dtype=torch.float64)
+        for examples in held_out[crew.rank :: crew.count]:
+            losses = answer_losses(model, mapper, collate(examples), precision=config.precision)
+            total += torch.tensor([losses.double().sum().item(), len(losses)])
+        on_device = total.to(model.device)
+        crew.add_up([on_device])
+        loss = (on_device[0] / on_device[1]).item()
+    if score is not None:
+        given = torch.tensor([score(model, mapper) if crew.leads else 0.0], device=model.device)
+        crew.add_up([given])
+        scored = given.item()
+    for module in training:
+        module.train()
+    return loss, scored
+
+
+def _not_finite(step: int, rate: float, directory: str) -> OptionError:
+    return OptionError(
+        f"The loss is no longer finite at step {step + 1} (learning rate {rate:g}); "
+        f"the last checkpoint in {directory!r} is kept.",
+        "Lower the learning rate or clip the gradient. Such a change begins a new run: name another directory.",
     )
-    model.train()
-    return total / sum(len(batch.targets) for batch in batches)
 
 
 @contextmanager
@@ -253,13 +275,13 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
-_HEADER = "step,loss,validation_loss,lr,samples_per_s"
+_HEADER = "step,loss,validation_loss,score,lr,samples_per_s"
 
 
 def _write_rows(directory: str, rows: Sequence[str]) -> None:
-    files.write_bytes(files.join(directory, "loss.csv"), "\n".join([_HEADER, *rows, ""]).encode())
+    files.write_bytes(files.join(directory, CURVE), "\n".join([_HEADER, *rows, ""]).encode())
 
 
 def _read_rows(directory: str) -> list[str]:
-    path = files.join(directory, "loss.csv")
+    path = files.join(directory, CURVE)
     return files.read_bytes(path).decode().splitlines()[1:] if files.exists(path) else []

@@ -1,30 +1,35 @@
-"""Which datastore captions a training caption is shown with: some of those in a band of similarity.
+"""Which captions belong with a training caption: some of those in a band of similarity, or the nearest ones.
 
 At test time a *sound* finds captions, and finds them less well than a caption finds its own paraphrases. While
 learning, DRCap therefore shows not the nearest captions but random ones from a band of cosines, chosen to imitate what
-sounds find.
+sounds find. Soft and hard prompts instead lend a caption the embeddings of its nearest neighbours.
+
+Both walk the captions on either side block by block, each block of one side against each of the other, so that neither
+side has to stand in memory; what is kept is a few numbers a caption. A product of matrices rounds differently with its
+shape, so pairs that are too close to call are computed again, each alone, in double precision: results depend on the
+captions only, not on blocks, shards or threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray, caption_id
+from sonogloss.records import FloatArray
+from sonogloss.training.corpus import EmbeddedCaptions, IntArray
 
-IntArray = npt.NDArray[np.int64]
+KeyArray = npt.NDArray[np.uint64]
 
 _BLOCK = 2048
+_LAST = np.uint64(2**64 - 1)
 
 
 def draw_contexts(
-    captions: Sequence[str],
-    embeddings: FloatArray,
-    datastore_captions: Sequence[str],
-    datastore_embeddings: FloatArray,
+    captions: EmbeddedCaptions,
+    datastore: EmbeddedCaptions,
     *,
     count: int,
     band: tuple[float, float],
@@ -38,10 +43,8 @@ def draw_contexts(
     counts once, however often the datastore has it, and a caption is never shown with itself.
 
     Args:
-        captions: n training captions.
-        embeddings: [n, d], unit rows.
-        datastore_captions: m captions to draw from.
-        datastore_embeddings: [m, d], unit rows.
+        captions: n captions.
+        datastore: the captions to draw from.
         count: how many to draw.
         band: cosines (low, high), both exclusive, compared in float32.
         seed: of the draw.
@@ -49,59 +52,150 @@ def draw_contexts(
 
     Returns:
         Rows of the datastore [n, count], in random order, filled up with -1 where the band holds fewer.
-    """
-    ids = np.array([caption_id(text) for text in captions], np.uint64)
-    datastore_ids = np.array([caption_id(text) for text in datastore_captions], np.uint64)
-    drawn = np.full((len(captions), count), -1, np.int64)
-    if count == 0:
-        return drawn
-    for start in range(0, len(captions), block):
-        own = ids[start : start + block]
-        kept_rows = kept_columns = np.empty(0, np.int64)
-        kept_keys = np.empty(0, np.uint64)
-        for rows, columns in band_pairs(
-            embeddings[start : start + block], datastore_embeddings, band=band, block=block
-        ):
-            other = own[rows] != datastore_ids[columns]
-            rows, columns = rows[other], columns[other]
-            keys = _scramble(_scramble(own[rows] ^ np.uint64(seed)) ^ datastore_ids[columns])
-            rows, columns, keys = (
-                np.concatenate(pair) for pair in ((kept_rows, rows), (kept_columns, columns), (kept_keys, keys))
-            )
-            order = np.lexsort((columns, keys, rows))
-            rows, columns, keys = rows[order], columns[order], keys[order]
-            again = np.zeros(len(rows), bool)  # the same text twice: it has the same key and stands right behind
-            again[1:] = (rows[1:] == rows[:-1]) & (keys[1:] == keys[:-1])
-            rows, columns, keys = rows[~again], columns[~again], keys[~again]
-            rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
-            first = rank < count
-            kept_rows, kept_columns, kept_keys = rows[first], columns[first], keys[first]
-        rank = np.arange(len(kept_rows)) - np.searchsorted(kept_rows, kept_rows)
-        drawn[start + kept_rows, rank] = kept_columns
-    return drawn
-
-
-def band_pairs(
-    queries: FloatArray, datastore: FloatArray, *, band: tuple[float, float], block: int = _BLOCK
-) -> Iterator[tuple[IntArray, IntArray]]:
-    """All pairs (row of `queries`, row of `datastore`) whose cosine lies strictly inside the band, block by block.
 
     Raises:
         OptionError: the two sides have different widths.
     """
-    if queries.shape[1] != datastore.shape[1]:
+    drawn = np.full((captions.count, count), -1, np.int64)
+    if count == 0 or datastore.count == 0:
+        return drawn
+    _check_widths(captions, datastore)
+    smallest = np.full((captions.count, count), _LAST)
+    for first, ids, vectors in _blocks(datastore, block):
+        for start, own, queries in _blocks(captions, block):
+            rows, columns = pairs_in_band(queries, vectors, band)
+            keys = _scramble(_scramble(own[rows].astype(np.uint64) ^ np.uint64(seed)) ^ ids[columns].astype(np.uint64))
+            wanted = (own[rows] != ids[columns]) & (keys < smallest[start + rows, -1])
+            keep = slice(start, start + len(own))
+            smallest[keep], drawn[keep] = _smallest(
+                smallest[keep], drawn[keep], rows[wanted], keys[wanted], first + columns[wanted]
+            )
+    return drawn
+
+
+def choose_contexts(drawn: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
+    """An epoch's own choice of `count` among the rows drawn for each caption [n, m]: [n, count], filled up with -1."""
+    if drawn.shape[1] <= count:
+        return drawn
+    mixed = _scramble(np.uint64([seed])) ^ np.uint64(epoch)
+    keys = _scramble(_scramble(mixed ^ np.arange(len(drawn), dtype=np.uint64))[:, None] ^ drawn.astype(np.uint64))
+    keys[drawn < 0] = _LAST
+    return np.take_along_axis(drawn, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)
+
+
+def nearest(
+    captions: EmbeddedCaptions, datastore: EmbeddedCaptions, *, count: int, block: int = _BLOCK
+) -> tuple[IntArray, FloatArray]:
+    """For every caption, the datastore captions of the largest cosines; the caption itself may be among them.
+
+    Args:
+        captions: n captions.
+        datastore: the captions to look among; a text counts once, however often it occurs.
+        count: how many.
+        block: rows compared at a time, on both sides.
+
+    Returns:
+        Rows of the datastore [n, count], best first, equal cosines by ascending caption id, filled up with -1 where the
+        datastore holds fewer; and their cosines, -inf there.
+
+    Raises:
+        OptionError: the two sides have different widths.
+    """
+    _check_widths(captions, datastore)
+    found = np.full((captions.count, count), -1, np.int64)
+    found_ids, cosines = found.copy(), np.full((captions.count, count), -np.inf, np.float32)
+    slack = _rounding(captions.dim)
+    for first, all_ids, all_vectors in _blocks(datastore, block):
+        ids, columns = np.unique(all_ids, return_index=True)  # the first row of a text stands for all
+        vectors = all_vectors[columns]
+        for start, _, queries in _blocks(captions, block):
+            keep = slice(start, start + len(queries))
+            rough = queries @ vectors.T
+            threshold = cosines[keep, -1]
+            if rough.shape[1] >= count and np.isneginf(threshold).any():  # nothing to beat yet
+                here = np.partition(rough, rough.shape[1] - count, axis=1)[:, -count] - slack
+                threshold = np.maximum(threshold, here)
+            rows, places = np.nonzero(rough >= threshold[:, None] - slack)
+            exact = _exact(queries, vectors, rows, places)
+            rows = np.concatenate([np.repeat(np.arange(len(queries)), count), rows])
+            scores = np.concatenate([cosines[keep].ravel(), exact])
+            pair_ids = np.concatenate([found_ids[keep].ravel(), ids[places]])
+            pair_rows = np.concatenate([found[keep].ravel(), first + columns[places]])
+            order = np.lexsort((pair_rows, pair_ids, -scores, rows))
+            rows, scores, pair_ids, pair_rows = rows[order], scores[order], pair_ids[order], pair_rows[order]
+            again = np.zeros(len(rows), bool)  # an equal text has an equal score and stands right behind
+            again[1:] = (rows[1:] == rows[:-1]) & (pair_ids[1:] == pair_ids[:-1]) & (pair_rows[1:] >= 0)
+            rows, scores, pair_ids, pair_rows = (a[~again] for a in (rows, scores, pair_ids, pair_rows))
+            best = np.arange(len(rows)) - np.searchsorted(rows, rows) < count
+            cosines[keep], found_ids[keep], found[keep] = (
+                a[best].reshape(-1, count) for a in (scores, pair_ids, pair_rows)
+            )
+    return found, cosines
+
+
+def pairs_in_band(queries: FloatArray, vectors: FloatArray, band: tuple[float, float]) -> tuple[IntArray, IntArray]:
+    """All pairs (row of `queries`, row of `vectors`) whose cosine, as float32, lies strictly inside the band."""
+    low, high = np.float32(band[0]), np.float32(band[1])
+    slack = _rounding(queries.shape[1])
+    rough = queries @ vectors.T
+    rows, columns = np.nonzero((rough > low - slack) & (rough < high + slack))
+    cosines = rough[rows, columns]
+    unsure = np.flatnonzero((np.abs(cosines - low) <= slack) | (np.abs(cosines - high) <= slack))
+    cosines[unsure] = _exact(queries, vectors, rows[unsure], columns[unsure])
+    inside = (cosines > low) & (cosines < high)
+    return rows[inside], columns[inside]
+
+
+def _blocks(captions: EmbeddedCaptions, size: int) -> Iterator[tuple[int, IntArray, FloatArray]]:
+    """First row, ids and embeddings of pieces of at most `size` rows."""
+    first = 0
+    for ids, vectors in captions.blocks():
+        for start in range(0, len(ids), size):
+            yield first + start, ids[start : start + size], vectors[start : start + size]
+        first += len(ids)
+
+
+def _smallest(
+    keys: KeyArray, values: IntArray, rows: IntArray, new_keys: KeyArray, new_values: IntArray
+) -> tuple[KeyArray, IntArray]:
+    """The smallest keys a row [n, count] and their values, of those there and new ones; an equal key counts once."""
+    if len(rows) == 0:
+        return keys, values
+    n, count = keys.shape
+    all_rows = np.concatenate([np.repeat(np.arange(n), count), rows])
+    all_keys, all_values = np.concatenate([keys.ravel(), new_keys]), np.concatenate([values.ravel(), new_values])
+    order = np.lexsort((all_values, all_keys, all_rows))
+    all_rows, all_keys, all_values = all_rows[order], all_keys[order], all_values[order]
+    again = np.zeros(len(order), bool)
+    again[1:] = (all_rows[1:] == all_rows[:-1]) & (all_keys[1:] == all_keys[:-1]) & (all_keys[1:] != _LAST)
+    all_rows, all_keys, all_values = all_rows[~again], all_keys[~again], all_values[~again]
+    kept = np.arange(len(all_rows)) - np.searchsorted(all_rows, all_rows) < count
+    return all_keys[kept].reshape(n, count), all_values[kept].reshape(n, count)
+
+
+def _exact(queries: FloatArray, vectors: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Cosines of single pairs, summed in double precision and rounded to float32: the same in whatever company."""
+    cosines = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        cosines[some] = (queries[rows[some]].astype(np.float64) * vectors[columns[some]]).sum(axis=1)
+    return cosines
+
+
+def _rounding(dim: int) -> np.float32:
+    """Bounds |float32 product - exact product| of two unit rows, summed in any order."""
+    return np.float32((dim + 2) * 2.0**-23)
+
+
+def _check_widths(captions: EmbeddedCaptions, datastore: EmbeddedCaptions) -> None:
+    if captions.dim != datastore.dim:
         raise OptionError(
-            f"The captions have {queries.shape[1]} dimensions and the datastore {datastore.shape[1]}.",
+            f"The captions have {captions.dim} dimensions and the datastore {datastore.dim}.",
             "Embed both with the same CLAP.",
         )
-    low, high = np.float32(band[0]), np.float32(band[1])
-    for start in range(0, len(datastore), block):
-        cosines = queries @ datastore[start : start + block].T
-        rows, columns = np.nonzero((cosines > low) & (cosines < high))
-        yield rows.astype(np.int64), columns.astype(np.int64) + start
 
 
-def _scramble(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _scramble(values: KeyArray) -> KeyArray:
     """SplitMix64's finaliser: neighbouring numbers become unrelated ones."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -10,13 +10,53 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sonogloss.decoding.adapter import attach_adapter
-from sonogloss.errors import ModelFormatError
-from sonogloss.prompts.soft import Mapper, fill_slots
-from sonogloss.training.batches import Batch
-from sonogloss.training.config import DrcapTrainingConfig
+from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.prompts.soft import fill_slots
+from sonogloss.training.batches import Batch, Source
+from sonogloss.training.config import TrainingConfig
+
+_KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def prepare(language_model: PreTrainedModel, config: DrcapTrainingConfig) -> PreTrainedModel:
+def check_fit(source: Source, language_model: Any, mapper: Any, config: TrainingConfig) -> None:
+    """Do texts, tokenizer, mapper, language model and numbers go together?
+
+    Raises:
+        OptionError: the mapper does not fit, or the precision does not fit the device or the weights.
+        ModelFormatError: the tokenizer is not this language model's.
+    """
+    rows, width = language_model.get_input_embeddings().weight.shape
+    if source.vocabulary > rows:
+        raise ModelFormatError(
+            f"The tokenizer knows {source.vocabulary} tokens and the language model {rows}.",
+            "Use the tokenizer that the model was trained with, or resize the model's embeddings to it and save both.",
+        )
+    if (mapper is None) != (source.slots == 0):
+        there = "no mapper" if mapper is None else "a mapper"
+        raise OptionError(f"There is {there} for {source.slots} audio slots.", "A mapper fills the prompt's slots.")
+    if mapper is not None and mapper.dim != source.dim:
+        raise OptionError(
+            f"The captions have {source.dim} dimensions and the mapper takes {mapper.dim}.",
+            "Embed all texts with the mapper's CLAP.",
+        )
+    if mapper is not None and (mapper.slots, mapper.width) != (source.slots, width):
+        raise OptionError(
+            f"The mapper gives {mapper.slots} x {mapper.width} where prompt and language model take "
+            f"{source.slots} x {width}.",
+            "Make the mapper for this language model.",
+        )
+    if mapper is None and config.tune == "none":
+        raise OptionError("There is nothing to learn: no mapper, and tune is 'none'.", "Tune all or a lora adapter.")
+    if config.precision == "fp16" and language_model.device.type == "cpu":
+        raise OptionError("precision is 'fp16', which a processor does not train in.", "Choose 'bf16' or 'fp32'.")
+    if config.tune == "all" and language_model.dtype != torch.float32:
+        raise OptionError(
+            f"All weights of the language model are to learn and they are {language_model.dtype}.",
+            "Load the model in float32, or tune a lora adapter.",
+        )
+
+
+def prepare(language_model: PreTrainedModel, config: TrainingConfig) -> PreTrainedModel:
     """Choose which weights of the language model learn; with `tune="lora"` it comes back inside a peft model."""
     if language_model.device.type == "cpu":
         language_model.set_attn_implementation("eager")  # short sequences: a fifth faster there than the fused kernel
@@ -24,29 +64,35 @@ def prepare(language_model: PreTrainedModel, config: DrcapTrainingConfig) -> Pre
     if config.tune != "lora":
         return language_model
     adapted = attach_adapter(
-        language_model, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout
+        language_model,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        targets=config.lora_targets,
     )
     return cast(PreTrainedModel, adapted)  # it answers for the model it wraps
 
 
-def answer_loss(model: Any, mapper: Mapper, batch: Batch, *, precision: str = "fp32") -> Tensor:
-    """Mean cross-entropy of the answers' tokens, in float32.
+def answer_losses(model: Any, mapper: nn.Module | None, batch: Batch, *, precision: str = "fp32") -> Tensor:
+    """The cross-entropy of each of the answers' tokens, in float32.
 
     The output matrix meets only the positions that predict an answer: prompts are long and vocabularies large.
     """
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(model.device.type, _KINDS.get(precision), enabled=precision != "fp32"):
         hidden = _hidden(model, mapper, batch)
         logits = model.get_output_embeddings()(hidden.flatten(0, 1)[batch.positions.to(model.device)])
-    return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device))
+    return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device), reduction="none")
 
 
-def input_vectors(model: Any, mapper: Mapper, batch: Batch) -> Tensor:
+def input_vectors(model: Any, mapper: nn.Module | None, batch: Batch) -> Tensor:
     """What the language model reads: word embeddings, and the mapped embeddings at the audio slots [b, t, width]."""
     words: Tensor = model.get_input_embeddings()(batch.ids.to(model.device))
+    if mapper is None:
+        return words
     return fill_slots(words, batch.slots.to(model.device), mapper(batch.embeddings.to(model.device)))
 
 
-def _hidden(model: Any, mapper: Mapper, batch: Batch) -> Tensor:
+def _hidden(model: Any, mapper: nn.Module | None, batch: Batch) -> Tensor:
     trunk = _causal_model(model).base_model
     # Padding stands behind everything that counts, and nothing looks ahead: no mask is needed.
     hidden: Tensor = trunk(inputs_embeds=input_vectors(model, mapper, batch), use_cache=False).last_hidden_state
@@ -58,14 +104,14 @@ def _causal_model(model: Any) -> Any:
 
 
 @torch.no_grad()
-def check_trunk(model: Any, mapper: Mapper, batch: Batch) -> None:
+def check_trunk(model: Any, mapper: nn.Module | None, batch: Batch) -> None:
     """Refuse a model whose own answer is not trunk times output matrix: some scale or cap their logits."""
     model.eval()
     one = replace(batch, ids=batch.ids[:1], slots=batch.slots[:1], embeddings=batch.embeddings[:1])
     ours = model.get_output_embeddings()(_hidden(model, mapper, one))
     theirs = model(inputs_embeds=input_vectors(model, mapper, one), use_cache=False).logits
     model.train()
-    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+    if not torch.allclose(ours.float(), theirs.float(), rtol=1e-3, atol=1e-3):
         raise ModelFormatError(
             f"The logits of {type(_causal_model(model)).__name__} are not its last states times its output matrix.",
             "Train with a model of the GPT-2, OPT, Llama, Mistral or Qwen kind.",

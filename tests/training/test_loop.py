@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import csv
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,82 +10,41 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
-from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.prompts.composed import ComposedPrompt, compose_examples
-from sonogloss.prompts.soft import Mapper, load_mapper
-from sonogloss.records import FloatArray
-from sonogloss.training.batches import collate, noisy
-from sonogloss.training.config import PAPER, DrcapTrainingConfig
-from sonogloss.training.corpus import Validation
-from sonogloss.training.loop import TrainingRecord, train_drcap
-from sonogloss.training.objective import answer_loss
-from tests.language_models import SENTENCES, tiny_gpt2, tiny_llama, tiny_tokenizer
+from sonogloss.errors import ModelFormatError, OptionError, OutputError
+from sonogloss.prompts.soft import Mapper
+from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.loop import train
+from sonogloss.training.objective import answer_losses
+from tests.language_models import tiny_gpt2
 
-POCKET = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
-TOKENIZER = tiny_tokenizer()
-CAPTIONS = SENTENCES[::13][:8]
-
-
-def _unit(rows: int, seed: int) -> FloatArray:
-    vectors = np.random.default_rng(seed).standard_normal((rows, 8)).astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
-
-
-EMBEDDINGS = _unit(8, 1)
-SHORT = DrcapTrainingConfig(
-    steps=6,
-    batch_size=4,
-    learning_rate=1e-3,
-    warmup_steps=2,
-    grad_clip=1.0,
-    band=(-0.9, 0.9),
-    context_dropout=0.25,
-    noise_std_max=0.1,
-    checkpoint_every=3,
+from .conftest import (
+    CAPTIONS,
+    EMBEDDINGS,
+    NAMES,
+    POCKET,
+    SHORT,
+    TOKENIZER,
+    PowerCutError,
+    curve,
+    drcap,
+    run,
+    soft_hard,
+    unit,
+    weights,
 )
 
 
-def _train(directory: Path, config: DrcapTrainingConfig, **changes: Any) -> tuple[TrainingRecord, Mapper]:
-    torch.manual_seed(11)
-    mapper = Mapper(8, 32, hidden=64)
-    options: dict[str, Any] = {
-        "captions": CAPTIONS,
-        "caption_embeddings": EMBEDDINGS,
-        "datastore_captions": SENTENCES[:20],
-        "datastore_embeddings": _unit(20, 2),
-        "language_model": tiny_gpt2(),
-        "tokenizer": TOKENIZER,
-        "mapper": mapper,
-        "prompt": POCKET,
-        "log": lambda line: None,
-    }
-    return train_drcap(config=config, directory=str(directory), **(options | changes)), mapper
-
-
-def _weights(record: TrainingRecord, mapper: Mapper) -> dict[str, torch.Tensor]:
-    return dict(record.language_model.state_dict()) | {f"mapper.{k}": v for k, v in mapper.state_dict().items()}
-
-
-def _rows(directory: Path) -> list[dict[str, str]]:
-    with (directory / "loss.csv").open(encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
-
-
 def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> None:
-    config = DrcapTrainingConfig(
-        steps=150,
-        batch_size=8,
-        learning_rate=1e-2,
-        warmup_steps=10,
-        schedule="cosine",
-        grad_clip=1.0,
-        context_dropout=1.0,
+    config = TrainingConfig(
+        steps=150, batch_size=8, learning_rate=1e-2, warmup_steps=10, schedule="cosine", grad_clip=1.0
     )
-    record, mapper = _train(tmp_path, config, language_model=tiny_gpt2(spread=0.02))
-    assert float(_rows(tmp_path)[-1]["loss"]) < 0.1
+    source = drcap(config, settings=DrcapSettings(context_dropout=1.0))
+    record, mapper = run(tmp_path, config, source, language_model=tiny_gpt2(spread=0.02))
+    assert float(curve(tmp_path)[-1]["loss"]) < 0.1
+    assert isinstance(mapper, Mapper)
     save_captioner(
         str(tmp_path / "captioner"),
         clap=ClapReference(name="none", fingerprint="", dim=8),
@@ -101,115 +60,156 @@ def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> 
     assert captioner.caption(EMBEDDINGS, [[]] * 8) == CAPTIONS
 
 
+@pytest.mark.parametrize("method", [drcap, soft_hard])
 @pytest.mark.parametrize("tune", ["all", "lora"])
 def test_a_run_that_goes_on_equals_one_without_a_break_bit_by_bit(
-    tmp_path: Path, tune: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tune: Any, method: Callable[..., Any], power_cut: Callable[[int], None]
 ) -> None:
-    config = replace(SHORT, tune=tune, lora_dropout=0.1, redraw=True)
-    whole, whole_mapper = _train(tmp_path / "whole", config)
-
-    class PowerCutError(Exception):
-        pass
-
-    def cut_after(steps: int) -> Callable[..., torch.Tensor]:
-        left = iter(range(steps))
-
-        def loss(*args: Any, **options: Any) -> torch.Tensor:
-            if next(left, None) is None:
-                raise PowerCutError
-            return answer_loss(*args, **options)
-
-        return loss
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sonogloss.training.loop.answer_loss", cut_after(4))
+    config = replace(SHORT, tune=tune)
+    whole = weights(*run(tmp_path / "whole", config, method(config)))
+    with pytest.MonkeyPatch.context():
+        power_cut(4)
         with pytest.raises(PowerCutError):
-            _train(tmp_path / "cut", config)
-    resumed, resumed_mapper = _train(tmp_path / "cut", config, resume=True)
-    expected, found = _weights(whole, whole_mapper), _weights(resumed, resumed_mapper)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert [(row["step"], row["loss"]) for row in _rows(tmp_path / "cut")] == [
-        (row["step"], row["loss"]) for row in _rows(tmp_path / "whole")
+            run(tmp_path / "cut", config, method(config))
+        power_cut(100)
+    found = weights(*run(tmp_path / "cut", config, method(config), resume=True))
+    assert whole.keys() == found.keys()
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
+    assert [(row["step"], row["loss"]) for row in curve(tmp_path / "cut")] == [
+        (row["step"], row["loss"]) for row in curve(tmp_path / "whole")
     ]
 
 
+@pytest.mark.parametrize("method", [drcap, soft_hard])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(
+    tmp_path: Path, method: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions differ in length: the parts' means would not give the whole's mean."""
+    clip, seen = torch.nn.utils.clip_grad_norm_, list[list[torch.Tensor]]()
+
+    def watched(parameters: Any, limit: float) -> torch.Tensor:
+        seen.append([parameter.grad.clone() for parameter in parameters])
+        return clip(parameters, limit)
+
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", watched)
+    losses = []
+    for accumulation in (1, 3, 7):
+        config = replace(SHORT, batch_size=7, steps=1, warmup_steps=0, accumulation=accumulation)
+        losses.append(run(tmp_path / str(accumulation), config, method(config))[0].loss)
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+    for parted in seen[1:]:
+        for whole, part in zip(seen[0], parted, strict=True):
+            assert torch.allclose(whole, part, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    _train(tmp_path, SHORT)
-    with pytest.raises(OptionError, match="other settings or captions"):
-        _train(tmp_path, replace(SHORT, learning_rate=2e-3), resume=True)
-    with pytest.raises(OptionError, match="other settings or captions"):
-        _train(tmp_path, SHORT, captions=CAPTIONS[::-1], resume=True)
+    run(tmp_path)
+    others = [
+        (replace(SHORT, learning_rate=2e-3), None),
+        (SHORT, drcap(captions=CaptionArrays(CAPTIONS[::-1], EMBEDDINGS))),
+        (SHORT, drcap(settings=DrcapSettings())),
+        (SHORT, soft_hard()),
+    ]
+    for config, source in others:
+        with pytest.raises(OptionError, match="other settings or captions"):
+            run(tmp_path, config, source, resume=True)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ModelFormatError, match="not a checkpoint"):
-        _train(tmp_path, SHORT, resume=True)
+        run(tmp_path, resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     calls = iter(range(100))
 
-    def loss(*args: Any, **options: Any) -> torch.Tensor:
-        value = answer_loss(*args, **options)
+    def losses(*args: Any, **options: Any) -> torch.Tensor:
+        value = answer_losses(*args, **options)
         return value * float("nan") if next(calls) == 4 else value
 
-    with monkeypatch.context() as patch:
-        patch.setattr("sonogloss.training.loop.answer_loss", loss)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sonogloss.training.loop.answer_losses", losses)
         with pytest.raises(OptionError, match="no longer finite at step 5"):
-            _train(tmp_path, SHORT)
-    assert [row["step"] for row in _rows(tmp_path)] == ["1", "2", "3", "4"]
-    record, mapper = _train(tmp_path, SHORT, resume=True)
-    assert all(torch.isfinite(value).all() for value in _weights(record, mapper).values())
+            run(tmp_path)
+    assert [row["step"] for row in curve(tmp_path)] == ["1", "2", "3", "4"]
+    assert all(torch.isfinite(value).all() for value in weights(*run(tmp_path, resume=True)).values())
 
 
-def test_the_weights_of_the_best_validation_loss_remain(tmp_path: Path) -> None:
-    config = replace(SHORT, steps=40, learning_rate=0.05, noise_std_max=0.0, eval_every=4)
-    validation = Validation(captions=CAPTIONS[:4], embeddings=_unit(4, 9))
-    record, _ = _train(tmp_path, config, validation=validation)
-    measured = {int(r["step"]): float(r["validation_loss"]) for r in _rows(tmp_path) if r["validation_loss"]}
+def test_a_full_disk_is_told_in_words_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    run(tmp_path, replace(SHORT, steps=3))
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sonogloss.files.os.fsync", full)
+        with pytest.raises(OutputError, match=r"checkpoint.safetensors': No space left on device"):
+            run(tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "loss.csv"]
+
+
+@pytest.mark.parametrize("method", [drcap, soft_hard])
+def test_the_weights_of_the_best_validation_loss_remain(tmp_path: Path, method: Callable[..., Any]) -> None:
+    config = replace(SHORT, steps=40, learning_rate=0.05, eval_every=4)
+    record, _ = run(tmp_path, config, method(config, validation=CaptionArrays(CAPTIONS[:4], unit(4, 9))))
+    measured = {int(r["step"]): float(r["validation_loss"]) for r in curve(tmp_path) if r["validation_loss"]}
     assert len(measured) == 10
     assert record.best_step == min(measured, key=lambda step: measured[step])
     assert record.validation_loss == pytest.approx(min(measured.values()), abs=1e-6)
 
 
+def test_a_score_decides_against_the_validation_loss(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.7, 0.3])
+    seen: list[torch.Tensor] = []
+
+    def score(model: Any, mapper: Any) -> float:
+        assert not model.training
+        assert not mapper.training
+        seen.append(mapper.linear1.weight.detach().clone())
+        return next(scores)
+
+    source = drcap(validation=CaptionArrays(CAPTIONS[:4], unit(4, 9)))
+    record, mapper = run(tmp_path, replace(SHORT, eval_every=2), source, score=score)
+    assert (record.best_step, record.score) == (4, pytest.approx(0.7))
+    assert mapper is not None
+    assert torch.equal(mapper.state_dict()["linear1.weight"], seen[1])
+    assert [row["score"] for row in curve(tmp_path)][1::2] == ["0.100000", "0.700000", "0.300000"]
+
+
 def test_what_is_not_to_learn_stays(tmp_path: Path) -> None:
-    record, mapper = _train(tmp_path, replace(SHORT, tune="none"))
+    record, mapper = run(tmp_path, replace(SHORT, tune="none"))
     before = tiny_gpt2().state_dict()
     assert all(torch.equal(before[name], value) for name, value in record.language_model.state_dict().items())
     torch.manual_seed(11)
-    assert not torch.equal(mapper.linear1.weight, Mapper(8, 32, hidden=64).linear1.weight)
+    assert mapper is not None
+    assert not torch.equal(mapper.state_dict()["linear1.weight"], Mapper(8, 32, hidden=64).linear1.weight)
+
+
+def test_a_hard_prompt_alone_needs_no_mapper(tmp_path: Path) -> None:
+    config = replace(SHORT, steps=20, learning_rate=5e-3)
+    record, mapper = run(tmp_path, config, soft_hard(config, prompt=replace(NAMES, soft=False)))
+    assert mapper is None
+    assert record.loss < float(curve(tmp_path)[0]["loss"])
 
 
 def test_bf16_learns_too(tmp_path: Path) -> None:
-    record, _ = _train(tmp_path, replace(SHORT, steps=30, learning_rate=4e-3, precision="bf16"))
-    rows = _rows(tmp_path)
-    assert record.loss < float(rows[0]["loss"])
+    config = replace(SHORT, steps=30, learning_rate=4e-3, precision="bf16")
+    record, _ = run(tmp_path, config)
+    assert record.loss < float(curve(tmp_path)[0]["loss"])
 
 
 def test_the_global_generators_are_left_alone(tmp_path: Path) -> None:
-    mapper, model = Mapper(8, 32), tiny_gpt2()
+    mapper, model, source = Mapper(8, 32), tiny_gpt2(), drcap(datastore=CaptionArrays([], np.empty((0, 8), np.float32)))
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    _ = train_drcap(
-        captions=CAPTIONS,
-        caption_embeddings=EMBEDDINGS,
-        datastore_captions=[],
-        datastore_embeddings=np.empty((0, 8), np.float32),
-        language_model=model,
-        tokenizer=TOKENIZER,
-        mapper=mapper,
-        prompt=POCKET,
-        config=replace(SHORT, steps=3),
-        directory=str(tmp_path),
-        log=lambda line: None,
-    )
+    train(source, language_model=model, mapper=mapper, config=SHORT, directory=str(tmp_path), log=lambda line: None)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path) -> None:
-    record, _ = _train(tmp_path, SHORT, captions=[*CAPTIONS, "a dog barks " * 100], caption_embeddings=_unit(9, 3))
+    captions = CaptionArrays([*CAPTIONS, "a dog barks " * 100], unit(9, 3))
+    record, _ = run(tmp_path, source=drcap(captions=captions))
     assert record.left_out == 1
     assert json.dumps(record.as_json())
 
@@ -217,76 +217,23 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"captions": []}, "no caption texts"),
-        ({"captions": CAPTIONS[:5]}, "caption embeddings have shape"),
-        ({"caption_embeddings": np.full((8, 8), np.nan, np.float32)}, "not finite"),
-        ({"datastore_embeddings": np.zeros((20, 7), np.float32)}, "datastore embeddings have shape"),
         ({"mapper": Mapper(8, 16)}, "1 x 16"),
-        ({"prompt": replace(POCKET, prompt="describe the audio you hear. ", answer="{answer}")}, "last token changes"),
+        ({"mapper": Mapper(7, 32)}, "8 dimensions and the mapper takes 7"),
+        ({"mapper": None}, "no mapper for 1 audio slots"),
+        ({"config": replace(SHORT, precision="fp16")}, "does not train in"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "nothing called c_atn"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "nothing called lm_head"),
+        ({"language_model": tiny_gpt2().bfloat16()}, "they are torch.bfloat16"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    config = changes.pop("config", SHORT)
     with pytest.raises(OptionError, match=message):
-        _train(tmp_path, SHORT, **changes)
+        run(tmp_path, config, **changes)
 
 
-def test_the_released_settings() -> None:
-    assert (PAPER.batch_size, PAPER.band, PAPER.noise_std_max, PAPER.context_dropout) == (4, (0.75, 0.85), 0.0, 0.0)
-    assert PAPER.learning_rate_at(999) == pytest.approx(1e-5)
-    assert PAPER.learning_rate_at(500) == pytest.approx(0.501e-5)
-    assert PAPER.learning_rate_at(20_500) == pytest.approx(0.5e-5)
-    assert PAPER.learning_rate_at(39_999) < 3e-10
-
-
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"band": (0.9, 0.8)}, {"warmup_steps": 6}, {"context_dropout": 1.5}])
-def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=next(iter(wrong))):
-        replace(SHORT, **wrong)
-
-
-def test_the_remaining_cosine_is_what_the_width_of_the_noise_says() -> None:
-    vectors = np.tile(np.eye(1, 64, dtype=np.float32), (4000, 1))
-    blurred = noisy(vectors, 0.1, np.random.default_rng(0))
-    assert np.linalg.norm(blurred, axis=1) == pytest.approx(np.ones(4000), abs=1e-5)
-    widths = np.random.default_rng(1).uniform(0, 0.1, 4000)
-    assert blurred[:, 0].mean() == pytest.approx((1 / np.sqrt(1 + 64 * widths**2)).mean(), abs=0.01)
-
-
-@pytest.mark.parametrize("model", [tiny_gpt2(), tiny_llama()], ids=["gpt2", "llama"])
-def test_the_loss_is_the_models_own(model: Any) -> None:
-    """Computing logits at the answers only, without a mask, changes nothing."""
-    mapper = Mapper(8, 32)
-    examples = compose_examples([["a dog barks"], []], ["rain falls", "a bell rings nearby"], POCKET, TOKENIZER)
-    batch = collate(examples, EMBEDDINGS[:2])
-    losses, counts = [], []
-    for i, example in enumerate(examples):
-        alone = collate([example], EMBEDDINGS[i : i + 1])
-        words = model.get_input_embeddings()(alone.ids)
-        vectors = torch.where(alone.slots[..., None], mapper(alone.embeddings), words)
-        logits = model(inputs_embeds=vectors, labels=torch.tensor([example.labels])).loss
-        losses.append(logits.item())
-        counts.append(len(alone.targets))
-    expected = np.average(losses, weights=counts)
-    assert answer_loss(model, mapper, batch).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_golden_losses(shared_data: Path) -> None:
-    directory = shared_data / "golden" / "drcap"
-    if not directory.is_dir():
-        pytest.skip("the golden DRCap cases are not beside this repository")
-    model = AutoModelForCausalLM.from_pretrained(directory / "llm", dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(directory / "llm")
-    mapper = load_mapper(str(directory / "mapper.safetensors"))
-    batches = json.loads((directory / "train_forward.json").read_text(encoding="utf-8"))["batches"]
-    with np.load(directory / "train_forward.npz", allow_pickle=False) as arrays:
-        for i, golden in enumerate(batches):
-            prompt = ComposedPrompt(layout="captions_first" if golden["rag_first"] else "captions_in_prompt")
-            rows = golden["rows"]
-            examples = compose_examples(
-                [row["similar_captions"] for row in rows], [row["target"] for row in rows], prompt, tokenizer
-            )
-            labels = [example.labels for example in examples]
-            padded = [row + [-100] * (arrays[f"b{i}.labels"].shape[1] - len(row)) for row in labels]
-            assert padded == arrays[f"b{i}.labels"].tolist()
-            loss = answer_loss(model, mapper, collate(examples, arrays[f"b{i}.text_embeddings"]))
-            assert loss.item() == pytest.approx(golden["loss"], rel=1e-5)
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path: Path) -> None:
+    model = tiny_gpt2()
+    model.resize_token_embeddings(300)
+    with pytest.raises(ModelFormatError, match="320 tokens and the language model 300"):
+        run(tmp_path, language_model=model)

@@ -4,7 +4,7 @@
 
     captioner.json        what it is; written last
     mapper.safetensors    the soft prompt, unless there is none
-    labels/               the names that a hard prompt chooses from, with their embeddings (soft-hard)
+    labels/               the names that a hard prompt chooses from, with their embeddings (soft-hard, zeraucap)
     language_model/       weights, configuration and tokenizer, unless the model is named by a hub id
     adapter/              a peft adapter, when one was trained
     README.md             the model card
@@ -27,6 +27,9 @@ from sonogloss.captioners.manifest import (
     DRCAP,
     MAPPER,
     SOFT_HARD,
+    ZERAUCAP,
+    AnyDecode,
+    AnyPrompt,
     LanguageModelReference,
     Manifest,
     method_of,
@@ -35,9 +38,9 @@ from sonogloss.captioners.manifest import (
     write_manifest,
 )
 from sonogloss.captioners.released import CONTEXTS, DECODE, as_released
+from sonogloss.decoding.guided_settings import GuidedSettings
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
-from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.hard import SoftHardPrompt
 from sonogloss.prompts.labels import LabelBank, save_bank
 
@@ -51,7 +54,7 @@ __all__ = ["load_captioner", "save_captioner", "verify_captioner"]
 LANGUAGE_MODEL = "language_model"
 ADAPTER = "adapter"
 LABELS = "labels"
-POCKET = {"pocket": DRCAP, "pocket:soft-hard": SOFT_HARD}
+POCKET = {"pocket": DRCAP, "pocket:soft-hard": SOFT_HARD, "pocket:zeraucap": ZERAUCAP}
 """The captioners of this package: the names they have, and their folders among its weights."""
 
 
@@ -63,21 +66,23 @@ def load_captioner(
     parity: bool = False,
     beams: int | None = None,
     language: str | None = None,
+    fast: bool = False,
 ) -> Captioner:
     """Load a captioner by the name a user gave.
 
     Args:
-        name: `pocket` or `pocket:soft-hard` (shipped with this package), or a captioner directory, local or any fsspec
-            URL. Only a captioner whose language model is named by a hub id may use the network.
+        name: `pocket`, `pocket:soft-hard` or `pocket:zeraucap` (shipped with this package), or a captioner directory,
+            local or any fsspec URL. Only a captioner whose language model is named by a hub id may use the network.
         device: where it runs, as torch names it (`cpu`, `cuda`).
         dtype: kind of the language model's weights, as :func:`~sonogloss.decoding.language_model.load_language_model`
             takes it.
         parity: contexts, projection and search as in the method's released code instead of the captioner's own.
         beams: how many beams to decode with, by default as many as the captioner says.
         language: the language it is to speak, one of those it learnt.
+        fast: leave the CLAP's guidance out of the search: captions by keywords alone.
 
     Raises:
-        OptionError: the name cannot be one of a captioner, or it does not speak that language.
+        OptionError: the name cannot be one of a captioner, or its method knows no such beams, language or guidance.
         MissingInputError: there is no such directory.
         ModelFormatError: a file is missing, damaged, or of another format.
     """
@@ -85,8 +90,7 @@ def load_captioner(
         manifest = read_manifest(str(directory))
         if parity:
             manifest = as_released(manifest, directory)
-        if beams is not None:
-            manifest = replace(manifest, decode=replace(manifest.decode, num_beams=beams))
+        manifest = replace(manifest, decode=_search(manifest, name, beams=beams, fast=fast))
         if language is not None:
             manifest = replace(manifest, prompt=_speaking(language, manifest, name))
         # The methods bring torch and transformers: seconds.
@@ -94,9 +98,26 @@ def load_captioner(
             from sonogloss.captioners.soft_hard import SoftHardCaptioner
 
             return SoftHardCaptioner.open(directory, manifest, device=device, dtype=dtype)
+        if manifest.method == ZERAUCAP:
+            from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
+
+            return ZerAuCapCaptioner.open(directory, manifest, device=device, dtype=dtype)
         from sonogloss.captioners.drcap import DrcapCaptioner
 
         return DrcapCaptioner.open(directory, manifest, device=device, dtype=dtype)
+
+
+def _search(manifest: Manifest, name: str, *, beams: int | None, fast: bool) -> DecodeSettings | GuidedSettings:
+    decode = manifest.decode
+    if isinstance(decode, GuidedSettings):
+        if beams is not None:
+            raise OptionError(f"The captioner {name!r} searches without beams.", "Leave the number of beams out.")
+        return replace(decode, beta=0.0) if fast else decode
+    if fast:
+        raise OptionError(
+            f"The captioner {name!r} is not guided, so there is nothing to leave out.", "Leave out --fast."
+        )
+    return decode if beams is None else replace(decode, num_beams=beams)
 
 
 def _speaking(language: str, manifest: Manifest, name: str) -> SoftHardPrompt:
@@ -112,10 +133,10 @@ def save_captioner(
     language_model: Any,
     tokenizer: PreTrainedTokenizerBase,
     mapper: AnyMapper | None,
-    prompt: ComposedPrompt | SoftHardPrompt,
+    prompt: AnyPrompt,
     projection: ProjectionSettings | None,
     contexts: int | None = None,
-    decode: DecodeSettings | None = None,
+    decode: AnyDecode | None = None,
     labels: LabelBank | None = None,
     training: Mapping[str, Any] | None = None,
     base: str | None = None,
@@ -130,12 +151,12 @@ def save_captioner(
         language_model: the trained PreTrainedModel, or a peft PeftModel around an untouched one.
         tokenizer: its tokenizer.
         mapper: the trained mapper; None for a prompt without audio slots.
-        prompt: the layout it learnt: of DRCap, or of soft and hard prompts.
+        prompt: the layout it learnt, of DRCap or of soft and hard prompts, or ZerAuCap's words, which were not learnt.
         projection: how embeddings are projected before it captions; None takes them as they are.
         contexts: how many retrieved captions it learnt to read; by default as many as the released system of its
-            method, 3 for DRCap and none for soft and hard prompts.
+            method, 3 for DRCap and none for the others.
         decode: how it searches; by default as the released system of its method.
-        labels: what a hard prompt names.
+        labels: what a hard prompt names, or ZerAuCap's keywords.
         training: how it was trained, as JSON values (`TrainingRecord.as_json()`).
         base: where the language model's own weights are when training left them alone: a local directory (whose files
             are copied) or a hub id (which is named only). None writes the weights.
@@ -227,6 +248,11 @@ support, mapped to a soft prompt and continued by a language model that also rea
 
 It captions sound with a decoder that learnt from text alone: the sounds nearest to an audio embedding of CLAP `{clap}`
 are named in a hard prompt, the embedding is mapped to a soft prompt behind it, and a language model continues both.
+""",
+    ZERAUCAP: """# A ZerAuCap captioner
+
+It captions sound without having learnt it: the keywords nearest to an audio embedding of CLAP `{clap}` are named to a
+language model, and the CLAP chooses among the words that the language model would say next.
 """,
 }
 

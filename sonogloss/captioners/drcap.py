@@ -64,7 +64,7 @@ class DrcapCaptioner:
         cls, directory: Path, manifest: Manifest, *, device: str = "cpu", dtype: str | None = None
     ) -> DrcapCaptioner:
         """Load the parts that a manifest names from its directory."""
-        if not isinstance(manifest.prompt, ComposedPrompt):
+        if not isinstance(manifest.prompt, ComposedPrompt) or not isinstance(manifest.decode, DecodeSettings):
             raise ModelFormatError("The captioner's prompt is not one of DRCap.", "Restore its captioner.json.")
         return cls(
             language_model=open_language_model(directory, manifest.language_model, device=device, dtype=dtype),

@@ -10,17 +10,26 @@ from typing import Any
 
 from sonogloss import __version__, files
 from sonogloss.captioners.base import ClapReference, ProjectionSettings
+from sonogloss.decoding.guided_settings import GuidedSettings
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.prompts.composed import ComposedPrompt
 from sonogloss.prompts.hard import SoftHardPrompt
+from sonogloss.prompts.keywords import KeywordPrompt
 
 NAME = "captioner.json"
 FORMAT = "sonogloss-captioner"
 FORMAT_VERSION = 1
 MAPPER = "mapper.safetensors"
-DRCAP, SOFT_HARD = "drcap", "soft-hard"
-_PROMPTS: dict[str, type[ComposedPrompt] | type[SoftHardPrompt]] = {DRCAP: ComposedPrompt, SOFT_HARD: SoftHardPrompt}
+DRCAP, SOFT_HARD, ZERAUCAP = "drcap", "soft-hard", "zeraucap"
+AnyPrompt = ComposedPrompt | SoftHardPrompt | KeywordPrompt
+AnyDecode = DecodeSettings | GuidedSettings
+_PROMPTS: dict[str, type[AnyPrompt]] = {DRCAP: ComposedPrompt, SOFT_HARD: SoftHardPrompt, ZERAUCAP: KeywordPrompt}
+_SEARCHES: dict[str, type[AnyDecode]] = {
+    DRCAP: DecodeSettings,
+    SOFT_HARD: DecodeSettings,
+    ZERAUCAP: GuidedSettings,
+}
 _REMEDY = "Restore the directory or train the captioner again."
 
 
@@ -47,16 +56,17 @@ class LanguageModelReference:
 class Manifest:
     """The content of `captioner.json`, without its format's name and version.
 
-    `labels` is the folder of the hard prompt's labels; `projection` is None where embeddings are taken as they are.
+    `labels` is the folder of the names that a prompt chooses from; `projection` is None where embeddings are taken as
+    they are.
     """
 
     method: str
     clap: ClapReference
     language_model: LanguageModelReference
-    prompt: ComposedPrompt | SoftHardPrompt
+    prompt: AnyPrompt
     contexts: int
     projection: ProjectionSettings | None
-    decode: DecodeSettings
+    decode: AnyDecode
     files: tuple[Mapping[str, Any], ...]
     labels: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -165,14 +175,14 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
         labels=content.get("labels"),
         contexts=int(content["contexts"]),
         projection=None if projection is None else ProjectionSettings(**projection),
-        decode=DecodeSettings(**content["decode"]),
+        decode=_SEARCHES[method](**content["decode"]),
         files=entries,
         training=content.get("training", {}),
         created_by=str(content.get("created_by", "")),
     )
 
 
-def method_of(prompt: ComposedPrompt | SoftHardPrompt) -> str:
+def method_of(prompt: AnyPrompt) -> str:
     """The method whose prompt this is."""
     return next(method for method, kind in _PROMPTS.items() if isinstance(prompt, kind))
 

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from sonogloss import files
 from sonogloss.captioners.base import ProjectionSettings
-from sonogloss.captioners.manifest import DRCAP, SOFT_HARD, Manifest
+from sonogloss.captioners.manifest import DRCAP, SOFT_HARD, ZERAUCAP, Manifest
+from sonogloss.decoding.guided_settings import GuidedSettings
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError
 
-DECODE = {
+DECODE: dict[str, DecodeSettings | GuidedSettings] = {
     DRCAP: DecodeSettings(num_beams=4, max_new_tokens=200, scoring="transformers"),
     SOFT_HARD: DecodeSettings(num_beams=3, max_new_tokens=67, scoring="average", stop=(".",)),
+    ZERAUCAP: GuidedSettings(),
 }
-CONTEXTS = {DRCAP: 3, SOFT_HARD: 0}
-PROJECTION = {DRCAP: ProjectionSettings(temperature="clap", renormalise=False), SOFT_HARD: None}
-MAX_WINDOWS = 1  # both hear the first ten seconds of a recording and nothing else
+CONTEXTS = {DRCAP: 3, SOFT_HARD: 0, ZERAUCAP: 0}
+_PROJECTION = {DRCAP: ProjectionSettings(temperature="clap", renormalise=False), SOFT_HARD: None, ZERAUCAP: None}
+MAX_WINDOWS = 1  # they hear ten seconds of a recording and nothing else
 
 
 def as_released(manifest: Manifest, directory: Path) -> Manifest:
@@ -30,17 +32,12 @@ def as_released(manifest: Manifest, directory: Path) -> Manifest:
         manifest: what it says of itself.
         directory: where its parts are.
     """
-    decode, positions = DECODE[manifest.method], _positions(manifest, directory)
-    return replace(
-        manifest,
-        contexts=CONTEXTS[manifest.method],
-        projection=PROJECTION[manifest.method],
-        decode=replace(
-            decode,
-            max_new_tokens=decode.max_new_tokens if positions is None else min(decode.max_new_tokens, positions // 2),
-            batch_size=manifest.decode.batch_size,
-        ),
-    )
+    decode = replace(DECODE[manifest.method], batch_size=manifest.decode.batch_size)
+    if isinstance(decode, GuidedSettings):
+        decode = replace(decode, compat=True)
+    elif positions := _positions(manifest, directory):
+        decode = replace(decode, max_new_tokens=min(decode.max_new_tokens, positions // 2))
+    return replace(manifest, contexts=CONTEXTS[manifest.method], projection=_PROJECTION[manifest.method], decode=decode)
 
 
 def _positions(manifest: Manifest, directory: Path) -> int | None:

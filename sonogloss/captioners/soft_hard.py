@@ -69,7 +69,7 @@ class SoftHardCaptioner:
     ) -> SoftHardCaptioner:
         """Load the parts that a manifest names from its directory."""
         prompt = manifest.prompt
-        if not isinstance(prompt, SoftHardPrompt):
+        if not isinstance(prompt, SoftHardPrompt) or not isinstance(manifest.decode, DecodeSettings):
             raise ModelFormatError("The captioner's prompt is not a soft and hard one.", "Restore its captioner.json.")
         return cls(
             language_model=open_language_model(directory, manifest.language_model, device=device, dtype=dtype),

@@ -71,7 +71,7 @@ class GuidedDecoder:
         self._ending_ids = np.array(sorted(self.endings))
         self._lock = threading.Lock()  # the workers of one process share what is remembered
         self._tokenizer = language_model.tokenizer
-        self._max_tokens = min(settings.max_tokens, language_model.max_positions or settings.max_tokens)
+        self.max_tokens = min(settings.max_tokens, language_model.max_positions or settings.max_tokens)
         self.states = LanguageStates(
             language_model, candidates=settings.candidates, hidden=settings.alpha > 0, max_bytes=language_memory
         )
@@ -95,7 +95,7 @@ class GuidedDecoder:
             raise OptionError(f"There are {len(prompts)} prompts for {len(audio)} clips.", "Give one each.")
         unit = audio / np.maximum(np.linalg.norm(audio, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         results: list[list[int]] = [[] for _ in prompts]
-        order = [row for row in range(len(prompts)) if len(prompts[row]) < self._max_tokens]
+        order = [row for row in range(len(prompts)) if len(prompts[row]) < self.max_tokens]
         waiting = deque(sorted(order, key=lambda row: tuple(prompts[row])))  # equal prompts share their first steps
         running: list[_Clip] = []
         with self._lock:
@@ -106,7 +106,7 @@ class GuidedDecoder:
                 advancing = []
                 for clip, token in zip(running, self._choose(running), strict=True):
                     results[clip.row].append(token)
-                    if token not in self.endings and clip.state.length + 1 < self._max_tokens:
+                    if token not in self.endings and clip.state.length + 1 < self.max_tokens:
                         clip.state, clip.step = clip.state.child(token), clip.step + 1
                         advancing.append(clip)
                 running = advancing

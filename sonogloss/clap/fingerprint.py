@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.model_directory import weight_files
 
 
 def fingerprint(directory: Path, settings: MelSettings) -> str:
@@ -18,11 +19,12 @@ def fingerprint(directory: Path, settings: MelSettings) -> str:
     fingerprint may be compared, others may not.
 
     Args:
-        directory: holds `model.safetensors` and `tokenizer.json`.
+        directory: holds `model.safetensors`, whole or in parts, and `tokenizer.json`.
         settings: the preprocessing values read from its `preprocessor_config.json`.
     """
+    weights = [files.digest(str(path)) for path in weight_files(directory)]
     parts = {
-        "weights": files.digest(str(directory / "model.safetensors")),
+        "weights": weights[0] if len(weights) == 1 else weights,
         "tokenizer": files.digest(str(directory / "tokenizer.json")),
         "preprocessing": {k: v for k, v in dataclasses.asdict(settings).items() if v is not None},
     }

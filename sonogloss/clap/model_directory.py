@@ -19,6 +19,7 @@ from sonogloss.errors import ModelFormatError
 
 # Configurations and models are Any here and beyond: transformers types them in part, as unions with dict and None.
 
+_DERIVED = (".position_ids", ".token_type_ids", ".relative_position_index")
 _RESTORE = "Restore the directory as transformers' ClapModel saved it."
 
 
@@ -87,10 +88,12 @@ def read_tokenizer(path: Path, config: Any) -> Tokenizer:
     return tokenizer
 
 
-def read_model(directory: Path, config: Any) -> Any:
-    """The ClapModel, from safetensors only and as float32, whatever precision it was saved in; complete or an error."""
-    weights = directory / "model.safetensors"
-    if not weights.is_file():
+def weight_files(directory: Path) -> list[Path]:
+    """The files with the weights: `model.safetensors`, or the parts that `model.safetensors.index.json` lists."""
+    whole, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
         if (directory / "pytorch_model.bin").is_file():
             raise ModelFormatError(
                 f"The CLAP directory {str(directory)!r} has its weights in pytorch_model.bin only, a pickle, and "
@@ -98,8 +101,25 @@ def read_model(directory: Path, config: Any) -> Any:
                 "If you trust it, load it with ClapModel.from_pretrained and save it: that writes model.safetensors.",
             )
         raise ModelFormatError(f"The CLAP directory {str(directory)!r} has no model.safetensors.", _RESTORE)
+    listed = read_json(index).get("weight_map")
+    if not isinstance(listed, dict) or not listed or not all(_is_part(name) for name in listed.values()):
+        raise ModelFormatError(f"{str(index)!r} does not list the files of the weights.", _RESTORE)
+    parts = [directory / name for name in sorted(set(listed.values()))]
+    for part in parts:
+        if not part.is_file():
+            raise ModelFormatError(f"{str(index)!r} lists {part.name}, which is missing.", _RESTORE)
+    return parts
+
+
+def _is_part(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and "/" not in name and "\\" not in name
+
+
+def read_model(directory: Path, config: Any) -> Any:
+    """The ClapModel, from safetensors only and as float32, whatever precision it was saved in; complete or an error."""
+    weights = weight_files(directory)[0]
     load: Any = ClapModel.from_pretrained
-    with _no_progress_bar():
+    with _quiet():
         try:
             model, info = load(
                 directory,
@@ -111,20 +131,26 @@ def read_model(directory: Path, config: Any) -> Any:
             )
         except (SafetensorError, RuntimeError, ValueError, OSError) as error:
             raise ModelFormatError(f"{str(weights)!r} cannot be loaded ({error}).", _RESTORE) from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
+    # Tables of positions follow from the sizes: older versions of transformers left some out, and newer ones make them.
+    missing = sorted(name for name in info["missing_keys"] if not name.endswith(_DERIVED))
+    if missing:
         raise ModelFormatError(f"{str(weights)!r} lacks {len(missing)} weights, {missing[0]!r} for one.", _RESTORE)
     return model
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """The bar that transformers draws on standard error for every load, one per worker, says nothing to anybody."""
+def _quiet() -> Iterator[None]:
+    """The bar and the table that transformers draws on standard error for every load, one per worker, say nothing new.
+
+    What a table would tell of missing weights is an error here.
+    """
     bars: Any = transformers_logging
-    shown = bars.is_progress_bar_enabled()
+    shown, verbosity = bars.is_progress_bar_enabled(), bars.get_verbosity()
     bars.disable_progress_bar()
+    bars.set_verbosity_error()
     try:
         yield
     finally:
+        bars.set_verbosity(verbosity)
         if shown:
             bars.enable_progress_bar()

@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from transformers import ClapModel
 
 from sonogloss.clap import Clap, backend, load_clap
 from sonogloss.errors import InputError, MissingInputError, ModelFormatError, OptionError
@@ -153,3 +154,46 @@ def test_the_fingerprint_changes_with_weights_and_tokenizer(
     other = tmp_path / "other"
     write_clap(other, seed=1)
     assert len({load_clap(str(copy)).fingerprint, load_clap(str(other)).fingerprint, tiny_clap.fingerprint}) == 3
+
+
+def test_weights_in_several_files(copy: Path, tiny_clap: Clap) -> None:
+    ClapModel.from_pretrained(copy).save_pretrained(copy, max_shard_size="60KB")
+    (copy / "model.safetensors").unlink(missing_ok=True)
+    parts = sorted(copy.glob("model-*.safetensors"))
+    assert len(parts) > 1
+    clap = load_clap(str(copy))
+    assert np.array_equal(clap.embed_text(TEXTS), tiny_clap.embed_text(TEXTS))
+    memory = fsspec.filesystem("memory")
+    for path in copy.iterdir():
+        memory.pipe_file(f"/models/parts/{path.name}", path.read_bytes())
+    assert load_clap("memory://models/parts").fingerprint == clap.fingerprint
+
+    content = bytearray(parts[-1].read_bytes())
+    content[-1] ^= 1
+    parts[-1].write_bytes(content)
+    assert load_clap(str(copy)).fingerprint != clap.fingerprint
+    parts[-1].unlink()
+    with pytest.raises(ModelFormatError, match=f"{parts[-1].name}, which is missing"):
+        load_clap(str(copy))
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "model.bin", 7])
+def test_an_index_may_name_files_of_its_directory_only(copy: Path, name: object) -> None:
+    (copy / "model.safetensors").rename(copy.parent / "model.safetensors")
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"logit_scale_a": name}}))
+    with pytest.raises(ModelFormatError, match="does not list"):
+        load_clap(str(copy))
+
+
+def test_tables_that_older_versions_left_out_are_made(
+    copy: Path, tiny_clap: Clap, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    tables = [name for name in weights if name.endswith(("_ids", "relative_position_index"))]
+    assert tables
+    kept = {name: tensor for name, tensor in weights.items() if name not in tables}
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+    assert np.array_equal(load_clap(str(copy)).embed_text(TEXTS), tiny_clap.embed_text(TEXTS))
+    assert capfd.readouterr().err == ""

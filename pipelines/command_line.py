@@ -19,6 +19,7 @@ JOBS = {
     "search": ("pipelines.search_datastore", "search"),
     "caption": ("pipelines.caption_audio", "caption"),
     "evaluate": ("pipelines.evaluate_captions", "evaluate"),
+    "convert-clap": ("pipelines.convert_clap", "convert_clap"),
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }

@@ -30,7 +30,7 @@ FRONT_END = MelSettings(
 
 
 def write_tokenizer(directory: Path) -> int:
-    """A small tokenizer in RoBERTa's layout, as a folder that goes by the name of roberta-base; its number of entries."""
+    """Save a small tokenizer in RoBERTa's layout and return its number of entries."""
     tokenizer = train_tokenizer(SENTENCES)
     tokenizer.save_pretrained(directory)
     return len(tokenizer)

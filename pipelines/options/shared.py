@@ -37,7 +37,8 @@ def output(parser: Parser, what: str) -> None:
 
 def clap(parser: Parser, *, default: str | None) -> None:
     what = "%(default)s" if default else "the one the others were made with"
-    parser.add_argument("--clap", default=default, metavar="C", help=f"pocket, a directory or a hub id ({what})")
+    names = "pocket, a directory, a hub id or laion:CKPT.pt"
+    parser.add_argument("--clap", default=default, metavar="C", help=f"{names} ({what})")
 
 
 def device(parser: Parser) -> None:

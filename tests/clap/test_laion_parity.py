@@ -126,7 +126,7 @@ def test_a_long_clip_is_an_error_and_never_a_random_crop(original: Original) -> 
 
 
 def test_the_network_with_fusion_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """laion_clap makes features with torchaudio then, which is not here: it gets ours, so only the network is compared."""
+    """With fusion laion_clap needs torchaudio for the mel image. It is given ours, so the network alone is compared."""
     original = Original(tmp_path, fused=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match="torchaudio"):

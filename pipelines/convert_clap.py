@@ -1,0 +1,98 @@
+"""convert-clap: a LAION checkpoint to a directory of safetensors in the layout of transformers' ClapModel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sonogloss import __version__, files
+from sonogloss.clap.convert import Conversion, convert_checkpoint
+from sonogloss.errors import OutputError
+
+CONFIG = "config.json"  # written last: without it a directory holds no model
+
+
+def convert_clap(
+    *, checkpoint: str, output: str, tokenizer: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Convert a LAION checkpoint, reading its tensors and nothing else.
+
+    Args:
+        checkpoint: the `.pt` file, local or any fsspec URL.
+        output: the model's directory.
+        tokenizer: directory or hub id of the text tower's tokenizer; by default `roberta-base`, if this machine has it.
+        overwrite: replace a model that is there already.
+
+    Returns:
+        The report: `output`, `checkpoint` {path, sha256}, `model` {audio_tower, fused, dim, parameters}, `fingerprint`,
+        `left_out` (tensors without a use, by module), `problems`.
+
+    Raises:
+        InputError: an option or the checkpoint makes the job impossible.
+    """
+    if files.exists(files.join(output, CONFIG)) and not overwrite:
+        raise OutputError(
+            f"--output {output!r} holds a model already.", "Name another directory, or replace it with --overwrite."
+        )
+    with tempfile.TemporaryDirectory(prefix="convert-clap-") as temporary:
+        staging = Path(temporary)
+        done = convert_checkpoint(checkpoint, staging, tokenizer=tokenizer)
+        digest = files.digest(checkpoint)
+        (staging / "README.md").write_text(_model_card(files.base_name(checkpoint), digest, done), encoding="utf-8")
+        files.check_writable(output)
+        if files.exists(files.join(output, CONFIG)):
+            files.remove(files.join(output, CONFIG))
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
+            with path.open("rb") as source, files.atomic_write(files.join(output, path.name)) as target:
+                shutil.copyfileobj(source, target)
+    return {
+        "output": output,
+        "checkpoint": {"path": checkpoint, "sha256": digest},
+        "model": {
+            "audio_tower": done.amodel,
+            "fused": done.fused,
+            "dim": done.dim,
+            "parameters": done.parameters,
+        },
+        "fingerprint": done.fingerprint,
+        "left_out": done.left_out,
+        "problems": [],
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    model, console = report["model"], Console()
+    tower = f"{model['audio_tower'] or 'HTSAT'}{', fused' if model['fused'] else ''}"
+    console.print(
+        f"{report['output']}: {tower}, {model['dim']} dimensions, {model['parameters']:,} parameters", markup=False
+    )
+    console.print(f"fingerprint {report['fingerprint']}", markup=False)
+    if report["left_out"]:
+        left_out = ", ".join(f"{module} ({count})" for module, count in sorted(report["left_out"].items()))
+        console.print(f"left out, as embeddings do not need them: {left_out}", markup=False)
+
+
+def _model_card(name: str, digest: str, done: Conversion) -> str:
+    return f"""---
+library_name: transformers
+tags: [audio, clap]
+---
+
+# CLAP, converted from `{name}`
+
+The weights of a LAION checkpoint in the layout of transformers' `ClapModel`, converted by sonogloss {__version__}. They
+keep the checkpoint's licence and its limits; nothing was trained.
+
+* checkpoint: `{name}`, sha256 `{digest}`
+* audio tower: {done.amodel or "HTSAT"}{" with feature fusion" if done.fused else ""}; text tower: RoBERTa
+* {done.dim} dimensions, {done.parameters:,} parameters, fingerprint `{done.fingerprint}`
+
+Sounds are ten seconds at 48 kHz. `"quantise": "int16"` in `preprocessor_config.json` is sonogloss's own key: laion_clap
+cuts samples to 16 bits before anything else, and so does sonogloss with this model. transformers leaves that key alone,
+so its embeddings of sounds differ a little.
+"""

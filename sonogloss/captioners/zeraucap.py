@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -72,11 +71,11 @@ class ZerAuCapCaptioner:
                 f"The prompt names {prompt.keywords} keywords of {len(labels.labels)}.", "Name more labels."
             )
         self.clap, self.fingerprint, self.prompt, self.labels, self.decode = clap, fingerprint, prompt, labels, decode
-        self._tokenizer, self._device = language_model.tokenizer, device
+        self.language_model, self._device = language_model, device
         self._text_encoder: TextEncoder | None = None
-        self._search = GuidedDecoder(language_model, self._embed_text, decode)
+        self.search = GuidedDecoder(language_model, self._embed_text, decode)
         self._known: dict[tuple[str, ...], str] = {}  # captions by keywords, when they depend on nothing else
-        self.room = self._search.max_tokens - 1
+        self.room = self.search.max_tokens - 1
         self._check_room()
 
     @classmethod
@@ -144,8 +143,8 @@ class ZerAuCapCaptioner:
         return [self._known[words] for words in named]
 
     def _write(self, keywords: Sequence[Sequence[str]], embeddings: FloatArray) -> list[str]:
-        prompts = compose_keyword_prompts(keywords, self.prompt, self._tokenizer)
-        return [self.prompt.caption_of(text) for text in self._search.decode_texts(prompts, embeddings)]
+        prompts = compose_keyword_prompts(keywords, self.prompt, self.language_model.tokenizer)
+        return [self.prompt.caption_of(text) for text in self.search.decode_texts(prompts, embeddings)]
 
     def _embed_text(self, texts: Sequence[str]) -> FloatArray:
         if self._text_encoder is None:
@@ -155,21 +154,15 @@ class ZerAuCapCaptioner:
 
     def _check_room(self) -> None:
         """The longest keywords must leave room for a word: fails here, not at the first such clip."""
-        prompts = compose_keyword_prompts([[label] for label in self.labels.labels], self.prompt, self._tokenizer)
+        prompts = compose_keyword_prompts(
+            [[label] for label in self.labels.labels], self.prompt, self.language_model.tokenizer
+        )
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
         longest = [self.labels.labels[i] for i in order[: self.prompt.keywords]]
-        [prompt] = compose_keyword_prompts([longest], self.prompt, self._tokenizer)
+        [prompt] = compose_keyword_prompts([longest], self.prompt, self.language_model.tokenizer)
         if len(prompt) > self.room:
             raise OptionError(
                 f"With its longest keywords the prompt takes {len(prompt)} tokens, and prompt and caption together may "
-                f"have {self._search.max_tokens}.",
+                f"have {self.search.max_tokens}.",
                 "Allow for more tokens, or name fewer keywords.",
             )
-
-
-class ReadsText(Protocol):
-    """A captioner that embeds text while it captions."""
-
-    def read_text_with(self, clap: TextEncoder) -> None:
-        """Take this CLAP's text encoder, which is loaded already."""
-        ...

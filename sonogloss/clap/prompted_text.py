@@ -56,7 +56,7 @@ class PromptedLabels:
         self._model = own.model.requires_grad_(False)
         self._ids, self._mask = pad(tokens, own.model.config.text_config.pad_token_id)
         self._ids, self._mask = self._ids.to(own.model.device), self._mask.to(own.model.device)
-        self.labels = tuple(labels)
+        self.device: torch.device = own.model.device
 
     def encode(self, prompts: Tensor) -> Tensor:
         """Unit rows [labels, dim], with a gradient for the prompts [slots, width]."""

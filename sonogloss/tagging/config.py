@@ -1,0 +1,62 @@
+"""The numbers of a prompt tuning run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sonogloss.errors import OptionError
+from sonogloss.tagging.scores import TEMPERATURE
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """How prompts learn; the defaults are those of the released code of arXiv 2309.08357.
+
+    Args:
+        slots: learned vectors in front of a label, in each of the two sets.
+        epochs: passes over the texts; the one that does best on held-out texts is kept.
+        steps: optimiser steps, instead of whole epochs.
+        batch_size: texts a step.
+        learning_rate, betas, eps, weight_decay: AdamW's; the learning rate stays as it is.
+        initial_std: the vectors begin with normal noise of this standard deviation.
+        multi_label: a text may name several labels: ranking loss instead of cross-entropy.
+        temperature: of the softmax over words in the fine score.
+        held_out: share of each label's texts that is kept for choosing the epoch.
+        seed: everything random follows from it.
+    """
+
+    slots: int = 32
+    epochs: int = 10
+    steps: int | None = None
+    batch_size: int = 24
+    learning_rate: float = 0.002
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+    initial_std: float = 0.02
+    multi_label: bool = False
+    temperature: float = TEMPERATURE
+    held_out: float = 0.1
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        rules = {
+            "slots": self.slots >= 1,
+            "epochs": self.epochs >= 1,
+            "steps": self.steps is None or self.steps >= 1,
+            "batch_size": self.batch_size >= 1,
+            "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
+            "betas": len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            "eps": self.eps > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "initial_std": self.initial_std >= 0,
+            "temperature": self.temperature > 0,
+            "held_out": 0 < self.held_out < 1,
+            "seed": self.seed >= 0,
+        }
+        for name, holds in rules.items():
+            if not holds:
+                raise OptionError(
+                    f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows."
+                )

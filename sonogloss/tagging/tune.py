@@ -1,0 +1,236 @@
+"""Audio-free prompt tuning, from top to bottom (Li, Wang and Liu, arXiv 2309.08357).
+
+Two sets of vectors, V and V', learn to stand before class names in a frozen CLAP's text tower, so that a sentence about
+a class lies near the class (V, coarse) and its words do (V', fine). No sound is heard: texts take its place, and at use
+clips and frames take the place of sentences and words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonogloss import files
+from sonogloss.clap import Clap
+from sonogloss.clap.prompted_text import PromptedLabels, embed_words, width
+from sonogloss.errors import OptionError
+from sonogloss.records import FloatArray
+from sonogloss.tagging.config import TuningConfig
+from sonogloss.tagging.label_prompts import LabelPrompts
+from sonogloss.tagging.losses import label_loss, ranking_loss
+from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.tagger import as_words
+from sonogloss.tagging.texts import LabelledTexts
+from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+
+CURVE = "curve.csv"
+_HEADER = "step,epoch,loss,held_out_loss,held_out_accuracy"
+
+
+class Prompts(nn.Module):
+    """What learns."""
+
+    def __init__(self, slots: int, size: int, std: float, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.coarse = nn.Parameter(std * torch.randn(slots, size, generator=generator))
+        self.fine = nn.Parameter(std * torch.randn(slots, size, generator=generator))
+
+
+def tune_labels(
+    *,
+    clap: Clap,
+    texts: LabelledTexts,
+    config: TuningConfig,
+    directory: str,
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+) -> LabelPrompts:
+    """Learn label prompts from text alone.
+
+    The directory receives `curve.csv` (a row an epoch) and `checkpoint.safetensors`. The same arguments give the same
+    prompts on the same kind of device, with or without an interruption.
+
+    Args:
+        clap: a CLAP in the layout of transformers' ClapModel; it stays as it is.
+        texts: sentences, and which labels are true of each.
+        config: the numbers.
+        directory: where the run keeps its files.
+        resume: go on from the directory's checkpoint, when there is one.
+        log: receives a line an epoch.
+
+    Returns:
+        The prompts of the epoch with the lowest loss on held-out texts.
+
+    Raises:
+        OptionError: the arguments do not fit together, or the loss is no longer finite.
+    """
+    # What it learns from: sentences and words of the frozen tower, computed once.
+    sentences, words = embed_words(clap, texts.texts)
+    truth = torch.from_numpy(texts.truth)
+    train, held_out = split(texts, config)
+    labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
+    device = labels.device
+
+    # What learns.
+    prompts = Prompts(config.slots, width(clap), config.initial_std, config.seed).to(device)
+    parameters = dict(prompts.named_parameters())
+    optimiser = torch.optim.AdamW(
+        parameters.values(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=False)  # everything is float32 here
+    scale = 1.0 / clap.temperature
+
+    def loss_of(rows: Sequence[int], coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of some texts, and the sum of both scores."""
+        parts, mask = gather([words[row] for row in rows])
+        found = (
+            coarse_scores(torch.from_numpy(sentences[rows]).to(device), coarse),
+            fine_scores(parts.to(device), fine, mask.to(device), temperature=config.temperature),
+        )
+        true = truth[rows].to(device)
+        if config.multi_label:
+            losses = [ranking_loss(scores, true) for scores in found]
+        else:
+            losses = [label_loss(scores, true.int().argmax(dim=1), scale) for scores in found]
+        return losses[0] + losses[1], found[0] + found[1]
+
+    def look() -> tuple[float, float]:
+        """Mean loss over the held-out texts, and the share whose best label is true."""
+        with torch.inference_mode():
+            coarse, fine = labels.encode(prompts.coarse), labels.encode(prompts.fine)
+            total, right = 0.0, 0
+            for start in range(0, len(held_out), 256):
+                rows = held_out[start : start + 256]
+                loss, scores = loss_of(rows, coarse, fine)
+                total += loss.item() * len(rows)
+                right += int(truth[rows][torch.arange(len(rows)), scores.argmax(dim=1).cpu()].sum())
+        return total / len(held_out), right / len(held_out)
+
+    # Where an earlier run stopped.
+    an_epoch = math.ceil(len(train) / config.batch_size)
+    last = config.steps or config.epochs * an_epoch
+    run = run_digest(clap, texts, config)
+    progress, best = Progress(), dict[str, Tensor]()
+    rows: list[str] = []
+    if resume and (found := load_checkpoint(directory, parameters, optimiser, scaler, run)) is not None:
+        progress, best = found
+        rows = [row for row in _read_rows(directory) if int(row.split(",")[0]) <= progress.step]
+        log(f"going on after step {progress.step}")
+    log(
+        f"{len(train):,} texts to learn from, {len(held_out):,} held out, {len(texts.labels):,} labels, {last:,} steps "
+        f"on {device}"
+    )
+
+    # The steps.
+    began, losses = time.perf_counter(), list[float]()
+    for step in range(progress.step, last):
+        epoch, place = divmod(step, an_epoch)
+        order = np.random.default_rng([config.seed, epoch]).permutation(train)
+        batch = order[place * config.batch_size : (place + 1) * config.batch_size].tolist()
+        loss, _ = loss_of(batch, labels.encode(prompts.coarse), labels.encode(prompts.fine))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise OptionError(
+                f"The loss is no longer finite at step {step + 1}.", "Lower the learning rate, then begin anew."
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses.append(value)
+
+        # At the end of an epoch: a look at texts it has not seen, and what a killed run needs.
+        done = step + 1
+        if done % an_epoch == 0 or done == last:
+            held_out_loss, accuracy = look()
+            if progress.is_beaten_by(held_out_loss, None):
+                progress = replace(progress, best_loss=held_out_loss, best_step=done)
+                best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+            progress = replace(progress, step=done)
+            save_checkpoint(directory, parameters, optimiser, scaler, best, progress, run)
+            rows.append(f"{done},{epoch + 1},{np.mean(losses):.6f},{held_out_loss:.6f},{accuracy:.4f}")
+            files.write_bytes(files.join(directory, CURVE), "\n".join([_HEADER, *rows, ""]).encode())
+            log(
+                f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, held out {held_out_loss:.4f}, "
+                f"right {accuracy:.3f}, {time.perf_counter() - began:.0f} s"
+            )
+            losses = []
+
+    return LabelPrompts(
+        coarse=best["coarse"].cpu().numpy(),
+        fine=best["fine"].cpu().numpy(),
+        clap=clap.name,
+        clap_fingerprint=clap.fingerprint,
+        labels=texts.labels,
+        multi_label=config.multi_label,
+        temperature=config.temperature,
+        training={
+            "texts": len(train),
+            "held_out_texts": len(held_out),
+            "steps": last,
+            "best_step": progress.best_step,
+            "held_out_loss": progress.best_loss,
+            "seconds": round(time.perf_counter() - began, 1),
+            "config": asdict(config),
+        },
+    )
+
+
+def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[int]]:
+    """Numbers of the texts to learn from and of those held out: of each label the same share, by its first true label.
+
+    Raises:
+        OptionError: no text is left on one of the sides.
+    """
+    rng = np.random.default_rng([config.seed, 2**31])
+    train: list[int] = []
+    held_out: list[int] = []
+    first = texts.truth.argmax(axis=1)
+    for label in range(len(texts.labels)):
+        members = rng.permutation(np.flatnonzero(first == label)).tolist()
+        kept = round(config.held_out * len(members))
+        held_out += members[:kept]
+        train += members[kept:]
+    if not train or not held_out:
+        raise OptionError(
+            f"{len(texts.texts)} texts are too few to learn from some and hold {config.held_out:g} of them out.",
+            "Give more texts.",
+        )
+    return sorted(train), sorted(held_out)
+
+
+def gather(words: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
+    """Words of several texts [n, longest, dim], and which of them are there [n, longest]."""
+    longest = max(len(rows) for rows in words)
+    parts = np.zeros((len(words), longest, words[0].shape[1]), np.float32)
+    mask = np.zeros((len(words), longest), np.bool_)
+    for line, rows in enumerate(words):
+        parts[line, : len(rows)] = rows
+        mask[line, : len(rows)] = True
+    return torch.from_numpy(parts), torch.from_numpy(mask)
+
+
+def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:
+    """What a checkpoint must have in common with the run that goes on from it."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("epochs", "steps")}
+    running = hashlib.sha256(json.dumps([clap.fingerprint, settings, list(texts.labels)], sort_keys=True).encode())
+    for text, row in zip(texts.texts, texts.truth, strict=True):
+        running.update(text.encode() + row.tobytes() + b"\x00")
+    return running.hexdigest()
+
+
+def _read_rows(directory: str) -> Iterator[str]:
+    path = files.join(directory, CURVE)
+    yield from files.read_bytes(path).decode().splitlines()[1:] if files.exists(path) else []

@@ -20,6 +20,7 @@ JOBS = {
     "caption": ("pipelines.caption_audio", "caption"),
     "evaluate": ("pipelines.evaluate_captions", "evaluate"),
     "convert-clap": ("pipelines.convert_clap", "convert_clap"),
+    "make-captioner": ("pipelines.make_captioner", "make_captioner"),
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }

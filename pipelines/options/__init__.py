@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options import build_datastore, caption, convert_clap, demo, evaluate, inspect, search, verify
+from pipelines.options import (
+    build_datastore,
+    caption,
+    convert_clap,
+    demo,
+    evaluate,
+    inspect,
+    make_captioner,
+    search,
+    verify,
+)
 from pipelines.options.shared import Parser
 from sonogloss import __version__
 
 __all__ = ["make_parser", "option_names"]
 
 # In the order of `sonogloss --help`.
-_COMMANDS = (demo, build_datastore, search, caption, evaluate, convert_clap, verify, inspect)
+_COMMANDS = (demo, build_datastore, search, caption, evaluate, convert_clap, make_captioner, verify, inspect)
 
 _EPILOG = """\
 Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from indexes.cache import localise
 from indexes.layout import Manifest, read_manifest
 from indexes.shard import IntArray, Shard
@@ -9,6 +13,8 @@ from indexes.support import Support
 from indexes.vectors import check_queries
 from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
 from sonogloss.records import Context, FloatArray
+
+_BLOCK = 16_384
 
 
 class Datastore:
@@ -74,6 +80,34 @@ class Datastore:
     def clap_fingerprint(self) -> str:
         """Which CLAP made the vectors: only its embeddings may be compared with them."""
         return str(self.manifest.clap["fingerprint"])
+
+    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Walk all captions in order: their ids [n] and vectors [n, dim], views of the memory-mapped files."""
+        for shard in self._shards:
+            for start in range(0, shard.entry.count, _BLOCK):
+                yield shard.ids[start : start + _BLOCK], shard.vectors[start : start + _BLOCK]
+
+    def vectors(self, rows: IntArray) -> FloatArray:
+        """Vectors [n, dim] by row; rows count through all shards in order."""
+        found = np.empty((len(rows), self.dim), np.float32)
+        for shard, places, local in self._located(rows):
+            found[places] = shard.vectors[local]
+        return found
+
+    def texts(self, rows: IntArray, column: str = "text") -> list[str]:
+        """Captions, or what another column of text says of them, by row."""
+        found = np.empty(len(rows), object)
+        for shard, places, local in self._located(rows):
+            found[places] = shard.column(column).take(local).to_pylist()
+        return found.tolist()
+
+    def _located(self, rows: IntArray) -> Iterator[tuple[Shard, IntArray, IntArray]]:
+        """For each shard with some of these rows: their places among those asked for, and rows within the shard."""
+        starts = np.cumsum([0, *(shard.entry.count for shard in self._shards)])
+        numbers = np.searchsorted(starts, rows, side="right") - 1
+        for number in np.unique(numbers):
+            places = np.flatnonzero(numbers == number)
+            yield self._shards[number], places, np.asarray(rows)[places] - starts[number]
 
     def require_clap(self, name: str, fingerprint: str) -> None:
         """Refuse a CLAP that did not make this datastore.

@@ -33,34 +33,34 @@ class Shard:
         self.entry = entry
         self._captions_path = files.join(local, entry.file(CAPTIONS).path)
         self._index = open_index(files.join(local, entry.file(VECTORS).path), entry)
-        self.vectors: FloatArray = faiss.rev_swig_ptr(self._index.get_xb(), entry.count * entry.dim).reshape(
-            entry.count, entry.dim
-        )
-        self.vectors.flags.writeable = False
+        self.vectors: FloatArray = np.asarray(_Rows(self._index))
+        self._columns: dict[str, pa.Array] = {}
         self._error = (entry.dim + 2) * 2.0**-23  # bounds |float32 score - exact score| for unit rows in any order
 
     @cached_property
     def ids(self) -> IntArray:
         """[count] caption ids by row."""
-        return np.asarray(self._read(["id"]).column("id").to_numpy(), dtype=np.int64)
+        return np.asarray(self._read("id").to_numpy(), dtype=np.int64)
 
-    @cached_property
-    def _words(self) -> pa.Table:
-        return self._read(["text", "source"])
-
-    def _read(self, columns: list[str]) -> pa.Table:
+    def _read(self, name: str) -> pa.ChunkedArray:
         try:
-            table = files.read_table(self._captions_path, columns)
+            table = files.read_table(self._captions_path, [name])
             table.validate(full=True)
         except (OSError, pa.ArrowException) as error:
             raise _unusable(self._captions_path, str(error).splitlines()[0]) from error
-        if table.num_rows != self.entry.count or table.column_names != columns:
-            raise _unusable(self._captions_path, f"it does not hold {self.entry.count} rows of {columns}")
-        return table
+        if table.num_rows != self.entry.count or table.column_names != [name]:
+            raise _unusable(self._captions_path, f"it does not hold {self.entry.count} rows of {name!r}")
+        return table.column(name)
 
     def words(self, row: int) -> tuple[str, str]:
         """Text and source of the caption in this row."""
-        return self._words.column("text")[row].as_py(), self._words.column("source")[row].as_py()
+        return self.column("text")[row].as_py(), self.column("source")[row].as_py()
+
+    def column(self, name: str) -> pa.Array:
+        """A column of the captions in the order of rows, read when first asked for."""
+        if name not in self._columns:
+            self._columns[name] = self._read(name).combine_chunks()
+        return self._columns[name]
 
     def nearest(self, queries: FloatArray, k: int) -> list[tuple[FloatArray, IntArray]]:
         """The `k` rows nearest to each query, best first, equal scores by ascending caption id.
@@ -93,6 +93,17 @@ class Shard:
     def _exact(self, query: FloatArray, rows: IntArray) -> FloatArray:
         products = self.vectors[rows].astype(np.float64) * query.astype(np.float64)
         return np.asarray(products.sum(axis=1), dtype=np.float32)
+
+
+class _Rows:
+    """The vectors of an index as numpy sees them; an array made of this keeps their memory from being unmapped."""
+
+    def __init__(self, index: faiss.IndexFlat) -> None:
+        self._index = index
+        numbers = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        address, _ = numbers.__array_interface__["data"]
+        shape = (index.ntotal, index.d)
+        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": shape, "data": (address, True)}
 
 
 def open_index(path: str, entry: ShardEntry) -> faiss.IndexFlat:

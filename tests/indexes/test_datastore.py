@@ -3,12 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indexes import Datastore, Support
 from sonogloss.bridge import project
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, OptionError, StoreFormatError
+from sonogloss.records import caption_id
 from tests.indexes.conftest import build, unit_rows
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden" / "drcap"
@@ -153,6 +154,27 @@ def test_damaged_files_are_refused_in_words(store_dir, name, damage):
         path.write_bytes(b"x" * len(content) if damage == "garbage" else content[: len(content) // 2])
     with pytest.raises(StoreFormatError, match=Path(name).name):
         Datastore.open(store_dir).search(unit_rows(1), 1)
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.integers(0, 19), max_size=30))
+def test_captions_and_vectors_come_by_row_whatever_the_shards(store_dir, rows):
+    store, vectors = Datastore.open(store_dir), unit_rows(20)
+    assert store.texts(np.array(rows, int)) == [f"caption {row}" for row in rows]
+    assert store.texts(np.array(rows, int), "split") == ["train"] * len(rows)
+    assert np.array_equal(store.vectors(np.array(rows, int)), vectors[np.array(rows, int)])
+
+
+def test_all_captions_are_walked_in_order(store_dir):
+    ids, vectors = zip(*Datastore.open(store_dir).blocks(), strict=True)
+    assert len(ids) == 3  # one a shard, as they are small
+    assert np.concatenate(ids).tolist() == [caption_id(f"caption {row}") for row in range(20)]
+    assert np.array_equal(np.concatenate(vectors), unit_rows(20))
+
+
+def test_a_column_that_is_not_there_is_refused(store_dir):
+    with pytest.raises(StoreFormatError, match="french"):
+        Datastore.open(store_dir).texts(np.arange(3), "french")
 
 
 def test_remote_datastores_are_copied_once(tmp_path, store_dir):

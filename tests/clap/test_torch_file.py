@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sonogloss.clap.torch_file import StoredTensor, Unknown, open_torch_file, read_pickle
+from sonogloss.errors import MissingInputError, ModelFormatError
+
+
+class Attack:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.witness}",)
+
+
+def tensors() -> OrderedDict[str, torch.Tensor]:
+    kinds = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8]
+    whole = torch.arange(24.0).reshape(4, 6)
+    found: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for kind in kinds:
+        found[str(kind)] = whole.to(kind)
+    found["bool"] = whole > 3
+    found["transposed"] = whole.t()
+    found["part"] = whole[1:3, ::2]
+    found["scalar"] = torch.tensor(3.5)
+    found["empty"] = torch.empty(0, 4)
+    found["parameter"] = torch.nn.Parameter(torch.ones(2))
+    return found
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_tensor_is_read_as_it_was_saved(tmp_path: Path, protocol: int) -> None:
+    torch.save({"state_dict": tensors()}, tmp_path / "file.pt", pickle_protocol=protocol)
+    with open_torch_file(str(tmp_path / "file.pt")) as file:
+        found = {name: file.read(stored) for name, stored in file.content["state_dict"].items()}
+    assert found.keys() == tensors().keys()
+    for name, tensor in tensors().items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+        assert found[name].is_contiguous()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_nothing_that_a_pickle_names_is_run(tmp_path: Path, protocol: int) -> None:
+    witness = tmp_path / "executed"
+    content = {
+        "weight": torch.ones(2),
+        "attack": Attack(witness),
+        "inside": [{"deep": (Attack(witness), 7)}],
+        "args": argparse.Namespace(lr=1e-4),
+        "best": np.float64(0.9),
+        "path": tmp_path,
+    }
+    torch.save(content, tmp_path / "file.pt", pickle_protocol=protocol)
+    with open_torch_file(str(tmp_path / "file.pt")) as file:
+        found = file.content
+        assert torch.equal(file.read(found["weight"]), torch.ones(2))
+    assert not witness.exists()
+    assert {type(found[name]) for name in ("attack", "args", "best", "path")} == {Unknown}
+    assert found["inside"][0]["deep"][1] == 7
+    torch.load(tmp_path / "file.pt", weights_only=False)
+    assert witness.exists()  # the attack was one
+
+
+def test_names_are_not_imported(tmp_path: Path) -> None:
+    assert isinstance(read_pickle(b"\x80\x02cno_such_module\nthing\n)R."), Unknown)
+    assert isinstance(read_pickle(b"(I1\nios\nsystem\n."), Unknown)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    max_leaves=20,
+)
+
+
+@given(value=plain, protocol=st.sampled_from([0, 1, 2, 3, 4, 5]))
+def test_plain_values_come_back(value: Any, protocol: int) -> None:
+    if protocol < 3 and b"_codecs" in pickle.dumps(value, protocol=protocol):
+        return  # bytes were calls then
+    assert read_pickle(pickle.dumps(value, protocol=protocol)) == value
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_a_damaged_pickle_is_an_error_and_nothing_else(data: Any) -> None:
+    content = bytearray(pickle.dumps({"a": [1, "two", (3.0, None)], "b": {4: b"five"}}))
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+        read_pickle(bytes(content))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.save({"a": torch.ones(4), "b": torch.zeros(2, 2)}, tmp_path / "file.pt")
+    return tmp_path / "file.pt"
+
+
+def rewrite(path: Path, **changes: bytes | None) -> None:
+    """Write the archive again with members changed or left out; a name is its last part."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            changed = changes.get(name.rpartition("/")[2].replace(".", "_"), content)
+            if changed is not None:
+                archive.writestr(name, changed)
+
+
+def read_all(path: Path) -> None:
+    with open_torch_file(str(path)) as file:
+        for stored in file.content.values():
+            assert isinstance(stored, StoredTensor)
+            file.read(stored)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data_pkl": None}, "no data.pkl"),
+        ({"data_pkl": b"not a pickle"}, "data.pkl cannot be read"),
+        ({"data_pkl": b"\x80\x02"}, "data.pkl cannot be read"),
+        ({"byteorder": b"big"}, "big-endian"),
+        ({"0": None}, "storage '0' is missing"),
+        ({"0": b"\0" * 12}, "storage '0' is not 4 numbers"),
+    ],
+)
+def test_what_is_wrong_with_an_archive_is_said(saved: Path, changes: dict[str, bytes | None], words: str) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(ModelFormatError, match=words) as caught:
+        read_all(saved)
+    assert str(saved) in caught.value.what
+
+
+def test_a_compressed_archive_is_refused(saved: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelFormatError, match="storage '0'"):
+        read_all(saved)
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(saved: Path) -> None:
+    """A stride of nothing would make a few bytes as many numbers as one likes."""
+    with zipfile.ZipFile(saved) as archive:
+        pickled = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    assert pickled.count(b"K\x04\x85") == 1  # the shape of `a`
+    rewrite(saved, data_pkl=pickled.replace(b"K\x04\x85", b"J\xff\xff\xff\x7f\x85"))
+    with pytest.raises(ModelFormatError, match="holds less than its tensor"):
+        read_all(saved)
+
+
+def test_a_damaged_storage_is_refused(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    place = content.index(torch.ones(4).numpy().tobytes())
+    content[place] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="damaged"):
+        read_all(saved)
+
+
+def test_what_is_no_file_of_torch(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="not a file"), open_torch_file(str(tmp_path / "none.pt")):
+        pass
+    with pytest.raises(MissingInputError, match="not a file"), open_torch_file(str(tmp_path)):
+        pass
+    for content in (b"", b"RIFF", pickle.dumps({})):
+        (tmp_path / "file.pt").write_bytes(content)
+        with pytest.raises(ModelFormatError, match=r"torch 1\.6"), open_torch_file(str(tmp_path / "file.pt")):
+            pass
+    torch.save({"a": torch.ones(1)}, tmp_path / "file.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelFormatError, match="saved again"), open_torch_file(str(tmp_path / "file.pt")):
+        pass

@@ -20,9 +20,9 @@ from sonogloss import files
 from sonogloss.errors import OutputError, StoreFormatError
 from transforms.commit_run import FORMAT, RUN_FILE
 from transforms.work import Part, Unit, UnitResult
-from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, captions_name, dead_letters_name
+from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, dead_letters_name, rows_name
 
-FOLDERS = ("captions", "dead_letters")
+FOLDERS = ("captions", "labels", "dead_letters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,15 @@ class Plan:
 
 @dataclass
 class _Found:
-    """The files of one unit, by name, with their footers' rows, and the number of captions files it should have."""
+    """The files of one unit, by name, with their footers' rows, and the number of files of rows it should have."""
 
     rows: dict[str, int] = field(default_factory=dict)
     parts: int | None = None
 
 
-def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool) -> Plan:
+def plan(
+    output: str, units: Sequence[Unit], *, configuration: str, resume: bool, rows: str = "captions"
+) -> Plan:
     """Compare what a results directory holds with what a job should leave there. Nothing is changed.
 
     Args:
@@ -54,6 +56,7 @@ def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool
         units: all units of the job.
         configuration: digest of the options that shape a row.
         resume: take over what is there; else everything of ours goes.
+        rows: the folder of the job's rows, `captions` or `labels`.
 
     Raises:
         OutputError: the directory holds something else, or rows that were made with other options or from sources that
@@ -69,7 +72,7 @@ def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool
         return Plan(todo=list(units), taken=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
     found, broken = _look(output, [name for name in names if name.endswith(".parquet")], configuration)
     committed = {part["path"]: part for part in run["parts"]} if run else {}
-    taken = [result for unit in units if (result := _take(output, unit, found, committed)) is not None]
+    taken = [result for unit in units if (result := _take(output, unit, found, committed, rows)) is not None]
     done = {result.unit for result in taken}
     todo = [unit for unit in units if unit.id not in done]
     stale = [name for unit, files_found in found.items() if unit not in done for name in files_found.rows]
@@ -117,25 +120,27 @@ def _look(output: str, names: Sequence[str], configuration: str) -> tuple[dict[s
     return found, broken
 
 
-def _take(output: str, unit: Unit, found: dict[str, _Found], committed: dict[str, dict[str, Any]]) -> UnitResult | None:
+def _take(
+    output: str, unit: Unit, found: dict[str, _Found], committed: dict[str, dict[str, Any]], folder: str
+) -> UnitResult | None:
     """The result of a unit whose files are all there; None when it must be done again."""
     there = found.get(unit.id)
     if there is None or there.parts is None:
         return None
     letters = dead_letters_name(unit.id)
-    names = [*(captions_name(unit.id, number) for number in range(there.parts)), letters]
+    names = [*(rows_name(folder, unit.id, number) for number in range(there.parts)), letters]
     if set(names) != set(there.rows):
         return None
     parts = [Part(**files.file_entry(output, name), rows=there.rows[name]) for name in names]
     if any(committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in committed):
         return None
     codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
-    captions = sum(part.rows for part in parts[:-1])
+    rows = sum(part.rows for part in parts[:-1])
     return UnitResult(
         unit=unit.id,
         parts=tuple(parts),
-        inputs=captions + there.rows[letters],
-        captions=captions,
+        inputs=rows + there.rows[letters],
+        rows=rows,
         dead_letters=there.rows[letters],
         codes=dict(codes),
     )

@@ -86,6 +86,35 @@ class CaptionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelScore:
+    """A label and how well it fits a clip: a cosine in [-1, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRow:
+    """One tagged clip, as it is written to `labels/part-*.parquet`; `labels` are the best ones, best first.
+
+    `scores`, on request, are those of all labels in the order of the run's `labels`.
+    """
+
+    clip_id: str
+    uri: str
+    member: str | None
+    start_s: float
+    end_s: float
+    duration_s: float
+    sample_rate: int
+    channels: int
+    labels: tuple[LabelScore, ...]
+    flags: tuple[str, ...]
+    audio_sha256: str
+    scores: FloatArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeadLetter:
     """One input that failed: what, where, why. `clip_id` is None when the source could not even be cut."""
 
@@ -109,23 +138,36 @@ class MetricRow:
 
 CONTEXT_TYPE = pa.struct([("id", pa.int64()), ("text", pa.string()), ("score", pa.float32()), ("source", pa.string())])
 
+LABEL_SCORE_TYPE = pa.struct([("label", pa.string()), ("score", pa.float32())])
+
+_CLIP_FIELDS = [
+    pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("member", pa.string()),
+    pa.field("start_s", pa.float64(), nullable=False),
+    pa.field("end_s", pa.float64(), nullable=False),
+    pa.field("duration_s", pa.float64(), nullable=False),
+    pa.field("sample_rate", pa.int32(), nullable=False),
+    pa.field("channels", pa.int32(), nullable=False),
+]
+_SOURCE_FIELDS = [
+    pa.field("flags", pa.list_(pa.string()), nullable=False),
+    pa.field("audio_sha256", pa.string(), nullable=False),
+]
+
 CAPTION_ROW_SCHEMA = pa.schema(
     [
-        pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("member", pa.string()),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("end_s", pa.float64(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("sample_rate", pa.int32(), nullable=False),
-        pa.field("channels", pa.int32(), nullable=False),
+        *_CLIP_FIELDS,
         pa.field("caption", pa.string(), nullable=False),
         pa.field("clap_score", pa.float32(), nullable=False),
         pa.field("contexts", pa.list_(CONTEXT_TYPE), nullable=False),
         pa.field("method", pa.string(), nullable=False),
-        pa.field("flags", pa.list_(pa.string()), nullable=False),
-        pa.field("audio_sha256", pa.string(), nullable=False),
+        *_SOURCE_FIELDS,
     ]
+)
+
+LABEL_ROW_SCHEMA = pa.schema(
+    [*_CLIP_FIELDS, pa.field("labels", pa.list_(LABEL_SCORE_TYPE), nullable=False), *_SOURCE_FIELDS]
 )
 
 DEAD_LETTER_SCHEMA = pa.schema(
@@ -156,7 +198,14 @@ def caption_row_schema(embedding_dim: int | None = None) -> pa.Schema:
     return CAPTION_ROW_SCHEMA.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
 
 
-def table(rows: Iterable[CaptionRow | DeadLetter | MetricRow], schema: pa.Schema) -> pa.Table:
+def label_row_schema(labels: int | None = None) -> pa.Schema:
+    """The schema of tag rows, with a fixed-size column `scores` when the number of labels is given."""
+    if labels is None:
+        return LABEL_ROW_SCHEMA
+    return LABEL_ROW_SCHEMA.append(pa.field("scores", pa.list_(pa.float32(), labels), nullable=False))
+
+
+def table(rows: Iterable[CaptionRow | LabelRow | DeadLetter | MetricRow], schema: pa.Schema) -> pa.Table:
     """Rows of one kind as a table of the given schema; columns the schema does not name are left out."""
     dicts = [{name: _plain(getattr(row, name)) for name in schema.names} for row in rows]
     return pa.Table.from_pylist(dicts, schema=schema)

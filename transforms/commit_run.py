@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 
 def commit_run(
-    results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float
+    results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float, rows: str = "captions"
 ) -> dict[str, Any]:
     """Write `run.json`, last.
 
@@ -29,21 +29,20 @@ def commit_run(
         output: the results directory.
         head: configuration, fingerprints and what else the driver knows.
         started_at: when the job began, in seconds since 1970.
+        rows: what the rows are, `captions` or `labels`: the folder they lie in and the name they are counted by.
 
     Returns:
         The content of `run.json`.
     """
     results = sorted(results, key=lambda result: result.unit)
-    captions = sum(result.captions for result in results)
-    dead_letters = sum(result.dead_letters for result in results)
     run = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "created_by": f"sonogloss {__version__}",
         "counts": {
             "inputs": sum(result.inputs for result in results),
-            "captions": captions,
-            "dead_letters": dead_letters,
+            rows: sum(result.rows for result in results),
+            "dead_letters": sum(result.dead_letters for result in results),
             "skipped": 0,
         },
         "dead_letter_codes": add_up(result.codes for result in results),
@@ -61,9 +60,9 @@ def commit_run(
 class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, Any]]]):
     """Everything that was written -> one `run.json`, see :func:`commit_run`."""
 
-    def __init__(self, output: str, head: dict[str, Any], started_at: float) -> None:
+    def __init__(self, output: str, head: dict[str, Any], started_at: float, rows: str = "captions") -> None:
         super().__init__()
-        self._options = {"output": output, "head": head, "started_at": started_at}
+        self._options = {"output": output, "head": head, "started_at": started_at, "rows": rows}
 
     def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
         return pcoll | ToList() | beam.Map(commit_run, **self._options)

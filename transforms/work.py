@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from sonogloss.records import Clip, Context, DeadLetter, FloatArray
+from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
 
 P = ParamSpec("P")
 
@@ -37,7 +37,9 @@ class Unit:
 class Batch:
     """Clips on their way through the models, one row of every filled column a clip.
 
-    `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps.
+    `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps, and
+    `candidates` by a decoder that was asked for several captions a clip. Tagging fills `frames` [clips, frames, dim]
+    where its labels are compared with frames, `labels` (best first) and `label_scores` [clips, labels].
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
     `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
     """
@@ -51,8 +53,12 @@ class Batch:
     embeddings: FloatArray = field(default_factory=lambda: NO_VECTORS)
     projected: FloatArray = field(default_factory=lambda: NO_VECTORS)
     contexts: tuple[tuple[Context, ...], ...] = ()
+    candidates: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    frames: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    labels: tuple[tuple[LabelScore, ...], ...] = ()
+    label_scores: FloatArray = field(default_factory=lambda: NO_VECTORS)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def without(self, failures: Mapping[int, DeadLetter]) -> Batch:
@@ -62,10 +68,14 @@ class Batch:
         keep = [row for row in range(len(self.clips)) if row not in failures]
         columns: dict[str, Any] = {
             name: tuple(column[row] for row in keep)
-            for name in ("clips", "contexts", "captions", "scores")
+            for name in ("clips", "contexts", "candidates", "captions", "scores", "labels")
             if (column := getattr(self, name))
         }
-        vectors = {name: column[keep] for name in ("embeddings", "projected") if len(column := getattr(self, name))}
+        vectors = {
+            name: column[keep]
+            for name in ("embeddings", "projected", "frames", "label_scores")
+            if len(column := getattr(self, name))
+        }
         dead = (*self.dead, *(failures[row] for row in sorted(failures)))
         return replace(self, **columns, **vectors, dead=dead)
 
@@ -82,12 +92,12 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """What one unit left on disk, and its accounts. `codes` counts dead letters by code."""
+    """What one unit left on disk, and its accounts. `rows` are captions or tags; `codes` counts dead letters by code."""
 
     unit: str
     parts: tuple[Part, ...]
     inputs: int
-    captions: int
+    rows: int
     dead_letters: int
     codes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

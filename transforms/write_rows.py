@@ -1,20 +1,31 @@
 """write_rows: rows -> self-describing part files, whole or not at all; only their names go on.
 
-A unit's files are `dead_letters/part-<unit>.parquet`, `captions/part-<unit>-<n>.parquet` and last the highest `n`,
-whose footer says so. A killed job leaves whole units and beginnings of units, and the footers tell them apart.
+A unit's files are `dead_letters/part-<unit>.parquet`, `<folder>/part-<unit>-<n>.parquet` (the folder is `captions` or
+`labels`, by the kind of row) and last the highest `n`, whose footer says so. A killed job leaves whole units and
+beginnings of units, and the footers tell them apart.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from sonogloss import files
-from sonogloss.records import DEAD_LETTER_SCHEMA, CaptionRow, DeadLetter, caption_row_schema, table
+from sonogloss.records import (
+    DEAD_LETTER_SCHEMA,
+    CaptionRow,
+    DeadLetter,
+    LabelRow,
+    caption_row_schema,
+    label_row_schema,
+    table,
+)
 from transforms.progress_file import note
 from transforms.work import Batch, Part, UnitResult, add_up
 
@@ -22,7 +33,92 @@ ROWS_A_PART = 20_000
 
 CONFIGURATION_KEY = b"sonogloss.configuration"
 UNIT_KEY = b"sonogloss.unit"
-PARTS_KEY = b"sonogloss.parts"  # in a unit's last captions file only: how many captions files the unit has
+PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
+
+
+class RowKind(Protocol):
+    """A kind of row: the folder it goes to, its columns, and how a finished batch becomes rows of it."""
+
+    folder: ClassVar[str]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        ...
+
+    def of(self, batch: Batch) -> Sequence[CaptionRow | LabelRow]:
+        """The finished rows of a batch."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRows:
+    """Rows of captions: the captioner's method is a column, and so is the embedding when its width is given."""
+
+    folder: ClassVar[str] = "captions"
+    method: str
+    embedding_dim: int | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return caption_row_schema(self.embedding_dim)
+
+    def of(self, batch: Batch) -> list[CaptionRow]:
+        """The finished rows of a batch."""
+        return [
+            CaptionRow(
+                clip_id=clip.clip_id,
+                uri=clip.uri,
+                member=clip.member,
+                start_s=clip.start_s,
+                end_s=clip.end_s,
+                duration_s=clip.duration_s,
+                sample_rate=clip.sample_rate,
+                channels=clip.channels,
+                caption=batch.captions[row],
+                clap_score=batch.scores[row],
+                contexts=batch.contexts[row],
+                method=self.method,
+                flags=clip.flags,
+                audio_sha256=clip.audio_sha256,
+                embedding=None if self.embedding_dim is None else batch.embeddings[row],
+            )
+            for row, clip in enumerate(batch.clips)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRows:
+    """Rows of tags; the scores of all labels are a column when the number of labels is given."""
+
+    folder: ClassVar[str] = "labels"
+    all_scores: int | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return label_row_schema(self.all_scores)
+
+    def of(self, batch: Batch) -> list[LabelRow]:
+        """The finished rows of a batch."""
+        return [
+            LabelRow(
+                clip_id=clip.clip_id,
+                uri=clip.uri,
+                member=clip.member,
+                start_s=clip.start_s,
+                end_s=clip.end_s,
+                duration_s=clip.duration_s,
+                sample_rate=clip.sample_rate,
+                channels=clip.channels,
+                labels=batch.labels[row],
+                flags=clip.flags,
+                audio_sha256=clip.audio_sha256,
+                scores=None if self.all_scores is None else batch.label_scores[row],
+            )
+            for row, clip in enumerate(batch.clips)
+        ]
 
 
 class UnitWriter:
@@ -31,31 +127,20 @@ class UnitWriter:
     Args:
         output: the results directory.
         configuration: digest of the options that shape a row; it is noted in every file.
-        method: the captioner's method, a column.
-        embedding_dim: width of the `embedding` column, None for no such column.
-        rows_a_part: rows after which a captions file is closed and the next begun.
+        kind: what rows these are.
+        rows_a_part: rows after which a file is closed and the next begun.
     """
 
-    def __init__(
-        self,
-        output: str,
-        *,
-        configuration: str,
-        method: str,
-        embedding_dim: int | None = None,
-        rows_a_part: int = ROWS_A_PART,
-    ) -> None:
+    def __init__(self, output: str, *, configuration: str, kind: RowKind, rows_a_part: int = ROWS_A_PART) -> None:
         self._output = output
         self._configuration = configuration
-        self._method = method
-        self._schema = caption_row_schema(embedding_dim)
-        self._with_embedding = embedding_dim is not None
+        self._kind = kind
         self._rows_a_part = rows_a_part
         self._begin()
 
     def _begin(self) -> None:
         self._number = 0
-        self._rows: list[CaptionRow] = []
+        self._rows: list[CaptionRow | LabelRow] = []
         self._dead: list[DeadLetter] = []
         self._parts: list[Part] = []
         self._inputs = 0
@@ -78,11 +163,11 @@ class UnitWriter:
         self._inputs += batch.inputs
         self._seconds = add_up([self._seconds, batch.seconds])
         self._dead += batch.dead
-        self._rows += caption_rows(batch, self._method, with_embedding=self._with_embedding)
+        self._rows += self._kind.of(batch)
         while (
             len(self._rows) > self._rows_a_part
         ):  # never the last row: the unit's last file must not be known too early
-            self._write_captions(batch.unit, self._rows[: self._rows_a_part], last=False)
+            self._write_rows(batch.unit, self._rows[: self._rows_a_part], last=False)
             self._rows = self._rows[self._rows_a_part :]
         return self._finish(batch.unit) if batch.last else None
 
@@ -90,12 +175,12 @@ class UnitWriter:
         rows = sum(part.rows for part in self._parts) + len(self._rows)
         name = dead_letters_name(unit)
         letters = self._write(name, unit, table(self._dead, DEAD_LETTER_SCHEMA), {})
-        self._write_captions(unit, self._rows, last=True)
+        self._write_rows(unit, self._rows, last=True)
         result = UnitResult(
             unit=unit,
             parts=(*self._parts, letters),
             inputs=self._inputs,
-            captions=rows,
+            rows=rows,
             dead_letters=len(self._dead),
             codes=dict(Counter(letter.code for letter in self._dead)),
             seconds=self._seconds,
@@ -103,10 +188,11 @@ class UnitWriter:
         self._begin()
         return result
 
-    def _write_captions(self, unit: str, rows: list[CaptionRow], *, last: bool) -> None:
+    def _write_rows(self, unit: str, rows: list[CaptionRow | LabelRow], *, last: bool) -> None:
         number = len(self._parts)
         extra = {PARTS_KEY: str(number + 1).encode()} if last else {}
-        self._parts.append(self._write(captions_name(unit, number), unit, table(rows, self._schema), extra))
+        content = table(rows, self._kind.schema)
+        self._parts.append(self._write(rows_name(self._kind.folder, unit, number), unit, content, extra))
 
     def _write(self, name: str, unit: str, content: pa.Table, extra: dict[bytes, bytes]) -> Part:
         metadata = {CONFIGURATION_KEY: self._configuration.encode(), UNIT_KEY: unit.encode(), **extra}
@@ -114,9 +200,9 @@ class UnitWriter:
         return describe_part(self._output, name, content.num_rows)
 
 
-def captions_name(unit: str, number: int) -> str:
-    """Name of a unit's captions file below the results directory."""
-    return f"captions/part-{unit}-{number:03d}.parquet"
+def rows_name(folder: str, unit: str, number: int) -> str:
+    """Name of one of a unit's files of rows below the results directory."""
+    return f"{folder}/part-{unit}-{number:03d}.parquet"
 
 
 def dead_letters_name(unit: str) -> str:
@@ -129,40 +215,15 @@ def describe_part(output: str, name: str, rows: int) -> Part:
     return Part(**files.file_entry(output, name), rows=rows)
 
 
-def caption_rows(batch: Batch, method: str, *, with_embedding: bool) -> list[CaptionRow]:
-    """The finished rows of a batch."""
-    return [
-        CaptionRow(
-            clip_id=clip.clip_id,
-            uri=clip.uri,
-            member=clip.member,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            duration_s=clip.duration_s,
-            sample_rate=clip.sample_rate,
-            channels=clip.channels,
-            caption=batch.captions[row],
-            clap_score=batch.scores[row],
-            contexts=batch.contexts[row],
-            method=method,
-            flags=clip.flags,
-            audio_sha256=clip.audio_sha256,
-            embedding=batch.embeddings[row] if with_embedding else None,
-        )
-        for row, clip in enumerate(batch.clips)
-    ]
-
-
 class _WriteRowsFn(beam.DoFn):
-    def __init__(
-        self, output: str, configuration: str, method: str, embedding_dim: int | None, progress: str | None
-    ) -> None:
+    def __init__(self, output: str, configuration: str, kind: RowKind, progress: str | None) -> None:
         self._output = output
-        self._options = {"configuration": configuration, "method": method, "embedding_dim": embedding_dim}
+        self._configuration = configuration
+        self._kind = kind
         self._progress = progress
 
     def start_bundle(self) -> None:
-        self._writer = UnitWriter(self._output, **self._options)  # type: ignore[arg-type]  # as in the constructor
+        self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
         result = self._writer.add(batch)
@@ -177,16 +238,13 @@ class WriteRows(beam.PTransform[PCollection[Batch], PCollection[UnitResult]]):
     Args:
         output: the results directory.
         configuration: digest of the options that shape a row.
-        method: the captioner's method.
-        embedding_dim: width of the `embedding` column, None for no such column.
+        kind: what rows these are.
         progress: a local file to note progress in, None for none.
     """
 
-    def __init__(
-        self, output: str, *, configuration: str, method: str, embedding_dim: int | None, progress: str | None
-    ) -> None:
+    def __init__(self, output: str, *, configuration: str, kind: RowKind, progress: str | None) -> None:
         super().__init__()
-        self._fn = _WriteRowsFn(output, configuration, method, embedding_dim, progress)
+        self._fn = _WriteRowsFn(output, configuration, kind, progress)
 
     def expand(self, pcoll: PCollection[Batch]) -> PCollection[UnitResult]:
         return pcoll | beam.ParDo(self._fn)

@@ -12,7 +12,7 @@ from sonogloss.records import CAPTION_ROW_SCHEMA, DeadLetter
 from transforms.commit_run import commit_run
 from transforms.progress_file import note
 from transforms.work import UnitResult
-from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UnitWriter
+from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, CaptionRows, UnitWriter
 
 from .conftest import MakeBatch
 
@@ -20,7 +20,8 @@ LETTER = DeadLetter(clip_id=None, uri="/audio/x.wav", member=None, stage="read_a
 
 
 def writer(tmp_path: Path, **options: object) -> UnitWriter:
-    return UnitWriter(str(tmp_path), configuration="c0ffee", method="drcap", **options)  # type: ignore[arg-type]
+    kind = CaptionRows(method="drcap", embedding_dim=options.pop("embedding_dim", None))  # type: ignore[arg-type]
+    return UnitWriter(str(tmp_path), configuration="c0ffee", kind=kind, **options)  # type: ignore[arg-type]
 
 
 def test_a_unit_becomes_two_files_that_describe_themselves(tmp_path: Path, make_batch: MakeBatch) -> None:
@@ -29,7 +30,7 @@ def test_a_unit_becomes_two_files_that_describe_themselves(tmp_path: Path, make_
     assert not list(tmp_path.rglob("*.parquet"))
     result = write.add(replace(make_batch(1, number=1, first=2), dead=(LETTER,), inputs=2))
     assert result is not None
-    assert (result.inputs, result.captions, result.dead_letters, result.codes) == (4, 3, 1, {"EMPTY": 1})
+    assert (result.inputs, result.rows, result.dead_letters, result.codes) == (4, 3, 1, {"EMPTY": 1})
     assert [part.path for part in result.parts] == ["captions/part-u-000.parquet", "dead_letters/part-u.parquet"]
     assert result.seconds == {"read_audio": 1.0}
     file = pq.ParquetFile(tmp_path / "captions/part-u-000.parquet")
@@ -74,7 +75,7 @@ def test_an_attempt_that_failed_leaves_nothing_to_the_next(tmp_path: Path, make_
     write.add(make_batch(3, number=0, last=False))
     result = write.add(make_batch(1, unit="v"))
     assert result is not None
-    assert result.captions == 1
+    assert result.rows == 1
 
 
 def test_the_embedding_column_is_there_on_request(tmp_path: Path, make_batch: MakeBatch) -> None:

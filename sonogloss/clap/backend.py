@@ -27,6 +27,7 @@ MODEL_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+PICKLED = "pytorch_model.bin"  # fetched only where there is nothing better; its tensors are read, never its objects
 
 
 class Clap(Protocol):
@@ -101,7 +102,10 @@ def clap_directory(name: str) -> Iterator[Path]:
             yield Path(temporary)
     elif "://" in name:
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
-            paths = [path for path in files.list_dir(name) if _is_model_file(files.base_name(path))]
+            listed = files.list_dir(name)
+            paths = [path for path in listed if _is_model_file(files.base_name(path))]
+            if not any(path.endswith(".safetensors") for path in paths):
+                paths += [path for path in listed if files.base_name(path) == PICKLED]
             if not paths:
                 raise MissingInputError(f"The CLAP {name!r} holds no model files.", "Check the URL.")
             for path in paths:
@@ -127,7 +131,10 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        directory = Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        if not any(directory.glob("model*.safetensors")):
+            snapshot_download(name, allow_patterns=PICKLED)
+        return directory
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers import ClapConfig, ClapModel
 from transformers.utils import logging as transformers_logging
 
 from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.torch_file import StoredTensor, open_torch_file
 from sonogloss.errors import ModelFormatError
 
 # Configurations and models are Any here and beyond: transformers types them in part, as unions with dict and None.
@@ -89,17 +90,17 @@ def read_tokenizer(path: Path, config: Any) -> Tokenizer:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The files with the weights: `model.safetensors`, or the parts that `model.safetensors.index.json` lists."""
-    whole, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
-    if whole.is_file():
+    """The files with the weights.
+
+    `model.safetensors`, or the parts that `model.safetensors.index.json` lists, or `pytorch_model.bin`: several models
+    were published in no other form, and its tensors are read without unpickling.
+    """
+    index, pickle = directory / "model.safetensors.index.json", directory / "pytorch_model.bin"
+    if (whole := directory / "model.safetensors").is_file():
         return [whole]
     if not index.is_file():
-        if (directory / "pytorch_model.bin").is_file():
-            raise ModelFormatError(
-                f"The CLAP directory {str(directory)!r} has its weights in pytorch_model.bin only, a pickle, and "
-                "loading a pickle can run any code.",
-                "If you trust it, load it with ClapModel.from_pretrained and save it: that writes model.safetensors.",
-            )
+        if pickle.is_file():
+            return [pickle]
         raise ModelFormatError(f"The CLAP directory {str(directory)!r} has no model.safetensors.", _RESTORE)
     listed = read_json(index).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(_is_part(name) for name in listed.values()):
@@ -116,26 +117,43 @@ def _is_part(name: Any) -> bool:
 
 
 def read_model(directory: Path, config: Any) -> Any:
-    """The ClapModel, from safetensors only and as float32, whatever precision it was saved in; complete or an error."""
+    """The ClapModel, as float32, whatever precision it was saved in; complete or an error. Nothing is unpickled."""
     weights = weight_files(directory)[0]
-    load: Any = ClapModel.from_pretrained
-    with _quiet():
-        try:
-            model, info = load(
-                directory,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-            raise ModelFormatError(f"{str(weights)!r} cannot be loaded ({error}).", _RESTORE) from error
+    try:
+        model, absent = (
+            _read_tensors(weights, config) if weights.suffix == ".bin" else _read_safetensors(weights, config)
+        )
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise ModelFormatError(f"{str(weights)!r} cannot be loaded ({error}).", _RESTORE) from error
     # Tables of positions follow from the sizes: older versions of transformers left some out, and newer ones make them.
-    missing = sorted(name for name in info["missing_keys"] if not name.endswith(_DERIVED))
+    missing = sorted(name for name in absent if not name.endswith(_DERIVED))
     if missing:
         raise ModelFormatError(f"{str(weights)!r} lacks {len(missing)} weights, {missing[0]!r} for one.", _RESTORE)
     return model
+
+
+def _read_safetensors(weights: Path, config: Any) -> tuple[Any, Iterable[str]]:
+    """The model in the directory of these weights, and the names of those it lacks."""
+    load: Any = ClapModel.from_pretrained
+    with _quiet():
+        model, info = load(
+            weights.parent,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    return model, info["missing_keys"]
+
+
+def _read_tensors(weights: Path, config: Any) -> tuple[Any, Iterable[str]]:
+    """The model with the tensors of a file that torch.save wrote, and the names of those it lacks."""
+    model = ClapModel(config)
+    with open_torch_file(str(weights)) as file:
+        content = file.content if isinstance(file.content, dict) else {}
+        state = {name: file.read(stored) for name, stored in content.items() if isinstance(stored, StoredTensor)}
+    return model, model.load_state_dict(state, strict=False).missing_keys
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,10 +93,40 @@ def test_each_file_that_is_missing_or_broken_is_named(copy: Path, name: str) -> 
         load_clap(str(copy))
 
 
-def test_a_pickle_is_not_loaded(copy: Path) -> None:
+class Attack:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.witness}",)
+
+
+def test_of_a_pickle_only_tensors_are_read(copy: Path, tiny_clap: Clap, tmp_path: Path) -> None:
+    """Several published models come in no other form."""
+    state: dict[str, Any] = dict(ClapModel.from_pretrained(copy).half().state_dict())
     (copy / "model.safetensors").unlink()
-    torch.save({}, copy / "pytorch_model.bin")
-    with pytest.raises(ModelFormatError, match=r"pytorch_model\.bin only, a pickle"):
+    torch.save(state | {"attack": Attack(tmp_path / "executed")}, copy / "pytorch_model.bin")
+    clap = load_clap(str(copy))
+    assert not (tmp_path / "executed").exists()
+    rows = clap.embed_text(TEXTS)
+    assert rows.dtype == np.float32
+    assert (rows * tiny_clap.embed_text(TEXTS)).sum(axis=1).min() > 0.999
+    memory = fsspec.filesystem("memory")
+    for path in copy.iterdir():
+        memory.pipe_file(f"/models/pickled/{path.name}", path.read_bytes())
+    assert load_clap("memory://models/pickled").fingerprint == clap.fingerprint
+
+    del state["text_projection.linear1.weight"]
+    torch.save(state, copy / "pytorch_model.bin")
+    with pytest.raises(ModelFormatError, match=r"lacks 1 weights, 'text_projection\.linear1\.weight'"):
+        load_clap(str(copy))
+    torch.save(["no", "weights"], copy / "pytorch_model.bin")
+    with pytest.raises(ModelFormatError, match=r"pytorch_model\.bin"):
+        load_clap(str(copy))
+    (copy / "pytorch_model.bin").write_bytes(b"no archive")
+    with pytest.raises(ModelFormatError, match=r"pytorch_model\.bin"):
         load_clap(str(copy))
 
 

@@ -93,7 +93,7 @@ def bare_loop(job: CaptionJob, sources: list[str]) -> list[str]:
     for unit in cut_units(sources):
         for batch in read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
             batch = embed_clips(batch, job.clap.load())
-            batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
+            batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
             batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
             said += batch.captions
     return said

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 from rich.console import Console
@@ -24,16 +24,18 @@ from pipelines.progress import progress_file, run_pipeline
 from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
+from sonogloss.captioners.released import MAX_WINDOWS
 from sonogloss.errors import MissingInputError
 from transforms.commit_run import RUN_FILE, CommitRun
 from transforms.embed_audio import EmbedAudio, embed_clips
 from transforms.read_audio import STAGE as READ_AUDIO
 from transforms.read_audio import ReadAudio, read_unit
+from transforms.rerank import Rerank, rerank
 from transforms.retrieve import Retrieve, retrieve
 from transforms.score import Score, score
 from transforms.work import Unit, cut_units, make_unit
 from transforms.write_captions import WriteCaptions, write_captions
-from transforms.write_rows import WriteRows, caption_rows
+from transforms.write_rows import CaptionRows, WriteRows
 
 BATCH_SIZE = 32
 
@@ -41,18 +43,27 @@ BATCH_SIZE = 32
 def caption(
     *,
     audio: str | Sequence[str],
-    datastore: str,
     output: str,
+    datastore: str | None = None,
+    support: str | None = None,
     captioner: str = "pocket",
     clap: str | None = None,
     contexts: int | None = None,
+    projection: bool | None = None,
+    temperature: float | Literal["clap"] | None = None,
+    renormalise: bool | None = None,
+    parity: bool = False,
+    beams: int | None = None,
+    candidate_beams: Sequence[int] = (),
+    language: str | None = None,
+    fast: bool = False,
+    precision: str | None = None,
     window: float = 10.0,
     hop: float | None = None,
+    max_windows: int | None = None,
     resume: bool = True,
     dry_run: bool = False,
     embedding: bool = False,
-    projection: bool = True,
-    beams: int | None = None,
     max_dead_letters: float = 0.05,
     device: str = "auto",
     beam_args: Sequence[str] = (),
@@ -61,18 +72,27 @@ def caption(
 
     Args:
         audio: files, folders or globs.
-        datastore: its directory.
         output: the results directory.
-        captioner: `pocket` or a directory.
+        datastore: its directory; may be left out for a captioner that neither reads captions nor projects.
+        support: another datastore, whose text support embeddings are projected on in place of the first one's.
+        captioner: `pocket`, another one of this package, or a directory.
         clap: the CLAP; by default the one the captioner was made with.
         contexts: captions shown to the decoder; by default as it was trained.
+        projection: carry embeddings onto the text support; by default as the captioner says.
+        temperature: of that projection, or `clap` for the CLAP's own; by default the captioner's.
+        renormalise: scale projected embeddings to unit length; by default the captioner's.
+        parity: contexts, projection, search and windows as in the method's released code; what is named besides wins.
+        beams: beams in decoding; by default the captioner's.
+        candidate_beams: search with each of these numbers of beams and keep the caption nearest to the sound.
+        language: what a captioner of several languages is to speak.
+        fast: leave the CLAP out of a guided search.
+        precision: kind of the language model's weights: `float32`, `bfloat16`, `float16` or `int8`.
         window: seconds a clip.
         hop: seconds from one clip's start to the next; by default the window.
+        max_windows: clips of a recording at most, from its start; by default all.
         resume: take over what an earlier run left.
         dry_run: check everything, caption one source, write nothing.
         embedding: add each clip's CLAP embedding to its row.
-        projection: carry embeddings onto the text support.
-        beams: beams in decoding; by default the captioner's.
         max_dead_letters: share of inputs that may fail before the result counts as unsound.
         device: `cpu`, `cuda`, `auto`.
         beam_args: options for Beam.
@@ -87,17 +107,27 @@ def caption(
     started = time.time()
     options = beam_options(beam_args)
     check_share(max_dead_letters, "--max-dead-letters")
-    policy = WindowPolicy(window_s=window, hop_s=window if hop is None else hop)
+    if parity and max_windows is None:
+        max_windows = MAX_WINDOWS
+    policy = WindowPolicy(window_s=window, hop_s=window if hop is None else hop, max_windows=max_windows)
     sources, left_out = list_audio(as_list(audio))
     job = prepare(
         datastore=datastore,
+        support=support,
         captioner=captioner,
         clap=clap,
         contexts=contexts,
+        projection=projection,
+        temperature=temperature,
+        renormalise=renormalise,
+        parity=parity,
+        beams=beams,
+        candidate_beams=candidate_beams,
+        language=language,
+        fast=fast,
+        precision=precision,
         policy=policy,
         embedding=embedding,
-        projection=projection,
-        beams=beams,
         device=device,
     )
     units = cut_units(sources)
@@ -115,14 +145,21 @@ def caption(
                 "sources": len(sources),
                 "left_out": left_out,
                 "datastore": datastore,
+                "support": support,
                 "captioner": captioner,
                 "clap": job.clap.name,
                 "contexts": job.contexts,
                 "projection": asdict(job.projection) if job.projection else None,
+                "parity": parity,
+                "beams": beams,
+                "candidate_beams": list(job.candidate_beams),
+                "language": language,
+                "fast": fast,
+                "precision": precision,
                 "window_s": policy.window_s,
                 "hop_s": policy.hop_s,
+                "max_windows": policy.max_windows,
                 "embedding": embedding,
-                "beams": beams,
                 "device": job.clap.device,
                 "max_dead_letters": max_dead_letters,
                 "method": job.method,
@@ -148,21 +185,25 @@ def _connect(
     progress: str | None,
 ) -> None:
     """The walk of the audio. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
-    written = (
+    captioned = (
         pipeline
         | "ListUnits" >> beam.Create(todo.todo)
         | "SpreadUnits" >> beam.Reshuffle()
         | "ReadAudio" >> ReadAudio(job.policy, job.sample_rate, BATCH_SIZE)
         | "EmbedAudio" >> EmbedAudio(job.clap)
         | "Retrieve" >> Retrieve(job.datastore, job.contexts, job.projection)
-        | "WriteCaptions" >> WriteCaptions(job.captioner)
+        | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap, job.candidate_beams)
+    )
+    if job.candidate_beams:
+        captioned |= "Rerank" >> Rerank(job.clap)
+    written = (
+        captioned
         | "Score" >> Score(job.clap)
         | "WriteRows"
         >> WriteRows(
             output,
             configuration=job.digest(),
-            method=job.method,
-            embedding_dim=job.dim if job.embedding else None,
+            kind=CaptionRows(method=job.method, embedding_dim=job.dim if job.embedding else None),
             progress=progress,
         )
     )
@@ -180,8 +221,11 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
     else:
         raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
     batch = embed_clips(batch, job.clap.load())
-    batch = retrieve(batch, job.datastore.load(), contexts=job.contexts, projection=job.projection)
-    batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
+    batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
+    batch = write_captions(batch, job.captioner.load_with(job.clap), job.candidate_beams)
+    if job.candidate_beams:
+        batch = rerank(batch, job.clap.load())
+    batch = score(batch, job.clap.load())
     rows = [
         {
             "uri": row.uri,
@@ -190,7 +234,7 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
             "caption": row.caption,
             "clap_score": row.clap_score,
         }
-        for row in caption_rows(batch, job.method, with_embedding=False)
+        for row in CaptionRows(method=job.method).of(batch)
     ]
     return {
         "dry_run": True,

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Literal
 
+import numpy as np
+
+from indexes import Datastore
 from pipelines.checks import choose_device
 from sonogloss.audio import WindowPolicy
-from sonogloss.captioners import ProjectionSettings
+from sonogloss.captioners import Captioner, ProjectionSettings
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from transforms.models import CaptionerReference, ClapReference, DatastoreReference
+
+SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
 
 
 class CaptionJob:
@@ -21,11 +28,12 @@ class CaptionJob:
         *,
         clap: ClapReference,
         captioner: CaptionerReference,
-        datastore: DatastoreReference,
+        datastore: DatastoreReference | None,
         contexts: int,
         projection: ProjectionSettings | None,
         policy: WindowPolicy,
         embedding: bool,
+        candidate_beams: Sequence[int] = (),
     ) -> None:
         self.clap = clap
         self.captioner = captioner
@@ -34,26 +42,33 @@ class CaptionJob:
         self.projection = projection
         self.policy = policy
         self.embedding = embedding
+        self.candidate_beams = tuple(candidate_beams)
         self.method = captioner.load().method
         self.sample_rate = clap.load().sample_rate
         self.dim = clap.load().dim
 
+    def store(self) -> Datastore | None:
+        """The open datastore, where the job has one."""
+        return None if self.datastore is None else self.datastore.load()
+
     def fingerprints(self) -> dict[str, str]:
-        """Which models and which store."""
-        return {
-            "clap": self.clap.fingerprint,
-            "captioner": self.captioner.fingerprint,
-            "datastore": self.datastore.fingerprint,
-        }
+        """Which models and which stores."""
+        found = {"clap": self.clap.fingerprint, "captioner": self.captioner.fingerprint}
+        if self.datastore is not None:
+            found["datastore"] = self.datastore.fingerprint
+            if self.datastore.support_fingerprint is not None:
+                found["support"] = self.datastore.support_fingerprint
+        return found
 
     def digest(self) -> str:
         """A digest of everything that shapes a row; part files carry it."""
         shape = {
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
+            "precision": self.captioner.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
-            "beams": self.captioner.beams,
+            "candidate_beams": self.candidate_beams,
             "policy": asdict(self.policy),
             "embedding": self.embedding,
         }
@@ -62,17 +77,27 @@ class CaptionJob:
 
 def prepare(
     *,
-    datastore: str,
+    datastore: str | None,
     captioner: str,
-    clap: str | None,
-    contexts: int | None,
     policy: WindowPolicy,
-    embedding: bool,
-    projection: bool,
-    beams: int | None,
-    device: str,
+    support: str | None = None,
+    clap: str | None = None,
+    contexts: int | None = None,
+    projection: bool | None = None,
+    temperature: float | Literal["clap"] | None = None,
+    renormalise: bool | None = None,
+    parity: bool = False,
+    beams: int | None = None,
+    candidate_beams: Sequence[int] = (),
+    language: str | None = None,
+    fast: bool = False,
+    precision: str | None = None,
+    embedding: bool = False,
+    device: str = "auto",
 ) -> CaptionJob:
     """Open the datastore, load the captioner and the CLAP, and check that they belong together.
+
+    The arguments are those of :func:`pipelines.caption_audio.caption`.
 
     Raises:
         FingerprintMismatchError: they were made with different CLAPs.
@@ -80,12 +105,21 @@ def prepare(
     """
     if contexts is not None and contexts < 0:
         raise OptionError(f"--contexts {contexts} is negative.", "Give 0 for none.")
+    _check_candidate_beams(candidate_beams, beams)
     device = choose_device(device)
-    store = DatastoreReference.of(datastore)
-    decoder = CaptionerReference.of(captioner, device, beams)
+    store = None
+    if datastore is not None or support is not None:
+        # A support alone is a store that nothing is retrieved from.
+        store = DatastoreReference.of(str(datastore or support), support=support if datastore is not None else None)
+    decoder = CaptionerReference.of(
+        captioner, device, precision=precision, parity=parity, beams=beams, language=language, fast=fast
+    )
     made_with = decoder.load().clap
+    if candidate_beams:  # a method without beams says so now, and not at the first clip
+        decoder.load().caption(np.zeros((0, made_with.dim), np.float32), [], beams=candidate_beams[0])
     model = ClapReference.of(clap or made_with.name, device)
-    store.load().require_clap(model.name, model.fingerprint)
+    if store is not None:
+        store.load().require_clap(model.name, model.fingerprint)
     if made_with.fingerprint != model.fingerprint:
         raise FingerprintMismatchError(
             f"The captioner {captioner!r} learnt with the CLAP {made_with.name!r} ({made_with.fingerprint[:12]}), but "
@@ -98,12 +132,103 @@ def prepare(
             f"--window {policy.window_s:g} is longer than the {longest:g} s that {model.name!r} hears at once.",
             f"Give {longest:g} or less; longer recordings are cut into several clips.",
         )
+    settings = _projection(decoder.load().projection, model.load().temperature, projection, temperature, renormalise)
+    wanted = _contexts(decoder, contexts)
+    _check_store(decoder, store, wanted, settings, datastore=datastore, chosen=contexts is not None)
     return CaptionJob(
         clap=model,
         captioner=decoder,
         datastore=store,
-        contexts=decoder.load().contexts if contexts is None else contexts,
-        projection=decoder.load().projection if projection else None,
+        contexts=wanted,
+        projection=settings,
         policy=policy,
         embedding=embedding,
+        candidate_beams=candidate_beams,
     )
+
+
+def _check_candidate_beams(candidate_beams: Sequence[int], beams: int | None) -> None:
+    if not candidate_beams:
+        return
+    if beams is not None:
+        raise OptionError("--beams and --candidate-beams exclude each other.", "Give one of them.")
+    if list(candidate_beams) != sorted(set(candidate_beams)) or candidate_beams[0] < 1:
+        raise OptionError(
+            f"--candidate-beams {list(candidate_beams)} are not ascending numbers of beams.", "Give some like 2-8."
+        )
+
+
+def _projection(
+    own: ProjectionSettings | None,
+    clap_temperature: float,
+    projection: bool | None,
+    temperature: float | Literal["clap"] | None,
+    renormalise: bool | None,
+) -> ProjectionSettings | None:
+    """The captioner's own projection with what the user asked for."""
+    if not (own is not None if projection is None else projection):
+        for option, value in (("--temperature", temperature), ("--renormalise", renormalise)):
+            if value is not None:
+                raise OptionError(
+                    f"{option} is about a projection, and there is none.", f"Add --projection or leave {option} out."
+                )
+        return None
+    settings = own or ProjectionSettings()
+    if temperature is not None:
+        settings = replace(settings, temperature=temperature)
+    if renormalise is not None:
+        settings = replace(settings, renormalise=renormalise)
+    return settings.resolved(clap_temperature)
+
+
+def _contexts(decoder: CaptionerReference, contexts: int | None) -> int:
+    """How many captions are retrieved for each clip."""
+    captioner: Captioner = decoder.load()
+    if contexts is None:
+        return captioner.contexts
+    if contexts and not captioner.contexts:
+        raise OptionError(
+            f"The captioner {decoder.name!r} reads no retrieved captions, and --contexts {contexts} asks for some.",
+            "Leave --contexts out, or name another captioner.",
+        )
+    if captioner.room is not None and contexts * SHORTEST_CONTEXT > captioner.room:
+        raise OptionError(
+            f"--contexts {contexts}: the language model of {decoder.name!r} has room for {captioner.room} tokens of "
+            "prompt, which so many captions do not fit in.",
+            f"It learnt with {captioner.contexts}; ask for fewer than {captioner.room // SHORTEST_CONTEXT + 1}.",
+        )
+    return contexts
+
+
+def _check_store(
+    decoder: CaptionerReference,
+    store: DatastoreReference | None,
+    contexts: int,
+    projection: ProjectionSettings | None,
+    *,
+    datastore: str | None,
+    chosen: bool,
+) -> None:
+    """Is there what captions are retrieved from and embeddings are projected on?"""
+    if contexts and datastore is None:
+        raise OptionError(
+            f"The captioner {decoder.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
+            "Name one; --contexts 0 does without.",
+        )
+    if store is None:
+        if projection is not None:
+            raise OptionError(
+                f"The captioner {decoder.name!r} projects on a text support, and no --datastore is named.",
+                "Name one, or a --support; --no-projection does without.",
+            )
+        return
+    opened = store.load()
+    if chosen and contexts > opened.count:
+        raise OptionError(
+            f"--contexts {contexts}: the datastore {datastore!r} holds {opened.count} captions.", "Ask for fewer."
+        )
+    if projection is not None and not opened.support.count:
+        raise OptionError(
+            f"The datastore {datastore!r} has no text support to project on.",
+            "Name another one's with --support, or leave the projection out with --no-projection.",
+        )

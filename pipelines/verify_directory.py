@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from indexes import verify as verify_datastore
-from pipelines.inspect_directory import identify
+from pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss import files
 from sonogloss.captioners import verify_captioner
+from sonogloss.errors import FormatError
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA
 
 
@@ -31,6 +32,9 @@ def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
         MissingInputError: there is no such directory.
         StoreFormatError: it is none of these, or unfinished.
     """
+    if damaged := _damaged_manifest(directory):
+        kind, name = damaged
+        return {"directory": directory, "kind": kind, "problems": [f"{name} is not JSON; it is damaged."]}
     kind, manifest = identify(directory)
     if kind == "sonogloss-datastore":
         problems = verify_datastore(directory)
@@ -39,6 +43,18 @@ def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
     else:
         problems = _verify_results(directory, manifest)
     return {"directory": directory, "kind": kind, "problems": problems}
+
+
+def _damaged_manifest(directory: str) -> tuple[str, str] | None:
+    """The kind and the name of a manifest that cannot be read: of a directory that once was ours, and is unsound."""
+    for kind, name in MANIFESTS.items():
+        path = files.join(directory, name)
+        if files.exists(path):
+            try:
+                files.read_json(path)
+            except FormatError:
+                return kind, name
+    return None
 
 
 def _check_file(directory: str, entry: dict[str, Any]) -> str | None:
@@ -53,6 +69,15 @@ def _check_file(directory: str, entry: dict[str, Any]) -> str | None:
 
 
 def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
+    if lacking := sorted({"parts", "counts"} - run.keys()):
+        return [f"run.json lacks {' and '.join(lacking)}."]
+    try:
+        return _verify_parts(directory, run)
+    except (KeyError, TypeError, AttributeError) as error:
+        return [f"run.json has an entry missing or malformed ({error!r})."]
+
+
+def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
     problems = []
     rows: Counter[str] = Counter()
     ids: Counter[str] = Counter()

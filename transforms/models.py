@@ -10,11 +10,11 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from indexes import Datastore
-from indexes.layout import Manifest, to_json
+from indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import FingerprintMismatchError
 
@@ -54,58 +54,115 @@ class ClapReference:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionerReference:
-    """A captioner by name, the digest it must have, and the device it runs on."""
+    """A captioner by name, the digest it must have, the device it runs on and what is asked of it.
+
+    `precision`, `parity`, `beams`, `language` and `fast` are as :func:`sonogloss.captioners.load_captioner` takes them
+    (`precision` is its `dtype`). All but the precision are part of the fingerprint.
+    """
 
     name: str
     fingerprint: str
     device: str = "cpu"
+    precision: str | None = None
+    parity: bool = False
     beams: int | None = None
+    language: str | None = None
+    fast: bool = False
 
     @classmethod
-    def of(cls, name: str, device: str = "cpu", beams: int | None = None) -> CaptionerReference:
+    def of(
+        cls,
+        name: str,
+        device: str = "cpu",
+        *,
+        precision: str | None = None,
+        parity: bool = False,
+        beams: int | None = None,
+        language: str | None = None,
+        fast: bool = False,
+    ) -> CaptionerReference:
         """The reference to the captioner that has this name now."""
-        captioner = _load_captioner(name, device, beams)
-        reference = cls(name=name, fingerprint=captioner.fingerprint, device=device, beams=beams)
-        return _keep(reference, captioner)
+        wanted = cls(
+            name=name,
+            fingerprint="",
+            device=device,
+            precision=precision,
+            parity=parity,
+            beams=beams,
+            language=language,
+            fast=fast,
+        )
+        captioner = wanted._open()
+        return _keep(replace(wanted, fingerprint=captioner.fingerprint), captioner)
 
     def load(self) -> Captioner:
         """The captioner, loaded once a process."""
         return _once(self, self._load)
 
+    def load_with(self, clap: ClapReference) -> Captioner:
+        """The captioner; one that embeds text while it captions shares this CLAP."""
+        captioner = self.load()
+        if hasattr(captioner, "read_text_with"):
+            captioner.read_text_with(clap.load())
+        return captioner
+
     def _load(self) -> Captioner:
-        captioner = _load_captioner(self.name, self.device, self.beams)
+        captioner = self._open()
         _require("captioner", self.name, self.fingerprint, captioner.fingerprint)
         return captioner
 
+    def _open(self) -> Captioner:
+        # Here and not above: building a datastore needs no decoder.
+        from sonogloss.captioners import load_captioner
 
-def _load_captioner(name: str, device: str, beams: int | None) -> Captioner:
-    # Here and not above: building a datastore needs no decoder.
-    from sonogloss.captioners import load_captioner
-
-    return load_captioner(name, device=device, beams=beams)
+        return load_captioner(
+            self.name,
+            device=self.device,
+            dtype=self.precision,
+            parity=self.parity,
+            beams=self.beams,
+            language=self.language,
+            fast=self.fast,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatastoreReference:
-    """A datastore by its path and the digest of its manifest, which in turn holds the digest of every file."""
+    """A datastore by its path and the digest of its manifest, which in turn holds the digest of every file.
+
+    `support` is another datastore whose text support takes the place of this one's own.
+    """
 
     path: str
     fingerprint: str
+    support: str | None = None
+    support_fingerprint: str | None = None
 
     @classmethod
-    def of(cls, path: str) -> DatastoreReference:
+    def of(cls, path: str, support: str | None = None) -> DatastoreReference:
         """The reference to the datastore that lies there now."""
-        datastore = Datastore.open(path)
-        return _keep(cls(path=path, fingerprint=manifest_digest(datastore.manifest)), datastore)
+        datastore = Datastore.open(path, support=support)
+        reference = cls(
+            path=path,
+            fingerprint=manifest_digest(datastore.manifest),
+            support=support,
+            support_fingerprint=_digest_of(support),
+        )
+        return _keep(reference, datastore)
 
     def load(self) -> Datastore:
         """The datastore, opened once a process."""
         return _once(self, self._load)
 
     def _load(self) -> Datastore:
-        datastore = Datastore.open(self.path)
+        datastore = Datastore.open(self.path, support=self.support)
         _require("datastore", self.path, self.fingerprint, manifest_digest(datastore.manifest))
+        _require("support", str(self.support), str(self.support_fingerprint), str(_digest_of(self.support)))
         return datastore
+
+
+def _digest_of(path: str | None) -> str | None:
+    return None if path is None else manifest_digest(read_manifest(path))
 
 
 def manifest_digest(manifest: Manifest) -> str:

@@ -9,39 +9,46 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from sonogloss.captioners import ProjectionSettings, Retriever
+from sonogloss.records import Context
 from transforms.models import DatastoreReference
 from transforms.work import Batch, timed
 
 STAGE = "retrieve"
 
 
-def retrieve(batch: Batch, datastore: Retriever, *, contexts: int, projection: ProjectionSettings | None) -> Batch:
+def retrieve(
+    batch: Batch, datastore: Retriever | None, *, contexts: int, projection: ProjectionSettings | None
+) -> Batch:
     """Look every clip of a batch up.
 
     Args:
         batch: clips with embeddings.
-        datastore: the store of captions.
+        datastore: the store of captions; None when neither contexts nor a projection are asked for.
         contexts: how many captions a clip; 0 for none.
         projection: how embeddings are carried onto the text support (see sonogloss.bridge); None leaves them be.
     """
     if not batch.clips:
         return batch
     queries = batch.embeddings
-    found = datastore.search(queries, contexts) if contexts else [[] for _ in batch.clips]
+    found: list[tuple[Context, ...]] = [()] * len(batch.clips)
     projected = queries
-    if projection is not None:
-        projected = datastore.project(queries, temperature=projection.temperature, renormalise=projection.renormalise)
-    return replace(batch, contexts=tuple(tuple(row) for row in found), projected=projected)
+    if datastore is not None and contexts:
+        found = [tuple(row) for row in datastore.search(queries, contexts)]
+    if datastore is not None and projection is not None:
+        projected = datastore.project(queries, temperature=projection.tau, renormalise=projection.renormalise)
+    return replace(batch, contexts=tuple(found), projected=projected)
 
 
 class _RetrieveFn(beam.DoFn):
-    def __init__(self, datastore: DatastoreReference, contexts: int, projection: ProjectionSettings | None) -> None:
+    def __init__(
+        self, datastore: DatastoreReference | None, contexts: int, projection: ProjectionSettings | None
+    ) -> None:
         self._reference = datastore
         self._contexts = contexts
         self._projection = projection
 
     def setup(self) -> None:
-        self._datastore = self._reference.load()
+        self._datastore = self._reference.load() if self._reference else None
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         yield timed(STAGE, retrieve, batch, self._datastore, contexts=self._contexts, projection=self._projection)
@@ -50,7 +57,9 @@ class _RetrieveFn(beam.DoFn):
 class Retrieve(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
     """Batches -> batches with contexts and projected embeddings, see :func:`retrieve`."""
 
-    def __init__(self, datastore: DatastoreReference, contexts: int, projection: ProjectionSettings | None) -> None:
+    def __init__(
+        self, datastore: DatastoreReference | None, contexts: int, projection: ProjectionSettings | None
+    ) -> None:
         super().__init__()
         self._fn = _RetrieveFn(datastore, contexts, projection)
 

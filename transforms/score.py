@@ -19,7 +19,12 @@ STAGE = "score"
 
 
 def score(batch: Batch, clap: Clap) -> Batch:
-    """Cosine, in [-1, 1], between each caption and its clip's own audio embedding, not the projected one."""
+    """Cosine, in [-1, 1], between each caption and its clip's own audio embedding, not the projected one.
+
+    Captions that this CLAP chose among several were scored then.
+    """
+    if batch.scores:
+        return batch
     outcomes = run_isolated(lambda texts: list(clap.embed_text(texts)), batch.captions)
     failures: dict[int, DeadLetter] = {}
     scores: list[float] = []

@@ -1,4 +1,4 @@
-"""write_captions: projected embeddings and contexts -> one sentence a clip."""
+"""write_captions: projected embeddings and contexts -> one sentence a clip, or several to choose from."""
 
 from __future__ import annotations
 
@@ -13,49 +13,65 @@ from sonogloss.captioners import Captioner
 from sonogloss.errors import Code
 from sonogloss.records import DeadLetter
 from transforms.isolate import dead_letter, failure, run_isolated
-from transforms.models import CaptionerReference
+from transforms.models import CaptionerReference, ClapReference
 from transforms.work import Batch, timed
 
 STAGE = "write_captions"
 
 
-def write_captions(batch: Batch, captioner: Captioner) -> Batch:
-    """Caption the clips of a batch; a clip the decoder fails on, or has no word for, becomes a dead letter."""
+def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()) -> Batch:
+    """Caption the clips of a batch; a clip the decoder fails on, or has no word for, becomes a dead letter.
 
-    def caption(rows: Sequence[int]) -> list[str]:
+    Args:
+        batch: clips with projected embeddings and contexts.
+        captioner: the decoder.
+        beams: numbers of beams, ascending, to search with one after the other. The batch gets their distinct captions
+            as `candidates`, in this order, in place of one caption a clip.
+    """
+
+    def caption(rows: Sequence[int]) -> list[tuple[str, ...]]:
         contexts = [[context.text for context in batch.contexts[row]] for row in rows]
-        return captioner.caption(batch.projected[np.asarray(rows)], contexts)
+        embeddings = batch.projected[np.asarray(rows)]
+        if not beams:
+            return [(sentence,) for sentence in captioner.caption(embeddings, contexts)]
+        searches = [captioner.caption(embeddings, contexts, beams=number) for number in beams]
+        return list(zip(*searches, strict=True))
 
     outcomes = run_isolated(caption, range(len(batch.clips)))
     failures: dict[int, DeadLetter] = {}
-    captions: list[str] = []
+    said: list[tuple[str, ...]] = []
     for row, (clip, outcome) in enumerate(zip(batch.clips, outcomes, strict=True)):
         if isinstance(outcome, Exception):
             failures[row] = failure(clip, STAGE, outcome)
-        elif not outcome.strip():
-            failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
+        elif sentences := tuple(dict.fromkeys(sentence.strip() for sentence in outcome if sentence.strip())):
+            said.append(sentences)
         else:
-            captions.append(outcome.strip())
-    return replace(batch.without(failures), captions=tuple(captions))
+            failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
+    left = batch.without(failures)
+    if beams:
+        return replace(left, candidates=tuple(said))
+    return replace(left, captions=tuple(sentences[0] for sentences in said))
 
 
 class _WriteCaptionsFn(beam.DoFn):
-    def __init__(self, captioner: CaptionerReference) -> None:
+    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int]) -> None:
         self._reference = captioner
+        self._clap = clap
+        self._beams = tuple(beams)
 
     def setup(self) -> None:
-        self._captioner = self._reference.load()
+        self._captioner = self._reference.load_with(self._clap)
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        yield timed(STAGE, write_captions, batch, self._captioner)
+        yield timed(STAGE, write_captions, batch, self._captioner, self._beams)
 
 
 class WriteCaptions(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
-    """Batches -> batches with captions, see :func:`write_captions`."""
+    """Batches -> batches with captions, see :func:`write_captions`; `clap` is the one that embedded the sound."""
 
-    def __init__(self, captioner: CaptionerReference) -> None:
+    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int] = ()) -> None:
         super().__init__()
-        self._captioner = captioner
+        self._fn = _WriteCaptionsFn(captioner, clap, beams)
 
     def expand(self, pcoll: PCollection[Batch]) -> PCollection[Batch]:
-        return pcoll | beam.ParDo(_WriteCaptionsFn(self._captioner))
+        return pcoll | beam.ParDo(self._fn)

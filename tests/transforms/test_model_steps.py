@@ -9,6 +9,7 @@ import pytest
 from sonogloss.bridge import project
 from sonogloss.records import Context, FloatArray
 from transforms.embed_audio import embed_clips
+from transforms.rerank import rerank
 from transforms.retrieve import retrieve
 from transforms.score import score
 from transforms.work import NO_VECTORS, Batch, timed
@@ -39,11 +40,14 @@ class FakeClap:
 class FakeCaptioner:
     """Answers the number of contexts; says nothing, or fails, where told by the context."""
 
-    def caption(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[str]:
+    def caption(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
+    ) -> list[str]:
         assert len(embeddings) == len(contexts)
         if any("fail" in texts for texts in contexts):
             raise RuntimeError("out of memory")
-        return [" " if "silence" in texts else f" {len(texts)} heard " for texts in contexts]
+        heard = "heard" if beams is None else f"heard with {beams // 2}"
+        return [" " if "silence" in texts else f" {len(texts)} {heard} " for texts in contexts]
 
 
 def raw(values: Sequence[float]) -> Batch:
@@ -73,6 +77,7 @@ def test_neighbours_of_poison_are_as_they_would_be_without_it() -> None:
 def test_empty_batches_walk_through_every_step() -> None:
     batch = embed_clips(raw([]), FakeClap())
     batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
+    batch = rerank(write_captions(batch, FakeCaptioner(), (2, 4)), FakeClap())  # type: ignore[arg-type]
     batch = score(write_captions(batch, FakeCaptioner()), FakeClap())  # type: ignore[arg-type]
     assert not batch.clips
     assert batch.last
@@ -103,6 +108,9 @@ def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> N
     plain = retrieve(batch, FakeStore(), contexts=0, projection=None)
     assert plain.contexts == ((), (), ())
     np.testing.assert_array_equal(plain.projected, batch.embeddings)
+    alone = retrieve(batch, None, contexts=0, projection=None)
+    assert alone.contexts == ((), (), ())
+    np.testing.assert_array_equal(alone.projected, batch.embeddings)
 
 
 def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
@@ -115,6 +123,47 @@ def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
     assert done.captions == ("1 heard", "1 heard")
     assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
     np.testing.assert_array_equal(done.embeddings, batch.embeddings[[0, 3]])
+
+
+def test_several_searches_give_candidates_in_their_order(make_batch: MakeBatch) -> None:
+    words = ["rain", "fail", "silence"]
+    contexts = tuple((Context(id=1, text=word, score=0.5, source="s"),) for word in words)
+    batch = replace(make_batch(3), contexts=contexts, captions=(), scores=())
+    done = write_captions(batch, FakeCaptioner(), (2, 3, 4))  # type: ignore[arg-type]
+    assert done.candidates == (("1 heard with 1", "1 heard with 2"),)
+    assert done.captions == ()
+    assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
+
+
+class JudgingClap(FakeClap):
+    """Puts `north` and `near north` near the first axis, the rest on the second; counts the texts it embeds."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        if "poison" in texts:
+            raise ValueError("cannot tokenise")
+        self.seen += texts
+        places = {"north": [1, 0, 0, 0], "near north": [0.8, 0.6, 0, 0]}
+        return np.array([places.get(text, [0, 1, 0, 0]) for text in texts], np.float32)
+
+
+def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: MakeBatch) -> None:
+    candidates = (("east", "near north", "north"), ("a", "b"), ("poison", "north"), ("poison",), ("north",))
+    north = np.tile(np.array([1, 0, 0, 0], np.float32), (5, 1))
+    batch = replace(make_batch(5), embeddings=north, candidates=candidates, captions=(), scores=())
+    clap = JudgingClap()
+    done = rerank(batch, clap)
+    assert done.captions == ("north", "a", "north", "north")  # of equals the first
+    assert done.scores == (1.0, 0.0, 1.0, 1.0)
+    assert done.candidates == ()
+    assert [(letter.uri, letter.stage, letter.code) for letter in done.dead] == [
+        (make_clip(3).uri, "rerank", "MODEL_FAILED")
+    ]
+    before = len(clap.seen)
+    assert score(done, clap) is done
+    assert len(clap.seen) == before
 
 
 def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -> None:

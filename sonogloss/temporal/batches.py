@@ -1,0 +1,123 @@
+"""What a step of post-training sees: sounds composed from clips, sentences, and which of them fit one another.
+
+A batch is a function of the clips, the configuration and the step alone, so that a run resumes exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonogloss.audio.mel import MelSettings
+from sonogloss.records import FloatArray
+from sonogloss.temporal.clips import LabelledClip, rank
+from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.features import ClipPowers, decibels
+from sonogloss.temporal.sequences import PairGroup, Variant, compose_power, draw_pairs, group_sentence
+
+BLOCKS = {"A": 2, "B": 3}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairBatch:
+    """Blocks of B sounds and their texts.
+
+    `mels` [blocks * B, 1, frames, mels] in decibels; `texts`; `also_true` bool [blocks * B, blocks * B], text j is true
+    of sound i. `clips` (ids), `singles` [B, 1, frames, mels] and `labels` are the groups' first clips alone, for the
+    anchor.
+    """
+
+    mels: Tensor
+    texts: tuple[str, ...]
+    also_true: Tensor
+    clips: tuple[str, ...]
+    singles: Tensor
+    labels: tuple[str, ...]
+
+
+class PairBatches:
+    """The batches of a stage over some clips. An epoch pairs every clip as A with a partner of its own."""
+
+    def __init__(
+        self, stage: str, powers: ClipPowers, clips: Sequence[LabelledClip], mel: MelSettings, config: PostTrainConfig
+    ) -> None:
+        self._stage, self._powers, self._clips, self._mel, self._config = stage, powers, clips, mel, config
+        self._frame_rate = mel.sample_rate / mel.hop_length
+        self._epoch, self._groups = -1, list[PairGroup]()
+        self.epoch_steps = -(-len(draw_pairs(clips, seed=config.seed)) // config.groups)
+
+    def at(self, step: int) -> PairBatch:
+        """The batch of a step, counted from 0."""
+        epoch, number = divmod(step, self.epoch_steps)
+        if epoch != self._epoch:
+            drawn = draw_pairs(self._clips, seed=self._config.seed, round_=epoch)
+            self._groups = sorted(drawn, key=lambda group: rank("step", self._config.seed, epoch, group.id))
+            self._epoch = epoch
+        size = self._config.groups
+        return self.of(self._groups[number * size : (number + 1) * size], salt=step)
+
+    def of(self, groups: Sequence[PairGroup], salt: int = 0) -> PairBatch:
+        """The batch of these groups; gains are drawn for this salt."""
+        singles = [self._decibels(self._power(group.first, salt), self._mel.padding) for group in groups]
+        mels, texts, keys = list[FloatArray](), list[str](), list[Hashable]()
+        if self._stage == "A":
+            mels += singles
+            texts += [f"Single sound of {group.first.label}" for group in groups]
+            keys += [group.first.label for group in groups]
+            mels += [self._pair(group, Variant.FORWARD, salt) for group in groups]
+            texts += [f"Combined sound of {group.first.label} and {group.second.label}" for group in groups]
+            keys += [frozenset((group.first.label, group.second.label)) for group in groups]
+        else:
+            for variant in Variant:
+                mels += [self._pair(group, variant, salt) for group in groups]
+                texts += [group_sentence(group, variant, self._config.pairs) for group in groups]
+                keys += [_meaning(group, variant) for group in groups]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        meaning = torch.tensor([numbers[key] for key in keys])
+        return PairBatch(
+            mels=_stacked(mels),
+            texts=tuple(texts),
+            also_true=meaning[:, None] == meaning[None],
+            clips=tuple(group.first.id for group in groups),
+            singles=_stacked(singles),
+            labels=tuple(group.first.label for group in groups),
+        )
+
+    def singles(self, clips: Sequence[LabelledClip]) -> Tensor:
+        """Clips alone, at their own level: [n, 1, frames, mels] in decibels."""
+        return _stacked([self._decibels(self._powers[clip.id], self._mel.padding) for clip in clips])
+
+    def _pair(self, group: PairGroup, variant: Variant, salt: int) -> FloatArray:
+        power = compose_power(
+            self._power(group.first, salt),
+            self._power(group.second, salt),
+            variant,
+            self._config.pairs,
+            frame_rate=self._frame_rate,
+            frames=self._mel.frames,
+        )
+        # A sequence ends in silence: filled with copies of itself it would have no order.
+        return self._decibels(power, self._mel.padding if variant == Variant.OVERLAY else "pad")
+
+    def _power(self, clip: LabelledClip, salt: int) -> FloatArray:
+        share = rank("gain", self._config.seed, salt, clip.id) / 2**62 - 1  # from -1 to 1
+        return self._powers[clip.id] * np.float32(10 ** (share * self._config.gain_db / 10))
+
+    def _decibels(self, power: FloatArray, padding: str) -> FloatArray:
+        return decibels(power, self._mel.frames, padding)
+
+
+def _meaning(group: PairGroup, variant: Variant) -> Hashable:
+    """Equal for two sounds of which the same sentences are true."""
+    labels = (group.first.label, group.second.label)
+    if variant == Variant.OVERLAY:
+        return "while", frozenset(labels)
+    return "before", labels[::-1] if variant == Variant.REVERSE else labels
+
+
+def _stacked(mels: Sequence[FloatArray]) -> Tensor:
+    return torch.from_numpy(np.stack(mels))[:, None]

@@ -1,0 +1,192 @@
+"""Labelled clips: a folder of recordings with one class each, or the synthesiser's own sounds.
+
+A clip's id is digested from its name inside the collection, so a folder may move, grow or be listed in another order
+without any pair or split changing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from sonogloss import files
+from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.errors import ClipError, Code, FormatError, MissingInputError, OptionError
+from sonogloss.records import FloatArray
+from sonogloss.soundscapes import CLASSES, RATE, render_variant
+
+SOUNDSCAPES = "soundscapes"
+_SCHEME = "soundscape:"
+_METADATA = "metadata.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledClip:
+    """A recording of one class.
+
+    Attributes:
+        id: 32 hex digits, digested from the name inside the collection.
+        uri: where it lies; `soundscape:...` is rendered.
+        label: its class in words: what texts call it.
+        source: the recording it was cut from (column `src_id`), else its own id. Splits never part a source.
+        fold: the collection's own split (column `fold`), if it has one.
+        collection: which of several collections it belongs to. Classes of two collections are never compared: nobody
+            knows whether they are the same.
+    """
+
+    id: str
+    uri: str
+    label: str
+    source: str
+    fold: str | None = None
+    collection: str = ""
+
+
+def rank(*parts: object) -> int:
+    """A uniform 63-bit number for these parts, the same everywhere: whatever is drawn here is drawn by it."""
+    return int.from_bytes(hashlib.sha256("\x00".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40) -> list[LabelledClip]:
+    """The clips that `--clips` names, in order of id.
+
+    Args:
+        name: a folder with `metadata.csv` (columns `filename` and `class`; `fold` and `src_id` are used when there), or
+            with one sub-folder a class; or `soundscapes`, the synthesiser's classes.
+        split: `train` or `test`: soundscapes of the two have no sound in common. Folders have folds for that.
+        seed: of the soundscapes.
+        per_class: number of soundscapes of each class.
+
+    Raises:
+        InputError: there is no such folder, or it holds no labelled clips.
+    """
+    if name == SOUNDSCAPES:
+        return soundscape_clips(per_class, split=f"{split}-{seed}")
+    if not files.is_dir(name):
+        raise MissingInputError(
+            f"--clips {name!r} is not a directory.",
+            f"Name a folder with {_METADATA} or one sub-folder a class, or {SOUNDSCAPES!r}.",
+        )
+    path = files.join(name, _METADATA)
+    found = _from_metadata(name, path) if files.exists(path) else _from_folders(name)
+    if len({clip.label for clip in found}) < 2:
+        raise FormatError(
+            f"--clips {name!r} holds {len(found)} clips of fewer than two classes.",
+            f"Give it a {_METADATA} with the columns filename and class, or one sub-folder a class.",
+        )
+    return sorted(found, key=lambda clip: clip.id)
+
+
+def soundscape_clips(per_class: int, *, split: str) -> list[LabelledClip]:
+    """Sounds of every class of the synthesiser, named by (split, class, number) and rendered when they are read."""
+    found = []
+    for name, sound in CLASSES.items():
+        for number in range(per_class):
+            uri = f"{_SCHEME}{split}/{name}/{number}"
+            found.append(_clip(uri, uri, sound.label, collection=SOUNDSCAPES))
+    return sorted(found, key=lambda clip: clip.id)
+
+
+def read_samples(clip: LabelledClip, sample_rate: int, longest_s: float) -> FloatArray:
+    """The first `longest_s` seconds of a clip, mono float32 at a rate.
+
+    Raises:
+        ClipError: it cannot be read; the code says why.
+    """
+    if clip.uri.startswith(_SCHEME):
+        name, seed = clip.uri.split("/")[1], rank(clip.uri)
+        seconds = float(np.random.default_rng([seed, 7]).uniform(CLASSES[name].shortest, CLASSES[name].longest))
+        samples = render_variant(name, seed, seconds)[0]
+        if sample_rate != RATE:
+            samples = soxr.resample(samples, RATE, sample_rate).astype(np.float32)
+        return samples[: round(longest_s * sample_rate)]
+    try:
+        data = files.read_bytes(clip.uri)
+    except Exception as error:  # every file system raises its own errors; each costs one clip only
+        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
+    policy = WindowPolicy(window_s=longest_s, hop_s=longest_s)
+    return next(cut_clips(data, uri=clip.uri, member=None, policy=policy, sample_rate=sample_rate)).samples
+
+
+def select_folds(clips: Iterable[LabelledClip], folds: Collection[str]) -> list[LabelledClip]:
+    """The clips of some folds.
+
+    Raises:
+        OptionError: a fold has no clips.
+    """
+    clips = list(clips)
+    known = {clip.fold for clip in clips if clip.fold is not None}
+    if unknown := sorted(set(folds) - known):
+        there = ", ".join(sorted(known)) or "none: metadata.csv has no column fold"
+        raise OptionError(f"--folds: no clip lies in fold {unknown[0]!r}.", f"The folds are {there}.")
+    return [clip for clip in clips if clip.fold in folds]
+
+
+def hold_out_classes(
+    clips: Sequence[LabelledClip], share: float, seed: int = 0
+) -> tuple[list[LabelledClip], list[LabelledClip]]:
+    """Split by class: (the rest, the held-out classes), the latter about `share` of all, at least two if any.
+
+    Which classes are held out follows from their names alone, so training and evaluation agree on them.
+    """
+    labels = sorted({clip.label for clip in clips}, key=lambda label: rank("class", seed, label))
+    held_out = set(labels[: max(2, round(share * len(labels)))] if share > 0 else ())
+    return [c for c in clips if c.label not in held_out], [c for c in clips if c.label in held_out]
+
+
+def hold_out_sources(
+    clips: Sequence[LabelledClip], share: float, seed: int = 0
+) -> tuple[list[LabelledClip], list[LabelledClip]]:
+    """Split by source: (the rest, about `share` of the clips), no recording on both sides."""
+    limit = round(share * 2**63)
+    held_out = {clip.id for clip in clips if rank("source", seed, clip.source) < limit}
+    return [c for c in clips if c.id not in held_out], [c for c in clips if c.id in held_out]
+
+
+def _from_metadata(folder: str, path: str) -> list[LabelledClip]:
+    reader = csv.DictReader(io.StringIO(files.read_bytes(path).decode("utf-8-sig", "replace"), newline=""))
+    if missing := {"filename", "class"} - set(reader.fieldnames or ()):
+        raise FormatError(
+            f"{path!r} has no column {min(missing)} (columns: {', '.join(reader.fieldnames or ('none',))}).",
+            "Give every clip its filename and its class.",
+        )
+    found = []
+    for number, row in enumerate(reader, 2):
+        name, label = (row["filename"] or "").strip(), (row["class"] or "").strip()
+        if not name or not label:
+            raise FormatError(f"{path!r}, row {number}: no filename or no class.", "Correct the row.")
+        source = (row.get("src_id") or "").strip()
+        found.append(
+            _clip(name, files.join(folder, name), label, source=source, fold=row.get("fold"), collection=folder)
+        )
+    if twice := [name for name, count in Counter(clip.uri for clip in found).items() if count > 1]:
+        raise FormatError(f"{path!r} names {twice[0]!r} twice.", "Give every clip one row.")
+    return found
+
+
+def _from_folders(folder: str) -> list[LabelledClip]:
+    found = []
+    for inside in files.list_dir(folder):
+        if not files.is_dir(inside):
+            continue
+        label = files.base_name(inside)
+        for uri in files.list_dir(inside):
+            name = files.base_name(uri)
+            if not name.startswith(".") and not files.is_dir(uri):
+                found.append(_clip(f"{label}/{name}", uri, label, collection=folder))
+    return found
+
+
+def _clip(
+    name: str, uri: str, label: str, *, source: str = "", fold: str | None = None, collection: str = ""
+) -> LabelledClip:
+    own = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    words = " ".join(label.replace("_", " ").split())
+    return LabelledClip(id=own, uri=uri, label=words, source=source or own, fold=fold, collection=collection)

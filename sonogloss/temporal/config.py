@@ -1,0 +1,98 @@
+"""The numbers of a post-training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sonogloss.errors import OptionError
+from sonogloss.temporal.losses import TnceSettings
+from sonogloss.temporal.sequences import PairSettings
+
+STAGES = ("A", "B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostTrainConfig:
+    """How a CLAP learns order.
+
+    Attributes:
+        stages: `A` (one sound or two?) and `B` (in which order?), in this order; either may be left out.
+        steps: optimiser steps of each stage.
+        groups: groups a step: stage A sees twice as many sounds, stage B three times.
+        learning_rate: the highest learning rate.
+        warmup_steps: steps over which it rises linearly from 0; then it falls to 0 along half a cosine.
+        weight_decay: AdamW's, on matrices only.
+        grad_clip: largest norm of the gradient; 0 does not clip.
+        tune: train the `last` layers and the projections, or a `lora` adapter in all layers and the projections. The
+            adapter is merged at the end.
+        layers: how many of each tower's last layers (stages, in a Swin transformer) learn.
+        lora_rank, lora_alpha, lora_dropout: the adapter on the attention's query and value projections.
+        anchor: weight of a term, mean of 1 - cosine, that holds single sounds and their labels where the CLAP had them.
+        gain_db: every clip of a pair becomes louder or softer by up to this, at random.
+        precision: `fp32`, or `bf16` autocast with the loss in fp32.
+        validation_share: share of the recordings that are not learnt from but looked at.
+        seed: everything random follows from it and the step's number.
+        eval_every: steps between two looks at the validation pairs.
+        checkpoint_every: steps between two checkpoints.
+        loss: weights of the negatives.
+        pairs: how two clips become one.
+
+    Raises:
+        OptionError: a value cannot be.
+    """
+
+    stages: tuple[str, ...] = STAGES
+    steps: int = 400
+    groups: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 20
+    weight_decay: float = 0.0
+    grad_clip: float = 0.5
+    tune: Literal["last", "lora"] = "last"
+    layers: int = 1
+    lora_rank: int = 8
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    anchor: float = 0.0
+    gain_db: float = 6.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validation_share: float = 0.1
+    seed: int = 1234
+    eval_every: int = 50
+    checkpoint_every: int = 100
+    loss: TnceSettings = field(default_factory=TnceSettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
+
+    def __post_init__(self) -> None:
+        rules = {
+            "stages": bool(self.stages) and list(self.stages) == [name for name in STAGES if name in self.stages],
+            "steps": self.steps >= 1,
+            "groups": self.groups >= 2,
+            "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
+            "warmup_steps": self.warmup_steps >= 0,
+            "weight_decay": self.weight_decay >= 0,
+            "grad_clip": self.grad_clip >= 0,
+            "tune": self.tune in ("last", "lora"),
+            "layers": self.layers >= 1,
+            "lora_rank": self.lora_rank >= 1,
+            "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
+            "gain_db": 0 <= self.gain_db <= 60,
+            "precision": self.precision in ("fp32", "bf16"),
+            "validation_share": 0 <= self.validation_share < 1,
+            "seed": self.seed >= 0,
+            "eval_every": self.eval_every >= 1,
+            "checkpoint_every": self.checkpoint_every >= 1,
+        }
+        for name, holds in rules.items():
+            if not holds:
+                value = getattr(self, name)
+                raise OptionError(f"{name} is {value!r}.", "Choose a value that the documentation allows.")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warmup = min(self.warmup_steps, self.steps - 1)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))

@@ -1,0 +1,87 @@
+"""What post-training is to lower, and how it is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sonogloss.temporal.batches import BLOCKS, PairBatch, PairBatches
+from sonogloss.temporal.clips import LabelledClip
+from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.features import ClipPowers
+from sonogloss.temporal.losses import tnce
+from sonogloss.temporal.sequences import Variant, draw_groups
+from sonogloss.temporal.towers import Towers, unit
+
+VALIDATION_GROUPS = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Anchor:
+    """Where single sounds (by clip id) and their labels (by text) lay before: unit vectors."""
+
+    audio: dict[str, Tensor]
+    text: dict[str, Tensor]
+
+
+def stage_loss(
+    stage: str, towers: Towers, batch: PairBatch, config: PostTrainConfig, anchor: Anchor | None = None
+) -> Tensor:
+    """The loss of one batch: TNCE, and the anchor's term where there is one."""
+    audio, text = towers.embed_audio(batch.mels), towers.embed_text(batch.texts)
+    settings = config.loss
+    if settings.normalised:
+        audio, text = unit(audio), unit(text)
+    loss = tnce(
+        audio,
+        text,
+        blocks=BLOCKS[stage],
+        settings=settings,
+        scale=towers.scale if settings.normalised else 1.0,
+        also_true=batch.also_true.to(audio.device) if settings.normalised else None,
+    )
+    if anchor is None:
+        return loss
+    # The distance of single sounds and of their labels from where they were.
+    audio, text = unit(towers.embed_audio(batch.singles)), unit(towers.embed_text(batch.labels))
+    audio_then = torch.stack([anchor.audio[clip] for clip in batch.clips]).to(audio.device)
+    text_then = torch.stack([anchor.text[label] for label in batch.labels]).to(text.device)
+    return loss + config.anchor * (2 - (audio * audio_then).sum(-1).mean() - (text * text_then).sum(-1).mean())
+
+
+@torch.no_grad()
+def make_anchor(towers: Towers, batches: PairBatches, clips: Sequence[LabelledClip]) -> Anchor:
+    """Embed every single clip and every label as the CLAP does now."""
+    towers.eval()
+    audio: dict[str, Tensor] = {}
+    for start in range(0, len(clips), 32):
+        part = clips[start : start + 32]
+        rows = unit(towers.embed_audio(batches.singles(part))).cpu()
+        audio |= {clip.id: row for clip, row in zip(part, rows, strict=True)}
+    labels = sorted({clip.label for clip in clips})
+    return Anchor(audio=audio, text=dict(zip(labels, unit(towers.embed_text(labels)).cpu(), strict=True)))
+
+
+class Validation:
+    """Pairs of clips that nothing is learnt from, the same at every look."""
+
+    def __init__(
+        self, powers: ClipPowers, held_out: Sequence[LabelledClip], towers: Towers, config: PostTrainConfig
+    ) -> None:
+        groups = draw_groups(held_out, VALIDATION_GROUPS, seed=config.seed)
+        self._towers, self._config = towers, config
+        self._batches = {stage: PairBatches(stage, powers, held_out, towers.mel, config).of(groups) for stage in BLOCKS}
+
+    @torch.no_grad()
+    def look(self, stage: str) -> tuple[float, float]:
+        """The stage's loss, and the share of sequences that are nearer to their sentence than to the other order's."""
+        self._towers.eval()
+        loss = float(stage_loss(stage, self._towers, self._batches[stage], self._config))
+        batch = self._batches["B"]
+        audio = unit(self._towers.embed_audio(batch.mels)).chunk(len(Variant))
+        text = unit(self._towers.embed_text(batch.texts)).chunk(len(Variant))
+        margins = [(audio[i] * (text[i] - text[1 - i])).sum(-1) for i in (0, 1)]
+        return loss, float((torch.cat(margins) > 0).float().mean())

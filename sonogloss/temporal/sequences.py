@@ -1,0 +1,258 @@
+"""Pairs of sounds with a known order: which sounds meet, what is heard, and what one would say of it.
+
+A group is two clips A and B of different classes. It gives a forward clip (A then B), a reverse one (B then A) and an
+overlay (both at once), beside the two singles. Who meets whom follows from the clips' ids by hashing, never from their
+place in a listing (TeminAL, arXiv 2408.09269, section on data).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from sonogloss.errors import OptionError
+from sonogloss.records import FloatArray
+from sonogloss.temporal.clips import LabelledClip, rank
+
+RELATIONS = ("before", "after", "while")
+
+
+class Variant(StrEnum):
+    """What a group can be heard as."""
+
+    FORWARD = "forward"
+    REVERSE = "reverse"
+    OVERLAY = "overlay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairGroup:
+    """Two clips of different classes, A and B; `id` is a digest of theirs."""
+
+    id: str
+    first: LabelledClip
+    second: LabelledClip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """How two clips become one.
+
+    Attributes:
+        crossfade_s: seconds over which the first clip of a sequence gives way to the second, at equal power; at most
+            half of the shorter clip.
+        level_db: RMS level in dB below full scale that every clip is brought to before; None leaves them as they are.
+        overlay_db: level of B in an overlay, relative to A.
+        relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
+            the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
+            before and while.
+
+    Raises:
+        OptionError: a value cannot be.
+    """
+
+    crossfade_s: float = 0.0
+    level_db: float | None = None
+    overlay_db: float = 0.0
+    relations: tuple[str, ...] = ("before", "while")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crossfade_s < math.inf:
+            raise OptionError(f"crossfade_s is {self.crossfade_s!r}.", "Give seconds, 0 for none.")
+        if self.level_db is not None and not -120 <= self.level_db <= 0:
+            raise OptionError(f"level_db is {self.level_db!r}.", "Give decibels below full scale, -20 for one.")
+        if not -60 <= self.overlay_db <= 60:
+            raise OptionError(f"overlay_db is {self.overlay_db!r}.", "Give decibels, 0 for equal levels.")
+        if unknown := sorted(set(self.relations) - set(RELATIONS)):
+            raise OptionError(f"Unknown relation {unknown[0]!r}.", f"There are {', '.join(RELATIONS)}.")
+        if not {"before", "after"} & set(self.relations) or "while" not in self.relations:
+            raise OptionError(
+                f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
+                "Give while, and before or after or both.",
+            )
+
+
+def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> list[PairGroup]:
+    """One group for every clip as A, with a B of another class of the same collection, in order of id.
+
+    Every class is as likely for B, and every clip of that class. Adding or removing a clip changes only the groups it
+    is in.
+
+    Args:
+        clips: of at least two classes a collection.
+        seed: of the drawing.
+        round_: another round gives every clip another partner (nearly always).
+    """
+    by_class: dict[str, dict[str, list[LabelledClip]]] = defaultdict(lambda: defaultdict(list))
+    for clip in clips:
+        by_class[clip.collection][clip.label].append(clip)
+    groups = {}
+    for clip in clips:
+        others = [label for label in by_class[clip.collection] if label != clip.label]
+        if not others:
+            continue  # nobody of another class to meet
+        label = min(others, key=lambda label: rank("label", seed, round_, clip.id, label))
+        partner = min(by_class[clip.collection][label], key=lambda c: rank("clip", seed, round_, clip.id, c.id))
+        group = make_group(clip, partner)
+        groups[group.id] = group
+    return [groups[key] for key in sorted(groups)]
+
+
+def draw_groups(clips: Sequence[LabelledClip], count: int, *, seed: int) -> list[PairGroup]:
+    """`count` distinct groups (fewer where the clips do not give more), as evenly over the clips as can be.
+
+    Raises:
+        OptionError: no clip has one of another class to meet.
+    """
+    groups: dict[str, PairGroup] = {}
+    idle = 0
+    for round_ in range(1000):
+        before = len(groups)
+        drawn = draw_pairs(clips, seed=seed, round_=round_)
+        for group in sorted(drawn, key=lambda group: rank("order", seed, round_, group.id)):
+            if len(groups) < count:
+                groups.setdefault(group.id, group)
+        idle = idle + 1 if len(groups) == before else 0
+        if len(groups) >= count or idle == 5:
+            break
+    if not groups:
+        raise OptionError(
+            "The clips are of one class only: there is no pair to make.", "Give clips of at least two classes."
+        )
+    return [groups[key] for key in sorted(groups)]
+
+
+def make_group(first: LabelledClip, second: LabelledClip) -> PairGroup:
+    """The group of A and B.
+
+    Raises:
+        ValueError: they are of one class; "A before A" is its own reverse.
+    """
+    if first.label == second.label:
+        raise ValueError(f"two clips of {first.label!r} make no pair")
+    digest = hashlib.sha256(f"{first.id}\x00{second.id}".encode()).hexdigest()[:32]
+    return PairGroup(id=digest, first=first, second=second)
+
+
+def ordered(group: PairGroup, variant: Variant) -> tuple[LabelledClip, LabelledClip]:
+    """The clips in the order in which they are heard."""
+    return (group.second, group.first) if variant == Variant.REVERSE else (group.first, group.second)
+
+
+def sentence(first: str, second: str, variant: Variant, relation: str = "before") -> str:
+    """What is said of two classes, A and B of a group: `dog before rain`, `rain after dog`, `dog while rain`.
+
+    Args:
+        first: class of A.
+        second: class of B.
+        variant: how they are heard; for the reverse the classes change places.
+        relation: `before` or `after`; of an overlay it is always `while`.
+    """
+    if variant == Variant.OVERLAY:
+        return f"{first} while {second}"
+    if variant == Variant.REVERSE:
+        first, second = second, first
+    return f"{second} after {first}" if relation == "after" else f"{first} before {second}"
+
+
+def group_sentence(group: PairGroup, variant: Variant, settings: PairSettings) -> str:
+    """The sentence of a group's variant, its relation chosen by the group's id among those allowed."""
+    relations = [name for name in RELATIONS if name != "while" and name in settings.relations]
+    relation = relations[rank("relation", group.id) % len(relations)]
+    return sentence(group.first.label, group.second.label, variant, relation)
+
+
+def levelled(samples: FloatArray, settings: PairSettings) -> FloatArray:
+    """A clip at the level that the settings ask for; silence stays silence."""
+    if settings.level_db is None:
+        return samples
+    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    return samples * np.float32(10 ** (settings.level_db / 20) / rms) if rms > 0 else samples
+
+
+def compose(
+    first: FloatArray,
+    second: FloatArray,
+    variant: Variant,
+    settings: PairSettings,
+    *,
+    sample_rate: int,
+    window_s: float,
+) -> FloatArray:
+    """The sound of a group's variant.
+
+    Args:
+        first: samples of A, mono, levelled; what is longer than half the window is cut.
+        second: samples of B.
+        variant: which.
+        settings: crossfade and overlay level.
+        sample_rate: in Hz.
+        window_s: seconds the CLAP takes at once; its front end fills a shorter clip with copies, and "A B A B" has no
+            order any more. So a sequence is padded with silence to the whole window, and no crop is ever needed: the
+            released code takes a random half of it.
+
+    Returns:
+        float32 mono in [-1, 1], a whole window for a sequence, as long as the longer clip for an overlay.
+    """
+    half, fade = round(window_s * sample_rate) // 2, round(settings.crossfade_s * sample_rate)
+    first, second = first[:half, None], second[:half, None]
+    if variant == Variant.OVERLAY:
+        mixed = _over(first, second, 10 ** (settings.overlay_db / 20))
+    else:
+        pair = (second, first) if variant == Variant.REVERSE else (first, second)
+        mixed = np.zeros((2 * half, 1), np.float32)
+        joined = _joined(*pair, fade, np.sqrt)
+        mixed[: len(joined)] = joined
+    peak = float(np.abs(mixed).max(initial=0.0))
+    return np.asarray(mixed[:, 0] / np.float32(max(1.0, peak)), np.float32)
+
+
+def compose_power(
+    first: FloatArray, second: FloatArray, variant: Variant, settings: PairSettings, *, frame_rate: float, frames: int
+) -> FloatArray:
+    """The mel power of a group's variant from the mel powers of its clips: the twin of :func:`compose` for training.
+
+    Powers of sounds that sound together add up to a good approximation, and a frame that straddles the joint is taken
+    for one of its sides; in return a clip's spectrum is computed once and not in every step.
+
+    Args:
+        first: mel power of A, [its frames, mels]; what is longer than half the window is cut.
+        second: of B.
+        variant: which.
+        settings: crossfade and overlay level.
+        frame_rate: frames a second.
+        frames: of a whole window.
+
+    Returns:
+        float32 [frames of both, mels] for a sequence, as long as the longer clip for an overlay.
+    """
+    half, fade = frames // 2, round(settings.crossfade_s * frame_rate)
+    first, second = first[:half], second[:half]
+    if variant == Variant.OVERLAY:
+        return _over(first, second, 10 ** (settings.overlay_db / 10))
+    pair = (second, first) if variant == Variant.REVERSE else (first, second)
+    return _joined(*pair, fade, lambda ramp: ramp)
+
+
+def _over(first: FloatArray, second: FloatArray, gain: float) -> FloatArray:
+    mixed = np.zeros((max(len(first), len(second)), first.shape[1]), np.float32)
+    mixed[: len(first)] += first
+    mixed[: len(second)] += second * np.float32(gain)
+    return mixed
+
+
+def _joined(first: FloatArray, second: FloatArray, fade: int, law: Any) -> FloatArray:
+    """One after the other, overlapping by `fade` rows whose powers cross over linearly."""
+    fade = min(fade, len(first) // 2, len(second) // 2)
+    if not fade:
+        return np.concatenate([first, second])
+    ramp = law((np.arange(fade, dtype=np.float32) + 0.5)[:, None] / fade)
+    crossing = first[-fade:] * ramp[::-1] + second[:fade] * ramp
+    return np.concatenate([first[:-fade], crossing, second[fade:]])

@@ -50,6 +50,10 @@ class PocketRecipe:
     decoder_band: tuple[float, float] = (0.90, 0.97)  # text neighbours there are as right as what audio finds
     decoder_noise: float = 0.05  # leaves a cosine of 0.93 on average, which is where projected audio lies
     decoder_context_dropout: float = 0.25
+    plain_steps: int = 1500
+    plain_batch: int = 64
+    plain_learning_rate: float = 2e-3
+    plain_warmup: int = 100
 
 
 REAL_CLASSES = {

@@ -21,11 +21,12 @@ JOBS = {
     "evaluate": ("pipelines.evaluate_captions", "evaluate"),
     "convert-clap": ("pipelines.convert_clap", "convert_clap"),
     "make-captioner": ("pipelines.make_captioner", "make_captioner"),
+    "train-captioner": ("pipelines.train_captioner", "train_captioner"),
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }
 # Commands that run on Beam, and so take its options.
-BEAM_JOBS = frozenset({"demo", "build-datastore", "caption"})
+BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "train-captioner"})
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -13,6 +13,7 @@ from pipelines.options import (
     inspect,
     make_captioner,
     search,
+    train_captioner,
     verify,
 )
 from pipelines.options.shared import Parser
@@ -21,7 +22,18 @@ from sonogloss import __version__
 __all__ = ["make_parser", "option_names"]
 
 # In the order of `sonogloss --help`.
-_COMMANDS = (demo, build_datastore, search, caption, evaluate, convert_clap, make_captioner, verify, inspect)
+_COMMANDS = (
+    demo,
+    build_datastore,
+    search,
+    caption,
+    evaluate,
+    convert_clap,
+    make_captioner,
+    train_captioner,
+    verify,
+    inspect,
+)
 
 _EPILOG = """\
 Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,

@@ -1,0 +1,69 @@
+"""`caption` with models as they come: no datastore, guided or by keywords alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.command_line import main
+from sonogloss import files
+from tests.language_models import tiny_gpt2, tiny_tokenizer
+
+from .conftest import Run, assert_one_line
+
+
+@pytest.fixture(scope="module")
+def zeraucap(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("zeraucap")
+    tiny_gpt2().save_pretrained(folder / "language-model")
+    tiny_tokenizer().save_pretrained(folder / "language-model")
+    (folder / "labels.txt").write_text("dog\ncat\nrain falling\nengine\nbell\n")
+    argv = ["make-captioner", "--clap", tiny_clap_dir, "--language-model", folder / "language-model"]
+    numbers = ["--candidates", 9, "--max-tokens", 60, "--labels", folder / "labels.txt"]
+    assert main([str(word) for word in [*argv, *numbers, "--output", folder / "captioner", "--json"]]) == 0
+    return folder / "captioner"
+
+
+def rows(directory: Path) -> dict[str, str]:
+    table = pq.read_table(directory / "captions").to_pylist()
+    return {row["clip_id"]: row["caption"] for row in table}
+
+
+def digests(directory: Path) -> list[str]:
+    return [files.digest(str(path)) for path in sorted((directory / "captions").iterdir())]
+
+
+def test_guided_and_fast_captions_without_a_datastore(
+    run: Run, zeraucap: Path, recordings: Path, tmp_path: Path
+) -> None:
+    caption = ("caption", "--audio", recordings, "--captioner", zeraucap, "--max-dead-letters", 1, "--json")
+    guided = run(*caption, "--output", tmp_path / "guided")
+    assert guided.code == 0, guided.err
+    counts = guided.report["counts"]
+    assert counts["inputs"] == 12
+    assert counts["captions"] + counts["dead_letters"] == 12
+    assert counts["dead_letters"] >= 1  # the broken recording, and clips of which nothing was said
+    assert run(*caption, "--output", tmp_path / "again").code == 0
+    assert digests(tmp_path / "again") == digests(tmp_path / "guided")
+    configuration = json.loads((tmp_path / "guided" / "run.json").read_text())["configuration"]
+    assert (configuration["method"], configuration["fast"], configuration["contexts"]) == ("zeraucap", False, 0)
+
+    fast = run(*caption, "--output", tmp_path / "fast", "--fast")
+    assert fast.code == 0, fast.err
+    said = rows(tmp_path / "fast")
+    assert len(said) == fast.report["counts"]["captions"]
+    assert said != rows(tmp_path / "guided")
+    # Another search is another result: what one began the other does not go on with.
+    assert_one_line(run(*caption, "--output", tmp_path / "guided", "--fast"), "options")
+
+
+def test_what_its_method_does_not_know_is_refused(run: Run, zeraucap: Path, recordings: Path, tmp_path: Path) -> None:
+    caption = ("caption", "--audio", recordings, "--captioner", zeraucap, "--output", tmp_path / "out")
+    assert_one_line(run(*caption, "--beams", 3), "beams")
+    assert_one_line(run(*caption, "--candidate-beams", "2-4"), "beams")
+    assert_one_line(run(*caption, "--contexts", 2), "--contexts")
+    assert_one_line(run(*caption, "--clap", "pocket"), "pocket")
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,7 @@
 # `make demo` and `make test` work from a fresh clone: each makes .venv first, and again when the dependencies change.
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-gpu lint bench pocket clean FORCE
+.PHONY: help env demo test test-all test-gpu test-laion lint bench pocket clean FORCE
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -9,7 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 RUN := .venv/bin/python
-PIP := $(RUN) -m pip --disable-pip-version-check --no-input install --constraint constraints.txt
+# In a recipe: the pip of the environment that it makes.
+PIP = $(@D)/bin/python -m pip --disable-pip-version-check --no-input install --constraint $(@D)/constraints.txt
 
 # What surrounds us must not decide what runs in .venv.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -26,33 +27,52 @@ STAMP := .venv/.ready
 ifneq ($(file <$(STAMP)),$(CURDIR))
 $(STAMP): FORCE
 endif
+LAION_STAMP := .venv-laion/.ready
+ifneq ($(file <$(LAION_STAMP)),$(CURDIR))
+$(LAION_STAMP): FORCE
+endif
+
+# Make the environment of a stamp with its EXTRAS and VERSIONS; where the files of versions disagree the first one counts.
+define make_env
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer with venv was found. Install one (Debian: apt install python3.11-venv)" \
+			"or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@echo "Making $(@D) with $(PYTHON); the first time takes some minutes ..." >&2
+	@[ -x $(@D)/bin/python ] && $(@D)/bin/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(@D)
+	@awk -F== '!seen[$$1]++' $(VERSIONS) > $(@D)/constraints.txt
+	@{ $(PIP) "$$(grep '^torch==' constraints.txt)" && $(PIP) --editable '.[$(EXTRAS)]'; } > $(@D)/pip.log 2>&1 \
+		|| { cat $(@D)/pip.log >&2; exit 1; }
+	@printf '%s' '$(CURDIR)' > $(@D)/.ready
+endef
 
 help:
 	@echo "make demo      a dozen soundscapes captioned and scored with the embedded models, in demo-output/"
-	@echo "make test      the tests (make test-all adds the slow ones, make test-gpu runs those that need CUDA)"
+	@echo "make test      the tests (make test-all adds the slow ones, make test-gpu runs those that need CUDA,"
+	@echo "               make test-laion those of CLAP beside laion_clap itself, in an environment of its own)"
 	@echo "make lint      format, lint, types, import contracts"
 	@echo "make bench     every benchmark in its short form"
 	@echo "make pocket    train the embedded models again (hours on two cores)"
 	@echo "make env       the virtual environment in .venv, which all of these make for themselves"
-	@echo "make clean     remove what the others left, except .venv"
+	@echo "make clean     remove what the others left, except .venv and .venv-laion"
 
 env: $(STAMP)
 
+$(STAMP): EXTRAS := cpu,dev
+$(STAMP): VERSIONS := constraints.txt
 $(STAMP): pyproject.toml constraints.txt
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "No Python 3.11 or newer with venv was found. Install one (Debian: apt install python3.11-venv)" \
-			"or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
-	@echo "Making .venv with $(PYTHON); the first time takes some minutes ..." >&2
-	@[ -x $(RUN) ] && $(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@{ $(PIP) "$$(grep '^torch==' constraints.txt)" && $(PIP) --editable '.[cpu,dev]'; } > .venv/pip.log 2>&1 \
-		|| { cat .venv/pip.log >&2; exit 1; }
-	@printf '%s' '$(CURDIR)' > $(STAMP)
+	$(make_env)
+
+# laion_clap wants an older numpy, so what compares with it has an environment of its own.
+$(LAION_STAMP): EXTRAS := cpu,dev,laion
+$(LAION_STAMP): VERSIONS := constraints-laion.txt constraints.txt
+$(LAION_STAMP): pyproject.toml constraints.txt constraints-laion.txt
+	$(make_env)
 
 demo: env
 	@.venv/bin/sonogloss demo --output demo-output
 
 # Tests reach no model hub; offline mode turns a mistake there into a failure instead of a download.
-test test-all test-gpu: export HF_HUB_OFFLINE := 1
+test test-all test-gpu test-laion: export HF_HUB_OFFLINE := 1
 
 test: env
 	@$(RUN) -m pytest -q
@@ -62,6 +82,9 @@ test-all: env
 
 test-gpu: env
 	@$(RUN) -m pytest -q -m "gpu"
+
+test-laion: $(LAION_STAMP)
+	@.venv-laion/bin/python -m pytest -q tests/clap
 
 lint: env
 	$(RUN) -m ruff format --check .
@@ -77,6 +100,6 @@ pocket: env
 
 clean:
 	rm -rf build dist *.egg-info demo-output bench-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 FORCE:

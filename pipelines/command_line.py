@@ -18,15 +18,17 @@ JOBS = {
     "build-datastore": ("pipelines.build_datastore", "build_datastore"),
     "search": ("pipelines.search_datastore", "search"),
     "caption": ("pipelines.caption_audio", "caption"),
+    "classify": ("pipelines.classify_audio", "classify"),
     "evaluate": ("pipelines.evaluate_captions", "evaluate"),
     "convert-clap": ("pipelines.convert_clap", "convert_clap"),
     "make-captioner": ("pipelines.make_captioner", "make_captioner"),
     "train-captioner": ("pipelines.train_captioner", "train_captioner"),
+    "tune-labels": ("pipelines.tune_labels", "tune_labels"),
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }
 # Commands that run on Beam, and so take its options.
-BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "train-captioner"})
+BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "classify", "train-captioner"})
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 

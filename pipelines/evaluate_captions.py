@@ -1,4 +1,4 @@
-"""evaluate: captions against references -> metrics for the corpus and for every clip."""
+"""evaluate: captions against references -> metrics for the corpus and for every clip; tags, see evaluate_tags."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.checks import as_list
+from pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
 from pipelines.read_records import read_records
 from sonogloss import files
 from sonogloss import metrics as metrics_room
@@ -39,9 +40,11 @@ def evaluate(
     Every captioned clip is scored against the references of its key. Where a file was cut into several clips and the
     references know the file only, each clip is scored against all references of the file.
 
+    Tags, the results of `classify`, are compared with true labels, see :func:`pipelines.evaluate_tags.evaluate_tags`.
+
     Args:
         results: a results directory, or a table with a key column and `caption`.
-        references: a table with a key column and `references` (a list) or one `reference` a row.
+        references: a table with a key column and `references` (a list) or one `reference` a row; for tags `label`.
         output: `metrics/corpus.parquet` and `metrics/clips.parquet` go below it.
         metrics: names, a list or separated by commas; by default all that can be had.
         tokenizer: `simple`, `ptb` or `whitespace`.
@@ -53,6 +56,10 @@ def evaluate(
     Raises:
         InputError: an option or a file cannot be used.
     """
+    if holds_tags(results):
+        return evaluate_tags(
+            results=results, references=references, output=output, metrics=None if metrics is None else as_list(metrics)
+        )
     rows = read_results(results)
     key, known = read_references(references, available=set(rows[0]))
     names = _choose_metrics(metrics, scored=any(row.get("clap_score") is not None for row in rows))
@@ -218,6 +225,9 @@ def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
+    if "classes" in report:
+        show_tags(report)
+        return
     console = Console()
     console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
     rows = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))

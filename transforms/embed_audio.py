@@ -20,44 +20,62 @@ STAGE = "embed_audio"
 _NO_SAMPLES: FloatArray = np.zeros(0, np.float32)
 
 
-def embed_clips(batch: Batch, clap: Clap) -> Batch:
+def embed_clips(batch: Batch, clap: Clap, *, frames: bool = False) -> Batch:
     """Embed the clips of a batch and let go of their samples.
 
+    Args:
+        batch: clips with samples.
+        clap: the model.
+        frames: embed the frames of each clip too (see sonogloss.clap.frames).
+
     Returns:
-        The batch with `embeddings`: float32 [clips, dim], unit rows. A clip that the model fails on, or whose embedding
-        is not finite, becomes a dead letter.
+        The batch with `embeddings`: float32 [clips, dim], unit rows, and `frames` [clips, frames, dim] where asked for.
+        A clip that the model fails on, or whose embedding is not finite, becomes a dead letter.
     """
-    outcomes = run_isolated(lambda clips: list(clap.embed_audio([clip.samples for clip in clips])), batch.clips)
+    outcomes = run_isolated(lambda clips: _embed([clip.samples for clip in clips], clap, frames), batch.clips)
     failures: dict[int, DeadLetter] = {}
-    vectors: list[FloatArray] = []
+    vectors: list[tuple[FloatArray, ...]] = []
     for row, (clip, outcome) in enumerate(zip(batch.clips, outcomes, strict=True)):
         if isinstance(outcome, Exception):
             failures[row] = failure(clip, STAGE, outcome)
-        elif not np.isfinite(outcome).all():
+        elif not all(np.isfinite(part).all() for part in outcome):
             failures[row] = dead_letter(clip, STAGE, Code.NOT_FINITE, "The embedding of the clip is not finite.")
         else:
             vectors.append(outcome)
-    batch = replace(batch.without(failures), embeddings=np.stack(vectors) if vectors else NO_VECTORS)
+    columns = [np.stack(column) for column in zip(*vectors, strict=True)]
+    names = ("embeddings", "frames") if frames else ("embeddings",)
+    found = dict(zip(names, columns or [NO_VECTORS] * len(names), strict=True))
+    batch = replace(batch.without(failures), **found)
     return replace(batch, clips=tuple(replace(clip, samples=_NO_SAMPLES) for clip in batch.clips))
 
 
+def _embed(waveforms: list[FloatArray], clap: Clap, frames: bool) -> list[tuple[FloatArray, ...]]:
+    if not frames:
+        return [(vector,) for vector in clap.embed_audio(waveforms)]
+    # Here and not above: torch belongs to the worker, and captioning needs no frames.
+    from sonogloss.clap.frames import embed_frames
+
+    return list(zip(*embed_frames(clap, waveforms), strict=True))
+
+
 class _EmbedAudioFn(beam.DoFn):
-    def __init__(self, clap: ClapReference) -> None:
+    def __init__(self, clap: ClapReference, frames: bool) -> None:
         self._reference = clap
+        self._frames = frames
 
     def setup(self) -> None:
         self._clap = self._reference.load()
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        yield timed(STAGE, embed_clips, batch, self._clap)
+        yield timed(STAGE, embed_clips, batch, self._clap, frames=self._frames)
 
 
 class EmbedAudio(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
     """Batches -> batches with embeddings, see :func:`embed_clips`."""
 
-    def __init__(self, clap: ClapReference) -> None:
+    def __init__(self, clap: ClapReference, *, frames: bool = False) -> None:
         super().__init__()
-        self._clap = clap
+        self._fn = _EmbedAudioFn(clap, frames)
 
     def expand(self, pcoll: PCollection[Batch]) -> PCollection[Batch]:
-        return pcoll | beam.ParDo(_EmbedAudioFn(self._clap))
+        return pcoll | beam.ParDo(self._fn)

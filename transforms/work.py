@@ -92,7 +92,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """What one unit left on disk, and its accounts. `rows` are captions or tags; `codes` counts dead letters by code."""
+    """What one unit left on disk, and its accounts: `rows` are captions or tags, `codes` dead letters by code."""
 
     unit: str
     parts: tuple[Part, ...]

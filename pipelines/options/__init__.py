@@ -7,6 +7,7 @@ import argparse
 from pipelines.options import (
     build_datastore,
     caption,
+    classify,
     convert_clap,
     demo,
     evaluate,
@@ -14,6 +15,7 @@ from pipelines.options import (
     make_captioner,
     search,
     train_captioner,
+    tune_labels,
     verify,
 )
 from pipelines.options.shared import Parser
@@ -27,10 +29,12 @@ _COMMANDS = (
     build_datastore,
     search,
     caption,
+    classify,
     evaluate,
     convert_clap,
     make_captioner,
     train_captioner,
+    tune_labels,
     verify,
     inspect,
 )

@@ -5,8 +5,8 @@ embedding is the same head on the state of any other token, the closing one incl
 
 A prompted label is `<s> V_1 ... V_N label </s>`, where the V are learned vectors of the width of the tower's word
 embeddings. They go in where words go in, once: positions, token types and the first normalisation come after, as for
-any word. (The released code of audio-free prompt tuning sends the finished output of that first layer through it a second
-time; `compat` does so too. Vectors learned one way are worth nothing the other way.)
+any word. (The released code of audio-free prompt tuning sends the finished output of that first layer through it a
+second time; `compat` does so too. Vectors learned one way are worth nothing the other way.)
 """
 
 from __future__ import annotations
@@ -67,6 +67,20 @@ class PromptedLabels:
 def width(clap: Clap) -> int:
     """Width of the text tower's word embeddings."""
     return int(as_transformers(clap, "words").model.config.text_config.hidden_size)
+
+
+def word_embeddings(clap: Clap, text: str) -> Tensor:
+    """The embeddings [tokens, width] of a text's words, without the special tokens at its ends.
+
+    Raises:
+        OptionError: the text has no words.
+    """
+    own = as_transformers(clap, "words")
+    ids = own.tokenize([text])[0][1:-1]
+    if not ids:
+        raise OptionError(f"{text!r} has no words.", "Give some.")
+    table = own.model.text_model.get_input_embeddings().weight
+    return table[torch.tensor(ids, device=table.device)].detach().float().cpu().clone()
 
 
 def positions(clap: TransformersClap) -> int:

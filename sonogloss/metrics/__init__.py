@@ -1,9 +1,13 @@
-"""Captioning metrics in plain Python: one pure function a file, corpus values from statistics that merge.
+"""Metrics of captions and tags in plain Python: one pure function a file, corpus values from statistics that merge.
 
 Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE rest on Java programs and models of others
 and are not computed here.
 """
 
+from sonogloss.metrics.accuracy import TagCounts as TagCounts
+from sonogloss.metrics.average_precision import RankedClips as RankedClips
+from sonogloss.metrics.average_precision import average_precision as average_precision
+from sonogloss.metrics.average_precision import mean_average_precision as mean_average_precision
 from sonogloss.metrics.bleu import BleuCounts as BleuCounts
 from sonogloss.metrics.bleu import bleu as bleu
 from sonogloss.metrics.bleu import bleu_counts as bleu_counts

@@ -19,7 +19,8 @@ class TuningConfig:
         steps: optimiser steps, instead of whole epochs.
         batch_size: texts a step.
         learning_rate, betas, eps, weight_decay: AdamW's; the learning rate stays as it is.
-        initial_std: the vectors begin with normal noise of this standard deviation.
+        initial: words that the vectors begin with, repeated to fill the slots; empty begins with noise.
+        initial_std: standard deviation of that noise.
         multi_label: a text may name several labels: ranking loss instead of cross-entropy.
         temperature: of the softmax over words in the fine score.
         held_out: share of each label's texts that is kept for choosing the epoch.
@@ -34,6 +35,7 @@ class TuningConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.01
+    initial: str = ""
     initial_std: float = 0.02
     multi_label: bool = False
     temperature: float = TEMPERATURE

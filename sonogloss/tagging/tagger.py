@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from sonogloss.clap import Clap
@@ -25,6 +24,9 @@ from sonogloss.tagging.label_prompts import LabelPrompts
 from sonogloss.tagging.scores import TEMPERATURE, coarse_scores, fine_scores
 
 TEMPLATE = "this is a sound of {label}"
+THRESHOLD = 0.5
+"""Where several labels may be true, the lowest score of one that is named. Chosen with the pocket CLAP on scenes of one
+to three sounds, where it balances precision and recall; another CLAP's cosines lie elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +46,11 @@ class Tagger:
     fine: FloatArray | None
     temperature: float
     clap: str
+
+    @property
+    def needs_frames(self) -> bool:
+        """Are labels compared with frames too?"""
+        return self.fine is not None
 
     @property
     def fingerprint(self) -> str:
@@ -72,11 +79,6 @@ class Tagger:
                 fine = fine_scores(_double(frames), _double(self.fine), temperature=self.temperature)
                 found = (found + fine) / 2
             return found.float().numpy()
-
-
-def best(scores: FloatArray, k: int) -> npt.NDArray[np.int64]:
-    """Indices [n, min(k, labels)] of the highest scores, best first, ties by lower index."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int64)
 
 
 def as_words(label: str) -> str:

@@ -5,9 +5,9 @@ barking` is found in "a dog barks twice". A label with commas, as AudioSet has t
 Keywords of the user's own take the label's place. Where one label is true of a text, captions that belong to several
 are left out.
 
-**Names only.** A small grammar says that a sound is there: one of :data:`FRAMES` around the name, one of :data:`CIRCUMSTANCES`
-behind it, and, where several labels may be true of a text, one of :data:`PAIRS` around two names. It knows no verbs and
-no synonyms.
+**Names only.** A small grammar says that a sound is there: one of :data:`FRAMES` around the name, one of
+:data:`CIRCUMSTANCES` behind it, and, where several labels may be true of a text, one of :data:`PAIRS` around two names.
+It knows no verbs and no synonyms.
 """
 
 from __future__ import annotations
@@ -60,7 +60,28 @@ PAIRS = (
 )
 PAIR_SHARE = 0.5
 
-_EMPTY_WORDS = frozenset("a an the of and or in on at with to from by for is are being its".split())
+_EMPTY_WORDS = frozenset(
+    {
+        "a",
+        "an",
+        "the",
+        "of",
+        "and",
+        "or",
+        "in",
+        "on",
+        "at",
+        "with",
+        "to",
+        "from",
+        "by",
+        "for",
+        "is",
+        "are",
+        "being",
+        "its",
+    }
+)
 _ENDINGS = ("ing", "ed", "es", "s", "e")
 
 
@@ -93,7 +114,8 @@ def search_texts(
 ) -> LabelledTexts:
     """Captions that name a label, at most so many a label.
 
-    Which ones, where there are more, is decided by a digest of the caption: it does not depend on the order of the dump.
+    Where there are more, the shortest are taken, for they say the least of other things; among equals a digest decides,
+    not the order of the dump.
 
     Args:
         captions: a dump, read once; repeated captions count once.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sonogloss import files
 from sonogloss.clap import Clap
-from sonogloss.clap.prompted_text import PromptedLabels, embed_words, width
+from sonogloss.clap.prompted_text import PromptedLabels, embed_words, width, word_embeddings
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.tagging.config import TuningConfig
@@ -36,13 +36,20 @@ _HEADER = "step,epoch,loss,held_out_loss,held_out_accuracy"
 
 
 class Prompts(nn.Module):
-    """What learns."""
+    """What learns: two sets of vectors that begin with noise, or both with the embeddings of some words."""
 
-    def __init__(self, slots: int, size: int, std: float, seed: int) -> None:
+    def __init__(self, clap: Clap, config: TuningConfig) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.coarse = nn.Parameter(std * torch.randn(slots, size, generator=generator))
-        self.fine = nn.Parameter(std * torch.randn(slots, size, generator=generator))
+        generator = torch.Generator().manual_seed(config.seed)
+        for name in ("coarse", "fine"):
+            vectors = config.initial_std * torch.randn(config.slots, width(clap), generator=generator)
+            if config.initial:
+                words = word_embeddings(clap, config.initial)
+                vectors = words.repeat(math.ceil(config.slots / len(words)), 1)[-config.slots :]
+            self.register_parameter(name, nn.Parameter(vectors))
+
+    coarse: nn.Parameter
+    fine: nn.Parameter
 
 
 def tune_labels(
@@ -81,7 +88,7 @@ def tune_labels(
     device = labels.device
 
     # What learns.
-    prompts = Prompts(config.slots, width(clap), config.initial_std, config.seed).to(device)
+    prompts = Prompts(clap, config).to(device)
     parameters = dict(prompts.named_parameters())
     optimiser = torch.optim.AdamW(
         parameters.values(),

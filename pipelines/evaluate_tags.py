@@ -1,0 +1,220 @@
+"""evaluate, for tags: labels of a classify job against true labels -> accuracy, mAP and a table of classes."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.read_records import read_records
+from sonogloss import files
+from sonogloss.errors import FormatError, OptionError, StoreFormatError
+from sonogloss.metrics.accuracy import TagCounts
+from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
+from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
+from transforms.commit_run import RUN_FILE
+from transforms.write_rows import LabelRows
+
+METRICS = ("accuracy", "map")
+KEYS = ("clip_id", "uri", "file_name")
+_NAMED = 10
+
+_CLASSES_SCHEMA = pa.schema(
+    [
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("accuracy", pa.float64()),
+        pa.field("precision", pa.float64()),
+        pa.field("average_precision", pa.float64()),
+        pa.field("confused_with", pa.string()),
+        pa.field("confused", pa.int64(), nullable=False),
+    ]
+)
+
+
+def holds_tags(results: str) -> bool:
+    """Is this a results directory of `classify`?"""
+    path = files.join(results, RUN_FILE)
+    if not files.is_dir(results) or not files.exists(path):
+        return False
+    run = files.read_json(path, error=StoreFormatError)
+    return isinstance(run, dict) and LabelRows.folder in run.get("counts", {})
+
+
+def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequence[str] | None) -> dict[str, Any]:
+    """Compare tags with true labels.
+
+    Labels are compared as words: case and underscores do not count. A clip whose true labels are none of the run's is
+    not scored, and named.
+
+    Args:
+        results: a results directory of `classify`.
+        references: a table with a key column (`clip_id`, `uri`, `file_name` or `filename`) and `label` (or `class`), or
+            `labels`, a list.
+        output: `metrics/corpus.parquet`, `metrics/clips.parquet` and `metrics/classes.parquet` go below it.
+        metrics: names out of `METRICS`; None gives accuracy, and mAP where the run kept all scores.
+
+    Returns:
+        The report: `corpus`, `classes`, `clips`, `key`, and what did not match.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    run = files.read_json(files.join(results, RUN_FILE), error=StoreFormatError)
+    names = {_words(label): label for label in run["labels"]}
+    all_scores = bool(run["configuration"]["all_scores"])
+    chosen = _choose(metrics, all_scores)
+    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
+    rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
+    rows.sort(key=lambda row: (row["uri"], row["start_s"]))
+    key, known = read_true_labels(references)
+    keys = [files.base_name(row["uri"]) if key == "file_name" else str(row[key]) for row in rows]
+    strange = sorted({label for labels in known.values() for label in labels if _words(label) not in names})
+    truth = {
+        name: {names[_words(label)] for label in labels if _words(label) in names} for name, labels in known.items()
+    }
+    matched = [number for number, name in enumerate(keys) if truth.get(name)]
+    if not matched:
+        raise FormatError(
+            f"--references {references!r} and --results {results!r} have no {key} with a known label in common.",
+            "Check that both name the same clips, and the labels of the run.",
+        )
+    counts = TagCounts()
+    ranked = dict.fromkeys(names.values(), RankedClips())
+    clips = []
+    for number in matched:
+        row, true = rows[number], truth[keys[number]]
+        best = row["labels"][0]["label"] if row["labels"] else None
+        counts = counts.merge(TagCounts.of(best, true))
+        clips.append({"clip_id": row["clip_id"], "uri": row["uri"], "label": best, "accuracy": float(best in true)})
+    if all_scores:
+        ranked = {
+            label: RankedClips(
+                scores=tuple(rows[number]["scores"][column] for number in matched),
+                true=tuple(label in truth[keys[number]] for number in matched),
+            )
+            for column, label in enumerate(run["labels"])
+        }
+    corpus = [MetricRow(metric="accuracy", value=counts.accuracy, n=counts.clips)] if "accuracy" in chosen else []
+    if "map" in chosen:
+        corpus.append(MetricRow(metric="map", value=mean_average_precision(ranked.values())[0], n=counts.clips))
+    classes = [_class_row(label, counts, ranked[label]) for label in run["labels"]]
+    files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
+    files.write_table(files.join(output, "metrics/clips.parquet"), pa.Table.from_pylist(clips))
+    files.write_table(
+        files.join(output, "metrics/classes.parquet"), pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)
+    )
+    return {
+        "output": output,
+        "key": key,
+        "clips": len(clips),
+        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in corpus],
+        "classes": classes,
+        "unknown_labels": strange,
+        "without_references": sorted({name for name in keys if not truth.get(name)}),
+        "without_tags": sorted(set(known) - set(keys)),
+        "problems": [],
+    }
+
+
+def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
+    """True labels by key, and which key column they go by.
+
+    Raises:
+        FormatError: there is no such key, or no labels.
+    """
+    rows = read_records(path, option="--references")
+    rows = [{{"filename": "file_name", "class": "label"}.get(name, name): row[name] for name in row} for row in rows]
+    key = next((name for name in KEYS if name in rows[0]), None)
+    if key is None or not {"label", "labels"} & set(rows[0]):
+        raise FormatError(
+            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) lacks a key or labels.",
+            f"Give one of {', '.join(KEYS)}, and `label`, or `labels`, a list.",
+        )
+    known: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, 1):
+        labels = _labels(row)
+        if labels is None or row.get(key) is None:
+            raise FormatError(
+                f"--references {path!r}, row {number}: no {key}, or labels that are not text.", "Correct the row."
+            )
+        name = files.base_name(str(row[key])) if key == "file_name" else str(row[key])
+        known.setdefault(name, []).extend(labels)
+    return key, known
+
+
+def _labels(row: Mapping[str, Any]) -> list[str] | None:
+    value = row.get("labels", row.get("label"))
+    if isinstance(value, str) and "labels" in row and value.lstrip().startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError):
+                value = read(value)
+                break
+    values = [value] if isinstance(value, str | int) else value
+    if not isinstance(values, list) or not all(isinstance(label, str | int) for label in values):
+        return None
+    return [str(label) for label in values if str(label).strip()]
+
+
+def _words(label: str) -> str:
+    return " ".join(str(label).replace("_", " ").lower().split())
+
+
+def _choose(metrics: Sequence[str] | None, all_scores: bool) -> tuple[str, ...]:
+    if metrics is None:
+        return METRICS if all_scores else METRICS[:1]
+    names = [name.strip() for entry in metrics for name in entry.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in METRICS]:
+        raise OptionError(
+            f"--metrics: there is no metric {unknown[0]!r} of tags.", f"Choose from {', '.join(METRICS)}."
+        )
+    if "map" in names and not all_scores:
+        raise OptionError(
+            "--metrics: map needs the scores of all labels, which this run did not keep.",
+            "Run classify with --all-scores.",
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def _class_row(label: str, counts: TagCounts, ranked: RankedClips) -> dict[str, Any]:
+    confusion = counts.confusion(label)
+    return {
+        "label": label,
+        "n": counts.true.get(label, 0),
+        "accuracy": counts.recall(label),
+        "precision": counts.precision(label),
+        "average_precision": ranked.average_precision,
+        "confused_with": confusion[0] if confusion else None,
+        "confused": confusion[1] if confusion else 0,
+    }
+
+
+def show_tags(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = Console()
+    console.print(f"{report['clips']:,} tagged clips scored by {report['key']}")
+    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
+    for row in report["corpus"]:
+        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
+    console.print(corpus)
+    classes = Table("label", "n", "accuracy", "precision", "AP", "most often taken for")
+    for row in report["classes"]:
+        if row["n"]:
+            shares = [row[name] for name in ("accuracy", "precision", "average_precision")]
+            words = f"{row['confused_with']} ({row['confused']})" if row["confused_with"] else ""
+            classes.add_row(row["label"], f"{row['n']:,}", *("" if s is None else f"{s:.3f}" for s in shares), words)
+    console.print(classes)
+    for key, words in (
+        ("unknown_labels", "true labels that the run did not have"),
+        ("without_references", "tagged, but without a known true label, so not scored"),
+        ("without_tags", "with labels, but not tagged"),
+    ):
+        if report[key]:
+            named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
+            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)

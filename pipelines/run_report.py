@@ -1,0 +1,98 @@
+"""What a job over recordings says when it is done, and the words for recordings of which nothing could be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.checks import too_many
+from pipelines.take_over import Plan
+from sonogloss import files
+from sonogloss.audio import WindowPolicy
+from sonogloss.errors import MissingInputError
+from transforms.commit_run import RUN_FILE
+from transforms.read_audio import STAGE as READ_AUDIO
+from transforms.read_audio import read_unit
+from transforms.work import Batch, make_unit
+
+
+def first_batch(sources: Sequence[str], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:
+    """The first clips of the first source that can be read, for a dry run.
+
+    Raises:
+        MissingInputError: none can.
+    """
+    for uri in sources:
+        unit = make_unit([uri])
+        batch = next(read_unit(unit, policy=policy, sample_rate=sample_rate, batch_size=batch_size))
+        if batch.clips:
+            return batch
+    raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
+
+
+def report_run(output: str, todo: Plan, *, max_dead_letters: float, rows: str) -> dict[str, Any]:
+    """The report of a job whose `run.json` is written.
+
+    Args:
+        output: the results directory.
+        todo: what was planned.
+        max_dead_letters: share of inputs that may fail.
+        rows: what the rows are, `captions` or `labels`.
+
+    Raises:
+        MissingInputError: not one input could be read.
+    """
+    run = files.read_json(files.join(output, RUN_FILE))
+    counts = run["counts"]
+    if counts["dead_letters"] and not counts[rows]:
+        _refuse_unreadable(output, run)
+    problems = []
+    if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
+        problems.append(f"The accounts do not close: {counts}.")
+    problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
+    return {
+        "output": output,
+        "done_before": todo.finished,
+        "counts": counts,
+        "dead_letter_codes": run["dead_letter_codes"],
+        "sources": run["configuration"]["sources"],
+        "left_out": run["configuration"]["left_out"],
+        "units": len(todo.todo) + len(todo.taken),
+        "taken_over": len(todo.taken),
+        "wall_time_s": run["wall_time_s"],
+        "stage_times_s": run["stage_times_s"],
+        "problems": problems,
+    }
+
+
+def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
+    """Audio of which nothing could be read is a mistake in --audio, not a share of failures."""
+    part = next(part for part in run["parts"] if part["path"].startswith("dead_letters/") and part["rows"])
+    letter = files.read_table(files.join(output, part["path"])).slice(0, 1).to_pylist()[0]
+    if letter["stage"] == READ_AUDIO:
+        remedy = f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed."
+        raise _unreadable(letter["uri"], letter["message"], remedy)
+
+
+def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
+    return MissingInputError(f"--audio holds nothing that can be used; {uri!r}, for one: {message}", remedy)
+
+
+def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
+    """Print a report for a person; `done` is what became of the sources ("tagged")."""
+    console = Console()
+    if report["done_before"]:
+        console.print(f"These sources were {done} with these options before: nothing to do.")
+    elif report["taken_over"]:
+        console.print(f"{report['taken_over']} of {report['units']} units of work were taken over from an earlier run.")
+    table = Table("inputs", rows, "dead letters", "skipped", "seconds", title=report["output"])
+    numbers = [f"{report['counts'][name]:,}" for name in ("inputs", rows, "dead_letters", "skipped")]
+    table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
+    console.print(table)
+    if report["left_out"]:
+        console.print(f"  {report['left_out']:,} files in the folders are not named like audio and were left out")
+    for code, count in report["dead_letter_codes"].items():
+        console.print(f"  {count:,} x {code}")

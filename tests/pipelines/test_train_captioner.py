@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from indexes import Datastore, verify
+from sonogloss.captioners import load_captioner, verify_captioner
+from sonogloss.clap import Clap
+from sonogloss.training.objective import answer_losses
+from tests.language_models import tiny_model
+
+from .conftest import CAPTIONS, Outcome, Run, assert_one_line
+
+DUMP = [f"{caption} {where}" for caption in CAPTIONS for where in ("", "in the morning", "far away")]
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama without a pad token, as many are published."""
+    return write_language_model(tmp_path_factory.mktemp("lm") / "llama")
+
+
+def write_language_model(directory: Path, *, family: str = "llama", words: int | None = None) -> Path:
+    from tests.language_models import tiny_tokenizer
+
+    model = tiny_model(family)
+    if words is not None:
+        model.resize_token_embeddings(words)
+    model.config.pad_token_id = None
+    model.save_pretrained(directory)
+    tiny_tokenizer(bos=False).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "dump.txt"
+    path.write_text("\n".join(DUMP))
+    return path
+
+
+@pytest.fixture
+def command(dump: Path, tmp_path: Path, tiny_clap_dir: Path, language_model: Path) -> list[object]:
+    """What all trainings here have in common."""
+    (tmp_path / "held_out.txt").write_text("\n".join(f"{caption} at night" for caption in CAPTIONS))
+    models = ["--clap", tiny_clap_dir, "--language-model", language_model]
+    numbers = ["--steps", 6, "--batch-size", 4, "--mapper-hidden", 16, "--checkpoint-every", 2, "--tune", "lora"]
+    numbers += ["--precision", "fp32", "--band", -0.9, 0.99]
+    return ["train-captioner", "--method", "drcap", "--captions", dump, *models, *numbers]
+
+
+SOFT_HARD = ["--soft-slots", 2, "--label-count", 3]
+
+
+def soft_hard(command: list[object]) -> list[object]:
+    """The same command for the other method."""
+    others = {"--mapper-hidden": 1, "--band": 2}
+    changed: list[object] = []
+    rest: Iterator[object] = iter(command)
+    for word in rest:
+        if isinstance(word, str) and word in others:
+            for _ in range(others[word]):
+                next(rest)
+        else:
+            changed.append("soft-hard" if word == "drcap" else word)
+    return [*changed, *SOFT_HARD]
+
+
+def assert_told(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, and in the end one line that holds these words: training has said how far it came before."""
+    assert outcome.code == 2, outcome
+    assert "Traceback" not in outcome.err
+    last = outcome.err.strip().splitlines()[-1]
+    assert last.startswith("sonogloss: error: ")
+    assert all(word in last for word in words), last
+
+
+@pytest.mark.parametrize("method", ["drcap", "soft-hard"])
+def test_captions_become_a_captioner(
+    run: Run, tmp_path: Path, command: list[object], method: str, tiny_clap: Clap
+) -> None:
+    output = tmp_path / "captioner"
+    argv = command if method == "drcap" else soft_hard(command)
+    argv = [*argv, "--output", output, "--validation", tmp_path / "held_out.txt", "--beams", 1, "--max-new-tokens", 5]
+    outcome = run(*argv, "--json")
+    assert outcome.code == 0, outcome.err
+    report = outcome.report
+    assert (report["method"], report["steps"], report["learnt_from"]) == (method, 6, len(DUMP))
+    assert report["validation_loss"] > 0
+    assert verify_captioner(str(output)) == []
+    assert verify(str(output / "corpus")) == []
+    captioner = load_captioner(str(output))
+    assert captioner.method == method
+    assert captioner.fingerprint == report["fingerprint"]
+    assert captioner.contexts == (3 if method == "drcap" else 0)
+    said = captioner.caption(tiny_clap.embed_text(CAPTIONS[:2]), [[]] * 2)
+    assert len(said) == 2
+    with (output / "training" / "loss.csv").open(encoding="utf-8") as handle:
+        assert [row["step"] for row in csv.DictReader(handle)] == [str(step) for step in range(1, 7)]
+    assert (output / "training" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    # Again, it is there; told otherwise, it asks.
+    stamp = (output / "captioner.json").stat().st_mtime_ns
+    again = run(*argv)
+    assert "nothing to do" in again.out
+    assert (output / "captioner.json").stat().st_mtime_ns == stamp
+    assert_one_line(run(*argv, "--seed", 7), "--output", "--overwrite")
+    assert run(*argv, "--seed", 7, "--overwrite", "--json").report["fingerprint"] != report["fingerprint"]
+
+
+def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(
+    run: Run, tmp_path: Path, command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(*command, "--output", whole).code == 0
+    left = iter(range(3))
+
+    def interrupted(*args: Any, **options: Any) -> torch.Tensor:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return answer_losses(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sonogloss.training.loop.answer_losses", interrupted)
+        assert run(*command, "--output", cut).code == 130
+    assert not (cut / "captioner.json").exists()
+    other = run(*command, "--output", cut, "--learning-rate", 0.5)
+    assert_told(other, "other settings or captions")
+    outcome = run(*command, "--output", cut)
+    assert outcome.code == 0
+    assert "going on after step 2" in outcome.err
+    for name in ("mapper.safetensors", "adapter/adapter_model.safetensors"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+
+
+def test_a_store_of_ones_own_gives_the_contexts(run: Run, tmp_path: Path, command: list[object], store: Path) -> None:
+    outcome = run(*command, "--output", tmp_path / "captioner", "--datastore", store, "--json")
+    assert outcome.code == 0, outcome.err
+
+
+def test_the_papers_numbers_are_where_one_starts(
+    run: Run, tmp_path: Path, command: list[object], tiny_clap: Clap
+) -> None:
+    argv = [word for word in command if word not in ("--tune", "lora", "--precision", "fp32", "--band", -0.9, 0.99)]
+    outcome = run(*argv, "--output", tmp_path / "captioner", "--preset", "paper")
+    assert outcome.code == 0, outcome.err
+    told = json.loads((tmp_path / "captioner" / "captioner.json").read_text())
+    assert told["training"]["config"]["learning_rate"] == 1e-5
+    assert told["training"]["config"]["lora_rank"] == 8
+    assert told["training"]["settings"]["band"] == [0.75, 0.85]
+    assert told["prompt"]["template"] == "USER: {prompt}\n ASSISTANT:"
+    assert told["projection"] == {"temperature": "clap", "renormalise": False}
+    assert told["decode"]["num_beams"] == 4
+
+
+def test_real_audio_may_choose_the_weights(
+    run: Run, tmp_path: Path, command: list[object], encode: Callable[..., bytes]
+) -> None:
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.wav").write_bytes(encode([0.1 * number] * 32000))
+    (folder / "3.wav").write_text("no sound")
+    lines = [json.dumps({"file_name": f"{n}.wav", "references": [CAPTIONS[n]]}) for n in range(4)]
+    (tmp_path / "references.jsonl").write_text("\n".join(lines))
+    argv = [*command, "--output", tmp_path / "captioner", "--max-new-tokens", 4, "--beams", 1, "--eval-every", 3]
+    outcome = run(
+        *argv, "--validation-audio", folder, "--validation-references", tmp_path / "references.jsonl", "--json"
+    )
+    assert outcome.code == 1  # one recording cannot be read
+    assert "1 recordings" in outcome.err
+    assert outcome.report["score"] >= 0
+    assert outcome.report["best_step"] in (3, 6)
+
+
+def test_one_captioner_speaks_several_languages(
+    run: Run, tmp_path: Path, command: list[object], tiny_clap: Clap
+) -> None:
+    rows = [json.dumps({"text": text, "fr": f"{text} ici"}) for text in DUMP]
+    (tmp_path / "dump.txt").unlink()
+    dump = tmp_path / "dump.jsonl"
+    dump.write_text("\n".join(rows))
+    argv = [dump if word == tmp_path / "dump.txt" else word for word in soft_hard(command)]
+    output = tmp_path / "captioner"
+    outcome = run(*argv, "--output", output, "--languages", "en=text", "fr=fr")
+    assert outcome.code == 0, outcome.err
+    assert load_captioner(str(output), language="fr").prompt.language_tag == "fr"  # type: ignore[attr-defined]
+    missing = run(*argv, "--output", tmp_path / "other", "--languages", "en=text", "de=german")
+    assert_one_line(missing, "german")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--language-model", "nowhere"], ["language model 'nowhere'"]),
+        (["--captions", "nothing/*.txt"], ["--captions", "matches no file"]),
+        (["--noise-variance", 0.1], ["--noise-variance", "--method drcap"]),
+        (["--labels", "pocket"], ["--labels", "soft-hard"]),
+        (["--precision", "fp16"], ["fp16"]),
+        (["--lora-targets", "c_attn"], ["c_attn", "q_proj"]),
+        (["--warmup-steps", 9], ["warmup_steps is 9"]),
+        (["--accumulation", 9], ["accumulation is 9"]),
+        (["--validation-audio", "."], ["--validation-references"]),
+        (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
+        (["--contexts", -1], ["contexts is -1"]),
+        (["--projection-temperature", "warm"], ["projection-temperature", "a number or clap"]),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    run: Run, tmp_path: Path, command: list[object], options: list[object], words: list[str]
+) -> None:
+    assert_one_line(run(*command, "--output", tmp_path / "captioner", *options), *words)
+
+
+def test_an_empty_caption_file_is_told(run: Run, tmp_path: Path, command: list[object], dump: Path) -> None:
+    dump.write_text("\n\n")
+    assert_one_line(run(*command, "--output", tmp_path / "captioner"), "no captions")
+
+
+def test_a_tokenizer_of_another_model_is_told(run: Run, tmp_path: Path, command: list[object]) -> None:
+    other = write_language_model(tmp_path / "other", words=300)
+    argv = [*command, "--output", tmp_path / "captioner", "--language-model", other]
+    assert_told(run(*argv), "tokenizer knows 320 tokens and the language model 300")
+
+
+def test_a_store_of_another_clap_is_told(
+    run: Run, tmp_path: Path, command: list[object], store: Path, write_clap: Callable[..., None]
+) -> None:
+    write_clap(tmp_path / "clap", seed=5)
+    argv = [*command, "--output", tmp_path / "captioner", "--clap", tmp_path / "clap", "--datastore", store]
+    assert_told(run(*argv), "fingerprint", "CLAP")
+
+
+def test_a_loss_that_is_no_number_stops_and_says_where(run: Run, tmp_path: Path, command: list[object]) -> None:
+    argv = [*command, "--output", tmp_path / "captioner", "--learning-rate", 1e30, "--grad-clip", 0]
+    assert_told(run(*argv), "no longer finite at step")
+    assert not (tmp_path / "captioner" / "captioner.json").exists()
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_stays(
+    run: Run, tmp_path: Path, command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, saves = os.fsync, iter(range(100))
+
+    def full(descriptor: int) -> None:
+        if "checkpoint" in os.readlink(f"/proc/self/fd/{descriptor}") and next(saves) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    argv = [*command, "--output", tmp_path / "captioner"]
+    with monkeypatch.context() as patch:
+        patch.setattr("sonogloss.files.os.fsync", full)
+        outcome = run(*argv)
+    assert_told(outcome, "No space left on device")
+    resumed = run(*argv)
+    assert resumed.code == 0
+    assert "going on after step 2" in resumed.err
+
+
+def test_the_corpus_is_a_datastore_that_captioning_can_use(
+    run: Run, tmp_path: Path, command: list[object], tiny_clap_dir: Path, recordings: Path
+) -> None:
+    output = tmp_path / "captioner"
+    assert run(*command, "--output", output, "--max-new-tokens", 4, "--beams", 1).code == 0
+    assert Datastore.open(str(output / "corpus")).count == len(DUMP)
+    argv = ["caption", "--audio", recordings / "0.wav", "--datastore", output / "corpus", "--captioner", output]
+    outcome = run(*argv, "--output", tmp_path / "results", "--clap", tiny_clap_dir, "--max-dead-letters", 1, "--json")
+    assert outcome.code == 0, outcome.err
+
+
+def test_the_tokenizer_travels_with_the_captioner(run: Run, tmp_path: Path, command: list[object]) -> None:
+    output = tmp_path / "captioner"
+    assert run(*command, "--output", output, "--tune", "all").code == 0
+    assert AutoTokenizer.from_pretrained(output / "language_model").eos_token == "</s>"
+    assert not (output / "adapter").exists()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
-from pipelines.checks import choose_device
+from pipelines.checks import as_list, choose_device
 from sonogloss import files
 from sonogloss.captioners import ClapReference, load_captioner, save_captioner
 from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
@@ -24,7 +25,7 @@ METHODS = ("zeraucap",)
 def make_captioner(
     *,
     language_model: str,
-    labels: str,
+    labels: str | Sequence[str],
     output: str,
     method: str = "zeraucap",
     clap: str = "pocket",
@@ -45,7 +46,7 @@ def make_captioner(
 
     Args:
         language_model: a directory, whose files are copied, or a hub id, which is named only.
-        labels: the vocabulary of keywords, a file or `pocket`; labels are split at commas.
+        labels: the vocabulary of keywords, files or `pocket`; labels are split at commas.
         output: the captioner's directory.
         method: `zeraucap`.
         clap: `pocket`, a directory or a hub id.
@@ -80,7 +81,7 @@ def make_captioner(
     decode = GuidedSettings(
         candidates=candidates, alpha=alpha, beta=beta, kappa=kappa, gamma=gamma, max_tokens=max_tokens, compat=compat
     )
-    words = split_keywords(read_labels(labels))
+    words = split_keywords(label for name in as_list(labels) for label in read_labels(name))
     encoder = load_clap(clap, device=choose_device(device))
     loaded = load_language_model(language_model)
     reference = ClapReference(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
@@ -100,7 +101,7 @@ def make_captioner(
         projection=None,
         decode=decode,
         labels=bank,
-        training={"labels": files.base_name(labels)},
+        training={"labels": [files.base_name(name) for name in as_list(labels)]},
         base=language_model,
     )
     return {

@@ -20,9 +20,11 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--language-model", required=True, metavar="L", help="a directory or a hub id, any causal one")
     parser.add_argument(
         "--labels",
+        nargs="+",
+        action="extend",
         required=True,
         metavar="FILE",
-        help="keywords: pocket, one a line, or a csv or json with names; names are split at commas",
+        help="keywords: pocket, one a line, or a csv or json with names, split at commas; several are joined",
     )
     output(parser, "the captioner's directory")
     # The defaults are those of sonogloss.prompts.keywords and sonogloss.decoding.guided_settings, held equal by a test.

@@ -95,8 +95,9 @@ def read_labels(name_or_path: str) -> tuple[str, ...]:
 
     Args:
         name_or_path: `pocket` (the classes of the procedural soundscapes), or a file: one label a line; `.csv` or
-            `.tsv` with a column `name`, `label`, `display_name` or `class`; `.json` with a list of names, a list of
-            objects with such a key, or an object from index to name or from name to index.
+            `.tsv` with a column `name`, `label`, `display_name` or `class`, or with one column and no heading; `.json`
+            with a list of names, a list of objects with such a key, or an object from index to name or from name to
+            index.
 
     Raises:
         MissingInputError: there is no such file.
@@ -127,6 +128,8 @@ def _parse(text: str, suffix: str) -> list[str]:
         return text.splitlines()
     rows = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",", skipinitialspace=True)
     column = next((column for column in _COLUMNS if column in (rows.fieldnames or [])), None)
+    if column is None and len(rows.fieldnames or []) == 1:
+        return text.splitlines()  # a list without a heading
     if column is None:
         raise ValueError(f"none of its columns is called {', '.join(_COLUMNS)}")
     return [row[column] or "" for row in rows]

@@ -52,9 +52,10 @@ def test_a_captioner_of_models_as_they_come(
     assert "zeraucap" in run("inspect", out).out
 
     assert_one_line(run(*make, *numbers, "--output", out), "--output", "--overwrite")
-    again = run(*make, "--max-tokens", 150, "--output", out, "--overwrite")
+    (tmp_path / "more.txt").write_text("Rain\nBell\n")
+    again = run(*make, tmp_path / "more.txt", "--max-tokens", 150, "--output", out, "--overwrite")
     assert again.code == 0, again.err
-    assert "4 keywords" in again.out
+    assert "5 keywords" in again.out
 
 
 def test_what_does_not_go_together_is_told_before_anything_is_written(

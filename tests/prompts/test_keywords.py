@@ -95,3 +95,12 @@ def test_a_vocabulary_without_bos_begins_with_the_prompt() -> None:
 def test_prompts_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         KeywordPrompt(**wrong)
+
+
+def test_the_tags_that_a_language_model_wrote_are_a_list_without_a_heading(shared_data: Path) -> None:
+    path = shared_data / "labels" / "zeraucap_chatgpt_audio_tags.csv"
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    labels = read_labels(str(path))
+    assert labels[0] == lines[0]
+    assert len(labels) == len({" ".join(line.split()) for line in lines})
+    assert len(split_keywords(labels)) >= len(labels)

@@ -24,11 +24,13 @@ JOBS = {
     "make-captioner": ("pipelines.make_captioner", "make_captioner"),
     "train-captioner": ("pipelines.train_captioner", "train_captioner"),
     "tune-labels": ("pipelines.tune_labels", "tune_labels"),
+    "post-train-clap": ("pipelines.post_train_clap", "post_train_clap"),
+    "zste": ("pipelines.evaluate_order", "zste"),
     "verify": ("pipelines.verify_directory", "verify"),
     "inspect": ("pipelines.inspect_directory", "inspect"),
 }
 # Commands that run on Beam, and so take its options.
-BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "classify", "train-captioner"})
+BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "classify", "train-captioner", "post-train-clap", "zste"})
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 

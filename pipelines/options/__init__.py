@@ -13,10 +13,12 @@ from pipelines.options import (
     evaluate,
     inspect,
     make_captioner,
+    post_train_clap,
     search,
     train_captioner,
     tune_labels,
     verify,
+    zste,
 )
 from pipelines.options.shared import Parser
 from sonogloss import __version__
@@ -35,6 +37,8 @@ _COMMANDS = (
     make_captioner,
     train_captioner,
     tune_labels,
+    post_train_clap,
+    zste,
     verify,
     inspect,
 )

@@ -19,7 +19,7 @@ import soxr
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code, FormatError, MissingInputError, OptionError
-from sonogloss.records import FloatArray
+from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
 
 SOUNDSCAPES = "soundscapes"
@@ -113,6 +113,19 @@ def read_samples(clip: LabelledClip, sample_rate: int, longest_s: float) -> Floa
         raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
     policy = WindowPolicy(window_s=longest_s, hop_s=longest_s)
     return next(cut_clips(data, uri=clip.uri, member=None, policy=policy, sample_rate=sample_rate)).samples
+
+
+def dead_clip(clip: LabelledClip, stage: str, error: ClipError) -> DeadLetter:
+    """The dead letter of a clip that could not be used."""
+    return DeadLetter(
+        clip_id=clip.id,
+        uri=clip.uri,
+        member=None,
+        stage=stage,
+        code=error.code.value,
+        message=error.message,
+        byte_offset=error.byte_offset,
+    )
 
 
 def select_folds(clips: Iterable[LabelledClip], folds: Collection[str]) -> list[LabelledClip]:

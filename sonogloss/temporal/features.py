@@ -18,9 +18,9 @@ import torch
 
 from sonogloss import files
 from sonogloss.audio.mel import LogMel
-from sonogloss.errors import ClipError, Code
+from sonogloss.errors import ClipError
 from sonogloss.records import DeadLetter, FloatArray
-from sonogloss.temporal.clips import LabelledClip, read_samples
+from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
 from sonogloss.temporal.sequences import PairSettings, levelled
 
 STAGE = "measure_clips"
@@ -59,17 +59,6 @@ def measure_clips(clips: Iterable[LabelledClip], log_mel: LogMel, settings: Pair
         frames=tuple(len(power) for power in powers),
         power=np.concatenate(powers) if powers else none,
         dead=tuple(dead),
-    )
-
-
-def dead_clip(clip: LabelledClip, stage: str, error: Exception) -> DeadLetter:
-    """The dead letter of a clip that could not be used."""
-    if isinstance(error, ClipError):
-        code, message, offset = error.code, error.message, error.byte_offset
-    else:
-        code, message, offset = Code.MODEL_FAILED, f"{type(error).__name__}: {error}", None
-    return DeadLetter(
-        clip_id=clip.id, uri=clip.uri, member=None, stage=stage, code=code.value, message=message, byte_offset=offset
     )
 
 

@@ -1,0 +1,72 @@
+"""judge_items: embeddings of sounds and of sentences -> ZSTE's questions answered, one item each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from sonogloss.records import DeadLetter
+from sonogloss.temporal.zste import Item, Judge, Questions, TextBank
+from transforms.encode_variants import EncodedUnit
+from transforms.models import ClapReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedUnit:
+    """The items of a unit, and its accounts."""
+
+    items: tuple[Item, ...]
+    encoded: int
+    left_out: int
+    dead: tuple[DeadLetter, ...]
+
+
+def judge_unit(unit: EncodedUnit, judge: Judge) -> JudgedUnit:
+    """Every task's verdict on a unit's clips and groups."""
+    items = [item for clip, vector in unit.clips for item in judge.clip(clip, vector)]
+    items += [item for group, vectors in unit.groups for item in judge.group(group, vectors)]
+    return JudgedUnit(items=tuple(items), encoded=unit.encoded, left_out=unit.left_out, dead=unit.dead)
+
+
+class _EmbedSentencesFn(beam.DoFn):
+    def __init__(self, clap: ClapReference) -> None:
+        self._reference = clap
+
+    def process(self, texts: Sequence[str]) -> Iterator[TextBank]:
+        yield TextBank.embed(texts, self._reference.load())
+
+
+class EmbedSentences(beam.PTransform[PCollection[list[str]], PCollection[TextBank]]):
+    """All sentences of an evaluation, as one list -> one bank of their embeddings."""
+
+    def __init__(self, clap: ClapReference) -> None:
+        super().__init__()
+        self._fn = _EmbedSentencesFn(clap)
+
+    def expand(self, pcoll: PCollection[list[str]]) -> PCollection[TextBank]:
+        return pcoll | beam.ParDo(self._fn)
+
+
+class _JudgeItemsFn(beam.DoFn):
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._judge: Judge | None = None
+
+    def process(self, unit: EncodedUnit, bank: TextBank) -> Iterator[JudgedUnit]:
+        if self._judge is None:  # the bank is the same for every unit
+            self._judge = Judge(self._questions, bank)
+        yield judge_unit(unit, self._judge)
+
+
+class JudgeItems(beam.PTransform[PCollection[EncodedUnit], PCollection[JudgedUnit]]):
+    """Encoded units -> items, see :func:`judge_unit`."""
+
+    def __init__(self, questions: Questions, bank: AsSingleton) -> None:
+        super().__init__()
+        self._questions, self._bank = questions, bank
+
+    def expand(self, pcoll: PCollection[EncodedUnit]) -> PCollection[JudgedUnit]:
+        return pcoll | beam.ParDo(_JudgeItemsFn(self._questions), self._bank)

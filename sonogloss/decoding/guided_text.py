@@ -64,7 +64,9 @@ def candidate_texts(
 
 def spell(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
     """The text of each row of ids, special tokens kept, cleaned up."""
-    plain = tokenizer.batch_decode(list(rows), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    plain = tokenizer.batch_decode(
+        [list(row) for row in rows], skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
     return tuple(map(tidy, plain))
 
 

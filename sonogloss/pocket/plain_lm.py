@@ -85,7 +85,7 @@ def train_plain_model(
         with torch.autocast("cpu", torch.bfloat16):
             loss = _loss(model, batch)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -24,6 +24,7 @@ from sonogloss.prompts.composed import AUDIO_SLOT
 from sonogloss.prompts.soft import fill_slots
 
 _WORTH_SHARING = 4  # tokens: reading them apart costs a pass through the model
+_PADDING = 1 / 8  # at most this much longer than the shortest is the longest of prompts that are read in one pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +87,19 @@ def search(
     longest = max(map(len, prompts), default=0) + settings.max_new_tokens
     begun = Reading(language_model.model, beams=settings.num_beams, longest=longest)
     if prefix:
-        begun.read(*_left_padded(language_model, [prefix], None))
+        begun.read([_left_padded(language_model, [prefix], None)])
     results: list[list[Candidate]] = [[] for _ in prompts]
     for start in range(0, len(order), settings.batch_size):
         rows = order[start : start + settings.batch_size]
-        rests = [prompts[i][len(prefix) :] for i in rows]
-        inputs = _left_padded(language_model, rests, None if soft is None else soft[rows])
-        found = _continue(begun.copies(len(rows)), inputs, ends, settings, candidates)
+        groups = [
+            _left_padded(
+                language_model,
+                [prompts[i][len(prefix) :] for i in group],
+                None if soft is None else soft[group],
+            )
+            for group in _alike(rows, prompts)
+        ]
+        found = _continue(begun.copies(len(rows)), groups, ends, settings, candidates)
         for i, continuations in zip(rows, found, strict=True):
             results[i] = [
                 Candidate(ids=ids[:-1] if ids[-1] == language_model.eos_id else ids, score=score)
@@ -102,10 +109,15 @@ def search(
 
 
 def _continue(
-    reading: Reading, inputs: tuple[Tensor, Tensor], ends: Endings, settings: DecodeSettings, candidates: int
+    reading: Reading,
+    groups: list[tuple[Tensor, Tensor]],
+    ends: Endings,
+    settings: DecodeSettings,
+    candidates: int,
 ) -> list[list[tuple[list[int], float]]]:
     """Ids and scores of the continuations of every clip of a batch."""
-    clips = len(inputs[0])
+    logits = reading.read(groups)
+    clips = len(logits)
     rule: type[Beams] = AverageBeams
     if settings.scoring == "transformers" and settings.num_beams > 1:
         rule = TransformersBeams
@@ -115,11 +127,10 @@ def _continue(
         longest=settings.max_new_tokens,
         wanted=candidates,
         ends=ends,
-        device=inputs[0].device,
+        device=logits.device,
     )
     results: list[list[tuple[list[int], float]]] = [[] for _ in range(clips)]
     rows = list(range(clips))  # which clip stands in which row
-    logits = reading.read(*inputs)
     while True:
         beams.advance(logits)
         done = beams.done.tolist()
@@ -134,6 +145,16 @@ def _continue(
             beams.keep(stay)
             reading.keep(stay)
         logits = reading.say(beams.tokens, beams.parents)
+
+
+def _alike(rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows, which are sorted by the lengths of their prompts, in groups that hardly need padding."""
+    groups: list[list[int]] = []
+    for i in rows:
+        if not groups or len(prompts[i]) > (1 + _PADDING) * len(prompts[groups[-1][0]]):
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 def _closed_up(done: Sequence[bool]) -> list[int]:

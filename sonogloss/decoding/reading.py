@@ -3,78 +3,35 @@
 The beams of a clip are queries of one row, not rows of their own. Whatever a beam says takes a new place in the row's
 cache, and a mask tells which places a beam descends from::
 
-    place    0 1 2 3 4 | 5 6 | 7 8          two beams after two steps; both go on from what beam 1 said first
-    beam 0   . p p p p | . x | x .          ('.' hidden, p prompt, x said; a padded prompt begins with hidden places)
-    beam 1   . p p p p | . x | . x
+    place    0 1 2 3 4 | 5 6 | 7 8          two beams after two steps; both go on from what beam 0 said first
+    beam 0   p p p p . | x . | x .          (p prompt, x said, '.' hidden; a short prompt leaves places free)
+    beam 1   p p p p . | x . | . x
 
 So a prompt is read and kept once whatever the number of beams, choosing other beams changes a mask and moves no key or
-value, and attention goes over a prompt once for all beams. It asks three things of a model: that it takes its positions
-and a mask from us and keeps keys and values in transformers' cache. :func:`check_reads` tells.
+value, and attention goes over a prompt once for all beams. It asks three things of a model: that it takes positions and
+a mask from us, and that it keeps keys and values in transformers' cache. :func:`check_reads` tells.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
+from sonogloss.decoding.places import Cursor, Places
 from sonogloss.errors import ModelFormatError
 
 _STEPS = 16  # places are made for so many steps at a time
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
-class _Places(DynamicLayer):
-    """Keys and values of one layer, [clips, heads, places, size], of which the first `filled` places are in use."""
-
-    def __init__(self, spare: int) -> None:
-        super().__init__()
-        self.spare, self.filled = spare, 0
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write behind what is there; everything so far is what attention is to see."""
-        begin, self.filled = self.filled, self.filled + key_states.shape[2]
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._larger(states, 0) for states in (key_states, value_states))
-        elif self.filled > self.keys.shape[2]:
-            self.keys, self.values = (self._larger(states, begin) for states in (self.keys, self.values))
-        self.keys[:, :, begin : self.filled] = key_states
-        self.values[:, :, begin : self.filled] = value_states
-        return self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
-
-    def _larger(self, states: Tensor, kept: int) -> Tensor:
-        clips, heads, _, size = states.shape
-        larger = states.new_empty(clips, heads, self.filled + self.spare, size)
-        larger[:, :, :kept] = states[:, :, :kept]
-        return larger
-
-    def copies(self, clips: int) -> _Places:
-        """Row 0 for every clip; nothing is copied before more is written."""
-        twin = copy(self)
-        if self.is_initialized:
-            twin.keys, twin.values = (
-                states[:1, :, : self.filled].expand(clips, -1, -1, -1) for states in (self.keys, self.values)
-            )
-        return twin
-
-    def keep(self, clips: int, holes: Tensor, fillers: Tensor) -> None:
-        """Shrink to the first `clips` rows, after rows behind them have taken the places of rows that left."""
-        for states in (self.keys, self.values) if len(holes) else ():
-            states[holes, :, : self.filled] = states[fillers, :, : self.filled]
-        self.keys, self.values = self.keys[:clips], self.values[:clips]
-
-    def get_seq_length(self) -> int:
-        """Places in use."""
-        return self.filled
-
-
 class Reading:
-    """A model in the middle of a batch of prompts.
+    """A model in the middle of a batch of prompts; at first one row, in which nothing stands.
 
     Args:
         model: a causal language model of transformers that :func:`check_reads` accepts.
@@ -87,36 +44,55 @@ class Reading:
         config = model.config.get_text_config(decoder=True)
         self._windows = _windows(config, longest)
         self._dtype = model.get_input_embeddings().weight.dtype
-        self._layers = [_Places(beams * _STEPS) for _ in range(config.num_hidden_layers)]
+        self._cursor = Cursor(clips=1, rows=slice(0, 1))
+        self._layers = [Places(self._cursor) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         # Of every place its position in the text [clips, places], and which beams see it [clips, beams, places].
-        self._positions = torch.empty(1, 0, dtype=torch.int64, device=model.device)
-        self._seen = torch.empty(1, beams, 0, dtype=torch.bool, device=model.device)
+        self._positions = torch.zeros(1, 0, dtype=torch.int64, device=model.device)
+        self._seen = torch.zeros(1, beams, 0, dtype=torch.bool, device=model.device)
+        self._next = torch.zeros(1, dtype=torch.int64, device=model.device)  # position of the next token [clips]
 
-    def read(self, vectors: Tensor, pads: Tensor) -> Tensor:
-        """Read prompts.
+    def copies(self, clips: int) -> Reading:
+        """As many rows as there are clips, with what stands in the only row of this one."""
+        twin = copy(self)
+        twin._cursor = Cursor(clips=clips, rows=slice(0, clips), begin=self._cursor.begin, room=self._cursor.begin)
+        twin._layers = [layer.copies(twin._cursor) for layer in self._layers]
+        twin._cache = Cache(layers=list(twin._layers))
+        twin._positions, twin._seen, twin._next = (
+            array.expand(clips, *array.shape[1:]) for array in (self._positions, self._seen, self._next)
+        )
+        return twin
+
+    def read(self, groups: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Read prompts, each group in one pass through the model.
 
         Args:
-            vectors: [clips, t, width] input vectors, padded on the left.
-            pads: [clips] how many of them are padding.
+            groups: of all clips, in their order: input vectors [group, t, width], padded on the left, and how many of
+                each are padding [group].
 
         Returns:
-            Logits [clips, 1, vocabulary] behind the last vector.
+            Logits [clips, 1, vocabulary] behind the last vector of each.
         """
-        clips, width = vectors.shape[:2]
-        before = self._positions.shape[1]
-        steps = torch.arange(width, device=vectors.device)
-        positions = (steps - pads[:, None]).clamp(min=0) + before
-        real = steps >= pads[:, None]
-        self._positions = torch.cat([self._positions.expand(clips, -1), positions], 1)
-        real = torch.cat([real.new_ones(clips, before), real], 1)
-        logits = self._forward(
-            {"inputs_embeds": vectors, "logits_to_keep": 1},
-            positions,
-            (real[:, None, :] & (self._positions[:, None, :] <= positions[:, :, None])),
-        )
-        self._seen = real[:, None, :].expand(-1, self._beams, -1)
-        return logits
+        width, first, logits = max(vectors.shape[1] for vectors, _ in groups), 0, []
+        before, begin = self._positions, self._cursor.begin
+        self._cursor.room = begin + width + _STEPS * self._beams
+        positions = before.new_zeros(self._cursor.clips, width)
+        real = self._seen.new_zeros(self._cursor.clips, width)
+        for vectors, pads in groups:
+            rows = self._cursor.rows = slice(first, first + len(vectors))
+            first = rows.stop
+            steps = torch.arange(vectors.shape[1], device=vectors.device)
+            here = self._next[rows, None] + (steps - pads[:, None]).clamp(min=0)
+            places = torch.cat([before[rows], here], 1)
+            shown = torch.cat([self._seen[rows, 0], steps >= pads[:, None]], 1)
+            seen = shown[:, None, :] & (places[:, None, :] <= here[:, :, None])
+            logits.append(self._forward({"inputs_embeds": vectors, "logits_to_keep": 1}, here, places, seen))
+            positions[rows, : len(steps)], real[rows, : len(steps)] = here, steps >= pads[:, None]
+        self._cursor.rows, self._cursor.begin = slice(0, self._cursor.clips), begin + width
+        self._positions = torch.cat([before, positions], 1)
+        self._seen = torch.cat([self._seen, real[:, None].expand(-1, self._beams, -1)], 2)
+        self._next = positions.max(1).values + 1
+        return torch.cat(logits)
 
     def say(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Read one more token of every beam.
@@ -128,54 +104,49 @@ class Reading:
         Returns:
             Logits [clips, beams, vocabulary].
         """
-        positions = (self._positions[:, -1:] + 1).expand_as(tokens)
+        if self._cursor.begin + self._beams > self._cursor.room:
+            self._cursor.room += _STEPS * self._beams
+        here = self._next[:, None].expand_as(tokens)
         itself = torch.eye(self._beams, dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
         inherited = self._seen.gather(1, parents[:, :, None].expand(-1, -1, self._seen.shape[2]))
         self._seen = torch.cat([inherited, itself], 2)
-        self._positions = torch.cat([self._positions, positions], 1)
-        return self._forward({"input_ids": tokens}, positions, self._seen)
+        self._positions = torch.cat([self._positions, here], 1)
+        logits = self._forward({"input_ids": tokens}, here, self._positions, self._seen)
+        self._next = self._next + 1
+        self._cursor.begin += self._beams
+        return logits
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these clips only: row i is then row `rows[i]` of now. A row that can stay where it is should."""
         moved = [(place, row) for place, row in enumerate(rows) if place != row]
         holes, fillers, order = (
-            torch.tensor(indices, dtype=torch.int64, device=self._positions.device)
+            torch.tensor(indices, dtype=torch.int64, device=self._next.device)
             for indices in ([hole for hole, _ in moved], [filler for _, filler in moved], list(rows))
         )
+        self._cursor.clips, self._cursor.rows = len(rows), slice(0, len(rows))
         for layer in self._layers:
-            layer.keep(len(rows), holes, fillers)
-        self._positions, self._seen = self._positions.index_select(0, order), self._seen.index_select(0, order)
+            layer.keep(holes, fillers)
+        self._positions, self._seen, self._next = (
+            array.index_select(0, order) for array in (self._positions, self._seen, self._next)
+        )
 
-    def copies(self, clips: int) -> Reading:
-        """As many readings side by side as there are clips, all of what this one has read in its only row."""
-        twin = copy(self)
-        twin._layers = [layer.copies(clips) for layer in self._layers]
-        twin._cache = Cache(layers=list(twin._layers))
-        return twin
-
-    def _forward(self, inputs: dict[str, Any], positions: Tensor, seen: Tensor) -> Tensor:
+    def _forward(self, inputs: dict[str, Any], positions: Tensor, places: Tensor, seen: Tensor) -> Tensor:
+        """Logits of queries at these positions [b, q], which see [b, q, k] places with these positions [b, k]."""
+        masks: Tensor | dict[str, Tensor] = self._mask(seen)
+        if self._windows is not None:
+            window, kinds = self._windows
+            near = self._mask(seen & (positions[:, :, None] - places[:, None, :] < window))
+            masks = near if kinds == {_SLIDING} else {_FULL: masks, _SLIDING: near}
         output = self._model(
-            **inputs,
-            position_ids=positions,
-            attention_mask=self._masks(positions, seen),
-            past_key_values=self._cache,
-            use_cache=True,
+            **inputs, position_ids=positions, attention_mask=masks, past_key_values=self._cache, use_cache=True
         )
         logits: Tensor = output.logits
         return logits
 
-    def _masks(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
-        """What is added to attention scores, [clips, 1, queries, places]; by kind of layer where there are several."""
-        full = self._mask(seen)
-        if self._windows is None:
-            return full
-        window, kinds = self._windows
-        near = self._mask(seen & (positions[:, :, None] - self._positions[:, None, :] < window))
-        return near if kinds == {_SLIDING} else {_FULL: full, _SLIDING: near}
-
     def _mask(self, seen: Tensor) -> Tensor:
+        """What is added to the scores of attention, [b, 1, q, k]."""
         hidden = torch.tensor(torch.finfo(self._dtype).min, dtype=self._dtype, device=seen.device)
-        return torch.where(seen, hidden.new_zeros(()), hidden)[:, None]
+        return torch.where(seen, torch.zeros_like(hidden), hidden)[:, None]
 
 
 def _windows(config: Any, longest: int) -> tuple[int, set[str]] | None:
@@ -184,3 +155,43 @@ def _windows(config: Any, longest: int) -> tuple[int, set[str]] | None:
     if window is None or longest <= window:
         return None
     return window, set(getattr(config, "layer_types", None) or {_SLIDING})
+
+
+def check_reads(model: Any) -> None:
+    """See that a model can be read with, by reading two beams side by side and each of them alone.
+
+    Raises:
+        ModelFormatError: the model counts positions by itself, makes its own mask or keeps another kind of state.
+    """
+    known = inspect.signature(model.forward).parameters
+    ok = {"inputs_embeds", "position_ids", "attention_mask", "past_key_values", "logits_to_keep"} <= set(known)
+    if ok:
+        try:
+            ok = _agrees(model)
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
+            ok = False
+    if not ok:
+        raise ModelFormatError(
+            f"Language models of the kind {model.config.model_type!r} cannot be decoded with: they number positions, "
+            "mask or remember in their own way.",
+            "Choose one of the Llama, Mistral, Qwen, GPT-2 or OPT families.",
+        )
+
+
+@torch.inference_mode()
+def _agrees(model: Any) -> bool:
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    prompt, ways = [i % vocabulary for i in (5, 9, 4, 7)], ([11, 8], [6, 13])
+    device = model.device
+    reading = Reading(model, beams=2, longest=6)
+    table = model.get_input_embeddings()
+    padded = torch.tensor([[prompt[0], *prompt]], device=device)
+    reading.read([(table(padded), torch.tensor([1], device=device))])
+    said = torch.tensor(ways, device=device) % vocabulary
+    reading.say(said[:, 0][None], torch.tensor([[0, 0]], device=device))
+    swapped = torch.tensor([[1, 0]], device=device)
+    found = reading.say(said[:, 1][None][:, [1, 0]], swapped)[0].float()
+    alone = torch.cat([torch.tensor([prompt, prompt], device=device), said], 1)
+    expected = model(input_ids=alone, attention_mask=torch.ones_like(alone)).logits[[1, 0], -1].float()
+    rough = 1e-3 if expected.dtype == model.dtype else 0.1
+    return bool((found - expected).abs().max() <= rough * expected.abs().max())

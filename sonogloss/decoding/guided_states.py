@@ -60,6 +60,17 @@ class State:
             self.children[token] = State(self, (token,))
         return self.children[token]
 
+    def let_go(self) -> None:
+        """Part from all texts that go on from here, so that those nobody holds are gone at once, and not some day.
+
+        Texts that somebody is still decoding keep their own beginnings.
+        """
+        leaving = [self]
+        while leaving:
+            state = leaving.pop()
+            leaving.extend(state.children.values())
+            state.children = {}
+
     def path(self) -> list[State]:
         """From the prompt down to this text."""
         path: list[State] = []
@@ -188,8 +199,9 @@ class LanguageStates:
 
     def _forget(self) -> None:
         while self._roots and sum(self._bytes.values()) > self._max_bytes:
-            prompt, _ = self._roots.popitem(last=False)
+            prompt, root = self._roots.popitem(last=False)
             del self._bytes[prompt]
+            root.let_go()
 
 
 _BYTES_A_CANDIDATE = 128  # id, probability and text

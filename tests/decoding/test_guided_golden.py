@@ -119,3 +119,15 @@ def test_the_tokens_that_end_a_caption(golden: dict[str, Any], opt: LanguageMode
 def test_how_candidates_read(golden: dict[str, Any], opt: LanguageModel) -> None:
     for sample in golden["decode_samples"]:
         assert spell(opt.tokenizer, [sample["ids"]]) == (sample["text"],)
+
+
+@pytest.mark.parametrize(("folder", "spelled"), [("drcap/llm", ["▁!", "▁?"]), ("softhard/gpt2", ["Ġ!", "Ġ?"])])
+def test_the_tokens_that_end_a_caption_in_other_vocabularies(
+    shared_data: Path, folder: str, spelled: list[str]
+) -> None:
+    directory = shared_data / "golden" / folder
+    if not directory.is_dir():
+        pytest.skip("the golden cases are not beside this repository")
+    tokenizer = load_language_model(str(directory)).tokenizer
+    ends = {".", *spelled, str(tokenizer.bos_token), str(tokenizer.eos_token)}
+    assert {tokenizer.convert_ids_to_tokens(token) for token in ending_tokens(tokenizer)} == ends

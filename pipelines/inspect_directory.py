@@ -17,6 +17,7 @@ from sonogloss.errors import MissingInputError, StoreFormatError
 MANIFESTS = {
     "sonogloss-datastore": "manifest.json",
     "sonogloss-captioner": "captioner.json",
+    "sonogloss-label-prompts": "prompts.json",
     "sonogloss-results": "run.json",
 }
 
@@ -43,7 +44,7 @@ def identify(directory: str) -> tuple[str, dict[str, Any]]:
                 )
             return kind, manifest
     raise StoreFormatError(
-        f"{directory!r} is no finished datastore, captioner or results directory.",
+        f"{directory!r} is no finished datastore, captioner, label prompts or results directory.",
         f"It would hold one of {', '.join(MANIFESTS.values())}, which are written last.",
     )
 
@@ -52,7 +53,7 @@ def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
     """Describe a directory that we wrote.
 
     Args:
-        directory: a datastore, a captioner or a results directory.
+        directory: a datastore, a captioner, label prompts or a results directory.
         beam_args: accepted for the sake of equal commands; this one runs in this process.
 
     Returns:
@@ -65,7 +66,7 @@ def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
     kind, manifest = identify(directory)
     if kind == "sonogloss-datastore":
         about = describe(read_manifest(directory))
-    elif kind == "sonogloss-captioner":
+    elif kind in ("sonogloss-captioner", "sonogloss-label-prompts"):
         about = {key: value for key, value in manifest.items() if key != "files"}
         about["bytes"] = sum(entry["bytes"] for entry in manifest["files"])
     else:

@@ -46,9 +46,7 @@ class _Found:
     parts: int | None = None
 
 
-def plan(
-    output: str, units: Sequence[Unit], *, configuration: str, resume: bool, rows: str = "captions"
-) -> Plan:
+def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool, rows: str = "captions") -> Plan:
     """Compare what a results directory holds with what a job should leave there. Nothing is changed.
 
     Args:

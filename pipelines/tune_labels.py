@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
@@ -34,6 +34,7 @@ from transforms.read_captions import Dump, ReadCount, check_dump, read_captions
 TEXTS_PER_LABEL = 128
 FEWEST = 16  # texts; a label for which search finds fewer gets texts from its name besides
 _NAMED = 10
+_REPORTED = ("texts_by_label", "from_names", "unreadable")  # beside the training's own facts
 
 
 def tune_labels(
@@ -126,8 +127,14 @@ def tune_labels(
         )
         say(f"{len(corpus.texts):,} texts, of which {len(from_names)} labels had to be given some from their names")
     prompts = tune(clap=model, texts=corpus, config=config, directory=output, resume=resume, log=say)
-    save_label_prompts(prompts, output, options=options)
-    return _report(output, corpus.counts(), from_names, len(unreadable), dict(prompts.training), time.time() - started)
+    training = {
+        **prompts.training,
+        "texts_by_label": corpus.counts(),
+        "from_names": from_names,
+        "unreadable": len(unreadable),
+    }
+    save_label_prompts(replace(prompts, training=training), output, options=options)
+    return _report(output, training, time.time() - started)
 
 
 def _list_dumps(texts: Sequence[str], text_column: str) -> list[Dump]:
@@ -198,9 +205,7 @@ def _done_before(output: str, options: Mapping[str, Any], *, overwrite: bool, re
         return None
     manifest = files.read_json(path)
     if resume and not overwrite and isinstance(manifest, dict) and manifest.get("options") == options:
-        prompts = load_label_prompts(output)
-        told = dict(prompts.training)
-        return _report(output, told["texts_by_label"], told["from_names"], 0, told, 0.0) | {"done_before": True}
+        return _report(output, load_label_prompts(output).training, 0.0) | {"done_before": True}
     if not overwrite:
         raise OutputError(
             f"--output {output!r} holds label prompts that were learned with other options.",
@@ -212,17 +217,15 @@ def _done_before(output: str, options: Mapping[str, Any], *, overwrite: bool, re
     return None
 
 
-def _report(
-    output: str, texts: Mapping[str, int], from_names: Sequence[str], unreadable: int, training: Any, seconds: float
-) -> dict[str, Any]:
+def _report(output: str, training: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {
         "output": output,
         "done_before": False,
-        "labels": len(texts),
-        "texts": dict(texts),
-        "from_names": list(from_names),
-        "unreadable": unreadable,
-        "training": training,
+        "labels": len(training["texts_by_label"]),
+        "texts": training["texts_by_label"],
+        "from_names": training["from_names"],
+        "unreadable": training["unreadable"],
+        "training": {name: training[name] for name in training if name not in _REPORTED},
         "seconds": round(seconds, 1),
         "problems": [],
     }

@@ -1,4 +1,4 @@
-"""verify: recompute every digest and count of a datastore, captioner or results directory; name what is wrong."""
+"""verify: recompute every digest and count of a directory that we wrote; name what is wrong."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss import files
 from sonogloss.captioners import verify_captioner
 from sonogloss.errors import FormatError
-from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA
+from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
+
+# The columns of a results directory's folders. A run has captions or labels, and its counts say which.
+_SCHEMAS = {"captions": CAPTION_ROW_SCHEMA, "labels": LABEL_ROW_SCHEMA, "dead_letters": DEAD_LETTER_SCHEMA}
 
 
 def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
     """Check a directory that we wrote.
 
     Args:
-        directory: a datastore, a captioner or a results directory.
+        directory: a datastore, a captioner, label prompts or a results directory.
         beam_args: accepted for the sake of equal commands; this one runs in this process.
 
     Returns:
@@ -40,6 +43,11 @@ def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
         problems = verify_datastore(directory)
     elif kind == "sonogloss-captioner":
         problems = verify_captioner(directory)
+    elif kind == "sonogloss-label-prompts":
+        # Here and not above: it stands on torch, which the others do not need.
+        from sonogloss.tagging.label_prompts import verify_label_prompts
+
+        problems = verify_label_prompts(directory, manifest)
     else:
         problems = _verify_results(directory, manifest)
     return {"directory": directory, "kind": kind, "problems": problems}
@@ -81,12 +89,14 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
     problems = []
     rows: Counter[str] = Counter()
     ids: Counter[str] = Counter()
+    counts = run["counts"]
+    folders = ("labels" if "labels" in counts else "captions", "dead_letters")
     for part in run["parts"]:
         if problem := _check_file(directory, part):
             problems.append(problem)
             continue
         folder = part["path"].partition("/")[0]
-        expected = CAPTION_ROW_SCHEMA if folder == "captions" else DEAD_LETTER_SCHEMA
+        expected = _SCHEMAS[folder]
         try:
             with files.open_read(files.join(directory, part["path"])) as handle:
                 content = pq.read_table(handle, columns=["clip_id"])
@@ -100,21 +110,20 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
         if content.num_rows != part["rows"]:
             problems.append(f"{part['path']} holds {content.num_rows} rows instead of {part['rows']}.")
         rows[folder] += content.num_rows
-        if folder == "captions":
+        if folder == folders[0]:
             ids.update(content.column("clip_id").to_pylist())
-    counts = run["counts"]
     if not problems:
         problems += [
             f"There are {rows[folder]} {folder} rows, but run.json counts {counts[folder]}."
-            for folder in ("captions", "dead_letters")
+            for folder in folders
             if rows[folder] != counts[folder]
         ]
-    if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
+    if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The accounts do not close: {counts}.")
     if twice := [clip for clip, count in ids.items() if count > 1]:
         problems.append(f"{len(twice)} clips have several rows, {twice[0]} among them.")
     named = {part["path"] for part in run["parts"]}
-    for folder in ("captions", "dead_letters"):
+    for folder in folders:
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
             if (name := f"{folder}/{files.base_name(path)}") not in named:
                 problems.append(f"{name} is not named in run.json; whoever reads the folder reads rows too many.")

@@ -1,0 +1,196 @@
+"""Prompt tuning on a tiny CLAP: it learns, it goes on where it was stopped, and its prompts are kept and refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonogloss.clap import Clap
+from sonogloss.errors import FingerprintMismatchError, MissingInputError, ModelFormatError, OptionError
+from sonogloss.tagging.config import TuningConfig
+from sonogloss.tagging.label_prompts import LabelPrompts, load_label_prompts, save_label_prompts
+from sonogloss.tagging.tagger import plain_tagger, prompted_tagger
+from sonogloss.tagging.texts import LabelledTexts, name_only_texts
+from sonogloss.tagging.tune import tune_labels
+
+LABELS = ("dog", "rain", "a_man speaking")
+CONFIG = TuningConfig(slots=4, epochs=3, batch_size=8, learning_rate=0.02)
+
+
+@pytest.fixture(scope="module")
+def texts() -> LabelledTexts:
+    return name_only_texts(LABELS, per_label=20)
+
+
+def run(
+    clap: Clap, texts: LabelledTexts, directory: Path, config: TuningConfig = CONFIG, **options: bool
+) -> LabelPrompts:
+    return tune_labels(
+        clap=clap, texts=texts, config=config, directory=str(directory), log=lambda line: None, **options
+    )
+
+
+def curve(directory: Path) -> list[dict[str, float]]:
+    head, *rows = (directory / "curve.csv").read_text().splitlines()
+    return [dict(zip(head.split(","), map(float, row.split(",")), strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_it_learns_from_text_alone(tiny_clap: Clap, tmp_path: Path, multi_label: bool) -> None:
+    texts = name_only_texts(LABELS, per_label=20, multi_label=multi_label)
+    prompts = run(tiny_clap, texts, tmp_path, replace(CONFIG, multi_label=multi_label, epochs=6))
+    rows = curve(tmp_path)
+    assert len(rows) == 6
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert prompts.training["held_out_loss"] == pytest.approx(min(row["held_out_loss"] for row in rows), abs=1e-6)
+    assert prompts.training["texts"] + prompts.training["held_out_texts"] == 60
+    assert prompts.coarse.shape == prompts.fine.shape == (4, 32)
+    assert prompts.multi_label == multi_label
+
+
+def test_the_same_seed_gives_the_same_prompts_and_another_another(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path
+) -> None:
+    one, two = run(tiny_clap, texts, tmp_path / "a"), run(tiny_clap, texts, tmp_path / "b")
+    assert np.array_equal(one.coarse, two.coarse)
+    assert one.fingerprint == two.fingerprint
+    other = run(tiny_clap, texts, tmp_path / "c", replace(CONFIG, seed=1))
+    assert one.fingerprint != other.fingerprint
+
+
+def test_it_goes_on_where_it_was_stopped(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    whole = run(tiny_clap, texts, tmp_path / "whole")
+    run(tiny_clap, texts, tmp_path / "parts", replace(CONFIG, epochs=1))
+    assert len(curve(tmp_path / "parts")) == 1
+    parts = run(tiny_clap, texts, tmp_path / "parts", resume=True)
+    assert np.array_equal(whole.coarse, parts.coarse)
+    assert np.array_equal(whole.fine, parts.fine)
+    assert (tmp_path / "parts/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+
+
+def test_another_run_does_not_go_on_from_it(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    run(tiny_clap, texts, tmp_path, replace(CONFIG, epochs=1))
+    with pytest.raises(OptionError, match="other settings"):
+        run(tiny_clap, texts, tmp_path, replace(CONFIG, slots=5), resume=True)
+
+
+def test_steps_may_end_within_an_epoch(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    prompts = run(tiny_clap, texts, tmp_path, replace(CONFIG, steps=9))
+    assert [row["step"] for row in curve(tmp_path)] == [7, 9]
+    assert prompts.training["steps"] == 9
+
+
+def test_prompts_may_begin_with_words(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    from sonogloss.clap.prompted_text import word_embeddings
+
+    words = word_embeddings(tiny_clap, "the sound of")
+    config = replace(CONFIG, slots=len(words), initial="the sound of", learning_rate=1e-12, weight_decay=0.0)
+    prompts = run(tiny_clap, texts, tmp_path, config)
+    assert np.allclose(prompts.coarse, words.numpy(), atol=1e-6)
+
+
+def test_too_few_texts_are_refused(tiny_clap: Clap, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="too few"):
+        run(tiny_clap, name_only_texts(LABELS, per_label=1), tmp_path)
+
+
+@pytest.mark.parametrize("bad", [{"slots": 0}, {"held_out": 1.0}, {"learning_rate": float("nan")}, {"steps": 0}])
+def test_numbers_that_mean_nothing_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match=next(iter(bad))):
+        TuningConfig(**bad)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def kept(tiny_clap: Clap, tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    prompts = LabelPrompts(
+        coarse=rng.standard_normal((4, 32)).astype(np.float32),
+        fine=rng.standard_normal((4, 32)).astype(np.float32),
+        clap=tiny_clap.name,
+        clap_fingerprint=tiny_clap.fingerprint,
+        labels=LABELS,
+        training={"texts": 7},
+    )
+    save_label_prompts(prompts, str(tmp_path / "prompts"), options={"seed": 1})
+    return tmp_path / "prompts"
+
+
+def test_prompts_come_back_as_they_were_kept(kept: Path) -> None:
+    prompts = load_label_prompts(str(kept))
+    assert prompts.labels == LABELS
+    assert prompts.training == {"texts": 7}
+    assert prompts.fingerprint == load_label_prompts(str(kept)).fingerprint
+    assert json.loads((kept / "prompts.json").read_text())["options"] == {"seed": 1}
+
+
+def test_what_is_wrong_with_kept_prompts_is_told(kept: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"prompts\.json"):
+        load_label_prompts(str(kept.parent))
+    weights = (kept / "prompts.safetensors").read_bytes()
+    (kept / "prompts.safetensors").write_bytes(weights[:-4] + b"\0\0\0\1")
+    with pytest.raises(ModelFormatError, match="another sha256"):
+        load_label_prompts(str(kept))
+    (kept / "prompts.safetensors").unlink()
+    with pytest.raises(ModelFormatError, match="missing"):
+        load_label_prompts(str(kept))
+    manifest = json.loads((kept / "prompts.json").read_text())
+    (kept / "prompts.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    with pytest.raises(ModelFormatError, match="format_version 2"):
+        load_label_prompts(str(kept))
+    (kept / "prompts.json").write_text("[]")
+    with pytest.raises(ModelFormatError, match="does not describe"):
+        load_label_prompts(str(kept))
+
+
+def test_prompts_of_another_clap_are_refused(tiny_clap: Clap, kept: Path) -> None:
+    prompts = replace(load_label_prompts(str(kept)), clap_fingerprint="0" * 64)
+    with pytest.raises(FingerprintMismatchError, match="another one"):
+        prompted_tagger(LABELS, tiny_clap, prompts)
+
+
+def test_names_may_be_swapped(tiny_clap: Clap, kept: Path) -> None:
+    """A label's embedding depends on its name and the prompts, not on the labels they were learned with."""
+    prompts = load_label_prompts(str(kept))
+    one = prompted_tagger(["a cat", "dog"], tiny_clap, prompts)
+    other = prompted_tagger(["dog"], tiny_clap, prompts)
+    assert np.allclose(one.coarse[1], other.coarse[0], atol=1e-6)
+    assert one.fine is not None
+    assert other.fine is not None
+    assert np.allclose(one.fine[1], other.fine[0], atol=1e-6)
+
+
+def test_a_plain_tagger_averages_its_templates(tiny_clap: Clap) -> None:
+    tagger = plain_tagger(["sea_waves", "dog"], tiny_clap, ["{label}", "the sound of {label}"])
+    texts = tiny_clap.embed_text(["sea waves", "the sound of sea waves"])
+    mean = texts.sum(axis=0) / np.linalg.norm(texts.sum(axis=0))
+    assert np.allclose(tagger.coarse[0], mean, atol=1e-6)
+    assert tagger.labels == ("sea_waves", "dog")
+    assert not tagger.needs_frames
+    with pytest.raises(OptionError, match="template"):
+        plain_tagger(["dog"], tiny_clap, ["no place for a name"])
+
+
+def test_scores_are_means_of_both_and_a_row_does_not_depend_on_the_others(tiny_clap: Clap, kept: Path) -> None:
+    tagger = prompted_tagger(LABELS, tiny_clap, load_label_prompts(str(kept)))
+    rng = np.random.default_rng(1)
+    clips, frames = rng.standard_normal((5, 32)), rng.standard_normal((5, 7, 32))
+    clips, frames = clips.astype(np.float32), frames.astype(np.float32)
+    scores = tagger.scores(clips, frames)
+    assert scores.dtype == np.float32
+    assert np.array_equal(scores[2:3], tagger.scores(clips[2:3], frames[2:3]))
+    coarse = replace(tagger, fine=None).scores(clips)
+    assert np.abs(scores).max() <= 1
+    assert not np.allclose(scores, coarse)
+    with pytest.raises(ValueError, match="frames"):
+        tagger.scores(clips)
+
+
+def test_a_tagger_s_fingerprint_knows_labels_and_their_order(tiny_clap: Clap) -> None:
+    one = plain_tagger(["dog", "rain"], tiny_clap)
+    assert one.fingerprint == plain_tagger(["dog", "rain"], tiny_clap).fingerprint
+    assert one.fingerprint != plain_tagger(["rain", "dog"], tiny_clap).fingerprint
+    assert one.fingerprint != plain_tagger(["dog", "rain"], tiny_clap, ["{label}"]).fingerprint

@@ -15,11 +15,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.resources import files as package_files
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -27,25 +24,28 @@ from indexes import Datastore
 from pipelines.audio_validation import score_on_audio
 from pipelines.build_datastore import build_datastore
 from pipelines.checks import as_list, choose_device
-from pipelines.train_settings import Plan, leave_room, make_plan
+from pipelines.train_parts import (
+    draw_what_belongs,
+    keep_as_small_as_may_be,
+    make_mapper,
+    make_source,
+    pocket_language_model,
+    with_room,
+)
+from pipelines.train_settings import Plan, make_plan
 from sonogloss import files
 from sonogloss.captioners import ClapReference, load_captioner, save_captioner
 from sonogloss.captioners.manifest import NAME
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.errors import OptionError, OutputError
-from sonogloss.prompts.composed import ComposedPrompt, compose_prompts
-from sonogloss.prompts.hard import SoftHardPrompt, compose_soft_hard_prompts
+from sonogloss.prompts.hard import SoftHardPrompt
 from sonogloss.prompts.labels import LabelBank, embed_labels, read_labels
-from sonogloss.prompts.soft import AnyMapper, Mapper, TanhMapper, TransformerMapper
+from sonogloss.prompts.soft import AnyMapper
 from sonogloss.training import presets
-from sonogloss.training.batches import Source
-from sonogloss.training.config import DrcapSettings
 from sonogloss.training.curve import draw_curve
-from sonogloss.training.drcap import DrcapExamples
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.parallel import join_crew
-from sonogloss.training.soft_hard import SoftHardExamples
 
 CORPUS, VALIDATION, TRAINING = "corpus", "validation", "training"
 
@@ -140,13 +140,13 @@ def train_captioner(
     # The models first: what is wrong with them is told before anything is embedded.
     encoder = load_clap(clap, device=device)
     reference = ClapReference(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
-    base = str(_pocket_language_model()) if language_model == "pocket" else language_model
+    base = str(pocket_language_model()) if language_model == "pocket" else language_model
     decoder = load_language_model(base, device=device, revision=revision)
     store = None if datastore is None else Datastore.open(datastore)
     if store is not None:
         store.require_clap(clap, encoder.fingerprint)
     parameters = sum(parameter.numel() for parameter in decoder.model.parameters())
-    make_plan(method, preset, numbers, captions=1, clap=reference, parameters=parameters)  # are the numbers usable?
+    make_plan(method, preset, numbers, captions=10**9, clap=reference, parameters=parameters)  # are the numbers usable?
 
     # The texts.
     problems: list[str] = []
@@ -181,14 +181,27 @@ def train_captioner(
         parameters=parameters,
         languages=tuple(tags),
     )
-    plan = _with_room(plan, decoder)
-    _cast(decoder, plan)
+    plan = with_room(plan, decoder)
+    keep_as_small_as_may_be(decoder, plan)
     bank = None
     if isinstance(plan.preset.prompt, SoftHardPrompt) and plan.preset.prompt.hard and plan.preset.prompt.labels:
         bank = embed_labels(read_labels(labels or "pocket"), encoder, template=label_template)
-    source = _source(plan, corpora, store or corpus, decoder, bank, tags)
+    directory = files.join(output, TRAINING)
+    if crew.leads:
+        files.check_writable(directory)
+    drawn = draw_what_belongs(plan, corpus, store or corpus, output=directory, crew=crew, beam_args=beam_args)
+    source = make_source(
+        plan,
+        corpus,
+        store or corpus,
+        decoder,
+        labels=bank,
+        languages=tags,
+        drawn=drawn,
+        validation=corpora.get(VALIDATION),
+    )
     torch.manual_seed(plan.preset.training.seed)
-    mapper = _mapper(plan, reference.dim, decoder.width)
+    mapper = make_mapper(plan, reference.dim, decoder.width)
     score = None
     if validation_audio and validation_references:
         score, failed = score_on_audio(
@@ -205,9 +218,6 @@ def train_captioner(
     del encoder
 
     # The training.
-    directory = files.join(output, TRAINING)
-    if crew.leads:
-        files.check_writable(directory)
     record = train(
         source,
         language_model=decoder.model,
@@ -288,84 +298,6 @@ def _done_before(output: str, options: Mapping[str, Any], *, resume: bool, overw
         )
     files.remove(path)
     return None
-
-
-def _pocket_language_model() -> Path:
-    return Path(str(package_files("sonogloss"))) / "pocket" / "weights" / "drcap" / "language_model"
-
-
-def _cast(decoder: LanguageModel, plan: Plan) -> None:
-    """Weights that learn are kept in float32; those that do not may be as small as what is computed with them."""
-    training, model = plan.preset.training, decoder.model
-    if training.tune == "all" or training.precision == "fp32" or model.device.type == "cpu":
-        model.float()
-    else:
-        model.to(torch.bfloat16 if training.precision == "bf16" else torch.float16)
-
-
-def _with_room(plan: Plan, decoder: LanguageModel) -> Plan:
-    """The plan with captions short enough for the language model's positions.
-
-    Raises:
-        OptionError: the prompt has no room even so.
-    """
-    decode = leave_room(plan.decode, decoder.max_positions)
-    room = None if decoder.max_positions is None else decoder.max_positions - decode.max_new_tokens
-    prompt = plan.preset.prompt
-    if isinstance(prompt, ComposedPrompt):
-        compose_prompts([[]], prompt, decoder.tokenizer, max_tokens=room)
-    else:
-        compose_soft_hard_prompts([[]], prompt, decoder.tokenizer, max_tokens=room)
-    return Plan(preset=plan.preset, projection=plan.projection, decode=decode)
-
-
-def _source(
-    plan: Plan,
-    corpora: Mapping[str, Datastore],
-    store: Datastore,
-    decoder: LanguageModel,
-    bank: LabelBank | None,
-    languages: Mapping[str, str],
-) -> Source:
-    preset, corpus = plan.preset, corpora[CORPUS]
-    common: dict[str, Any] = {
-        "captions": corpus,
-        "validation": corpora.get(VALIDATION),
-        "tokenizer": decoder.tokenizer,
-        "batch_size": preset.training.batch_size,
-        "seed": preset.training.seed,
-        "room": decoder.max_positions,
-    }
-    if isinstance(preset.settings, DrcapSettings):
-        assert isinstance(preset.prompt, ComposedPrompt)
-        return DrcapExamples(**common, datastore=store, prompt=preset.prompt, settings=preset.settings)
-    assert isinstance(preset.prompt, SoftHardPrompt)
-    targets = {tag: _column(corpus, column) for tag, column in languages.items()}
-    return SoftHardExamples(
-        **common, labels=bank, prompt=preset.prompt, settings=preset.settings, targets=targets or None
-    )
-
-
-def _column(corpus: Datastore, column: str) -> list[str]:
-    texts: list[Any] = corpus.texts(np.arange(corpus.count), column)
-    missing = sum(not isinstance(text, str) or not text.strip() for text in texts)
-    if missing:
-        raise OptionError(
-            f"{missing} of {len(texts)} captions have no text in the column {column!r} of --languages.",
-            "Leave captions without a translation out.",
-        )
-    return texts
-
-
-def _mapper(plan: Plan, dim: int, width: int) -> AnyMapper | None:
-    sizes, slots = plan.preset.mapper, plan.preset.prompt.audio_slots
-    if slots == 0:
-        return None
-    if sizes.kind == "relu":
-        return Mapper(dim, width, hidden=sizes.hidden, slots=slots)
-    if sizes.kind == "mlp":
-        return TanhMapper(dim, width, slots=slots)
-    return TransformerMapper(dim, width, slots=slots, layers=sizes.layers, heads=sizes.heads)
 
 
 def _save(

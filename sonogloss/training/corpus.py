@@ -91,6 +91,40 @@ class CaptionArrays:
             yield self._ids[start : start + _BLOCK], self._embeddings[start : start + _BLOCK]
 
 
+class CaptionRange:
+    """Some consecutive rows of other captions, from `start` up to and without `end`, as captions of their own."""
+
+    def __init__(self, captions: EmbeddedCaptions, start: int, end: int) -> None:
+        self._captions, self._start, self._end = captions, start, min(end, captions.count)
+
+    @property
+    def count(self) -> int:
+        """Number of captions."""
+        return self._end - self._start
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return self._captions.dim
+
+    def texts(self, rows: IntArray) -> list[str]:
+        """The captions in these rows."""
+        return self._captions.texts(rows + self._start)
+
+    def vectors(self, rows: IntArray) -> FloatArray:
+        """Their embeddings [n, dim]."""
+        return self._captions.vectors(rows + self._start)
+
+    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Caption ids and embeddings of all rows in order, block by block."""
+        first = 0
+        for ids, vectors in self._captions.blocks():
+            here = slice(max(0, self._start - first), max(0, self._end - first))
+            if len(ids[here]):
+                yield ids[here], vectors[here]
+            first += len(ids)
+
+
 def all_texts(captions: EmbeddedCaptions) -> Iterator[list[str]]:
     """All texts in order, some thousands at a time."""
     for start in range(0, captions.count, _BLOCK):

@@ -18,6 +18,11 @@ from sonogloss.training.neighbours import choose_contexts, draw_contexts
 RESERVE = 32
 
 
+def how_many_to_draw(settings: DrcapSettings) -> int:
+    """How many captions of the band a run draws for each caption."""
+    return max(RESERVE, settings.contexts) if settings.redraw and settings.contexts else settings.contexts
+
+
 class DrcapExamples:
     """The examples of a DRCap training, by step; see :class:`~sonogloss.training.batches.Source`.
 
@@ -32,7 +37,7 @@ class DrcapExamples:
         room: the longest sequence that the language model takes; captions that are longer without retrieved ones are
             left out, of others the last retrieved captions are dropped until they fit. None where it has no such limit.
         validation: held-out captions, shown datastore captions as in training.
-        drawn: rows of the datastore drawn for each caption [count, r] by
+        drawn: rows of the datastore drawn for each caption [count, :func:`how_many_to_draw`] by
             :func:`~sonogloss.training.neighbours.draw_contexts`, when that was done before.
 
     Raises:
@@ -102,8 +107,7 @@ class DrcapExamples:
         self._plan = epoch_plan(self._rows, self._lengths + shown, self._size, rng)
 
     def _draw(self, captions: EmbeddedCaptions) -> IntArray:
-        settings = self.settings
-        count = max(RESERVE, settings.contexts) if settings.redraw and settings.contexts else settings.contexts
+        settings, count = self.settings, how_many_to_draw(self.settings)
         return draw_contexts(captions, self._datastore, count=count, band=settings.band, seed=self._seed)
 
     def _compose(self, texts: list[str], embeddings: FloatArray, contexts: IntArray) -> Examples:

@@ -42,10 +42,8 @@ def embed_clips(batch: Batch, clap: Clap, *, frames: bool = False) -> Batch:
             failures[row] = dead_letter(clip, STAGE, Code.NOT_FINITE, "The embedding of the clip is not finite.")
         else:
             vectors.append(outcome)
-    columns = [np.stack(column) for column in zip(*vectors, strict=True)]
-    names = ("embeddings", "frames") if frames else ("embeddings",)
-    found = dict(zip(names, columns or [NO_VECTORS] * len(names), strict=True))
-    batch = replace(batch.without(failures), **found)
+    columns = [np.stack(column) for column in zip(*vectors, strict=True)] or [NO_VECTORS, NO_VECTORS]
+    batch = replace(batch.without(failures), embeddings=columns[0], frames=columns[1] if frames else NO_VECTORS)
     return replace(batch, clips=tuple(replace(clip, samples=_NO_SAMPLES) for clip in batch.clips))
 
 

@@ -107,14 +107,14 @@ def prompted_states(tower: Any, ids: Tensor, mask: Tensor, prompts: Tensor, *, c
     inserted = prompts.to(words.dtype).expand(len(ids), -1, -1)
     words = torch.cat([words[:, :1], inserted, words[:, 1:]], dim=1)
     mask = torch.cat([mask[:, :1], mask.new_ones(inserted.shape[:2]), mask[:, 1:]], dim=1)
-    return tower(inputs_embeds=words, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+    return tower(inputs_embeds=words, attention_mask=mask).last_hidden_state
 
 
 def text_head(model: Any, states: Tensor) -> Tensor:
     """A ClapModel's way from a state to an embedding, for each state of [n, length, width]; not normalised."""
     count, length, size = states.shape
     pooled = model.text_model.pooler(states.reshape(count * length, 1, size))
-    return model.text_projection(pooled).reshape(count, length, -1)  # type: ignore[no-any-return]
+    return model.text_projection(pooled).reshape(count, length, -1)
 
 
 def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[FloatArray]]:

@@ -71,14 +71,14 @@ REAL_CLASSES = {
 """ESC-10's class names and ours."""
 
 
-def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer in RoBERTa's layout (`<s>` 0, `<pad>` 1, `</s>` 2), lower-casing, <= 2,000 entries."""
+def train_tokenizer(texts: Iterable[str], entries: int = 2000) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer in RoBERTa's layout (`<s>` 0, `<pad>` 1, `</s>` 2), lower-casing, <= `entries`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=2000,
+        vocab_size=entries,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -82,7 +82,7 @@ class DrcapExamples:
         embeddings = self._captions.vectors(chosen)
         if self.settings.noise_std_max > 0:
             rng = np.random.default_rng([self._seed, step, 1])
-            std = rng.uniform(0, self.settings.noise_std_max, (len(chosen), 1))
+            std = rng.uniform(0, self.settings.noise_std_max, (len(chosen), 1)).astype(np.float32)
             embeddings = noisy(embeddings, std, rng)
         return self._compose(self._captions.texts(chosen), embeddings, self._contexts[chosen])
 

@@ -77,7 +77,7 @@ def choose_contexts(drawn: IntArray, count: int, *, seed: int, epoch: int) -> In
     """An epoch's own choice of `count` among the rows drawn for each caption [n, m]: [n, count], filled up with -1."""
     if drawn.shape[1] <= count:
         return drawn
-    mixed = _scramble(np.uint64([seed])) ^ np.uint64(epoch)
+    mixed = _scramble(np.array([seed], np.uint64)) ^ np.uint64(epoch)
     keys = _scramble(_scramble(mixed ^ np.arange(len(drawn), dtype=np.uint64))[:, None] ^ drawn.astype(np.uint64))
     keys[drawn < 0] = _LAST
     return np.take_along_axis(drawn, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)

@@ -31,7 +31,7 @@ from sonogloss.tagging.tune import tune_labels as tune
 from sonogloss.training.checkpoint import NAME as CHECKPOINT
 from transforms.read_captions import Dump, ReadCount, check_dump, read_captions
 
-TEXTS_PER_LABEL = 128
+TEXTS_PER_LABEL = 64
 FEWEST = 16  # texts; a label for which search finds fewer gets texts from its name besides
 _NAMED = 10
 _REPORTED = ("texts_by_label", "from_names", "unreadable")  # beside the training's own facts
@@ -50,6 +50,7 @@ def tune_labels(
     multi_label: bool = False,
     slots: int | None = None,
     initial: str | None = None,
+    noise_cosine: float | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -70,8 +71,8 @@ def tune_labels(
         texts_per_label: texts a label, at most.
         clap: the CLAP whose text tower learns to be prompted.
         multi_label: a text may name several labels.
-        slots, initial, epochs, steps, seed: see :class:`~sonogloss.tagging.config.TuningConfig`, whose values hold
-            where these are None.
+        slots, initial, noise_cosine, epochs, steps, seed: see :class:`~sonogloss.tagging.config.TuningConfig`, whose
+            values hold where these are None.
         resume: go on where an earlier run of the same options was stopped.
         overwrite: replace prompts that were learned with other options.
         device: `cpu`, `cuda`, `auto`.
@@ -95,7 +96,14 @@ def tune_labels(
     names = read_labels(labels)
     if len(names) < 2:
         raise OptionError(f"--labels {labels!r} holds one label, and there is nothing to tell it from.", "Name more.")
-    wanted = {"slots": slots, "initial": initial, "epochs": epochs, "steps": steps, "seed": seed}
+    wanted = {
+        "slots": slots,
+        "initial": initial,
+        "noise_cosine": noise_cosine,
+        "epochs": epochs,
+        "steps": steps,
+        "seed": seed,
+    }
     given = {name: value for name, value in wanted.items() if value is not None}
     config = TuningConfig(multi_label=multi_label, **given)  # type: ignore[arg-type]  # values of several types
     dumps = _list_dumps(as_list(texts), text_column)

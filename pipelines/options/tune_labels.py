@@ -33,11 +33,17 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
         "--keywords", metavar="FILE", help="json, phrases by label, to search for instead of the label's words"
     )
     parser.add_argument(
-        "--texts-per-label", type=positive, default=128, metavar="N", help="texts a label, at most (%(default)s)"
+        "--texts-per-label", type=positive, default=64, metavar="N", help="texts a label, at most (%(default)s)"
     )
     parser.add_argument("--multi-label", action="store_true", help="a text may name several labels: ranking loss")
     parser.add_argument("--slots", type=positive, metavar="N", help="learned vectors in front of a label (32)")
     parser.add_argument("--initial", metavar="TEXT", help="words that the vectors begin with (none: noise)")
+    parser.add_argument(
+        "--noise-cosine",
+        type=float,
+        metavar="C",
+        help="mean cosine of a text with the same text and its noise; 1 adds none, as published (0.85)",
+    )
     parser.add_argument("--epochs", type=positive, metavar="N", help="passes over the texts (10)")
     parser.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, instead of whole epochs")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random (1234)")

@@ -11,7 +11,7 @@ from sonogloss.tagging.scores import TEMPERATURE
 
 @dataclass(frozen=True, kw_only=True)
 class TuningConfig:
-    """How prompts learn; the defaults are those of the released code of arXiv 2309.08357.
+    """How prompts learn; the defaults but `noise_cosine` are those of the released code of arXiv 2309.08357.
 
     Args:
         slots: learned vectors in front of a label, in each of the two sets.
@@ -23,6 +23,9 @@ class TuningConfig:
         initial_std: standard deviation of that noise.
         multi_label: a text may name several labels: ranking loss instead of cross-entropy.
         temperature: of the softmax over words in the fine score.
+        noise_cosine: mean cosine between the embedding of a text, or of a word, and the same with the noise that it is
+            given anew in every step; 1 gives none, as released. Sound lies beside text in a CLAP's space, and prompts
+            that fit texts exactly fit sound worse, of labels that they were not learned on above all.
         held_out: share of each label's texts that is kept for choosing the epoch.
         seed: everything random follows from it.
     """
@@ -39,8 +42,13 @@ class TuningConfig:
     initial_std: float = 0.02
     multi_label: bool = False
     temperature: float = TEMPERATURE
+    noise_cosine: float = 0.85
     held_out: float = 0.1
     seed: int = 1234
+
+    def noise_std(self, dim: int) -> float:
+        """Standard deviation of the noise on each of so many dimensions of a unit embedding."""
+        return math.sqrt((self.noise_cosine**-2 - 1) / dim)
 
     def __post_init__(self) -> None:
         rules = {
@@ -54,6 +62,7 @@ class TuningConfig:
             "weight_decay": self.weight_decay >= 0,
             "initial_std": self.initial_std >= 0,
             "temperature": self.temperature > 0,
+            "noise_cosine": 0 < self.noise_cosine <= 1,
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }

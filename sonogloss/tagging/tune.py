@@ -20,18 +20,17 @@ from torch import Tensor, nn
 
 from sonogloss import files
 from sonogloss.clap import Clap
-from sonogloss.clap.prompted_text import PromptedLabels, embed_words, width, word_embeddings
+from sonogloss.clap.prompted_text import PromptedLabels, width, word_embeddings
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray
 from sonogloss.tagging.config import TuningConfig
+from sonogloss.tagging.features import TextFeatures, split
 from sonogloss.tagging.label_prompts import LabelPrompts
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
 from sonogloss.tagging.tagger import as_words
 from sonogloss.tagging.texts import LabelledTexts
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 CURVE = "curve.csv"
+_LOOK_BATCH = 256
 _HEADER = "step,epoch,loss,held_out_loss,held_out_accuracy"
 
 
@@ -81,14 +80,12 @@ def tune_labels(
         OptionError: the arguments do not fit together, or the loss is no longer finite.
     """
     # What it learns from: sentences and words of the frozen tower, computed once.
-    sentences, words = embed_words(clap, texts.texts)
-    truth = torch.from_numpy(texts.truth)
+    features = TextFeatures.of(texts, clap)
     train, held_out = split(texts, config)
     labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
-    device = labels.device
 
     # What learns.
-    prompts = Prompts(clap, config).to(device)
+    prompts = Prompts(clap, config).to(labels.device)
     parameters = dict(prompts.named_parameters())
     optimiser = torch.optim.AdamW(
         parameters.values(),
@@ -97,34 +94,8 @@ def tune_labels(
         eps=config.eps,
         weight_decay=config.weight_decay,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=False)  # everything is float32 here
+    scaler = torch.amp.GradScaler(labels.device.type, enabled=False)  # everything is float32 here
     scale = 1.0 / clap.temperature
-
-    def loss_of(rows: Sequence[int], coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of some texts, and the sum of both scores."""
-        parts, mask = gather([words[row] for row in rows])
-        found = (
-            coarse_scores(torch.from_numpy(sentences[rows]).to(device), coarse),
-            fine_scores(parts.to(device), fine, mask.to(device), temperature=config.temperature),
-        )
-        true = truth[rows].to(device)
-        if config.multi_label:
-            losses = [ranking_loss(scores, true) for scores in found]
-        else:
-            losses = [label_loss(scores, true.int().argmax(dim=1), scale) for scores in found]
-        return losses[0] + losses[1], found[0] + found[1]
-
-    def look() -> tuple[float, float]:
-        """Mean loss over the held-out texts, and the share whose best label is true."""
-        with torch.inference_mode():
-            coarse, fine = labels.encode(prompts.coarse), labels.encode(prompts.fine)
-            total, right = 0.0, 0
-            for start in range(0, len(held_out), 256):
-                rows = held_out[start : start + 256]
-                loss, scores = loss_of(rows, coarse, fine)
-                total += loss.item() * len(rows)
-                right += int(truth[rows][torch.arange(len(rows)), scores.argmax(dim=1).cpu()].sum())
-        return total / len(held_out), right / len(held_out)
 
     # Where an earlier run stopped.
     an_epoch = math.ceil(len(train) / config.batch_size)
@@ -138,7 +109,7 @@ def tune_labels(
         log(f"going on after step {progress.step}")
     log(
         f"{len(train):,} texts to learn from, {len(held_out):,} held out, {len(texts.labels):,} labels, {last:,} steps "
-        f"on {device}"
+        f"on {labels.device}"
     )
 
     # The steps.
@@ -147,7 +118,8 @@ def tune_labels(
         epoch, place = divmod(step, an_epoch)
         order = np.random.default_rng([config.seed, epoch]).permutation(train)
         batch = order[place * config.batch_size : (place + 1) * config.batch_size].tolist()
-        loss, _ = loss_of(batch, labels.encode(prompts.coarse), labels.encode(prompts.fine))
+        noise = np.random.default_rng([config.seed, step, 1]) if config.noise_cosine < 1 else None
+        loss, _ = features.loss(batch, _encode(labels, prompts), config, scale, noise)
         value = loss.item()
         if not math.isfinite(value):
             raise OptionError(
@@ -161,7 +133,7 @@ def tune_labels(
         # At the end of an epoch: a look at texts it has not seen, and what a killed run needs.
         done = step + 1
         if done % an_epoch == 0 or done == last:
-            held_out_loss, accuracy = look()
+            held_out_loss, accuracy = _look(features, held_out, _encode(labels, prompts), config, scale)
             if progress.is_beaten_by(held_out_loss, None):
                 progress = replace(progress, best_loss=held_out_loss, best_step=done)
                 best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
@@ -195,38 +167,23 @@ def tune_labels(
     )
 
 
-def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[int]]:
-    """Numbers of the texts to learn from and of those held out: of each label the same share, by its first true label.
-
-    Raises:
-        OptionError: no text is left on one of the sides.
-    """
-    rng = np.random.default_rng([config.seed, 2**31])
-    train: list[int] = []
-    held_out: list[int] = []
-    first = texts.truth.argmax(axis=1)
-    for label in range(len(texts.labels)):
-        members = rng.permutation(np.flatnonzero(first == label)).tolist()
-        kept = round(config.held_out * len(members))
-        held_out += members[:kept]
-        train += members[kept:]
-    if not train or not held_out:
-        raise OptionError(
-            f"{len(texts.texts)} texts are too few to learn from some and hold {config.held_out:g} of them out.",
-            "Give more texts.",
-        )
-    return sorted(train), sorted(held_out)
+def _encode(labels: PromptedLabels, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    return labels.encode(prompts.coarse), labels.encode(prompts.fine)
 
 
-def gather(words: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-    """Words of several texts [n, longest, dim], and which of them are there [n, longest]."""
-    longest = max(len(rows) for rows in words)
-    parts = np.zeros((len(words), longest, words[0].shape[1]), np.float32)
-    mask = np.zeros((len(words), longest), np.bool_)
-    for line, rows in enumerate(words):
-        parts[line, : len(rows)] = rows
-        mask[line, : len(rows)] = True
-    return torch.from_numpy(parts), torch.from_numpy(mask)
+@torch.no_grad()
+def _look(
+    features: TextFeatures, rows: Sequence[int], labels: tuple[Tensor, Tensor], config: TuningConfig, scale: float
+) -> tuple[float, float]:
+    """Mean loss over some texts, and the share whose best label is true."""
+    total, right = 0.0, 0
+    for start in range(0, len(rows), _LOOK_BATCH):
+        part = rows[start : start + _LOOK_BATCH]
+        loss, scores = features.loss(part, labels, config, scale)
+        total += loss.item() * len(part)
+        best = scores.argmax(dim=1).cpu().numpy()
+        right += int(features.truth[part, best].sum())
+    return total / len(rows), right / len(rows)
 
 
 def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:

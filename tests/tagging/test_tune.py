@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonogloss.bridge import add_noise
 from sonogloss.clap import Clap
 from sonogloss.errors import FingerprintMismatchError, MissingInputError, ModelFormatError, OptionError
 from sonogloss.tagging.config import TuningConfig
@@ -91,6 +92,17 @@ def test_prompts_may_begin_with_words(tiny_clap: Clap, texts: LabelledTexts, tmp
     config = replace(CONFIG, slots=len(words), initial="the sound of", learning_rate=1e-12, weight_decay=0.0)
     prompts = run(tiny_clap, texts, tmp_path, config)
     assert np.allclose(prompts.coarse, words.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [32, 1024])
+@pytest.mark.parametrize("cosine", [0.85, 1.0])
+def test_noise_leaves_the_cosine_it_is_named_by(dim: int, cosine: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, dim)).astype(np.float32)
+    std = TuningConfig(noise_cosine=cosine).noise_std(dim)
+    noisy = add_noise(vectors, rng.standard_normal((400, dim)).astype(np.float32), std=std)
+    clean = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert (clean * noisy).sum(axis=1).mean() == pytest.approx(cosine, abs=0.01)
 
 
 def test_too_few_texts_are_refused(tiny_clap: Clap, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""What prompts learn from, computed once: sentences and words of the frozen text tower, and which labels are true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sonogloss.bridge import add_noise
+from sonogloss.clap import Clap
+from sonogloss.clap.prompted_text import embed_words
+from sonogloss.errors import OptionError
+from sonogloss.records import FloatArray
+from sonogloss.tagging.config import TuningConfig
+from sonogloss.tagging.losses import label_loss, ranking_loss
+from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.texts import LabelledTexts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextFeatures:
+    """Texts as a CLAP's text tower sees them.
+
+    Attributes:
+        sentences: [texts, dim].
+        words: for each text [words, dim].
+        truth: bool [texts, labels].
+    """
+
+    sentences: FloatArray
+    words: Sequence[FloatArray]
+    truth: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, texts: LabelledTexts, clap: Clap) -> TextFeatures:
+        """The features of some texts."""
+        sentences, words = embed_words(clap, texts.texts)
+        return cls(sentences=sentences, words=words, truth=texts.truth)
+
+    def loss(
+        self,
+        rows: Sequence[int],
+        labels: tuple[Tensor, Tensor],
+        config: TuningConfig,
+        scale: float,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """How badly label embeddings fit some texts: coarse and fine loss together.
+
+        Args:
+            rows: which texts.
+            labels: coarse and fine label embeddings, [labels, dim] each.
+            config: which loss, and the noise.
+            scale: of the cosines, 1 / the CLAP's temperature.
+            rng: where the noise comes from; None adds none.
+
+        Returns:
+            The loss, a scalar, and the sum of coarse and fine scores [rows, labels].
+        """
+        coarse, fine = labels
+        wholes, (parts, mask) = self.sentences[rows], gather([self.words[row] for row in rows])
+        if rng is not None:
+            std = config.noise_std(wholes.shape[1])
+            wholes, parts = _noisy(wholes, rng, std), _noisy(parts, rng, std)
+        device = coarse.device
+        found = (
+            coarse_scores(torch.from_numpy(wholes).to(device), coarse),
+            fine_scores(
+                torch.from_numpy(parts).to(device),
+                fine,
+                torch.from_numpy(mask).to(device),
+                temperature=config.temperature,
+            ),
+        )
+        truth = torch.from_numpy(self.truth[rows]).to(device)
+        if config.multi_label:
+            losses = [ranking_loss(scores, truth) for scores in found]
+        else:
+            losses = [label_loss(scores, truth.int().argmax(dim=1), scale) for scores in found]
+        return losses[0] + losses[1], found[0] + found[1]
+
+
+def _noisy(vectors: FloatArray, rng: np.random.Generator, std: float) -> FloatArray:
+    rows = vectors.reshape(-1, vectors.shape[-1])
+    return add_noise(rows, rng.standard_normal(rows.shape, dtype=np.float32), std=std).reshape(vectors.shape)
+
+
+def gather(words: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Words of several texts [n, longest, dim], and which of them are there [n, longest]."""
+    longest = max(len(rows) for rows in words)
+    parts = np.zeros((len(words), longest, words[0].shape[1]), np.float32)
+    mask = np.zeros((len(words), longest), np.bool_)
+    for line, rows in enumerate(words):
+        parts[line, : len(rows)] = rows
+        mask[line, : len(rows)] = True
+    return parts, mask
+
+
+def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[int]]:
+    """Numbers of the texts to learn from and of those held out: of each label the same share, by its first true label.
+
+    Raises:
+        OptionError: no text is left on one of the sides.
+    """
+    rng = np.random.default_rng([config.seed, 2**31])
+    train: list[int] = []
+    held_out: list[int] = []
+    first = texts.truth.argmax(axis=1)
+    for label in range(len(texts.labels)):
+        members = rng.permutation(np.flatnonzero(first == label)).tolist()
+        kept = round(config.held_out * len(members))
+        held_out += members[:kept]
+        train += members[kept:]
+    if not train or not held_out:
+        raise OptionError(
+            f"{len(texts.texts)} texts are too few to learn from some and hold {config.held_out:g} of them out.",
+            "Give more texts.",
+        )
+    return sorted(train), sorted(held_out)

@@ -1,0 +1,159 @@
+"""Post-training moves what it should, resumes to the bit, and leaves an ordinary CLAP directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sonogloss.clap import load_clap
+from sonogloss.errors import OptionError
+from sonogloss.temporal import post_train as room
+from sonogloss.temporal.card import clap_card
+from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.curve import PICTURE, draw_curve
+from sonogloss.temporal.features import ClipPowers
+from sonogloss.temporal.losses import TnceSettings
+from sonogloss.temporal.post_train import CURVE, PostTrainRecord, post_train
+from sonogloss.temporal.towers import Towers
+
+Weights = dict[str, torch.Tensor]
+
+
+def config(**changes: Any) -> PostTrainConfig:
+    values = {"steps": 3, "groups": 4, "warmup_steps": 1, "eval_every": 2, "checkpoint_every": 2}
+    return PostTrainConfig(**{**values, "validation_share": 0.3, **changes})
+
+
+def weights(towers: Towers) -> Weights:
+    return {name: tensor.clone() for name, tensor in towers.model.state_dict().items()}
+
+
+def trained(
+    clap: Path, powers: ClipPowers, directory: Path, chosen: PostTrainConfig, *, resume: bool = False
+) -> tuple[Towers, PostTrainRecord]:
+    towers = Towers(str(clap), chosen)
+    return towers, post_train(towers, powers, chosen, str(directory), resume=resume, log=lambda line: None)
+
+
+def test_only_last_layers_and_projections_move_and_batch_norm_stays(
+    tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path
+) -> None:
+    before = weights(Towers(str(tiny_clap_dir), config()))
+    towers, record = trained(tiny_clap_dir, powers, tmp_path, config())
+    moved = {name for name, tensor in weights(towers).items() if not torch.equal(tensor, before[name])}
+    allowed = ("audio_model.audio_encoder.layers.1.", "audio_model.audio_encoder.norm.", "audio_projection.")
+    allowed += ("text_model.encoder.layer.0.", "text_model.pooler.", "text_projection.")
+    assert {prefix for prefix in allowed if any(name.startswith(prefix) for name in moved)} == set(allowed)
+    assert all(name.startswith(allowed) for name in moved)
+    assert not any("batch_norm" in name or "logit_scale" in name for name in moved)
+    assert record.clips + record.validation_clips == len(powers)
+    assert set(record.losses) == {"A", "B"}
+    assert all(np.isfinite(loss) for loss in record.losses.values())
+
+
+def test_the_loss_falls(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    trained(tiny_clap_dir, powers, tmp_path, config(stages=("A",), steps=12, learning_rate=3e-3))
+    losses = [float(row.split(",")[2]) for row in (tmp_path / CURVE).read_text().splitlines()[1:]]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(
+    tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config(steps=5)
+    whole, _ = trained(tiny_clap_dir, powers, tmp_path / "whole", chosen)
+    looked = room.stage_loss
+    calls = 0
+
+    def interrupted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 9:  # in stage B, between two checkpoints
+            raise KeyboardInterrupt
+        return looked(*args, **kwargs)
+
+    monkeypatch.setattr(room, "stage_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tiny_clap_dir, powers, tmp_path / "parts", chosen)
+    monkeypatch.setattr(room, "stage_loss", looked)
+    lines: list[str] = []
+    towers = Towers(str(tiny_clap_dir), chosen)
+    post_train(towers, powers, chosen, str(tmp_path / "parts"), resume=True, log=lines.append)
+    assert [line for line in lines if "going on" in line] == [
+        "stage A: going on after step 5",
+        "stage B: going on after step 2",
+    ]
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(towers)[name]), name
+
+    def told(folder: str) -> list[list[str]]:
+        rows = (tmp_path / folder / CURVE).read_text().splitlines()
+        return [row.split(",")[:6] for row in rows]  # speed is of the day
+
+    assert told("whole") == told("parts")
+
+
+def test_a_checkpoint_of_another_run_is_refused(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    trained(tiny_clap_dir, powers, tmp_path, config(stages=("A",)))
+    with pytest.raises(OptionError, match="other settings"):
+        trained(tiny_clap_dir, powers, tmp_path, config(stages=("A",), learning_rate=5e-4), resume=True)
+
+
+@pytest.mark.parametrize("tune", ["last", "lora"])
+def test_the_result_is_an_ordinary_clap(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path, tune: str) -> None:
+    towers, record = trained(tiny_clap_dir, powers, tmp_path / "training", config(stages=("B",), tune=tune))
+    base = load_clap(str(tiny_clap_dir))
+    sound = (0.1 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
+    expected = towers.clap.embed_audio([sound]), towers.clap.embed_text(["dog before rain"])
+    towers.save(str(tmp_path / "new"), clap_card({"name": "tiny", "fingerprint": base.fingerprint}, ["here"], record))
+    new = load_clap(str(tmp_path / "new"))
+    np.testing.assert_allclose(new.embed_audio([sound]), expected[0], atol=1e-6)
+    np.testing.assert_allclose(new.embed_text(["dog before rain"]), expected[1], atol=1e-6)
+    assert new.fingerprint != base.fingerprint
+    assert new.temperature == base.temperature
+    assert not np.allclose(new.embed_audio([sound]), base.embed_audio([sound]), atol=1e-5)
+    assert (tmp_path / "new" / "tokenizer.json").read_bytes() == (tiny_clap_dir / "tokenizer.json").read_bytes()
+    card = (tmp_path / "new" / "README.md").read_text()
+    assert "`tiny`" in card
+    assert "`here`" in card
+
+
+def test_the_released_loss_and_the_anchor_run(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    for number, chosen in enumerate(
+        [config(stages=("B",), loss=TnceSettings(released=True)), config(stages=("B",), anchor=1.0, precision="bf16")]
+    ):
+        _, record = trained(tiny_clap_dir, powers, tmp_path / str(number), chosen)
+        assert np.isfinite(record.losses["B"])
+
+
+def test_without_validation_clips_nothing_is_claimed(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    _, record = trained(tiny_clap_dir, powers, tmp_path, config(stages=("B",), validation_share=0.0))
+    assert record.validation_order is None
+    assert "nothing is known" in clap_card({"name": "tiny", "fingerprint": "0" * 64}, ["here"], record)
+
+
+def test_the_curve_is_drawn(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    trained(tiny_clap_dir, powers, tmp_path, config())
+    draw_curve(str(tmp_path), title="tiny")
+    assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"stages": ("B", "A")}, {"stages": ()}, {"stages": ("C",)}, {"steps": 0}, {"groups": 1}, {"layers": 0}]
+)
+def test_the_configuration_is_checked(bad: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(bad))):
+        PostTrainConfig(**bad)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    chosen = PostTrainConfig(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [chosen.learning_rate_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.01

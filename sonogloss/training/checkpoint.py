@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
+import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -55,14 +56,18 @@ def save_checkpoint(
     progress: Progress,
     run: str,
 ) -> None:
-    """Write parameters, state of optimiser and scaler, best weights so far and progress; `run` says of which run."""
+    """Write parameters, state of optimiser and scaler, best weights so far and progress; `run` says of which run.
+
+    Raises:
+        OutputError: it cannot be written; the checkpoint before it stays.
+    """
     tensors = {f"now/{name}": parameter.detach() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         tensors |= {f"optimiser/{key}/{name}": value for key, value in optimiser.state[parameter].items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
     facts = {"progress": json.dumps(vars(progress)), "scaler": json.dumps(scaler.state_dict()), "run": run}
-    contiguous = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
-    files.write_bytes(files.join(directory, NAME), safetensors.torch.save(contiguous, metadata=facts))
+    with files.atomic_write(files.join(directory, NAME)) as handle:
+        _write_safetensors(handle, tensors, facts)
 
 
 def load_checkpoint(
@@ -84,17 +89,15 @@ def load_checkpoint(
     path = files.join(directory, NAME)
     if not files.exists(path):
         return None
-    content = files.read_bytes(path)
     try:
-        tensors = safetensors.torch.load(content)
-        facts: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        tensors, facts = _read_safetensors(path)
         progress, scale = Progress(**json.loads(facts["progress"])), json.loads(facts["scaler"])
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise ModelFormatError(f"{path!r} is not a checkpoint ({problem}).", "Remove it to start anew.") from problem
     if facts["run"] != run:
         raise OptionError(
             f"{path!r} belongs to a run with other settings or captions.",
-            "Repeat that run's options, or start anew in another directory.",
+            "Repeat that run's options, start anew in another directory, or do not resume.",
         )
     if {name for name in tensors if name.startswith("now/")} != {f"now/{name}" for name in parameters}:
         raise ModelFormatError(f"{path!r} holds the weights of another model.", "Remove it to start anew.")
@@ -105,4 +108,33 @@ def load_checkpoint(
                 optimiser.state[parameter][key] = value.to(parameter.device)
     scaler.load_state_dict(scale)
     best = {name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")}
-    return progress, best
+    return progress, {name: tensor.to(parameters[name].device) for name, tensor in best.items()}
+
+
+_KINDS = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def _write_safetensors(handle: IO[bytes], tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """The format by hand, one tensor after the other: the library's own function holds all bytes a second time."""
+    header: dict[str, Any] = {"__metadata__": dict(facts)}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    said = json.dumps(header).encode()
+    said += b" " * (-len(said) % 8)
+    handle.write(len(said).to_bytes(8, "little") + said)
+    for tensor in tensors.values():
+        numbers = tensor.detach().to("cpu").contiguous().reshape(-1)
+        handle.write(memoryview(numbers.view(torch.uint8).numpy()))
+
+
+def _read_safetensors(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, memory-mapped where the file is on this machine, and what stands beside them."""
+    local = files.local_path(path)
+    if local is not None:
+        with safetensors.safe_open(local, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+    content = files.read_bytes(path)
+    facts: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return safetensors.torch.load(content), facts["__metadata__"]

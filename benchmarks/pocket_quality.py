@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, Scores, bootstrap, own_captions, score
 from indexes import Datastore
 from pipelines.build_datastore import build_datastore
-from sonogloss.captioners import load_captioner
+from sonogloss.captioners import ProjectionSettings, load_captioner
 from sonogloss.clap import Clap, load_clap
 from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.records import FloatArray
@@ -58,19 +58,20 @@ def main() -> None:
 
     store = _datastore(options.output, options.datastore_captions, options.clap)
     captioner = load_captioner(options.captioner)
-    settings = captioner.projection
-    found = [[c.text for c in row] for row in store.search(audio, captioner.contexts)]
-    projected = store.project(audio, temperature=settings.temperature, renormalise=settings.renormalise)
+    settings = (captioner.projection or ProjectionSettings()).resolved(clap.temperature)
+    projected = store.project(audio, temperature=settings.tau, renormalise=settings.renormalise)
+    found = [[c.text for c in row] for row in store.search(audio, max(1, captioner.contexts))]
     none: list[Sequence[str]] = [()] * len(found)
     captions = {
         "copy the best context": [row[0] for row in found],
         "raw audio embedding": captioner.caption(audio, none),
         "projection": captioner.caption(projected, none),
-        "contexts": captioner.caption(audio, found),
-        "projection and contexts": captioner.caption(projected, found),
         "oracle text embedding": captioner.caption(clap.embed_text(own), none),
         "upper bound: another grammar caption": own,
     }
+    if captioner.contexts:
+        captions["contexts"] = captioner.caption(audio, found)
+        captions["projection and contexts"] = captioner.caption(projected, found)
     scores = {name: score(scenes, texts) for name, texts in captions.items()}
     report["captions"] = {
         name: {
@@ -125,9 +126,12 @@ def differences(scores: dict[str, dict[str, Scores]]) -> dict[str, dict[str, tup
         ("projection and contexts", "raw audio embedding"),
         ("projection and contexts", "projection"),
         ("projection and contexts", "copy the best context"),
+        ("raw audio embedding", "copy the best context"),
     ]
     return {
-        f"{a} - {b}": {m: bootstrap(scores[a][m] - scores[b][m]) for m in ("cider_d", "event_f1")} for a, b in pairs
+        f"{a} - {b}": {m: bootstrap(scores[a][m] - scores[b][m]) for m in ("cider_d", "event_f1")}
+        for a, b in pairs
+        if a in scores and b in scores
     }
 
 

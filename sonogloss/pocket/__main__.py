@@ -1,6 +1,7 @@
 """Make the pocket pair from nothing: `python -m sonogloss.pocket`. Interrupted, it goes on where it was.
 
 --directory DIR    work and checkpoints (default pocket-training)
+--soft-hard        only pocket:soft-hard, over the released CLAP
 --zeraucap         only the language model of pocket:zeraucap, over the released CLAP
 --real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
 """
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path("pocket-training"))
     parser.add_argument("--real-clips", type=Path)
     parser.add_argument("--published", action="store_true")
+    parser.add_argument("--soft-hard", action="store_true")
     parser.add_argument("--zeraucap", action="store_true")
     parser.add_argument("--release", action="store_true")
     parser.add_argument("--reports", type=Path, default=Path("bench-output"))
@@ -34,6 +36,11 @@ def main() -> None:
         from sonogloss.pocket.zeraucap import release_zeraucap
 
         release_zeraucap(arguments.directory, arguments.reports)
+        return
+    if arguments.release and arguments.soft_hard:
+        from sonogloss.pocket.soft_hard import release_soft_hard
+
+        release_soft_hard(arguments.directory, arguments.reports)
         return
     if arguments.release:
         from sonogloss.pocket.release import release
@@ -44,6 +51,12 @@ def main() -> None:
         os.execve(  # noqa: S606  # itself, with other settings of the memory allocator
             sys.executable, [sys.executable, "-m", "sonogloss.pocket", *sys.argv[1:]], os.environ | MALLOC
         )
+    if arguments.soft_hard:
+        from sonogloss.pocket.recipe import PocketRecipe
+        from sonogloss.pocket.soft_hard import make_soft_hard
+
+        make_soft_hard(arguments.directory, PocketRecipe())
+        return
     if arguments.zeraucap:
         from sonogloss.pocket.recipe import PocketRecipe
         from sonogloss.pocket.zeraucap import make_zeraucap

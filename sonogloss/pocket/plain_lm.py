@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sonogloss.pocket.recipe import BOS, EOS, PAD, PocketRecipe
+from sonogloss.pocket.recipe import BOS, EOS, PAD, PocketRecipe, decoder_config
 from sonogloss.prompts.composed import tokenise
 from sonogloss.soundscapes import CLASSES, Scene, caption
 from sonogloss.soundscapes.captions import GERUND, clause, silent_scene
@@ -50,30 +50,12 @@ def _named(scene: Scene, rng: Rng) -> str:
     return clauses[0] if len(clauses) == 1 else str(rng.choice(GERUND[scene.kind])).format(*clauses)
 
 
-def plain_config(vocabulary: int) -> GPT2Config:
-    """A GPT-2 of about a million parameters."""
-    return GPT2Config(
-        vocab_size=vocabulary,
-        n_positions=192,
-        n_embd=192,
-        n_layer=2,
-        n_head=4,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        activation_function="gelu_pytorch_tanh",
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-    )
-
-
 def train_plain_model(
     recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast
 ) -> tuple[GPT2LMHeadModel, dict[str, float]]:
     """Train from nothing on paragraphs, every one read once; returns the model and what the run came to."""
     torch.manual_seed(recipe.seed)
-    model = GPT2LMHeadModel(plain_config(len(tokenizer)))
+    model = GPT2LMHeadModel(decoder_config(len(tokenizer), width=192, layers=2))
     model.set_attn_implementation("eager")  # with bfloat16 twice as fast as the fused kernel, on a CPU
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))

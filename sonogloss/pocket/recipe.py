@@ -50,6 +50,8 @@ class PocketRecipe:
     decoder_band: tuple[float, float] = (0.90, 0.97)  # text neighbours there are as right as what audio finds
     decoder_noise: float = 0.05  # leaves a cosine of 0.93 on average, which is where projected audio lies
     decoder_context_dropout: float = 0.25
+    soft_hard_steps: int = 1500
+    soft_hard_noise: float = 7.5e-4  # variance; leaves a cosine of 0.916
     plain_steps: int = 1500
     plain_batch: int = 64
     plain_learning_rate: float = 2e-3
@@ -159,13 +161,13 @@ def clap_config(vocabulary: int) -> ClapConfig:
     )
 
 
-def decoder_config(vocabulary: int) -> GPT2Config:
-    """A GPT-2 of about 4 million parameters."""
+def decoder_config(vocabulary: int, *, width: int = 256, layers: int = 4) -> GPT2Config:
+    """A small GPT-2; of about 4 million parameters unless told otherwise."""
     return GPT2Config(
         vocab_size=vocabulary,
         n_positions=192,
-        n_embd=256,
-        n_layer=4,
+        n_embd=width,
+        n_layer=layers,
         n_head=4,
         resid_pdrop=0.0,
         embd_pdrop=0.0,

@@ -131,12 +131,33 @@ def release(directory: Path, reports: Path, real_clips: Path | None) -> None:
     rows = [f"| {name} | {row['cider_d']:.3f} | {row['event_f1']:.3f} |" for name, row in quality["captions"].items()]
     card = DRCAP_CARD.format(scenes=quality["scenes"], table="\n".join(rows), real=real)
     _renew_card(staging / "drcap", card)
+    _replace(staging, LARGEST)
+
+
+def ship(source: Path, name: str, card: str, *, largest: int) -> None:
+    """Put one captioner directory into the package as `pocket:name`, with this model card.
+
+    Raises:
+        ValueError: it is larger than `largest` bytes.
+    """
+    staging = WEIGHTS.with_name("weights-new")
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source, staging / name)
+    _renew_card(staging / name, card)
+    _replace(staging, largest)
+
+
+def _replace(staging: Path, largest: int) -> None:
+    """Put the folders of `staging` in the place of those shipped so far."""
     size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-    if size > LARGEST:
-        raise ValueError(f"the pair takes {size} bytes, more than {LARGEST}")
-    shutil.rmtree(WEIGHTS, ignore_errors=True)
-    staging.rename(WEIGHTS)
-    print(f"released {size / 1e6:.1f} MB to {WEIGHTS}")
+    if size > largest:
+        raise ValueError(f"the weights take {size} bytes, more than {largest}")
+    for folder in sorted(staging.iterdir()):
+        shutil.rmtree(WEIGHTS / folder.name, ignore_errors=True)
+        folder.rename(WEIGHTS / folder.name)
+        print(f"released {WEIGHTS / folder.name}")
+    staging.rmdir()
+    print(f"{size / 1e6:.1f} MB")
 
 
 def _renew_card(captioner: Path, card: str) -> None:

@@ -8,20 +8,18 @@ python -m sonogloss.pocket --zeraucap --release   puts it into the package, with
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from sonogloss import files
 from sonogloss.captioners import ClapReference, save_captioner
 from sonogloss.clap import load_clap
 from sonogloss.decoding.guided_settings import GuidedSettings
 from sonogloss.pocket.plain_lm import train_plain_model
 from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer
+from sonogloss.pocket.release import WEIGHTS, ship
 from sonogloss.prompts.keywords import KeywordPrompt
 from sonogloss.prompts.labels import embed_labels
 from sonogloss.soundscapes import CLASSES
 
-WEIGHTS = Path(__file__).parent / "weights"
 LARGEST = 3_000_000  # bytes
 # As released, but for the last blank: this vocabulary's words begin with theirs, and no text it read ends in one.
 PROMPT = KeywordPrompt(lead="This is a sound of")
@@ -84,23 +82,11 @@ def release_zeraucap(directory: Path, reports: Path) -> None:
     Raises:
         ValueError: it is larger than it may be.
     """
-    staging = WEIGHTS / "zeraucap-new"  # what is shipped goes only when its successor is complete
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(directory / "zeraucap", staging)
     measured = json.loads((reports / "zeraucap-ablation" / "report.json").read_text())
-    path = str(staging / "captioner.json")
-    content = files.read_json(path)
-    record = content["training"]["language_model"]
+    source = directory / "zeraucap"
+    record = json.loads((source / "captioner.json").read_text())["training"]["language_model"]
     card = CARD.format(**record | {"parameters": record["parameters"] / 1e6}, scores=_table(measured))
-    (staging / "README.md").write_text(card)
-    content["files"] = [files.file_entry(str(staging), entry["path"]) for entry in content["files"]]
-    files.write_json(path, content)
-    size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
-    if size > LARGEST:
-        raise ValueError(f"the captioner takes {size} bytes, more than {LARGEST}")
-    shutil.rmtree(WEIGHTS / "zeraucap", ignore_errors=True)
-    staging.rename(WEIGHTS / "zeraucap")
-    print(f"released {size / 1e6:.1f} MB to {WEIGHTS / 'zeraucap'}")
+    ship(source, "zeraucap", card, largest=LARGEST)
 
 
 def _table(measured: dict[str, object]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from sonogloss.captioners import load_captioner, verify_captioner
 from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
 from sonogloss.clap import load_clap
-from sonogloss.pocket import zeraucap
+from sonogloss.pocket import release, zeraucap
 from sonogloss.pocket.plain_lm import MAX_TOKENS, paragraphs
 from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer
 from sonogloss.soundscapes import mentioned
@@ -46,7 +46,7 @@ def test_the_recipe_makes_a_captioner_that_can_be_released(tmp_path: Path, monke
     weights.mkdir()
     row = {"cider_d": 0.25, "event_f1": 0.5, "published": 28.1}
     (reports / "report.json").write_text(json.dumps({"scenes": 7, "components": {"keywords alone": row}}))
-    monkeypatch.setattr(zeraucap, "WEIGHTS", weights)
+    monkeypatch.setattr(release, "WEIGHTS", weights)
     zeraucap.release_zeraucap(tmp_path, tmp_path / "reports")
     released = weights / "zeraucap"
     assert verify_captioner(str(released)) == []

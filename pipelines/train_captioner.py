@@ -104,7 +104,7 @@ def train_captioner(
 
     Returns:
         The report: `output`, `method`, `captions`, `steps`, `loss`, `validation_loss`, `score`, `best_step`, `seconds`,
-        `samples_per_s`, `fingerprint`, `problems`.
+        `samples_per_s`, `fingerprint`, `rank` (of this process), `problems`.
 
     Raises:
         InputError: an option or an input makes the job impossible, the loss is no longer finite, or a disk is full.
@@ -233,7 +233,7 @@ def train_captioner(
         draw_curve(directory, title=f"{method}, {files.base_name(output)}")
         _save(output, plan, record, reference, decoder, mapper, bank, base, options)
     crew.wait()
-    return _report(output, options, started, corpus.count, record, problems)
+    return _report(output, options, started, corpus.count, record, problems) | {"rank": crew.rank}
 
 
 def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +290,15 @@ def _done_before(output: str, options: Mapping[str, Any], *, resume: bool, overw
     same = story.get("options") == options
     if same and resume and not overwrite:
         found = {name: story.get(name) for name in _FOUND}
-        return {"output": output, "done_before": True, **options, **found, **_fingerprint(output), "problems": []}
+        return {
+            "output": output,
+            "done_before": True,
+            "rank": 0,
+            **options,
+            **found,
+            **_fingerprint(output),
+            "problems": [],
+        }
     if not (same or overwrite):
         raise OutputError(
             f"--output {output!r} holds a captioner that was made with other options.",
@@ -358,7 +366,9 @@ def _report(
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the report for a person."""
+    """Print the report for a person; of several processes one does."""
+    if report["rank"]:
+        return
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was trained with these options before: nothing to do.", markup=False)

@@ -14,26 +14,23 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import apache_beam as beam
-from rich.console import Console
-from rich.table import Table
 
 from pipelines.beam_options import beam_options, share_cores
 from pipelines.caption_parts import CaptionJob, prepare
-from pipelines.checks import as_list, check_share, list_audio, too_many
+from pipelines.checks import as_list, check_share, list_audio
 from pipelines.progress import progress_file, run_pipeline
+from pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.captioners.released import MAX_WINDOWS
-from sonogloss.errors import MissingInputError
-from transforms.commit_run import RUN_FILE, CommitRun
+from transforms.commit_run import CommitRun
 from transforms.embed_audio import EmbedAudio, embed_clips
-from transforms.read_audio import STAGE as READ_AUDIO
-from transforms.read_audio import ReadAudio, read_unit
+from transforms.read_audio import ReadAudio
 from transforms.rerank import Rerank, rerank
 from transforms.retrieve import Retrieve, retrieve
 from transforms.score import Score, score
-from transforms.work import Unit, cut_units, make_unit
+from transforms.work import Unit, cut_units
 from transforms.write_captions import WriteCaptions, write_captions
 from transforms.write_rows import CaptionRows, WriteRows
 
@@ -171,7 +168,7 @@ def caption(
             pipeline = beam.Pipeline(options=options)
             _connect(pipeline, job, todo, output=output, head=head, started_at=started, progress=path)
             run_pipeline(pipeline, noun="clips", path=path, total_units=len(todo.todo))
-    return _report(output, todo, max_dead_letters)
+    return report_run(output, todo, max_dead_letters=max_dead_letters, rows=CaptionRows.folder)
 
 
 def _connect(
@@ -213,13 +210,7 @@ def _connect(
 
 def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:
     """Caption the first batch of the first source that can be read, in this process."""
-    for uri in sources:
-        unit = make_unit([uri])
-        batch = next(read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE))
-        if batch.clips:
-            break
-    else:
-        raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
+    batch = first_batch(sources, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     batch = embed_clips(batch, job.clap.load())
     batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
     batch = write_captions(batch, job.captioner.load_with(job.clap), job.candidate_beams)
@@ -248,66 +239,9 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
     }
 
 
-def _report(output: str, todo: Plan, max_dead_letters: float) -> dict[str, Any]:
-    run = files.read_json(files.join(output, RUN_FILE))
-    counts = run["counts"]
-    if counts["dead_letters"] and not counts["captions"]:
-        _refuse_unreadable(output, run)
-    problems = []
-    if counts["inputs"] != counts["captions"] + counts["dead_letters"] + counts["skipped"]:
-        problems.append(f"The accounts do not close: {counts}.")
-    problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
-    return {
-        "output": output,
-        "done_before": todo.finished,
-        "counts": counts,
-        "dead_letter_codes": run["dead_letter_codes"],
-        "sources": run["configuration"]["sources"],
-        "left_out": run["configuration"]["left_out"],
-        "units": len(todo.todo) + len(todo.taken),
-        "taken_over": len(todo.taken),
-        "wall_time_s": run["wall_time_s"],
-        "stage_times_s": run["stage_times_s"],
-        "problems": problems,
-    }
-
-
-def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
-    """Audio of which nothing could be read is a mistake in --audio, not a share of failures."""
-    part = next(part for part in run["parts"] if part["path"].startswith("dead_letters/") and part["rows"])
-    letter = files.read_table(files.join(output, part["path"])).slice(0, 1).to_pylist()[0]
-    if letter["stage"] == READ_AUDIO:
-        remedy = f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed."
-        raise _unreadable(letter["uri"], letter["message"], remedy)
-
-
-def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
-    return MissingInputError(f"--audio holds nothing that can be captioned; {uri!r}, for one: {message}", remedy)
-
-
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
     if report.get("dry_run"):
-        console.print(
-            f"{report['sources']:,} sources in {report['units']:,} units of work"
-            + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
-            + "; nothing was written. The first source:"
-        )
-        for row in report["rows"]:
-            console.print(f"  {row['start_s']:7.1f} s  {row['caption']}  ({row['clap_score']:.2f})", markup=False)
-        for letter in report["dead_letters"]:
-            console.print(f"  {letter['code']}: {letter['message']}", markup=False)
-        return
-    if report["done_before"]:
-        console.print("These sources were captioned with these options before: nothing to do.")
-    elif report["taken_over"]:
-        console.print(f"{report['taken_over']} of {report['units']} units of work were taken over from an earlier run.")
-    table = Table("inputs", "captions", "dead letters", "skipped", "seconds", title=report["output"])
-    numbers = [f"{report['counts'][name]:,}" for name in ("inputs", "captions", "dead_letters", "skipped")]
-    table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
-    console.print(table)
-    if report["left_out"]:
-        console.print(f"  {report['left_out']:,} files in the folders are not named like audio and were left out")
-    for code, count in report["dead_letter_codes"].items():
-        console.print(f"  {count:,} x {code}")
+        show_dry_run(report, lambda row: f"{row['caption']}  ({row['clap_score']:.2f})")
+    else:
+        show_run(report, rows=CaptionRows.folder, done="captioned")

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-from rich.console import Console
 
 from pipelines.beam_options import beam_options, share_cores
 from pipelines.checks import as_list, check_share, choose_device, list_audio
 from pipelines.progress import progress_file, run_pipeline
-from pipelines.run_report import first_batch, report_run, show_run
+from pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
@@ -275,17 +274,9 @@ def _dry_run(job: TagJob, sources: list[str], units: list[Unit], left_out: int) 
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    if not report.get("dry_run"):
+    if report.get("dry_run"):
+        show_dry_run(
+            report, lambda row: ", ".join(f"{label['label']} ({label['score']:.2f})" for label in row["labels"])
+        )
+    else:
         show_run(report, rows=ROWS, done="tagged")
-        return
-    console = Console()
-    console.print(
-        f"{report['sources']:,} sources in {report['units']:,} units of work"
-        + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
-        + "; nothing was written. The first source:"
-    )
-    for row in report["rows"]:
-        words = ", ".join(f"{label['label']} ({label['score']:.2f})" for label in row["labels"])
-        console.print(f"  {row['start_s']:7.1f} s  {words}", markup=False)
-    for letter in report["dead_letters"]:
-        console.print(f"  {letter['code']}: {letter['message']}", markup=False)

@@ -207,14 +207,14 @@ def _read_keywords(path: str) -> Mapping[str, Sequence[str]]:
 
 
 def _done_before(output: str, options: Mapping[str, Any], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
-    """The report of an earlier, finished run of the same options; makes room where there was another."""
+    """The report of an earlier, finished run of the same options; removes what there is where all begins anew."""
     path = files.join(output, MANIFEST)
-    if not files.exists(path):
-        return None
-    manifest = files.read_json(path)
-    if resume and not overwrite and isinstance(manifest, dict) and manifest.get("options") == options:
-        return _report(output, load_label_prompts(output).training, 0.0) | {"done_before": True}
-    if not overwrite:
+    if resume and not overwrite:
+        if not files.exists(path):
+            return None
+        manifest = files.read_json(path)
+        if isinstance(manifest, dict) and manifest.get("options") == options:
+            return _report(output, load_label_prompts(output).training, 0.0) | {"done_before": True}
         raise OutputError(
             f"--output {output!r} holds label prompts that were learned with other options.",
             "Name another directory, or replace them with --overwrite.",

@@ -222,6 +222,7 @@ def test_prompts_are_learned_from_a_dump(run: Run, tmp_path: Path, tiny_clap_dir
     assert again.report["texts"] == outcome.report["texts"]
     assert_one_line(run(*argv, "--seed", 1), "--overwrite")
     assert run(*argv, "--seed", 1, "--overwrite").code == 0
+    assert not run(*argv, "--seed", 1, "--no-resume").report["done_before"]
     assert load_label_prompts(str(tmp_path / "prompts")).fingerprint != prompts.fingerprint
     assert "whale" in run(*[word for word in argv if word != "--json"], "--seed", 1).out
 

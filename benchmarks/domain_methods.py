@@ -53,10 +53,10 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
-        Method(name="drcap-lora", title="DRCap, LoRA", tune="lora", learning_rate=3e-3),
-        Method(name="drcap-frozen", title="DRCap, frozen language model", tune="none", learning_rate=3e-3),
+        Method(name="drcap-lora", title="DRCap, LoRA", tune="lora", learning_rate=1e-2),
+        Method(name="drcap-frozen", title="DRCap, frozen language model", tune="none", learning_rate=1e-2),
         Method(name="drcap-full", title="DRCap, all weights", learning_rate=1e-3),
-        Method(name="drcap-lora-noise", title="DRCap, LoRA, noise", tune="lora", learning_rate=3e-3, noise=True),
+        Method(name="drcap-lora-noise", title="DRCap, LoRA, noise", tune="lora", learning_rate=1e-2, noise=True),
         Method(name="soft-hard", title="soft and hard", learning_rate=1e-3, prompt=SOFT_HARD_PROMPT),
         Method(name="soft", title="soft only", learning_rate=1e-3, prompt=replace(SOFT_HARD_PROMPT, hard=False)),
         Method(name="hard", title="hard only", learning_rate=1e-3, prompt=replace(SOFT_HARD_PROMPT, soft=False)),

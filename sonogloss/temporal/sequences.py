@@ -106,19 +106,21 @@ def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> 
 
 
 def draw_groups(clips: Sequence[LabelledClip], count: int, *, seed: int) -> list[PairGroup]:
-    """`count` distinct groups (fewer where the clips do not give more), as evenly over the clips as can be.
+    """`count` groups of distinct couples (fewer where the clips do not give more), as evenly over the clips as can be.
+
+    Of A and B only one group is drawn: the other one's forward is its reverse.
 
     Raises:
         OptionError: no clip has one of another class to meet.
     """
-    groups: dict[str, PairGroup] = {}
+    groups: dict[frozenset[str], PairGroup] = {}
     idle = 0
     for round_ in range(1000):
         before = len(groups)
         drawn = draw_pairs(clips, seed=seed, round_=round_)
         for group in sorted(drawn, key=lambda group: rank("order", seed, round_, group.id)):
             if len(groups) < count:
-                groups.setdefault(group.id, group)
+                groups.setdefault(frozenset((group.first.id, group.second.id)), group)
         idle = idle + 1 if len(groups) == before else 0
         if len(groups) >= count or idle == 5:
             break
@@ -126,7 +128,7 @@ def draw_groups(clips: Sequence[LabelledClip], count: int, *, seed: int) -> list
         raise OptionError(
             "The clips are of one class only: there is no pair to make.", "Give clips of at least two classes."
         )
-    return [groups[key] for key in sorted(groups)]
+    return sorted(groups.values(), key=lambda group: group.id)
 
 
 def make_group(first: LabelledClip, second: LabelledClip) -> PairGroup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,12 @@ class Towers:
                 target_modules=["query", "value"],
                 bias="none",
             )
-            self._adapted = get_peft_model(self.model, adapter)  # changes the layers of `self.model` itself
+            # This changes the layers of `self.model` itself. Adapters begin with random numbers; peft asks models for a
+            # property that transformers has renamed.
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                torch.manual_seed(config.seed)
+                warnings.simplefilter("ignore", FutureWarning)
+                self._adapted = get_peft_model(self.model, adapter)
         else:
             for module in _last_layers(self.model, config.layers):
                 module.requires_grad_(True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -23,10 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
-import torch
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, LlamaConfig, LlamaForCausalLM
 
-from sonogloss.pocket.recipe import BOS, EOS, PAD, train_tokenizer
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
 
 SEED, CAPTIONS, BATCH, VOCABULARY = 11, 400, 4, 32_000
@@ -55,7 +53,13 @@ def main() -> None:
         options.clips, options.steps, options.output = 3, 6, options.output.with_name("full-size-short")
     output, every = options.output, max(1, options.steps // 4)
     output.mkdir(parents=True, exist_ok=True)
-    sizes = write_models(output, layers=2 if options.short else None)
+    # In a process of its own: the kernel counts what a parent held when it forked into its children's peak.
+    making = multiprocessing.get_context("spawn").Process(
+        target=write_models, args=(output, 2 if options.short else None)
+    )
+    making.start()
+    making.join()
+    sizes = json.loads((output / "sizes.json").read_text())
     write_material(output, options.clips)
     print(json.dumps(sizes, indent=2), flush=True)
 
@@ -87,8 +91,13 @@ def main() -> None:
         raise SystemExit("not as promised")
 
 
-def write_models(output: Path, layers: int | None) -> dict[str, int]:
-    """The CLAP and the language model, once; how many parameters each has."""
+def write_models(output: Path, layers: int | None) -> None:
+    """Save the CLAP and the language model, once, and in `sizes.json` how many parameters each has."""
+    import torch
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, LlamaConfig, LlamaForCausalLM
+
+    from sonogloss.pocket.recipe import BOS, EOS, PAD, train_tokenizer
+
     sizes = output / "sizes.json"
     if not sizes.exists():
         torch.manual_seed(SEED)
@@ -120,7 +129,6 @@ def write_models(output: Path, layers: int | None) -> dict[str, int]:
             for name, part in (("CLAP", clap), ("CLAP, audio tower", clap.audio_model), ("language model", llama))
         }
         sizes.write_text(json.dumps(found))
-    return json.loads(sizes.read_text())
 
 
 def write_material(output: Path, clips: int) -> None:

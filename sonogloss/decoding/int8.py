@@ -1,8 +1,8 @@
-"""Weights of eight bits, activations of more: a quarter of the memory, for the price of widening them as they are used.
+"""Weights of eight bits, activations of more: a quarter of the memory, for widening them whenever they are used.
 
-Every output channel of a linear layer has a scale of its own, so that its largest weight is 127 (weight-only, symmetric,
-per channel: the simplest form, known to cost next to nothing in quality). Embeddings and the output layer, which are
-often one matrix, and norms stay as they are.
+Every output channel of a linear layer has a scale of its own, so that its largest weight is 127: weight-only,
+symmetric, per channel, the simplest form, known to cost next to nothing in quality. Embeddings and the output layer,
+which are often one matrix, and norms stay as they are.
 """
 
 from __future__ import annotations

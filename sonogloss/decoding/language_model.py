@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from sonogloss.decoding.adapter import merge_adapter
 from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.int8 import to_int8
+from sonogloss.decoding.reading import check_reads
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.prompts.composed import end_of_text
 
@@ -132,6 +133,7 @@ def load_language_model(
         raise ModelFormatError(
             f"The tokenizer of {name!r} has special tokens that the model's vocabulary lacks.", _RESTORE
         )
+    check_reads(loaded.model)
     return loaded
 
 
@@ -144,7 +146,8 @@ def _computed(dtype: str | torch.dtype | None, device: torch.device) -> torch.dt
         return torch.float32 if on_cpu else "auto"
     if dtype not in get_args(Precision):
         raise OptionError(
-            f"The language model's weights are asked for as {dtype!r}.", f"Choose one of {', '.join(get_args(Precision))}."
+            f"The language model's weights are asked for as {dtype!r}.",
+            f"Choose one of {', '.join(get_args(Precision))}.",
         )
     if dtype == "int8":
         return torch.float32 if on_cpu else torch.bfloat16

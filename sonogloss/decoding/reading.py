@@ -27,6 +27,7 @@ from sonogloss.decoding.places import Cursor, Places
 from sonogloss.errors import ModelFormatError
 
 _STEPS = 16  # places are made for so many steps at a time
+_OWN_WINDOWS = {"gpt_neo"}  # its layers hide what is many places away, also when those places are other beams'
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
@@ -163,17 +164,22 @@ def check_reads(model: Any) -> None:
     Raises:
         ModelFormatError: the model counts positions by itself, makes its own mask or keeps another kind of state.
     """
-    known = inspect.signature(model.forward).parameters
-    ok = {"inputs_embeds", "position_ids", "attention_mask", "past_key_values", "logits_to_keep"} <= set(known)
-    if ok:
+    config = model.config.get_text_config(decoder=True)
+    takes = {"inputs_embeds", "position_ids", "attention_mask", "past_key_values", "logits_to_keep"}
+    readable = (
+        takes <= set(inspect.signature(model.forward).parameters)
+        and set(getattr(config, "layer_types", None) or ()) <= {_FULL, _SLIDING}
+        and config.model_type not in _OWN_WINDOWS
+    )
+    if readable:
         try:
-            ok = _agrees(model)
+            readable = _agrees(model)
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
-            ok = False
-    if not ok:
+            readable = False
+    if not readable:
         raise ModelFormatError(
-            f"Language models of the kind {model.config.model_type!r} cannot be decoded with: they number positions, "
-            "mask or remember in their own way.",
+            f"Language models of the kind {config.model_type!r} cannot be decoded with: they number positions, mask or "
+            "remember in their own way.",
             "Choose one of the Llama, Mistral, Qwen, GPT-2 or OPT families.",
         )
 

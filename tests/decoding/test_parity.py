@@ -54,9 +54,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaConfig(**LIKE_LLAMA),
     "mistral": lambda: MistralConfig(**LIKE_LLAMA, sliding_window=9),
     "qwen2": lambda: Qwen2Config(**LIKE_LLAMA),
-    "qwen2-sliding": lambda: Qwen2Config(
-        **LIKE_LLAMA, use_sliding_window=True, sliding_window=9, max_window_layers=1
-    ),
+    "qwen2-sliding": lambda: Qwen2Config(**LIKE_LLAMA, use_sliding_window=True, sliding_window=9, max_window_layers=1),
 }
 
 
@@ -130,5 +128,7 @@ def test_captions_of_a_random_model_end_at_different_lengths(family: str) -> Non
     prompts = [[3 + i, 5 * i + 4, AUDIO_SLOT] for i in range(40)]
     soft = torch.randn(40, 1, model.width, generator=torch.Generator().manual_seed(1))
     for beams in (1, 4):
-        lengths = {len(ids) for ids in generate(model, prompts, soft, DecodeSettings(num_beams=beams, max_new_tokens=14))}
+        lengths = {
+            len(ids) for ids in generate(model, prompts, soft, DecodeSettings(num_beams=beams, max_new_tokens=14))
+        }
         assert len(lengths) > 4, lengths

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM, MambaConfig, MambaForCausalLM
+
+from sonogloss.decoding.reading import Reading, check_reads
+from sonogloss.errors import ModelFormatError
+from tests.decoding.test_parity import CONFIGS, language_model
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@torch.no_grad()
+def test_beams_side_by_side_read_what_each_reads_alone(family: str) -> None:
+    model = language_model(family).model
+    table = model.get_input_embeddings()
+    generator = torch.Generator().manual_seed(5)
+    prompts = [torch.randint(3, 320, (length,), generator=generator) for length in (5, 6, 13)]
+    reading = Reading(model, beams=3, longest=80).copies(3)
+    reading.read(
+        [
+            (table(torch.stack([torch.cat([torch.tensor([7]), prompts[0]]), prompts[1]])), torch.tensor([1, 0])),
+            (table(prompts[2][None]), torch.tensor([0])),
+        ]
+    )
+    said: list[list[list[int]]] = [[[], [], []] for _ in prompts]
+    rows = [0, 1, 2]
+    for step in range(40):
+        if step == 10:  # the second clip leaves, the third takes its place
+            reading.keep([0, 2])
+            rows = [0, 2]
+        tokens = torch.randint(3, 320, (len(rows), 3), generator=generator)
+        parents = torch.randint(0, 3, (len(rows), 3), generator=generator)
+        logits = reading.say(tokens, parents)
+        for row, clip in enumerate(rows):
+            said[clip] = [
+                [*said[clip][parent], token]
+                for parent, token in zip(parents[row].tolist(), tokens[row].tolist(), strict=True)
+            ]
+        if step in (0, 9, 10, 39):
+            for row, clip in enumerate(rows):
+                alone = torch.stack([torch.cat([prompts[clip], torch.tensor(words)]) for words in said[clip]])
+                expected = model(input_ids=alone, attention_mask=torch.ones_like(alone)).logits[:, -1]
+                torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2)),
+        MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, state_size=4)),
+        GPTNeoForCausalLM(
+            GPTNeoConfig(
+                vocab_size=64, hidden_size=32, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
+            )
+        ),
+    ],
+    ids=lambda model: model.config.model_type,
+)
+def test_models_that_count_mask_or_remember_in_their_own_way_are_refused(model: torch.nn.Module) -> None:
+    with pytest.raises(ModelFormatError, match="Choose one of the Llama"):
+        check_reads(model.eval())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_families_of_captioners_are_accepted(family: str, dtype: torch.dtype) -> None:
+    check_reads(deepcopy(language_model(family).model).to(dtype))

@@ -75,11 +75,11 @@ METHODS = {
 class Sizes:
     """How much of everything; the defaults are the study's, `SHORT` only shows that it runs."""
 
-    scenes: int = 500
+    scenes: int = 300
     store: int = 10_000
     captions: int = 12_000
     base_steps: int = 600
-    steps: int = 300
+    steps: int = 200
     batch: int = 64
 
 

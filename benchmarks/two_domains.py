@@ -4,7 +4,7 @@
     python -m benchmarks.two_domains --table                        print the tables of docs/results.md
 
 Two synthetic domains of disjoint classes and styles (:mod:`benchmarks.domains`), the shipped pocket CLAP, and eight
-decoders a domain and seed (:mod:`benchmarks.domain_methods`), each asked about the 500 test scenes of its own domain
+decoders a domain and seed (:mod:`benchmarks.domain_methods`), each asked about the 300 test scenes of its own domain
 and of the other. Across domains the target's captions are datastore and support, as DRCap proposes. A decoder learns
 from captions of its own domain only; the language model that it starts from has read both styles over all classes.
 

@@ -158,14 +158,14 @@ def _alike(rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[list[i
 
 
 def _closed_up(done: Sequence[bool]) -> list[int]:
-    """The rows that stay, so that as many as possible keep their place and the last ones fill the places that fall free."""
+    """The rows that stay; as many as can keep their place, and the last ones fill the places that fall free."""
     stay = [row for row, is_done in enumerate(done) if not is_done]
     fillers = iter(reversed(stay))
     return [row if not done[row] else next(fillers) for row in range(len(stay))]
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The ids that all prompts begin with, up to the first slot, where reading them apart pays; a rest is left to each."""
+    """What all prompts begin with, up to the first slot, where reading it apart pays; some is left to each."""
     if len(prompts) < 2:
         return []
     alike = takewhile(lambda ids: len(set(ids)) == 1 and ids[0] != AUDIO_SLOT, zip(*prompts, strict=False))

@@ -284,8 +284,10 @@ def task_4_texts(group: PairGroup, labels: Sequence[str]) -> list[str]:
 
 def retrieval_text(group: PairGroup, variant: Variant) -> str:
     """What retrieval is to find for a variant: overlays of the same two classes mean the same."""
-    labels = group.first.label, group.second.label
-    return sentence(*(sorted(labels) if variant == Variant.OVERLAY else labels), variant)
+    first, second = group.first.label, group.second.label
+    if variant == Variant.OVERLAY:
+        first, second = sorted((first, second))
+    return sentence(first, second, variant)
 
 
 def _pairs(count: int) -> int:

@@ -73,7 +73,7 @@ def summarise(items: Iterable[Item], *, seed: int = 0) -> list[SummaryRow]:
     groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in in_order(items):
         groups[item.task, item.setting].append(item)
-    rows = []
+    rows: list[SummaryRow] = []
     for (task, setting), members in groups.items():
         measured = _retrieval(members) if task == RETRIEVAL else _accuracy(members)
         for metric, values, statistic, chance in measured:
@@ -106,7 +106,7 @@ def _median(values: Numbers) -> Numbers:
 
 
 def _accuracy(items: Sequence[Item]) -> _Measured:
-    chance = float(np.mean([item.chance for item in items]))  # type: ignore[arg-type]  # there outside retrieval
+    chance = float(np.mean([item.chance for item in items if item.chance is not None]))
     yield "accuracy", np.array([float(bool(item.correct)) for item in items]), _mean, chance
 
 

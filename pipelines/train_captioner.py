@@ -34,8 +34,8 @@ from pipelines.train_parts import (
 )
 from pipelines.train_settings import Plan, make_plan
 from sonogloss import files
-from sonogloss.captioners import ClapReference, load_captioner, save_captioner
-from sonogloss.captioners.manifest import NAME
+from sonogloss.captioners import ClapReference, save_captioner
+from sonogloss.captioners.manifest import NAME, read_manifest
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.errors import OptionError, OutputError
@@ -340,7 +340,7 @@ _FOUND = ("steps", "loss", "validation_loss", "score", "best_step", "left_out")
 
 
 def _fingerprint(output: str) -> dict[str, str]:
-    return {"fingerprint": load_captioner(output).fingerprint}
+    return {"fingerprint": read_manifest(output).fingerprint}
 
 
 def _report(

@@ -9,33 +9,33 @@ Whether it can use keywords at inference is as open as it is for a large one.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from sonogloss.pocket.recipe import BOS, EOS, PAD, PocketRecipe, decoder_config
-from sonogloss.prompts.composed import tokenise
+from sonogloss.pocket.recipe import BOS, EOS, PocketRecipe, decoder_config
+from sonogloss.prompts.composed import IGNORED, Example, tokenise
 from sonogloss.soundscapes import CLASSES, Scene, caption
 from sonogloss.soundscapes.captions import GERUND, clause, silent_scene
 from sonogloss.soundscapes.signal import Rng
+from sonogloss.training.batches import Examples
+from sonogloss.training.config import TrainingConfig
+from sonogloss.training.loop import TrainingRecord, train
 
 LEFT_OUT = 0.2  # how often a paragraph tells of an event in its last sentence only
 LEAD = 0.5  # how often the last sentence begins with words like a prompt's
-MAX_TOKENS = 96
-_HELD_OUT, _LOG_EVERY = 512, 50
+_HELD_OUT = 8  # batches
 
 
-def paragraphs(n: int, seed: int, classes: Sequence[str] = tuple(CLASSES)) -> Iterator[str]:
+def paragraphs(n: int, seed: int | Sequence[int], classes: Sequence[str] = tuple(CLASSES)) -> Iterator[str]:
     """Texts of a few sentences, each about one scene that was never rendered.
 
     ``rain is falling. a dog barks twice. this is a sound of a dog barking while rain falls.``
     """
-    rng = np.random.default_rng([seed, 6])
+    rng = np.random.default_rng(seed)
     for _ in range(n):
         scene = silent_scene(rng, classes)
         parts = [scene.events[i] for i in rng.permutation(len(scene.events)) if rng.random() >= LEFT_OUT]
@@ -50,50 +50,57 @@ def _named(scene: Scene, rng: Rng) -> str:
     return clauses[0] if len(clauses) == 1 else str(rng.choice(GERUND[scene.kind])).format(*clauses)
 
 
+class Paragraphs:
+    """Paragraphs as a source of the training loop: every step reads new ones, from `<s>` to `</s>`."""
+
+    dim, slots, left_out = 1, 0, 0  # there is no soft prompt, and nothing is too long
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, batch_size: int, seed: int) -> None:
+        self._tokenizer, self._batch_size, self._seed = tokenizer, batch_size, seed
+        self.vocabulary = len(tokenizer)
+        self.fingerprint = f"paragraphs {batch_size} {seed} {self.vocabulary}"
+
+    def at(self, step: int) -> Examples:
+        """What a step reads."""
+        return self._examples([self._seed, 6, step])
+
+    def held_out(self) -> list[Examples]:
+        """What no step reads."""
+        return [self._examples([self._seed, 7, number]) for number in range(_HELD_OUT)]
+
+    def _examples(self, seed: Sequence[int]) -> Examples:
+        rows = [[BOS, *ids, EOS] for ids in tokenise(list(paragraphs(self._batch_size, seed)), self._tokenizer)]
+        sequences = [Example(ids=ids, labels=[IGNORED, *ids[1:]]) for ids in rows]
+        return Examples(sequences=sequences, embeddings=np.zeros((len(sequences), self.dim), np.float32))
+
+
 def train_plain_model(
-    recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast
-) -> tuple[GPT2LMHeadModel, dict[str, float]]:
-    """Train from nothing on paragraphs, every one read once; returns the model and what the run came to."""
+    directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast
+) -> tuple[GPT2LMHeadModel, TrainingRecord]:
+    """Train from nothing; checkpoints and `loss.csv` go to the directory, and a run goes on from them."""
     torch.manual_seed(recipe.seed)
     model = GPT2LMHeadModel(decoder_config(len(tokenizer), width=192, layers=2))
-    model.set_attn_implementation("eager")  # with bfloat16 twice as fast as the fused kernel, on a CPU
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-    held_out = _batch(list(paragraphs(_HELD_OUT, recipe.seed + 5)), tokenizer)
-    texts = paragraphs(recipe.plain_steps * recipe.plain_batch, recipe.seed + 4)
-    started = time.perf_counter()
-    for step in range(recipe.plain_steps):
-        batch = _batch([next(texts) for _ in range(recipe.plain_batch)], tokenizer)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = _loss(model, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % _LOG_EVERY == 0:
-            print(f"plain: step {step + 1} loss {loss.item():.3f} {time.perf_counter() - started:.0f} s", flush=True)
-    model.eval()
-    with torch.inference_mode():
-        validation = _loss(model, held_out).item()
-    seconds = time.perf_counter() - started
-    print(f"plain: held-out loss {validation:.3f} a token, {seconds:.0f} s", flush=True)
-    return model, {"steps": recipe.plain_steps, "validation_loss": validation, "seconds": seconds}
-
-
-def _rate(step: int, recipe: PocketRecipe) -> float:
-    warm = min(1.0, (step + 1) / recipe.plain_warmup)
-    return recipe.plain_learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.plain_steps))
-
-
-def _batch(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """Ids [n, t], BOS and EOS around each text, padded behind it."""
-    rows = [[BOS, *ids, EOS][:MAX_TOKENS] for ids in tokenise(list(texts), tokenizer)]
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
-
-
-def _loss(model: GPT2LMHeadModel, ids: Tensor) -> Tensor:
-    seen = ids[:, :-1]
-    logits = model(input_ids=seen, attention_mask=(seen != PAD).long()).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
+    config = TrainingConfig(
+        steps=recipe.plain_steps,
+        batch_size=recipe.plain_batch,
+        learning_rate=recipe.plain_learning_rate,
+        warmup_steps=recipe.plain_warmup,
+        schedule="cosine",
+        weight_decay=0.01,
+        betas=(0.9, 0.98),
+        grad_clip=1.0,
+        precision="bf16",
+        seed=recipe.seed,
+        eval_every=250,
+        checkpoint_every=50,
+    )
+    record = train(
+        Paragraphs(tokenizer, config.batch_size, config.seed),
+        language_model=model,
+        mapper=None,
+        config=config,
+        directory=str(directory),
+        resume=True,
+        log=lambda line: print(f"plain: {line}", flush=True),
+    )
+    return model, record

@@ -10,8 +10,8 @@ from sonogloss.captioners import load_captioner, verify_captioner
 from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
 from sonogloss.clap import load_clap
 from sonogloss.pocket import release, zeraucap
-from sonogloss.pocket.plain_lm import MAX_TOKENS, paragraphs
-from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer
+from sonogloss.pocket.plain_lm import paragraphs
+from sonogloss.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.soundscapes import mentioned
 
 
@@ -24,13 +24,13 @@ def test_paragraphs_keep_to_their_subject_and_hold_no_prompt() -> None:
         *told, last = text.removesuffix(".").split(". ")
         assert frozenset().union(*map(mentioned, told)) <= mentioned(last)
         assert "object" not in text
-        assert len(tokenizer(text)["input_ids"]) <= MAX_TOKENS
+        assert len(tokenizer(text)["input_ids"]) <= decoder_config(len(tokenizer)).n_positions
     leads = sum("this is a sound of" in text for text in texts)
     assert 100 < leads < 200
 
 
 def test_the_recipe_makes_a_captioner_that_can_be_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(PocketRecipe(), plain_steps=2, plain_batch=4)
+    recipe = replace(PocketRecipe(), plain_steps=2, plain_batch=4, plain_warmup=1)
     made = zeraucap.make_zeraucap(tmp_path, recipe)
     before = (made / "captioner.json").read_bytes()
     assert zeraucap.make_zeraucap(tmp_path, recipe) == made

@@ -44,7 +44,7 @@ class PromptedLabels:
         own = as_transformers(clap, "words")
         if not labels:
             raise OptionError("There are no labels.", "Give at least one.")
-        # With a blank in front, as a word within a sentence: byte-level tokenizers tell that from a word that begins one.
+        # With a blank in front, as a word within a sentence: byte-level tokenizers tell that from a beginning.
         tokens = own.tokenize([f" {label.strip()}" for label in labels])
         room = positions(own) - slots
         longest = max(range(len(labels)), key=lambda row: len(tokens[row]))

@@ -145,7 +145,10 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
         OptionError: it is another backend.
     """
     if not isinstance(clap, TransformersClap):
-        raise OptionError(f"The CLAP {clap.name!r} has no {what} to show.", "Use one in the layout of ClapModel.")
+        raise OptionError(
+            f"The CLAP {clap.name!r} has no {what} to show.",
+            "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one of a LAION checkpoint.",
+        )
     return clap
 
 

@@ -2,7 +2,7 @@
 
 Domain A holds every second class of the vocabulary and speaks in sentences (`a dog barks while rain falls in the
 background`), domain B the classes between them, listed as catalogues do (`recording of dog barking; rain falling
-underneath`). Each has 500 held-out scenes with five references, a datastore of captions, and captions to learn from.
+underneath`). Each has held-out scenes with five references, a datastore of captions, and captions to learn from.
 """
 
 from __future__ import annotations

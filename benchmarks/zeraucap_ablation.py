@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmarks.pocket_scenes import TEST_SEED, Scores, bootstrap, score
 from sonogloss.captioners import load_captioner
 from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
 from sonogloss.clap import Clap, load_clap
+from sonogloss.decoding.guided_text import TextMemo
 from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.records import FloatArray
 
@@ -71,11 +73,21 @@ def main() -> None:
     _print(report)
 
 
+class _Remembering:
+    """A CLAP whose text embeddings serve all settings."""
+
+    def __init__(self, clap: Clap) -> None:
+        self.fingerprint, self._memo = clap.fingerprint, TextMemo(clap.embed_text, max_bytes=1 << 30)
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        return self._memo.embed([texts])[0]
+
+
 class _Run:
     """One set of scenes under many settings; each setting is captioned once."""
 
     def __init__(self, captioner: ZerAuCapCaptioner, clap: Clap, scenes: HeldOutScenes) -> None:
-        self._captioner, self._clap, self._scenes = captioner, clap, scenes
+        self._captioner, self._clap, self._scenes = captioner, _Remembering(clap), scenes
         self._audio: FloatArray = scenes.embed(clap)
         self._done: dict[tuple[int, float], tuple[list[str], dict[str, Scores]]] = {}
 

@@ -50,7 +50,7 @@ class PocketRecipe:
     decoder_band: tuple[float, float] = (0.90, 0.97)  # text neighbours there are as right as what audio finds
     decoder_noise: float = 0.05  # leaves a cosine of 0.93 on average, which is where projected audio lies
     decoder_context_dropout: float = 0.25
-    soft_hard_steps: int = 1000
+    soft_hard_steps: int = 600
     soft_hard_noise: float = 7.5e-4  # variance; leaves a cosine of 0.916
     plain_steps: int = 1500
     plain_batch: int = 64

@@ -1,6 +1,6 @@
 """Make and release `pocket:soft-hard`: soft and hard prompts for the pocket CLAP, and a small GPT-2 of its own.
 
-python -m sonogloss.pocket --soft-hard            trains mapper and language model, ten minutes on two cores
+python -m sonogloss.pocket --soft-hard            trains mapper and language model, some minutes on two cores
 python -m benchmarks.pocket_quality --captioner pocket-training/soft-hard --output bench-output/soft-hard-quality
 python -m sonogloss.pocket --soft-hard --release  puts it into the package, with a card of what was measured
 """

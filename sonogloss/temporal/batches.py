@@ -5,6 +5,7 @@ A batch is a function of the clips, the configuration and the step alone, so tha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -45,10 +46,12 @@ class PairBatches:
     def __init__(
         self, stage: str, powers: ClipPowers, clips: Sequence[LabelledClip], mel: MelSettings, config: PostTrainConfig
     ) -> None:
-        self._stage, self._powers, self._clips, self._mel, self._config = stage, powers, clips, mel, config
+        self._stage, self._powers, self._mel, self._config = stage, powers, mel, config
+        classes = Counter(collection for collection, _ in {(clip.collection, clip.label) for clip in clips})
+        self._clips = [clip for clip in clips if classes[clip.collection] > 1]  # others have nobody to meet
         self._frame_rate = mel.sample_rate / mel.hop_length
         self._epoch, self._groups = -1, list[PairGroup]()
-        self.epoch_steps = -(-len(draw_pairs(clips, seed=config.seed)) // config.groups)
+        self.epoch_steps = -(-len(self._clips) // config.groups)
 
     def at(self, step: int) -> PairBatch:
         """The batch of a step, counted from 0."""

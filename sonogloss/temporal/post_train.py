@@ -176,8 +176,8 @@ def _train_stage(
                 seen = (f"{validation_loss:.6f}", f"{order:.4f}")
             rows.append(f"{stage},{done},{value:.6f},{seen[0]},{seen[1]},{rate:.4e},{speed:.1f}")
             if done % config.checkpoint_every == 0 or done == config.steps:
+                _write_rows(directory, rows)  # first: rows beyond a checkpoint are cut off, missing ones stay missing
                 save_checkpoint(own, parameters, optimiser, scaler, {}, Progress(step=done), run)
-                _write_rows(directory, rows)
             if done % max(1, config.steps // 10) == 0:
                 pace = (done - first) * len(batch.mels) / (time.perf_counter() - began)
                 suffix = f", validation {seen[0]}, order {seen[1]}" if seen[0] else ""

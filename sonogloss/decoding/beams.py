@@ -108,8 +108,7 @@ class TransformersBeams(Beams):
         parents, tokens = chosen // width, tokens.flatten(1).gather(1, chosen)
         ids = self._said(parents, tokens)
         self._length += 1
-        over = self._length == self._longest
-        ended = self._ends(ids[:, :, : self._length], logits.shape[-1]) | over
+        ended = self._ends(ids[:, :, : self._length], logits.shape[-1]) | (self._length == self._longest)
         if ended[:, :n].any():
             means = torch.where(ended, sums / self._length, _NEVER)[:, :n]
             self._final_scores, order = torch.cat([self._final_scores, means], 1).topk(n)
@@ -119,8 +118,10 @@ class TransformersBeams(Beams):
         self._sums, order = sums.masked_fill(ended, _NEVER).topk(n)
         self.tokens, self.parents, self._ids = tokens.gather(1, order), parents.gather(1, order), _rows(ids, order)
         best = self._sums[:, 0]
-        self.done = (best / self._length <= self._final_scores[:, -1]) | (
-            self._bound(self._sums) < self._final_scores[:, self._wanted - 1]
+        self.done = (
+            (best / self._length <= self._final_scores[:, -1])
+            | (self._bound(self._sums) < self._final_scores[:, self._wanted - 1])
+            | (self._length == self._longest)
         )
 
     def _ranked(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,12 +19,12 @@ from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.reading import Reading
 from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.errors import OptionError
+from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.prompts.composed import AUDIO_SLOT
 from sonogloss.prompts.soft import fill_slots
 
 _WORTH_SHARING = 4  # tokens: reading them apart costs a pass through the model
-_PADDING = 1 / 8  # at most this much longer than the shortest is the longest of prompts that are read in one pass
+_FEW = 4  # tokens: prompts are read in one pass where none is padded by more, or by more than an eighth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,28 +79,37 @@ def search(
     Raises:
         OptionError: a prompt is empty or leaves the model no room, slots and vectors do not match, or more candidates
             or beams are wanted than there can be.
+        ModelFormatError: the model's answers are not numbers, as when weights of 16 bits overflow.
     """
     _check(language_model, prompts, soft, settings, candidates)
     ends = language_model.endings(settings.stop)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     prefix = _shared(prompts)
     longest = max(map(len, prompts), default=0) + settings.max_new_tokens
-    begun = Reading(language_model.model, beams=settings.num_beams, longest=longest)
+    begun = Reading(
+        language_model.model,
+        beams=settings.num_beams,
+        longest=longest,
+        step=language_model.step,
+        steps=settings.max_new_tokens,
+    )
     if prefix:
         begun.read([_left_padded(language_model, [prefix], None)])
+    rests = [prompt[len(prefix) :] for prompt in prompts]
     results: list[list[Candidate]] = [[] for _ in prompts]
     for start in range(0, len(order), settings.batch_size):
         rows = order[start : start + settings.batch_size]
         groups = [
-            _left_padded(
-                language_model,
-                [prompts[i][len(prefix) :] for i in group],
-                None if soft is None else soft[group],
-            )
-            for group in _alike(rows, prompts)
+            _left_padded(language_model, [rests[i] for i in group], None if soft is None else soft[group])
+            for group in _alike(rows, rests)
         ]
-        found = _continue(begun.copies(len(rows)), groups, ends, settings, candidates)
+        found = _continue(begun.copies(len(rows)), groups, ends, settings, candidates, language_model.step is not None)
         for i, continuations in zip(rows, found, strict=True):
+            if not continuations:
+                raise ModelFormatError(
+                    "The language model answers with what is not a number (NaN).",
+                    "Load it with weights of another kind, such as float32, or restore it.",
+                )
             results[i] = [
                 Candidate(ids=ids[:-1] if ids[-1] == language_model.eos_id else ids, score=score)
                 for ids, score in continuations
@@ -114,8 +123,9 @@ def _continue(
     ends: Endings,
     settings: DecodeSettings,
     candidates: int,
+    halving: bool,
 ) -> list[list[tuple[list[int], float]]]:
-    """Ids and scores of the continuations of every clip of a batch."""
+    """Ids and scores of the continuations of every clip of a batch; `halving` lets clips leave by halves of it only."""
     logits = reading.read(groups)
     clips = len(logits)
     rule: type[Beams] = AverageBeams
@@ -130,38 +140,45 @@ def _continue(
         device=logits.device,
     )
     results: list[list[tuple[list[int], float]]] = [[] for _ in range(clips)]
-    rows = list(range(clips))  # which clip stands in which row
+    rows: list[int | None] = list(range(clips))  # which clip stands in which row; none when it is done
     while True:
         beams.advance(logits)
         done = beams.done.tolist()
-        if any(done):
-            over = [row for row, is_done in enumerate(done) if is_done]
+        over = [row for row, clip in enumerate(rows) if clip is not None and done[row]]
+        if over:
             for row, found in zip(over, beams.best(over), strict=True):
-                results[rows[row]] = found
-            stay = _closed_up(done)
-            if not stay:
+                clip, rows[row] = rows[row], None
+                assert clip is not None
+                results[clip] = found
+            going = sum(clip is not None for clip in rows)
+            if not going:
                 return results
-            rows = [rows[row] for row in stay]
-            beams.keep(stay)
-            reading.keep(stay)
+            stay = _closed_up(rows, 1 << (going - 1).bit_length() if halving else going)
+            if len(stay) < len(rows):
+                rows = [rows[row] for row in stay]
+                beams.keep(stay)
+                reading.keep(stay)
         logits = reading.say(beams.tokens, beams.parents)
 
 
 def _alike(rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows, which are sorted by the lengths of their prompts, in groups that hardly need padding."""
     groups: list[list[int]] = []
+    most = 0
     for i in rows:
-        if not groups or len(prompts[i]) > (1 + _PADDING) * len(prompts[groups[-1][0]]):
+        if len(prompts[i]) > most:
             groups.append([])
+            most = len(prompts[i]) + max(_FEW, len(prompts[i]) // 8)
         groups[-1].append(i)
     return groups
 
 
-def _closed_up(done: Sequence[bool]) -> list[int]:
-    """The rows that stay; as many as can keep their place, and the last ones fill the places that fall free."""
-    stay = [row for row, is_done in enumerate(done) if not is_done]
-    fillers = iter(reversed(stay))
-    return [row if not done[row] else next(fillers) for row in range(len(stay))]
+def _closed_up(rows: Sequence[int | None], size: int) -> list[int]:
+    """`size` rows that stay: all that have a clip, where they are if they can be; those behind fill what is free."""
+    if size >= len(rows):
+        return list(range(len(rows)))
+    behind = [row for row in range(size, len(rows)) if rows[row] is not None]
+    return [behind.pop() if rows[row] is None and behind else row for row in range(size)]
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
@@ -200,10 +217,9 @@ def _check(
     for number, prompt in enumerate(prompts):
         if not prompt:
             raise OptionError(f"Prompt {number} is empty.", "Give at least one token to continue.")
-        if sum(token == AUDIO_SLOT for token in prompt) != vectors:
+        if prompt.count(AUDIO_SLOT) != vectors:
             raise OptionError(
-                f"Prompt {number} has {sum(token == AUDIO_SLOT for token in prompt)} audio slots, the soft prompt "
-                f"{vectors} vectors.",
+                f"Prompt {number} has {prompt.count(AUDIO_SLOT)} audio slots, the soft prompt {vectors} vectors.",
                 "Use a mapper with as many slots as the prompt.",
             )
     if soft is not None and soft.shape != (len(prompts), vectors, language_model.width):

@@ -18,23 +18,33 @@ class Cursor:
         rows: those that are written to.
         begin: the first place that is written to; attention sees the places up to the last one written.
         room: how many places there are to be.
+        places: those that are written to, where all rows are and attention is to see all places; then a pass has the
+            same shapes whatever was written before, and can be compiled.
     """
 
     clips: int
     rows: slice
     begin: int = 0
     room: int = 0
+    places: Tensor | None = None
 
 
 class Places(DynamicLayer):
     """Keys and values of one layer, [clips, heads, places, size], written where the cursor stands."""
 
+    keys: Any  # tensors once something is written, which transformers' types cannot say
+    values: Any
+
     def __init__(self, cursor: Cursor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # theirs has no annotations
         self._cursor = cursor
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write, and give what attention is to see (transformers calls this)."""
+        if self._cursor.places is not None:
+            self.keys.index_copy_(2, self._cursor.places, key_states)
+            self.values.index_copy_(2, self._cursor.places, value_states)
+            return self.keys, self.values
         rows, begin = self._cursor.rows, self._cursor.begin
         end = begin + key_states.shape[2]
         if not self.is_initialized:

@@ -15,18 +15,20 @@ a mask from us, and that it keeps keys and values in transformers' cache. :func:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from sonogloss.decoding.places import Cursor, Places
 from sonogloss.errors import ModelFormatError
 
 _STEPS = 16  # places are made for so many steps at a time
+_ROUND = 64  # prompts of compiled models take a multiple of so many places: few shapes, few compilations
 _OWN_WINDOWS = {"gpt_neo"}  # its layers hide what is many places away, also when those places are other beams'
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -38,10 +40,16 @@ class Reading:
         model: a causal language model of transformers that :func:`check_reads` accepts.
         beams: for each clip.
         longest: positions of the longest prompt and its caption.
+        step: the model's compiled `forward` for steps of beams, which then all have the same shapes: attention goes
+            over all places there will ever be, and most of them are hidden.
+        steps: of beams, at most; places are made for all of them at once when shapes are to stay the same.
     """
 
-    def __init__(self, model: Any, *, beams: int, longest: int) -> None:
-        self._model, self._beams = model, beams
+    def __init__(
+        self, model: Any, *, beams: int, longest: int, step: Callable[..., Any] | None = None, steps: int = 0
+    ) -> None:
+        self._model, self._beams, self._step = model, beams, step
+        self._ahead = beams * (_STEPS if step is None else steps)
         config = model.config.get_text_config(decoder=True)
         self._windows = _windows(config, longest)
         self._dtype = model.get_input_embeddings().weight.dtype
@@ -60,7 +68,12 @@ class Reading:
         twin._layers = [layer.copies(twin._cursor) for layer in self._layers]
         twin._cache = Cache(layers=list(twin._layers))
         twin._positions, twin._seen, twin._next = (
-            array.expand(clips, *array.shape[1:]) for array in (self._positions, self._seen, self._next)
+            array.expand(clips, *array.shape[1:])
+            for array in (
+                self._positions[:, : self._cursor.begin],
+                self._seen[:, :, : self._cursor.begin],
+                self._next,
+            )
         )
         return twin
 
@@ -76,7 +89,8 @@ class Reading:
         """
         width, first, logits = max(vectors.shape[1] for vectors, _ in groups), 0, []
         before, begin = self._positions, self._cursor.begin
-        self._cursor.room = begin + width + _STEPS * self._beams
+        room = begin + width if self._step is None else _ROUND * math.ceil((begin + width) / _ROUND)
+        self._cursor.room = room + self._ahead
         positions = before.new_zeros(self._cursor.clips, width)
         real = self._seen.new_zeros(self._cursor.clips, width)
         for vectors, pads in groups:
@@ -90,8 +104,8 @@ class Reading:
             logits.append(self._forward({"inputs_embeds": vectors, "logits_to_keep": 1}, here, places, seen))
             positions[rows, : len(steps)], real[rows, : len(steps)] = here, steps >= pads[:, None]
         self._cursor.rows, self._cursor.begin = slice(0, self._cursor.clips), begin + width
-        self._positions = torch.cat([before, positions], 1)
-        self._seen = torch.cat([self._seen, real[:, None].expand(-1, self._beams, -1)], 2)
+        self._positions = self._wide(torch.cat([before, positions], 1))
+        self._seen = self._wide(torch.cat([self._seen, real[:, None].expand(-1, self._beams, -1)], 2))
         self._next = positions.max(1).values + 1
         return torch.cat(logits)
 
@@ -105,16 +119,22 @@ class Reading:
         Returns:
             Logits [clips, beams, vocabulary].
         """
-        if self._cursor.begin + self._beams > self._cursor.room:
-            self._cursor.room += _STEPS * self._beams
+        begin, end = self._cursor.begin, self._cursor.begin + self._beams
+        if end > self._cursor.room:
+            self._cursor.room += self._ahead
+            self._positions, self._seen = self._wide(self._positions), self._wide(self._seen)
         here = self._next[:, None].expand_as(tokens)
-        itself = torch.eye(self._beams, dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
-        inherited = self._seen.gather(1, parents[:, :, None].expand(-1, -1, self._seen.shape[2]))
-        self._seen = torch.cat([inherited, itself], 2)
-        self._positions = torch.cat([self._positions, here], 1)
-        logits = self._forward({"input_ids": tokens}, here, self._positions, self._seen)
+        self._seen = self._seen.gather(1, parents[:, :, None].expand(-1, -1, self._cursor.room))
+        self._seen[:, :, begin:end] = torch.eye(self._beams, dtype=torch.bool, device=tokens.device)
+        self._positions[:, begin:end] = here
+        shown = end if self._step is None else self._cursor.room
+        if self._step is not None:
+            self._cursor.places = torch.arange(begin, end, device=tokens.device)
+        logits = self._forward(
+            {"input_ids": tokens}, here, self._positions[:, :shown], self._seen[:, :, :shown], self._step
+        )
         self._next = self._next + 1
-        self._cursor.begin += self._beams
+        self._cursor.begin = end
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -131,14 +151,26 @@ class Reading:
             array.index_select(0, order) for array in (self._positions, self._seen, self._next)
         )
 
-    def _forward(self, inputs: dict[str, Any], positions: Tensor, places: Tensor, seen: Tensor) -> Tensor:
+    def _wide(self, array: Tensor) -> Tensor:
+        """An array [..., places] with room for all places."""
+        return nn.functional.pad(array, (0, self._cursor.room - array.shape[-1]))
+
+    def _forward(
+        self,
+        inputs: dict[str, Any],
+        positions: Tensor,
+        places: Tensor,
+        seen: Tensor,
+        forward: Callable[..., Any] | None = None,
+    ) -> Tensor:
         """Logits of queries at these positions [b, q], which see [b, q, k] places with these positions [b, k]."""
-        masks: Tensor | dict[str, Tensor] = self._mask(seen)
+        full = self._mask(seen)
+        masks: Tensor | dict[str, Tensor] = full
         if self._windows is not None:
             window, kinds = self._windows
             near = self._mask(seen & (positions[:, :, None] - places[:, None, :] < window))
-            masks = near if kinds == {_SLIDING} else {_FULL: masks, _SLIDING: near}
-        output = self._model(
+            masks = near if kinds == {_SLIDING} else {_FULL: full, _SLIDING: near}
+        output = (forward or self._model)(
             **inputs, position_ids=positions, attention_mask=masks, past_key_values=self._cache, use_cache=True
         )
         logits: Tensor = output.logits

@@ -68,7 +68,7 @@ def language_model(family: str) -> LanguageModel:
     head = model.get_output_embeddings()
     head.bias = torch.nn.Parameter(torch.zeros(VOCABULARY))
     with torch.no_grad():
-        head.bias[2] = 0.7 * head(torch.randn(64, 32)).std() * 3
+        head.bias[2] = 2 * head(torch.randn(64, 32)).std()
     return LanguageModel(model=model, tokenizer=tiny_tokenizer())
 
 
@@ -101,7 +101,7 @@ def by_transformers(
 
 @pytest.mark.parametrize("family", CONFIGS)
 @pytest.mark.parametrize("beams", [1, 2, 4])
-@settings(deadline=None, max_examples=6, derandomize=True)
+@settings(deadline=None, max_examples=4, derandomize=True)
 @given(
     shared=st.lists(st.integers(3, VOCABULARY - 1), max_size=8),
     rests=st.lists(st.lists(st.integers(3, VOCABULARY - 1), min_size=1, max_size=16), min_size=1, max_size=4),

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM, MambaConfig, MambaForCausalLM
 
+from sonogloss.decoding.generate import generate
+from sonogloss.decoding.language_model import load_language_model
 from sonogloss.decoding.reading import Reading, check_reads
+from sonogloss.decoding.settings import DecodeSettings, Scoring
 from sonogloss.errors import ModelFormatError
+from sonogloss.prompts.composed import AUDIO_SLOT
 from tests.decoding.test_parity import CONFIGS, language_model
 
 
@@ -68,3 +75,55 @@ def test_models_that_count_mask_or_remember_in_their_own_way_are_refused(model: 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_families_of_captioners_are_accepted(family: str, dtype: torch.dtype) -> None:
     check_reads(deepcopy(language_model(family).model).to(dtype))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "mistral", "qwen2-sliding"])
+@pytest.mark.parametrize("scoring", ["transformers", "average"])
+def test_fixed_shapes_give_the_same_captions_from_few_shapes(family: str, scoring: Scoring) -> None:
+    model = language_model(family)
+    prompts = [[5, 6, 7, 8, 3 + i, AUDIO_SLOT, *range(9, 9 + i % 5)] for i in range(11)]
+    soft = torch.randn(11, 1, model.width, generator=torch.Generator().manual_seed(4))
+    settings = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=8, scoring=scoring)
+    shapes = set()
+
+    def step(**named: Any) -> Any:
+        masks = named["attention_mask"]
+        mask = masks if isinstance(masks, torch.Tensor) else masks["full_attention"]
+        shapes.add((named["input_ids"].shape, mask.shape))
+        return model.model(**named)
+
+    assert generate(replace(model, step=step), prompts, soft, settings) == generate(model, prompts, soft, settings)
+    assert {places for _, (*_, places) in shapes} == {64 + 3 * 14}
+    assert {rows for (rows, _), _ in shapes} <= {8, 4, 3, 2, 1}
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_step_of_beams_is_one_graph_that_is_traced_once_a_shape(family: str) -> None:
+    model = language_model(family)
+    torch.compiler.reset()
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    step = torch.compile(model.model.forward, backend=backend, fullgraph=True, dynamic=False)
+    prompts = [[5, 6, 7, 8, 3 + i] for i in range(3)]
+    settings = DecodeSettings(num_beams=3, max_new_tokens=6, batch_size=1)
+    traced = generate(replace(model, step=step), prompts, None, settings)
+    assert traced == generate(model, prompts, None, settings)
+    assert len(graphs) == 1
+
+
+@pytest.mark.gpu
+def test_a_compiled_model_on_a_gpu_writes_the_captions_of_a_plain_one(tmp_path: Path) -> None:
+    model = language_model("llama")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    prompts = [[5, 6, 7, 8, 3 + i] for i in range(6)]
+    settings = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=4)
+    plain, compiled = (
+        load_language_model(str(tmp_path), device="cuda", dtype="float32", compiled=compiled)
+        for compiled in (False, True)
+    )
+    assert generate(compiled, prompts, None, settings) == generate(plain, prompts, None, settings)

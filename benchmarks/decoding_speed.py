@@ -15,8 +15,8 @@ every step, through the same model without cache, mask and search. What it leave
 that can only rise: a direction in the embeddings says how old a token is, the output layer answers with older ones, and
 past a certain age the end of the text may come. Captions then have lengths like those of people; the work is the same.
 
-With `--device cuda --models llama-7b` ours runs alone, in bfloat16, and is compared with the time that reading all
-weights once a pass takes by itself.
+With `--alone --device cuda --models llama-7b --batch-size 128` ours runs alone (on a GPU in bfloat16), and is compared
+with the time that reading all weights once a pass takes by itself.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--alone", action="store_true", help="ours only, against the memory's bandwidth")
+    parser.add_argument("--compiled", action="store_true", help="compile the steps of beams")
     parser.add_argument("--output", type=Path, default=Path("bench-output/decoding-speed"))
     parser.add_argument("--short", action="store_true", help="24 prompts, 1 round")
     options = parser.parse_args()
@@ -90,7 +92,10 @@ def main() -> None:
     report: dict[str, Any] = {"prompts": prompts, "batch_size": options.batch_size, "threads": torch.get_num_threads()}
     for name in options.models:
         work = prepare(name, prompts, options.batch_size, options.device)
-        report[name] = against_peers(work, rounds) if options.device == "cpu" else against_memory(work, rounds)
+        if options.compiled:
+            step = torch.compile(work.model.model.forward, dynamic=False)
+            work = replace(work, model=replace(work.model, step=step))
+        report[name] = against_memory(work, rounds) if options.alone else against_peers(work, rounds)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report, indent=2))
@@ -203,8 +208,10 @@ def reference(work: Work) -> list[list[int]]:
         for start in range(0, len(work.prompts), REFERENCE_BATCH):
             rows = work.prompts[start : start + REFERENCE_BATCH]
             longest = max(map(len, rows))
-            ids = torch.tensor([[model.pad_id] * (longest - len(row)) + row for row in rows])
-            mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+            pads = [longest - len(row) for row in rows]
+            padded = [[model.pad_id] * pad + row for pad, row in zip(pads, rows, strict=True)]
+            ids = torch.tensor(padded, device=work.soft.device)
+            mask = (torch.arange(longest) >= torch.tensor(pads)[:, None]).long().to(ids.device)
             words = model.model.get_input_embeddings()(ids.clamp(min=0))
             vectors = fill_slots(words, ids == AUDIO_SLOT, work.soft[start : start + REFERENCE_BATCH])
             output = model.model.generate(inputs_embeds=vectors, attention_mask=mask, generation_config=search)
@@ -233,7 +240,9 @@ def bare_passes(work: Work) -> Callable[[], None]:
     def run() -> None:
         for shape in shapes:
             keep = 1 if shape[1] > work.settings.num_beams else 0
-            work.model.model(input_ids=torch.full(shape, 5), use_cache=False, logits_to_keep=keep)
+            work.model.model(
+                input_ids=torch.full(shape, 5, device=work.soft.device), use_cache=False, logits_to_keep=keep
+            )
 
     return run
 
@@ -255,7 +264,7 @@ def in_few_bits(work: Work, kind: str, captions: list[list[int]], rounds: int) -
         "bytes_over_float32": weighs(other) / weighs(work),
         "equal": equal,
     }
-    print(f"{kind}: {result}", flush=True)
+    print(f"{kind}: {json.dumps(result)}", flush=True)
     return result
 
 

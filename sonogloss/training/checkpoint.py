@@ -126,7 +126,7 @@ def _write_safetensors(handle: IO[bytes], tensors: Mapping[str, Tensor], facts: 
     handle.write(len(said).to_bytes(8, "little") + said)
     for tensor in tensors.values():
         numbers = tensor.detach().to("cpu").contiguous().reshape(-1)
-        handle.write(memoryview(numbers.view(torch.uint8).numpy()))
+        handle.write(numbers.view(torch.uint8).numpy().data)  # a view, no copy
 
 
 def _read_safetensors(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:

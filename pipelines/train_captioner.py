@@ -24,6 +24,7 @@ from indexes import Datastore
 from pipelines.audio_validation import score_on_audio
 from pipelines.build_datastore import build_datastore
 from pipelines.checks import as_list, choose_device
+from pipelines.train_options import check_options, columns_by_language, without_defaults
 from pipelines.train_parts import (
     draw_what_belongs,
     keep_as_small_as_may_be,
@@ -38,11 +39,10 @@ from sonogloss.captioners import ClapReference, save_captioner
 from sonogloss.captioners.manifest import NAME, read_manifest
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
-from sonogloss.errors import OptionError, OutputError
+from sonogloss.errors import OutputError
 from sonogloss.prompts.hard import SoftHardPrompt
 from sonogloss.prompts.labels import LabelBank, embed_labels, read_labels
 from sonogloss.prompts.soft import AnyMapper
-from sonogloss.training import presets
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.parallel import join_crew
@@ -113,7 +113,7 @@ def train_captioner(
     crew = join_crew(device)
     device = crew.device or choose_device(device)
     # What makes two trainings the same; where one runs, and whether it was interrupted, does not.
-    options = _without_defaults(
+    options = without_defaults(
         {
             "method": method,
             "captions": as_list(captions),
@@ -132,10 +132,10 @@ def train_captioner(
             **numbers,
         }
     )
-    _check_options(method, preset, labels, as_list(validation_audio), validation_references, languages)
+    check_options(method, preset, labels, as_list(validation_audio), validation_references, languages)
     if (done := _done_before(output, options, resume=resume, overwrite=overwrite)) is not None:
         return done
-    tags = _languages(languages)
+    tags = columns_by_language(languages)
 
     # The models first: what is wrong with them is told before anything is embedded.
     encoder = load_clap(clap, device=device)
@@ -236,49 +236,12 @@ def train_captioner(
     return _report(output, options, started, corpus.count, record, problems) | {"rank": crew.rank}
 
 
-def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that were given, as JSON has them."""
-    given = {name: list(value) if isinstance(value, list | tuple) else value for name, value in options.items()}
-    return {name: value for name, value in given.items() if value is not None and value != []}
-
-
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _nothing(line: str) -> None:
     """Only one process speaks."""
-
-
-def _check_options(
-    method: str,
-    preset: str | None,
-    labels: str | None,
-    audio: Sequence[str],
-    references: str | None,
-    languages: Sequence[str],
-) -> None:
-    if method not in presets.METHODS:
-        raise OptionError(f"--method {method!r} cannot be trained.", f"Choose one of {', '.join(presets.METHODS)}.")
-    if preset not in (None, "paper"):
-        raise OptionError(f"--preset {preset!r} is not known.", "Choose paper, or leave it out.")
-    if method == "drcap" and (labels is not None or languages):
-        raise OptionError("--labels and --languages belong to --method soft-hard.", "Leave them out.")
-    if bool(audio) != (references is not None):
-        raise OptionError(
-            "--validation-audio and --validation-references go together.", "Give both, or validate on text."
-        )
-
-
-def _languages(languages: Sequence[str]) -> dict[str, str]:
-    """Columns by tag."""
-    found: dict[str, str] = {}
-    for entry in languages:
-        tag, equals, column = entry.partition("=")
-        if not (tag and equals and column) or tag in found:
-            raise OptionError(f"--languages {entry!r} is not TAG=COLUMN.", "Write en=text fr=text_fr, each tag once.")
-        found[tag] = column
-    return found
 
 
 def _done_before(output: str, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> dict[str, Any] | None:

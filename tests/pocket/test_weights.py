@@ -1,4 +1,4 @@
-"""The pair that is shipped: present, small, whole, and about as good as its cards say."""
+"""What is shipped: present, small, whole, and about as good as its cards say."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,8 @@ from sonogloss.bridge import project
 from sonogloss.captioners import load_captioner, verify_captioner
 from sonogloss.clap import Clap, load_clap
 from sonogloss.pocket.recipe import REAL_CLASSES
-from sonogloss.soundscapes import CLASSES, RATE, caption_dump, render_scene, render_variant, sample_scene
+from sonogloss.records import FloatArray
+from sonogloss.soundscapes import CLASSES, RATE, Scene, caption_dump, render_scene, render_variant, sample_scene
 from sonogloss.soundscapes.scoring import event_f1
 
 WEIGHTS = Path(sonogloss.pocket.__file__).parent / "weights"
@@ -24,14 +25,15 @@ def clap() -> Clap:
     return load_clap("pocket")
 
 
-def test_the_pair_is_small_whole_and_belongs_together(clap: Clap) -> None:
+def test_the_models_are_small_whole_and_belong_together(clap: Clap) -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 20_000_000
+    assert sum(path.stat().st_size for path in files) <= 30_000_000
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pkl")]
-    assert verify_captioner(str(WEIGHTS / "drcap")) == []
-    captioner = load_captioner("pocket")
-    assert captioner.clap.fingerprint == clap.fingerprint
-    assert captioner.clap.dim == clap.dim
+    for folder, name in (("drcap", "pocket"), ("soft-hard", "pocket:soft-hard")):
+        assert verify_captioner(str(WEIGHTS / folder)) == []
+        captioner = load_captioner(name)
+        assert captioner.clap.fingerprint == clap.fingerprint
+        assert captioner.clap.dim == clap.dim
 
 
 def test_the_clap_is_an_ordinary_transformers_directory() -> None:
@@ -40,7 +42,7 @@ def test_the_clap_is_an_ordinary_transformers_directory() -> None:
 
 
 def test_cards_state_data_licence_and_scores() -> None:
-    for name in ("clap", "drcap"):
+    for name in ("clap", "drcap", "soft-hard"):
         card = (WEIGHTS / name / "README.md").read_text()
         assert "Apache-2.0" in card
         assert "held-out synthetic scenes" in card
@@ -60,17 +62,27 @@ def test_single_events_are_recognised(clap: Clap) -> None:
     assert right.mean() >= 0.8  # chance is 0.02
 
 
-def test_scenes_are_captioned_with_what_sounds_in_them(clap: Clap) -> None:
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [sample_scene(SEED + number) for number in range(24)]
+
+
+@pytest.fixture(scope="module")
+def audio(clap: Clap, scenes: list[Scene]) -> FloatArray:
+    return clap.embed_audio([render_scene(scene)[: 10 * RATE] for scene in scenes])
+
+
+def test_drcap_says_what_sounds(clap: Clap, scenes: list[Scene], audio: FloatArray) -> None:
     captioner = load_captioner("pocket")
     texts = list(dict.fromkeys(caption_dump(2000, 9)))
-    support = clap.embed_text(texts)
-    scenes, sounds = [], []
-    for number in range(24):
-        scenes.append(sample_scene(SEED + number))
-        sounds.append(render_scene(scenes[-1])[: 10 * RATE])
-    audio = clap.embed_audio(sounds)
-    settings = captioner.projection
-    projected = project(audio, support, temperature=settings.temperature, renormalise=settings.renormalise)
+    support, settings = clap.embed_text(texts), captioner.projection
+    assert settings is not None
+    projected = project(audio, support, temperature=settings.tau, renormalise=settings.renormalise)
     contexts = [[texts[i] for i in row] for row in np.argsort(-(audio @ support.T), axis=1)[:, : captioner.contexts]]
     captions = captioner.caption(projected, contexts)
     assert event_f1(captions, [scene.names for scene in scenes]) >= 0.45  # guessing scores about 0.05
+
+
+def test_soft_and_hard_prompts_say_what_sounds(scenes: list[Scene], audio: FloatArray) -> None:
+    captions = load_captioner("pocket:soft-hard").caption(audio, [()] * len(audio))
+    assert event_f1(captions, [scene.names for scene in scenes]) >= 0.45

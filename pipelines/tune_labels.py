@@ -51,6 +51,7 @@ def tune_labels(
     slots: int | None = None,
     initial: str | None = None,
     noise_cosine: float | None = None,
+    keep: float | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -71,8 +72,8 @@ def tune_labels(
         texts_per_label: texts a label, at most.
         clap: the CLAP whose text tower learns to be prompted.
         multi_label: a text may name several labels.
-        slots, initial, noise_cosine, epochs, steps, seed: see :class:`~sonogloss.tagging.config.TuningConfig`, whose
-            values hold where these are None.
+        slots, initial, noise_cosine, keep, epochs, steps, seed: see
+            :class:`~sonogloss.tagging.config.TuningConfig`, whose values hold where these are None.
         resume: go on where an earlier run of the same options was stopped.
         overwrite: replace prompts that were learned with other options.
         device: `cpu`, `cuda`, `auto`.
@@ -100,6 +101,7 @@ def tune_labels(
         "slots": slots,
         "initial": initial,
         "noise_cosine": noise_cosine,
+        "keep": keep,
         "epochs": epochs,
         "steps": steps,
         "seed": seed,

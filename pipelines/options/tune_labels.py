@@ -44,6 +44,12 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="C",
         help="mean cosine of a text with the same text and its noise; 1 adds none, as published (0.85)",
     )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        metavar="W",
+        help="weight of keeping the dump's other words where they are; 0 as published (8)",
+    )
     parser.add_argument("--epochs", type=positive, metavar="N", help="passes over the texts (10)")
     parser.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, instead of whole epochs")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random (1234)")

@@ -59,9 +59,13 @@ class PromptedLabels:
         self._ids, self._mask = self._ids.to(own.model.device), self._mask.to(own.model.device)
         self.device: torch.device = own.model.device
 
-    def encode(self, prompts: Tensor) -> Tensor:
-        """Unit rows [labels, dim], with a gradient for the prompts [slots, width]."""
-        states = prompted_states(self._model.text_model, self._ids, self._mask, prompts)
+    def encode(self, prompts: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Unit rows [labels, dim], or those of some rows only, with a gradient for the prompts [slots, width]."""
+        ids, mask = self._ids, self._mask
+        if rows is not None:
+            longest = int(mask[rows].sum(dim=1).max())
+            ids, mask = ids[rows, :longest], mask[rows, :longest]
+        states = prompted_states(self._model.text_model, ids, mask, prompts)
         return normalize(text_head(self._model, states[:, :1])[:, 0], dim=-1)
 
 

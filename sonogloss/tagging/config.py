@@ -11,7 +11,7 @@ from sonogloss.tagging.scores import TEMPERATURE
 
 @dataclass(frozen=True, kw_only=True)
 class TuningConfig:
-    """How prompts learn; the defaults but `noise_cosine` are those of the released code of arXiv 2309.08357.
+    """How prompts learn: as in the released code of arXiv 2309.08357, but `noise_cosine` and `keep` are ours.
 
     Args:
         slots: learned vectors in front of a label, in each of the two sets.
@@ -26,6 +26,8 @@ class TuningConfig:
         noise_cosine: mean cosine between the embedding of a text, or of a word, and the same with the noise that it is
             given anew in every step; 1 gives none, as released. Sound lies beside text in a CLAP's space, and prompts
             that fit texts exactly fit sound worse, of labels that they were not learned on above all.
+        keep: weight of the loss that keeps other words where they are (see :mod:`~sonogloss.tagging.kept_words`); 0
+            lets them go, as released.
         held_out: share of each label's texts that is kept for choosing the epoch.
         seed: everything random follows from it.
     """
@@ -43,6 +45,7 @@ class TuningConfig:
     multi_label: bool = False
     temperature: float = TEMPERATURE
     noise_cosine: float = 0.85
+    keep: float = 8.0
     held_out: float = 0.1
     seed: int = 1234
 
@@ -63,6 +66,7 @@ class TuningConfig:
             "initial_std": self.initial_std >= 0,
             "temperature": self.temperature > 0,
             "noise_cosine": 0 < self.noise_cosine <= 1,
+            "keep": self.keep >= 0 and math.isfinite(self.keep),
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }

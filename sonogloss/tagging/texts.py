@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,8 @@ PAIRS = (
     "{0} with {1} in the background",
 )
 PAIR_SHARE = 0.5
+OFTEN = 20
+OTHER_WORDS = 1000
 
 _EMPTY_WORDS = frozenset(
     {
@@ -87,11 +90,19 @@ _ENDINGS = ("ing", "ed", "es", "s", "e")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledTexts:
-    """Texts, and which labels are true of each: `truth` is bool [texts, labels]."""
+    """Texts, and which labels are true of each.
+
+    Attributes:
+        labels: the names.
+        texts: sentences.
+        truth: bool [texts, labels].
+        other_words: frequent words of the dump that are no label's.
+    """
 
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     truth: npt.NDArray[np.bool_]
+    other_words: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many texts each label has."""
@@ -100,7 +111,10 @@ class LabelledTexts:
     def join(self, other: LabelledTexts) -> LabelledTexts:
         """Both, of the same labels."""
         return LabelledTexts(
-            labels=self.labels, texts=self.texts + other.texts, truth=np.concatenate([self.truth, other.truth])
+            labels=self.labels,
+            texts=self.texts + other.texts,
+            truth=np.concatenate([self.truth, other.truth]),
+            other_words=self.other_words + other.other_words,
         )
 
 
@@ -126,7 +140,9 @@ def search_texts(
     """
     index = _KeywordIndex(labels, keywords or {})
     found: dict[str, tuple[int, ...]] = {}
+    words: Counter[str] = Counter()
     for caption in captions:
+        words.update(set(re.findall("[a-z]+", caption.lower())))
         hits = index.find(caption)
         if len(hits) == 1 or (hits and multi_label):
             found[caption] = hits
@@ -140,7 +156,20 @@ def search_texts(
     truth = np.zeros((len(chosen), len(labels)), np.bool_)
     for row, caption in enumerate(chosen):
         truth[row, list(found[caption])] = True
-    return LabelledTexts(labels=tuple(labels), texts=tuple(chosen), truth=truth)
+    return LabelledTexts(
+        labels=tuple(labels), texts=tuple(chosen), truth=truth, other_words=_other_words(words, labels)
+    )
+
+
+def _other_words(counts: Counter[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Content words that are in no label, the most frequent of those that occur often enough, in alphabetical order."""
+    own = {word for label in labels for word in stems(label.replace("_", " "))}
+    words = [
+        word
+        for word, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        if count >= OFTEN and 3 <= len(word) <= 20 and word not in _EMPTY_WORDS and stem(word) not in own
+    ]
+    return tuple(sorted(words[:OTHER_WORDS]))
 
 
 def name_only_texts(

@@ -24,6 +24,7 @@ from sonogloss.clap.prompted_text import PromptedLabels, width, word_embeddings
 from sonogloss.errors import OptionError
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.features import TextFeatures, split
+from sonogloss.tagging.kept_words import KeptWords
 from sonogloss.tagging.label_prompts import LabelPrompts
 from sonogloss.tagging.tagger import as_words
 from sonogloss.tagging.texts import LabelledTexts
@@ -84,6 +85,8 @@ def tune_labels(
     train, held_out = split(texts, config)
     labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
 
+    kept = KeptWords(clap, texts.other_words, config.slots) if config.keep and texts.other_words else None
+
     # What learns.
     prompts = Prompts(clap, config).to(labels.device)
     parameters = dict(prompts.named_parameters())
@@ -120,6 +123,9 @@ def tune_labels(
         batch = order[place * config.batch_size : (place + 1) * config.batch_size].tolist()
         noise = np.random.default_rng([config.seed, step, 1]) if config.noise_cosine < 1 else None
         loss, _ = features.loss(batch, _encode(labels, prompts), config, scale, noise)
+        if kept is not None:
+            rng = np.random.default_rng([config.seed, step, 2])
+            loss = loss + config.keep * kept.loss([prompts.coarse, prompts.fine], rng)
         value = loss.item()
         if not math.isfinite(value):
             raise OptionError(
@@ -158,6 +164,7 @@ def tune_labels(
         training={
             "texts": len(train),
             "held_out_texts": len(held_out),
+            "other_words": len(texts.other_words),
             "steps": last,
             "best_step": progress.best_step,
             "held_out_loss": progress.best_loss,
@@ -190,6 +197,7 @@ def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("epochs", "steps")}
     running = hashlib.sha256(json.dumps([clap.fingerprint, settings, list(texts.labels)], sort_keys=True).encode())
+    running.update("\x00".join(texts.other_words).encode())
     for text, row in zip(texts.texts, texts.truth, strict=True):
         running.update(text.encode() + row.tobytes() + b"\x00")
     return running.hexdigest()

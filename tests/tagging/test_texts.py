@@ -88,6 +88,14 @@ def test_different_words_stay_apart(pair: str) -> None:
     assert len({stem(word) for word in pair.split()}) == 2
 
 
+def test_frequent_words_that_are_no_label_s_are_told() -> None:
+    dump = [f"a dog barks at the moon {number}" for number in range(30)] + ["once the owl"] * 2
+    texts = search_texts(dump, ("dogs", "moon_light"), per_label=3)
+    assert texts.other_words == ("barks",)
+    both = texts.join(name_only_texts(texts.labels, per_label=2))
+    assert both.other_words == ("barks",)
+
+
 def test_names_alone_give_texts_that_hold_them() -> None:
     texts = name_only_texts(("sea_waves", "dog"), per_label=20, seed=3)
     assert texts.counts() == {"sea_waves": 20, "dog": 20}

@@ -79,6 +79,19 @@ def test_another_run_does_not_go_on_from_it(tiny_clap: Clap, texts: LabelledText
         run(tiny_clap, texts, tmp_path, replace(CONFIG, slots=5), resume=True)
 
 
+def test_other_words_are_kept_where_they_are(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    words = ("whale", "thunder", "piano", "wind")
+    plain = plain_tagger(words, tiny_clap).coarse
+    texts = replace(texts, other_words=words)
+
+    def moved(prompts: LabelPrompts) -> float:
+        return 1 - float((prompted_tagger(words, tiny_clap, prompts).coarse * plain).sum(axis=1).mean())
+
+    kept = moved(run(tiny_clap, texts, tmp_path / "kept", replace(CONFIG, keep=50.0)))
+    free = moved(run(tiny_clap, texts, tmp_path / "free", replace(CONFIG, keep=0.0)))
+    assert kept < 0.5 * free
+
+
 def test_steps_may_end_within_an_epoch(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
     prompts = run(tiny_clap, texts, tmp_path, replace(CONFIG, steps=9))
     assert [row["step"] for row in curve(tmp_path)] == [7, 9]

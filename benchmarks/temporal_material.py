@@ -1,7 +1,7 @@
 """Material of the temporal benchmarks: synthetic clips that training and testing do not share, and real ones.
 
-Synthetic clips are rendered once and kept as mel power (to learn from) or as sound (to judge by). Real ones are ESC-50's
-classes that the pocket pair can know, by its own names.
+Synthetic clips are rendered once and kept as mel power (to learn from) or as sound (to judge by). Real ones are those
+classes of ESC-50 that the pocket pair can know, by its own names.
 """
 
 from __future__ import annotations

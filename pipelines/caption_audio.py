@@ -27,7 +27,8 @@ from sonogloss.captioners.released import MAX_WINDOWS
 from transforms.commit_run import CommitRun
 from transforms.embed_audio import EmbedAudio, embed_clips
 from transforms.read_audio import ReadAudio
-from transforms.rerank import Rerank, rerank
+from transforms.rerank import Hear, Rerank, hear
+from transforms.rerank import rerank as choose_captions
 from transforms.retrieve import Retrieve, retrieve
 from transforms.score import Score, score
 from transforms.work import Unit, cut_units
@@ -52,6 +53,8 @@ def caption(
     parity: bool = False,
     beams: int | None = None,
     candidate_beams: Sequence[int] = (),
+    candidates: int | None = None,
+    rerank: str | None = None,
     language: str | None = None,
     fast: bool = False,
     precision: str | None = None,
@@ -81,6 +84,10 @@ def caption(
         parity: contexts, projection, search and windows as in the method's released code; what is named besides wins.
         beams: beams in decoding; by default the captioner's.
         candidate_beams: search with each of these numbers of beams and keep the caption nearest to the sound.
+        candidates: or choose among so many captions of one search; by default, with `rerank`, as many as the captioner
+            has beams, and 4 where it has one.
+        rerank: the CLAP that chooses among several captions; by default the job's own. Another one hears every clip
+            too; scores in the rows stay the own one's.
         language: what a captioner of several languages is to speak.
         fast: leave the CLAP out of a guided search.
         precision: kind of the language model's weights: `float32`, `bfloat16`, `float16` or `int8`.
@@ -120,6 +127,8 @@ def caption(
         parity=parity,
         beams=beams,
         candidate_beams=candidate_beams,
+        candidates=candidates,
+        rerank=rerank,
         language=language,
         fast=fast,
         precision=precision,
@@ -149,7 +158,9 @@ def caption(
                 "projection": asdict(job.projection) if job.projection else None,
                 "parity": parity,
                 "beams": beams,
-                "candidate_beams": list(job.candidate_beams),
+                "candidate_beams": list(job.choice.beams) if job.choice else [],
+                "candidates": job.choice.best if job.choice else 0,
+                "rerank": rerank,
                 "language": language,
                 "fast": fast,
                 "precision": precision,
@@ -182,17 +193,27 @@ def _connect(
     progress: str | None,
 ) -> None:
     """The walk of the audio. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
-    captioned = (
+    clips = (
         pipeline
         | "ListUnits" >> beam.Create(todo.todo)
         | "SpreadUnits" >> beam.Reshuffle()
         | "ReadAudio" >> ReadAudio(job.policy, job.sample_rate, BATCH_SIZE)
+    )
+    if job.other_judge is not None:
+        clips |= "Hear" >> Hear(job.other_judge, job.sample_rate)
+    embedded = (
+        clips
         | "EmbedAudio" >> EmbedAudio(job.clap)
         | "Retrieve" >> Retrieve(job.datastore, job.contexts, job.projection)
-        | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap, job.candidate_beams)
     )
-    if job.candidate_beams:
-        captioned |= "Rerank" >> Rerank(job.clap)
+    if job.choice is None:
+        captioned = embedded | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap)
+    else:
+        captioned = (
+            embedded
+            | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap, job.choice.beams, job.choice.best)
+            | "Rerank" >> Rerank(job.choice.judge)
+        )
     written = (
         captioned
         | "Score" >> Score(job.clap)
@@ -211,11 +232,16 @@ def _connect(
 def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:
     """Caption the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
+    if job.other_judge is not None:
+        batch = hear(batch, job.other_judge.load(), job.sample_rate)
     batch = embed_clips(batch, job.clap.load())
     batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
-    batch = write_captions(batch, job.captioner.load_with(job.clap), job.candidate_beams)
-    if job.candidate_beams:
-        batch = rerank(batch, job.clap.load())
+    captioner = job.captioner.load_with(job.clap)
+    if job.choice is None:
+        batch = write_captions(batch, captioner)
+    else:
+        batch = write_captions(batch, captioner, job.choice.beams, job.choice.best)
+        batch = choose_captions(batch, job.choice.judge.load())
     batch = score(batch, job.clap.load())
     rows = [
         {

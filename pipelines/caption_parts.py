@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Literal
 
-import numpy as np
-
 from indexes import Datastore
+from pipelines.caption_choice import Choice, check_candidates, choose_among
 from pipelines.checks import choose_device
 from sonogloss.audio import WindowPolicy
 from sonogloss.captioners import Captioner, ProjectionSettings
@@ -33,7 +32,7 @@ class CaptionJob:
         projection: ProjectionSettings | None,
         policy: WindowPolicy,
         embedding: bool,
-        candidate_beams: Sequence[int] = (),
+        choice: Choice | None = None,
     ) -> None:
         self.clap = clap
         self.captioner = captioner
@@ -42,7 +41,7 @@ class CaptionJob:
         self.projection = projection
         self.policy = policy
         self.embedding = embedding
-        self.candidate_beams = tuple(candidate_beams)
+        self.choice = choice
         self.method = captioner.load().method
         self.sample_rate = clap.load().sample_rate
         self.dim = clap.load().dim
@@ -51,6 +50,13 @@ class CaptionJob:
         """The open datastore, where the job has one."""
         return None if self.datastore is None else self.datastore.load()
 
+    @property
+    def other_judge(self) -> ClapReference | None:
+        """The CLAP that chooses among captions, where it is not the job's own and has to hear the sound too."""
+        if self.choice is None or self.choice.judge == self.clap:
+            return None
+        return self.choice.judge
+
     def fingerprints(self) -> dict[str, str]:
         """Which models and which stores."""
         found = {"clap": self.clap.fingerprint, "captioner": self.captioner.fingerprint}
@@ -58,6 +64,8 @@ class CaptionJob:
             found["datastore"] = self.datastore.fingerprint
             if self.datastore.support_fingerprint is not None:
                 found["support"] = self.datastore.support_fingerprint
+        if self.choice is not None:
+            found["rerank"] = self.choice.judge.fingerprint
         return found
 
     def digest(self) -> str:
@@ -68,7 +76,8 @@ class CaptionJob:
             "precision": self.captioner.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
-            "candidate_beams": self.candidate_beams,
+            "candidate_beams": self.choice.beams if self.choice else (),
+            "candidates": self.choice.best if self.choice else 0,
             "policy": asdict(self.policy),
             "embedding": self.embedding,
         }
@@ -89,6 +98,8 @@ def prepare(
     parity: bool = False,
     beams: int | None = None,
     candidate_beams: Sequence[int] = (),
+    candidates: int | None = None,
+    rerank: str | None = None,
     language: str | None = None,
     fast: bool = False,
     precision: str | None = None,
@@ -105,7 +116,7 @@ def prepare(
     """
     if contexts is not None and contexts < 0:
         raise OptionError(f"--contexts {contexts} is negative.", "Give 0 for none.")
-    _check_candidate_beams(candidate_beams, beams)
+    check_candidates(candidate_beams, candidates, beams)
     device = choose_device(device)
     store = None
     if datastore is not None or support is not None:
@@ -115,8 +126,6 @@ def prepare(
         captioner, device, precision=precision, parity=parity, beams=beams, language=language, fast=fast
     )
     made_with = decoder.load().clap
-    if candidate_beams:  # a method without beams says so now, and not at the first clip
-        decoder.load().caption(np.zeros((0, made_with.dim), np.float32), [], beams=candidate_beams[0])
     model = ClapReference.of(clap or made_with.name, device)
     if store is not None:
         store.load().require_clap(model.name, model.fingerprint)
@@ -135,6 +144,15 @@ def prepare(
     settings = _projection(decoder.load().projection, model.load().temperature, projection, temperature, renormalise)
     wanted = _contexts(decoder, contexts)
     _check_store(decoder, store, wanted, settings, datastore=datastore, chosen=contexts is not None)
+    choice = choose_among(
+        decoder,
+        model,
+        policy,
+        candidate_beams=candidate_beams,
+        candidates=candidates,
+        rerank=rerank,
+        beams=beams,
+    )
     return CaptionJob(
         clap=model,
         captioner=decoder,
@@ -143,19 +161,8 @@ def prepare(
         projection=settings,
         policy=policy,
         embedding=embedding,
-        candidate_beams=candidate_beams,
+        choice=choice,
     )
-
-
-def _check_candidate_beams(candidate_beams: Sequence[int], beams: int | None) -> None:
-    if not candidate_beams:
-        return
-    if beams is not None:
-        raise OptionError("--beams and --candidate-beams exclude each other.", "Give one of them.")
-    if list(candidate_beams) != sorted(set(candidate_beams)) or candidate_beams[0] < 1:
-        raise OptionError(
-            f"--candidate-beams {list(candidate_beams)} are not ascending numbers of beams.", "Give some like 2-8."
-        )
 
 
 def _projection(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import apache_beam as beam
@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.clap import Clap
 from sonogloss.errors import Code
-from sonogloss.records import DeadLetter, FloatArray
+from sonogloss.records import Clip, DeadLetter, FloatArray
 from transforms.isolate import dead_letter, failure, run_isolated
 from transforms.models import ClapReference
 from transforms.work import NO_VECTORS, Batch, timed
@@ -32,19 +32,39 @@ def embed_clips(batch: Batch, clap: Clap, *, frames: bool = False) -> Batch:
         The batch with `embeddings`: float32 [clips, dim], unit rows, and `frames` [clips, frames, dim] where asked for.
         A clip that the model fails on, or whose embedding is not finite, becomes a dead letter.
     """
-    outcomes = run_isolated(lambda clips: _embed([clip.samples for clip in clips], clap, frames), batch.clips)
+    batch, columns = embed_isolated(
+        batch, lambda clips: _embed([clip.samples for clip in clips], clap, frames), stage=STAGE
+    )
+    batch = replace(batch, embeddings=columns[0], frames=columns[1] if frames else NO_VECTORS)
+    return replace(batch, clips=tuple(replace(clip, samples=_NO_SAMPLES) for clip in batch.clips))
+
+
+def embed_isolated(
+    batch: Batch, embed: Callable[[Sequence[Clip]], list[tuple[FloatArray, ...]]], *, stage: str
+) -> tuple[Batch, list[FloatArray]]:
+    """Embed the clips of a batch so that one on which the model fails costs nobody else.
+
+    Args:
+        batch: clips with samples.
+        embed: from clips to an array, or several, for each.
+        stage: what dead letters name as the step that failed.
+
+    Returns:
+        The batch without clips that failed or have an embedding that is not finite, which are dead letters now; and
+        the arrays of the others, each kind as one with a row a clip.
+    """
+    outcomes = run_isolated(embed, batch.clips)
     failures: dict[int, DeadLetter] = {}
     vectors: list[tuple[FloatArray, ...]] = []
     for row, (clip, outcome) in enumerate(zip(batch.clips, outcomes, strict=True)):
         if isinstance(outcome, Exception):
-            failures[row] = failure(clip, STAGE, outcome)
+            failures[row] = failure(clip, stage, outcome)
         elif not all(np.isfinite(part).all() for part in outcome):
-            failures[row] = dead_letter(clip, STAGE, Code.NOT_FINITE, "The embedding of the clip is not finite.")
+            failures[row] = dead_letter(clip, stage, Code.NOT_FINITE, "The embedding of the clip is not finite.")
         else:
             vectors.append(outcome)
     columns = [np.stack(column) for column in zip(*vectors, strict=True)] or [NO_VECTORS, NO_VECTORS]
-    batch = replace(batch.without(failures), embeddings=columns[0], frames=columns[1] if frames else NO_VECTORS)
-    return replace(batch, clips=tuple(replace(clip, samples=_NO_SAMPLES) for clip in batch.clips))
+    return batch.without(failures), columns
 
 
 def _embed(waveforms: list[FloatArray], clap: Clap, frames: bool) -> list[tuple[FloatArray, ...]]:

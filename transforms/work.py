@@ -38,7 +38,8 @@ class Batch:
     """Clips on their way through the models, one row of every filled column a clip.
 
     `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps, and
-    `candidates` by a decoder that was asked for several captions a clip. Tagging fills `frames` [clips, frames, dim]
+    `candidates` by a decoder that was asked for several captions a clip; `heard` [clips, dim] is the sound as another
+    CLAP hears it that is to choose among them. Tagging fills `frames` [clips, frames, dim]
     where its labels are compared with frames, `labels` (best first) and `label_scores` [clips, labels].
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
     `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
@@ -53,6 +54,7 @@ class Batch:
     embeddings: FloatArray = field(default_factory=lambda: NO_VECTORS)
     projected: FloatArray = field(default_factory=lambda: NO_VECTORS)
     contexts: tuple[tuple[Context, ...], ...] = ()
+    heard: FloatArray = field(default_factory=lambda: NO_VECTORS)
     candidates: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
@@ -73,7 +75,7 @@ class Batch:
         }
         vectors = {
             name: column[keep]
-            for name in ("embeddings", "projected", "frames", "label_scores")
+            for name in ("embeddings", "projected", "heard", "frames", "label_scores")
             if len(column := getattr(self, name))
         }
         dead = (*self.dead, *(failures[row] for row in sorted(failures)))

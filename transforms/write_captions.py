@@ -19,19 +19,22 @@ from transforms.work import Batch, timed
 STAGE = "write_captions"
 
 
-def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()) -> Batch:
+def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = (), best: int = 0) -> Batch:
     """Caption the clips of a batch; a clip the decoder fails on, or has no word for, becomes a dead letter.
 
     Args:
         batch: clips with projected embeddings and contexts.
         captioner: the decoder.
-        beams: numbers of beams, ascending, to search with one after the other. The batch gets their distinct captions
-            as `candidates`, in this order, in place of one caption a clip.
+        beams: numbers of beams, ascending, to search with one after the other.
+        best: or how many captions of one search. With either the batch gets distinct captions as `candidates`, in this
+            order, in place of one a clip.
     """
 
     def caption(rows: Sequence[int]) -> list[tuple[str, ...]]:
         contexts = [[context.text for context in batch.contexts[row]] for row in rows]
         embeddings = batch.projected[np.asarray(rows)]
+        if best:
+            return captioner.candidates(embeddings, contexts, best)
         if not beams:
             return [(sentence,) for sentence in captioner.caption(embeddings, contexts)]
         searches = [captioner.caption(embeddings, contexts, beams=number) for number in beams]
@@ -48,30 +51,33 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         else:
             failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
     left = batch.without(failures)
-    if beams:
+    if beams or best:
         return replace(left, candidates=tuple(said))
     return replace(left, captions=tuple(sentences[0] for sentences in said))
 
 
 class _WriteCaptionsFn(beam.DoFn):
-    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int]) -> None:
+    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int], best: int) -> None:
         self._reference = captioner
         self._clap = clap
         self._beams = tuple(beams)
+        self._best = best
 
     def setup(self) -> None:
         self._captioner = self._reference.load_with(self._clap)
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        yield timed(STAGE, write_captions, batch, self._captioner, self._beams)
+        yield timed(STAGE, write_captions, batch, self._captioner, self._beams, self._best)
 
 
 class WriteCaptions(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
     """Batches -> batches with captions, see :func:`write_captions`; `clap` is the one that embedded the sound."""
 
-    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int] = ()) -> None:
+    def __init__(
+        self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int] = (), best: int = 0
+    ) -> None:
         super().__init__()
-        self._fn = _WriteCaptionsFn(captioner, clap, beams)
+        self._fn = _WriteCaptionsFn(captioner, clap, beams, best)
 
     def expand(self, pcoll: PCollection[Batch]) -> PCollection[Batch]:
         return pcoll | beam.ParDo(self._fn)

@@ -51,6 +51,18 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="N-M",
         help="decode with each of these numbers of beams (2-8, or 2,4,8) and keep the caption nearest to the sound",
     )
+    parser.add_argument(
+        "--candidates",
+        type=positive,
+        metavar="N",
+        help="keep the one of the N best captions of a search that is nearest to the sound, instead of the likeliest",
+    )
+    parser.add_argument(
+        "--rerank",
+        metavar="C",
+        help="another CLAP that chooses among several captions (default: the job's own); without the two options above "
+        "among as many as the captioner has beams, or 4 where it has one",
+    )
     parser.add_argument("--language", metavar="TAG", help="what a captioner of several languages is to speak")
     parser.add_argument("--fast", action="store_true", help="leave the CLAP out of a guided search (zeraucap)")
     parser.add_argument(

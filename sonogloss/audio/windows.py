@@ -133,6 +133,11 @@ def _resample(blocks: Iterable[FloatArray], source_rate: int, sample_rate: int) 
     yield np.clip(resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True), -1.0, 1.0)
 
 
+def resample(samples: FloatArray, source_rate: int, sample_rate: int) -> FloatArray:
+    """The samples of a clip at another rate, by the resampler that made them."""
+    return np.concatenate([*_resample([samples], source_rate, sample_rate)])
+
+
 def _cut(
     stream: Iterator[FloatArray], windows: Iterable[tuple[float, float]], sample_rate: int, size: int
 ) -> Iterator[FloatArray]:

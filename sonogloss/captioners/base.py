@@ -104,6 +104,11 @@ class Captioner(Protocol):
         """The longest prompt in tokens, where the language model has such a limit."""
         ...
 
+    @property
+    def beams(self) -> int | None:
+        """How many beams it searches with; None for one whose search has none."""
+        ...
+
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
     ) -> list[str]:
@@ -117,5 +122,27 @@ class Captioner(Protocol):
         Returns:
             n captions on one line each; one is empty when decoding ended without a word. A caption does not depend on
             which others are asked for with it.
+        """
+        ...
+
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        """The best sentences of one search for each clip, for another judge to choose among.
+
+        The search has at least `count` beams; where its own number is as large, the first sentence of a clip is what
+        :meth:`caption` says of it.
+
+        Args:
+            embeddings: as in :meth:`caption`.
+            contexts: as in :meth:`caption`.
+            count: how many sentences, at least 1.
+
+        Returns:
+            For each clip distinct sentences, the likeliest first: `count`, or fewer where hypotheses read alike or as
+            many were not found.
+
+        Raises:
+            OptionError: the search finds one sentence only, or no language model of this size can have as many beams.
         """
         ...

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from sonogloss.captioners.base import ClapReference
 from sonogloss.captioners.manifest import LanguageModelReference
-from sonogloss.decoding.generate import generate
+from sonogloss.decoding.generate import search
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
@@ -52,6 +53,7 @@ class Continuation:
         self._language_model, self._clap, self._decode = language_model, clap, decode
         self._mapper = None if mapper is None else mapper.to(language_model.model.device).eval()
         self.tokenizer = language_model.tokenizer
+        self.beams = decode.num_beams
         limit = language_model.max_positions
         self.room = None if limit is None else limit - decode.max_new_tokens
 
@@ -63,9 +65,25 @@ class Continuation:
                 f"Embed with the CLAP {self._clap.name!r}.",
             )
 
-    @torch.inference_mode()
     def write(self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, beams: int | None) -> list[str]:
         """What the language model says behind each prompt, on one line."""
+        return [texts[0] for texts in self._search(prompts, embeddings, self.beams if beams is None else beams, 1)]
+
+    def candidates(self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, count: int) -> list[tuple[str, ...]]:
+        """The best `count` of what it might say behind each prompt, likeliest first; the same words count once."""
+        found = self._search(prompts, embeddings, max(count, self.beams), count)
+        return [tuple(dict.fromkeys(texts)) for texts in found]
+
+    @torch.inference_mode()
+    def _search(
+        self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, beams: int, count: int
+    ) -> list[list[str]]:
+        most = self._language_model.vocabulary // 2
+        if beams > most:  # told of no prompts too, so that a job can ask before it begins
+            raise OptionError(
+                f"{beams} beams are more than the language model has room for: half of its tokens, {most}.",
+                f"Ask for {most} at most.",
+            )
         if not prompts:
             return []
         soft = None
@@ -73,10 +91,12 @@ class Continuation:
             device = self._language_model.model.device
             # Row by row: a product of matrices rounds differently with the number of its rows.
             soft = torch.cat([self._mapper(torch.tensor(row, device=device)[None]) for row in embeddings])
-        decode = self._decode if beams is None else replace(self._decode, num_beams=beams)
-        new = generate(self._language_model, prompts, soft, decode)
+        decode = replace(self._decode, num_beams=beams)
+        found = search(self._language_model, prompts, soft, decode, candidates=count)
+        new = [candidate.ids for candidates in found for candidate in candidates]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [" ".join(text.split()) for text in texts]
+        lines = iter([" ".join(text.split()) for text in texts])
+        return [list(islice(lines, len(candidates))) for candidates in found]
 
 
 _REMEDY = "Restore the captioner directory; its parts were trained together."

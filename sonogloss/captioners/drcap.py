@@ -56,7 +56,8 @@ class DrcapCaptioner:
             language_model=language_model, mapper=mapper, slots=prompt.audio_slots, clap=clap, decode=decode
         )
         self.clap, self.contexts, self.projection, self.fingerprint = clap, contexts, projection, fingerprint
-        self.prompt, self.decode, self.room = prompt, decode, self._continuation.room
+        self.prompt, self.decode = prompt, decode
+        self.room, self.beams = self._continuation.room, self._continuation.beams
         compose_prompts([[]], prompt, language_model.tokenizer, max_tokens=self.room)  # fails here, not at a clip
 
     @classmethod
@@ -87,9 +88,21 @@ class DrcapCaptioner:
         Raises:
             OptionError: the embeddings have another shape.
         """
+        return self._continuation.write(self._prompts(embeddings, contexts), embeddings, beams)
+
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        """The best `count` sentences of one search for each clip, likeliest first; the rest is as in :meth:`caption`.
+
+        Raises:
+            OptionError: the embeddings have another shape, or the language model has no room for as many beams.
+        """
+        return self._continuation.candidates(self._prompts(embeddings, contexts), embeddings, count)
+
+    def _prompts(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[list[int]]:
         self._continuation.check(embeddings, len(contexts))
-        prompts = compose_prompts(contexts, self.prompt, self._continuation.tokenizer, max_tokens=self.room)
-        return self._continuation.write(prompts, embeddings, beams)
+        return compose_prompts(contexts, self.prompt, self._continuation.tokenizer, max_tokens=self.room)
 
     def caption_audio(self, embeddings: FloatArray, retriever: Retriever) -> tuple[list[str], list[list[Context]]]:
         """Captions of raw, unit audio embeddings [n, dim], and the contexts they were written from."""

@@ -60,7 +60,8 @@ class SoftHardCaptioner:
         )
         _check_labels(labels, prompt, clap)
         self.clap, self.projection, self.fingerprint = clap, projection, fingerprint
-        self.prompt, self.labels, self.decode, self.room = prompt, labels, decode, self._continuation.room
+        self.prompt, self.labels, self.decode = prompt, labels, decode
+        self.room, self.beams = self._continuation.room, self._continuation.beams
         compose_soft_hard_prompts([[]], prompt, language_model.tokenizer, max_tokens=self.room)
 
     @classmethod
@@ -96,10 +97,22 @@ class SoftHardCaptioner:
         Raises:
             OptionError: the embeddings have another shape.
         """
+        return self._continuation.write(self._prompts(embeddings, contexts), embeddings, beams)
+
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        """The best `count` sentences of one search for each clip, likeliest first.
+
+        Raises:
+            OptionError: the embeddings have another shape, or the language model has no room for as many beams.
+        """
+        return self._continuation.candidates(self._prompts(embeddings, contexts), embeddings, count)
+
+    def _prompts(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[list[int]]:
         self._continuation.check(embeddings, len(contexts))
         names, tokenizer = self.names(embeddings), self._continuation.tokenizer
-        prompts = compose_soft_hard_prompts(names, self.prompt, tokenizer, max_tokens=self.room)
-        return self._continuation.write(prompts, embeddings, beams)
+        return compose_soft_hard_prompts(names, self.prompt, tokenizer, max_tokens=self.room)
 
 
 def _check_labels(labels: LabelBank | None, prompt: SoftHardPrompt, clap: ClapReference) -> None:

@@ -48,6 +48,7 @@ class ZerAuCapCaptioner:
     method = "zeraucap"
     contexts = 0
     projection = None
+    beams = None
 
     def __init__(
         self,
@@ -141,6 +142,19 @@ class ZerAuCapCaptioner:
         captions = self._write(new, np.zeros((len(new), self.clap.dim), np.float32))
         self._known.update(zip(new, captions, strict=True))
         return [self._known[words] for words in named]
+
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        """Guided search goes one way only.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(
+            "Guided search finds one caption a clip, so there are no candidates to choose among.",
+            "Leave candidates and re-ranking out, or name a captioner that searches with beams.",
+        )
 
     def _write(self, keywords: Sequence[Sequence[str]], embeddings: FloatArray) -> list[str]:
         prompts = compose_keyword_prompts(keywords, self.prompt, self.language_model.tokenizer)

@@ -13,7 +13,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.audio import WindowPolicy, cut_clips, expected_windows
+from sonogloss.audio import WindowPolicy, cut_clips, expected_windows, resample
 from sonogloss.audio import decode as decode_module
 from sonogloss.errors import OptionError
 from sonogloss.records import Clip, clip_id
@@ -164,3 +164,14 @@ def test_real_files_become_clips(shared_data: Path) -> None:
     assert horn.flags == ("SHORT",)
     (cut_off,) = cut((shared_data / "audio" / "formats" / "truncated.wav").read_bytes())
     assert cut_off.flags == ("TRUNCATED",)
+
+
+@pytest.mark.parametrize("rate", [16000, 32000, 44100, 48000])
+def test_a_clip_at_another_rate_is_what_its_source_would_have_given(encode: Encode, rate: int) -> None:
+    samples = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 32000)
+    data = encode(samples, 32000, subtype="FLOAT")
+    [clip], [wanted] = cut(data), cut(data, sample_rate=rate)
+    found = resample(clip.samples, 32000, rate)
+    assert found.dtype == np.float32
+    assert abs(len(found) - rate) <= 1
+    np.testing.assert_allclose(found[:rate], wanted.samples[: len(found)], atol=1e-6)

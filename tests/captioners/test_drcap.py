@@ -86,6 +86,30 @@ def test_no_clips_give_no_captions() -> None:
     assert CAPTIONER.caption(np.empty((0, 8), np.float32), []) == []
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_candidates_begin_with_the_caption_and_differ(beams: int) -> None:
+    made = tiny_captioner(decode=DecodeSettings(num_beams=beams, max_new_tokens=10, batch_size=3))
+    embeddings, contexts = _unit(5), [SENTENCES[:number] for number in range(5)]
+    assert made.beams == beams
+    for count in (1, 2, 5):
+        found = made.candidates(embeddings, contexts, count)
+        searched = made.caption(embeddings, contexts, beams=max(count, beams))
+        assert [texts[0] for texts in found] == searched
+        assert all(len(set(texts)) == len(texts) <= count for texts in found)
+        assert [made.candidates(embeddings[i : i + 1], [contexts[i]], count)[0] for i in range(5)] == found
+    assert max(map(len, found)) > 2
+    assert made.candidates(embeddings[:0], [], 3) == []
+
+
+def test_more_candidates_than_there_can_be_are_refused_before_the_first_clip() -> None:
+    nothing = np.empty((0, 8), np.float32)
+    assert CAPTIONER.candidates(nothing, [], 160) == []
+    with pytest.raises(OptionError, match=r"161 beams .* 160"):
+        CAPTIONER.candidates(nothing, [], 161)
+    with pytest.raises(OptionError, match=r"161 beams .* 160"):
+        CAPTIONER.caption(nothing, [], beams=161)
+
+
 def test_captions_too_long_for_the_model_are_left_out() -> None:
     embeddings = _unit(1)
     assert CAPTIONER.caption(embeddings, [["a dog barks", "rain " * 400]]) == CAPTIONER.caption(

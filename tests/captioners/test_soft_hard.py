@@ -97,6 +97,16 @@ def test_the_number_of_beams_can_be_chosen_for_a_call() -> None:
     assert CAPTIONER.caption(embeddings, [[]] * 8, beams=1) == greedy.caption(embeddings, [[]] * 8)
 
 
+def test_candidates_come_likeliest_first() -> None:
+    embeddings = unit(8)
+    found = CAPTIONER.candidates(embeddings, [[]] * 8, 2)
+    assert [texts[0] for texts in found] == CAPTIONER.caption(embeddings, [[]] * 8)
+    assert all(1 <= len(set(texts)) == len(texts) <= 2 for texts in found)
+    wide = CAPTIONER.candidates(embeddings, [[]] * 8, 4)
+    assert [texts[0] for texts in wide] == CAPTIONER.caption(embeddings, [[]] * 8, beams=4)
+    assert [texts[:1] for texts in CAPTIONER.candidates(embeddings, [[]] * 8, 1)] == [texts[:1] for texts in found]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

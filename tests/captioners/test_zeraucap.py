@@ -177,6 +177,9 @@ def test_embeddings_beams_and_claps_that_do_not_fit(tiny_clap: Clap, tmp_path: P
         made.caption(unit(2, dim=8), none(2))
     with pytest.raises(OptionError, match="beams"):
         made.caption(unit(2), none(2), beams=2)
+    assert made.beams is None
+    with pytest.raises(OptionError, match="one caption a clip"):
+        made.candidates(unit(2), none(2), 3)
 
     class Other(GoldenClap):
         fingerprint = "1" * 64

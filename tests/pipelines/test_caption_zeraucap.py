@@ -64,6 +64,8 @@ def test_what_its_method_does_not_know_is_refused(run: Run, zeraucap: Path, reco
     caption = ("caption", "--audio", recordings, "--captioner", zeraucap, "--output", tmp_path / "out")
     assert_one_line(run(*caption, "--beams", 3), "beams")
     assert_one_line(run(*caption, "--candidate-beams", "2-4"), "beams")
+    assert_one_line(run(*caption, "--candidates", 2), "one caption a clip")
+    assert_one_line(run(*caption, "--rerank", "pocket"), "one caption a clip", "re-ranking")
     assert_one_line(run(*caption, "--contexts", 2), "--contexts")
     assert_one_line(run(*caption, "--clap", "pocket"), "pocket")
     assert not (tmp_path / "out").exists()

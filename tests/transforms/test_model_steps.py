@@ -9,7 +9,7 @@ import pytest
 from sonogloss.bridge import project
 from sonogloss.records import Context, FloatArray
 from transforms.embed_audio import embed_clips
-from transforms.rerank import rerank
+from transforms.rerank import hear, rerank
 from transforms.retrieve import retrieve
 from transforms.score import score
 from transforms.work import NO_VECTORS, Batch, timed
@@ -49,6 +49,12 @@ class FakeCaptioner:
         heard = "heard" if beams is None else f"heard with {beams // 2}"
         return [" " if "silence" in texts else f" {len(texts)} {heard} " for texts in contexts]
 
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        said = self.caption(embeddings, contexts)
+        return [tuple(text if text == " " else f"{text}{n}" for n in range(count)) for text in said]
+
 
 def raw(values: Sequence[float]) -> Batch:
     clips = tuple(make_clip(row, np.full(8, value, np.float32)) for row, value in enumerate(values))
@@ -78,6 +84,7 @@ def test_empty_batches_walk_through_every_step() -> None:
     batch = embed_clips(raw([]), FakeClap())
     batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
     batch = rerank(write_captions(batch, FakeCaptioner(), (2, 4)), FakeClap())  # type: ignore[arg-type]
+    batch = rerank(hear(write_captions(batch, FakeCaptioner(), (), 3), FakeClap(), 48000), FakeClap())  # type: ignore[arg-type]
     batch = score(write_captions(batch, FakeCaptioner()), FakeClap())  # type: ignore[arg-type]
     assert not batch.clips
     assert batch.last
@@ -135,6 +142,15 @@ def test_several_searches_give_candidates_in_their_order(make_batch: MakeBatch) 
     assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
 
 
+def test_one_search_gives_candidates_too(make_batch: MakeBatch) -> None:
+    words = ["rain", "fail", "silence"]
+    contexts = tuple((Context(id=1, text=word, score=0.5, source="s"),) for word in words)
+    batch = replace(make_batch(3), contexts=contexts, captions=(), scores=())
+    done = write_captions(batch, FakeCaptioner(), (), 2)  # type: ignore[arg-type]
+    assert done.candidates == (("1 heard 0", "1 heard 1"),)
+    assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
+
+
 class JudgingClap(FakeClap):
     """Puts `north` and `near north` near the first axis, the rest on the second; counts the texts it embeds."""
 
@@ -164,6 +180,40 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
     before = len(clap.seen)
     assert score(done, clap) is done
     assert len(clap.seen) == before
+
+
+def test_another_judge_hears_the_sound_and_leaves_the_score_to_the_jobs_own_clap() -> None:
+    batch = hear(raw([0, 666, np.pi / 2, 13]), JudgingClap(), 32000)
+    np.testing.assert_allclose(batch.heard, np.eye(2, 4), atol=1e-6)
+    assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
+        ("/audio/001.wav", "rerank_audio", "MODEL_FAILED"),
+        ("/audio/003.wav", "rerank_audio", "NOT_FINITE"),
+    ]
+    assert all(clip.samples.size for clip in batch.clips)  # the job's own CLAP comes next
+    own = replace(batch, embeddings=batch.heard[::-1].copy(), candidates=(("east", "north"), ("north", "east")))
+    done = rerank(own, JudgingClap())
+    assert done.captions == ("north", "east")  # by its own embeddings the job's CLAP would have it the other way round
+    assert done.scores == ()
+    assert done.heard.size == 0
+    assert score(done, JudgingClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
+    one = replace(own, candidates=(("poison",), ("north", "poison", "east")))
+    left = rerank(one, JudgingClap())
+    assert left.captions == ("east",)
+    assert [(letter.uri, letter.stage) for letter in left.dead][2:] == [("/audio/000.wav", "rerank")]
+
+
+def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() -> None:
+    class Listener(FakeClap):
+        sample_rate, window_s = 48000, 0.1
+
+        def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
+            assert [len(waveform) for waveform in waveforms] == [4800, 2400]
+            return super().embed_audio(waveforms)
+
+    clips = (make_clip(0, np.zeros(3201, np.float32)), make_clip(1, np.zeros(1600, np.float32)))
+    heard = hear(replace(raw([]), clips=clips), Listener(), 32000)
+    assert heard.dead == ()
+    assert len(heard.heard) == 2
 
 
 def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -> None:

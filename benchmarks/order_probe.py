@@ -25,7 +25,8 @@ from sonogloss.temporal.batches import PairBatches
 from sonogloss.temporal.clips import hold_out_sources, soundscape_clips
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.sequences import PairGroup, Variant, draw_groups, sentence
+from sonogloss.temporal.sentences import sentence
+from sonogloss.temporal.sequences import PairGroup, Variant, draw_groups
 from sonogloss.temporal.towers import Towers, unit
 
 RIDGE = (1e1, 1e2, 1e3, 1e4)

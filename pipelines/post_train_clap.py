@@ -54,6 +54,7 @@ def post_train_clap(
     level: float | None = None,
     overlay_level: float = 0.0,
     relations: Sequence[str] | None = None,
+    wording: str | None = None,
     released_loss: bool = False,
     resume: bool = True,
     overwrite: bool = False,
@@ -76,6 +77,7 @@ def post_train_clap(
         level: RMS level in dB below full scale that clips are brought to; None leaves them.
         overlay_level: level of the second clip of an overlay, in dB relative to the first.
         relations: words between classes: `before`, `after`, `while`.
+        wording: `published` for these words only, `varied` for others of the same meaning too.
         released_loss: compute the loss as the released code does.
         resume: go on where an interrupted run of the same options was.
         overwrite: replace what the directory holds.
@@ -103,6 +105,7 @@ def post_train_clap(
             "level_db": level,
             "overlay_db": overlay_level,
             "relations": tuple(relations) if relations else None,
+            "wording": wording,
         },
         released=released_loss,
     )

@@ -50,6 +50,9 @@ def _learning(parser: Parser) -> None:
         "--tune", choices=["last", "lora"], help="what learns beside the projections: last layers, or an adapter"
     )
     group.add_argument("--layers", type=positive, metavar="N", help="last: how many of each tower")
+    group.add_argument(
+        "--position-rate", type=float, metavar="X", help="how many times faster the audio tower's position biases learn"
+    )
     group.add_argument("--lora-rank", type=positive, metavar="N", help="lora: of the adapter")
     group.add_argument("--lora-alpha", type=positive, metavar="N", help="lora: its scale is alpha / rank")
     group.add_argument("--lora-dropout", type=float, metavar="P", help="lora: on what it reads")
@@ -65,6 +68,9 @@ def _learning(parser: Parser) -> None:
 def _loss(parser: Parser) -> None:
     group = parser.add_argument_group("loss (default: as published)")
     group.add_argument("--relations", nargs="+", metavar="WORD", help="before, after, while (before while)")
+    group.add_argument(
+        "--wording", choices=["published", "varied"], help="these words only, or others of the same meaning too"
+    )
     group.add_argument("--alpha-same", type=float, metavar="X", help="weight of the same pair in another order")
     group.add_argument("--alpha-cross", type=float, metavar="X", help="weight of other pairs in another order")
     group.add_argument("--beta", type=float, metavar="X", help="weight of reverse and overlay")

@@ -18,7 +18,8 @@ from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip, rank
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, decibels
-from sonogloss.temporal.sequences import PairGroup, Variant, compose_power, draw_pairs, group_sentence
+from sonogloss.temporal.sentences import group_sentence
+from sonogloss.temporal.sequences import PairGroup, Variant, compose_power, draw_pairs
 
 BLOCKS = {"A": 2, "B": 3}
 
@@ -64,7 +65,7 @@ class PairBatches:
         return self.of(self._groups[number * size : (number + 1) * size], salt=step)
 
     def of(self, groups: Sequence[PairGroup], salt: int = 0) -> PairBatch:
-        """The batch of these groups; gains are drawn for this salt."""
+        """The batch of these groups; gains, and wordings where they vary, are drawn for this salt."""
         singles = [self._decibels(self._power(group.first, salt), self._mel.padding) for group in groups]
         mels, texts, keys = list[FloatArray](), list[str](), list[Hashable]()
         if self._stage == "A":
@@ -77,7 +78,7 @@ class PairBatches:
         else:
             for variant in Variant:
                 mels += [self._pair(group, variant, salt) for group in groups]
-                texts += [group_sentence(group, variant, self._config.pairs) for group in groups]
+                texts += [group_sentence(group, variant, self._config.pairs, salt) for group in groups]
                 keys += [_meaning(group, variant) for group in groups]
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         meaning = torch.tensor([numbers[key] for key in keys])

@@ -28,6 +28,9 @@ class PostTrainConfig:
         tune: train the `last` layers and the projections, or a `lora` adapter in all layers and the projections. The
             adapter is merged at the end.
         layers: how many of each tower's last layers (stages, in a Swin transformer) learn.
+        position_rate: how many times faster the audio tower's relative position biases learn than all else. They alone
+            can tell what is heard early from what is heard late before it is averaged over time, and a CLAP brings them
+            along nearly flat; at the common rate they are the last to move (docs/temporal.md).
         lora_rank, lora_alpha, lora_dropout: the adapter on the attention's query and value projections.
         anchor: weight of a term, mean of 1 - cosine, that holds single sounds and their labels where the CLAP had them.
         gain_db: every clip of a pair becomes louder or softer by up to this, at random.
@@ -52,6 +55,7 @@ class PostTrainConfig:
     grad_clip: float = 0.5
     tune: Literal["last", "lora"] = "last"
     layers: int = 1
+    position_rate: float = 1.0
     lora_rank: int = 8
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -76,6 +80,7 @@ class PostTrainConfig:
             "grad_clip": self.grad_clip >= 0,
             "tune": self.tune in ("last", "lora"),
             "layers": self.layers >= 1,
+            "position_rate": self.position_rate > 0 and math.isfinite(self.position_rate),
             "lora_rank": self.lora_rank >= 1,
             "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
             "gain_db": 0 <= self.gain_db <= 60,

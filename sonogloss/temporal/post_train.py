@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from sonogloss.temporal.clips import hold_out_sources
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.objective import Anchor, Validation, make_anchor, stage_loss
-from sonogloss.temporal.towers import Towers
+from sonogloss.temporal.towers import POSITIONS, Towers
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 CURVE = "loss.csv"
@@ -123,14 +123,7 @@ def _train_stage(
 ) -> tuple[float, float | None]:
     """One stage; returns its last losses' mean and the order accuracy on held-out clips."""
     parameters = towers.parameters()
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        fused=True,
-    )
+    optimiser = torch.optim.AdamW(_groups(parameters, config), lr=config.learning_rate, fused=True)
     # Where an earlier run stopped.
     own, first = files.join(directory, stage), 0
     scaler = torch.amp.GradScaler(enabled=False)
@@ -150,7 +143,7 @@ def _train_stage(
             tick = time.perf_counter()
             rate = config.learning_rate_at(step)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["rate"]
             batch = batches.at(step)
             torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
             loss = stage_loss(stage, towers, batch, config, anchor)
@@ -183,6 +176,17 @@ def _train_stage(
                 suffix = f", validation {seen[0]}, order {seen[1]}" if seen[0] else ""
                 log(f"stage {stage}, step {done}: loss {np.mean(losses[-50:]):.4f}{suffix}, {pace:.0f} sounds/s")
     return float(np.mean(losses[-50:])), order
+
+
+def _groups(parameters: Mapping[str, nn.Parameter], config: PostTrainConfig) -> list[dict[str, Any]]:
+    """The optimiser's groups: position biases have a rate of their own, and only matrices decay."""
+    places = [p for name, p in parameters.items() if POSITIONS in name]
+    others = [p for name, p in parameters.items() if POSITIONS not in name]
+    return [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": config.weight_decay, "rate": 1.0},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "rate": 1.0},
+        {"params": places, "weight_decay": 0.0, "rate": config.position_rate},
+    ]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pairs of sounds with a known order: which sounds meet, what is heard, and what one would say of it.
+"""Pairs of sounds with a known order: which sounds meet, and what is heard.
 
 A group is two clips A and B of different classes. It gives a forward clip (A then B), a reverse one (B then A) and an
 overlay (both at once), beside the two singles. Who meets whom follows from the clips' ids by hashing, never from their
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class PairSettings:
         relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
             the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
             before and while.
+        wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
+            with "this is a sound of".
 
     Raises:
         OptionError: a value cannot be.
@@ -62,6 +64,7 @@ class PairSettings:
     level_db: float | None = None
     overlay_db: float = 0.0
     relations: tuple[str, ...] = ("before", "while")
+    wording: Literal["published", "varied"] = "published"
 
     def __post_init__(self) -> None:
         if not 0 <= self.crossfade_s < math.inf:
@@ -77,6 +80,8 @@ class PairSettings:
                 f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
                 "Give while, and before or after or both.",
             )
+        if self.wording not in ("published", "varied"):
+            raise OptionError(f"wording is {self.wording!r}.", "Give published or varied.")
 
 
 def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> list[PairGroup]:
@@ -146,29 +151,6 @@ def make_group(first: LabelledClip, second: LabelledClip) -> PairGroup:
 def ordered(group: PairGroup, variant: Variant) -> tuple[LabelledClip, LabelledClip]:
     """The clips in the order in which they are heard."""
     return (group.second, group.first) if variant == Variant.REVERSE else (group.first, group.second)
-
-
-def sentence(first: str, second: str, variant: Variant, relation: str = "before") -> str:
-    """What is said of two classes, A and B of a group: `dog before rain`, `rain after dog`, `dog while rain`.
-
-    Args:
-        first: class of A.
-        second: class of B.
-        variant: how they are heard; for the reverse the classes change places.
-        relation: `before` or `after`; of an overlay it is always `while`.
-    """
-    if variant == Variant.OVERLAY:
-        return f"{first} while {second}"
-    if variant == Variant.REVERSE:
-        first, second = second, first
-    return f"{second} after {first}" if relation == "after" else f"{first} before {second}"
-
-
-def group_sentence(group: PairGroup, variant: Variant, settings: PairSettings) -> str:
-    """The sentence of a group's variant, its relation chosen by the group's id among those allowed."""
-    relations = [name for name in RELATIONS if name != "while" and name in settings.relations]
-    relation = relations[rank("relation", group.id) % len(relations)]
-    return sentence(group.first.label, group.second.label, variant, relation)
 
 
 def levelled(samples: FloatArray, settings: PairSettings) -> FloatArray:

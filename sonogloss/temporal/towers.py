@@ -33,6 +33,9 @@ _KEPT = (
     "ATTRIBUTION.csv",
 )
 
+# Part of the names of a Swin transformer's relative position biases.
+POSITIONS = "relative_position_bias_table"
+
 
 class Towers:
     """A CLAP whose last layers, or whose adapters, learn.

@@ -33,7 +33,8 @@ from sonogloss.clap import Clap
 from sonogloss.records import FloatArray
 from sonogloss.temporal import released
 from sonogloss.temporal.clips import LabelledClip, rank
-from sonogloss.temporal.sequences import PairGroup, Variant, sentence
+from sonogloss.temporal.sentences import sentence
+from sonogloss.temporal.sequences import PairGroup, Variant
 
 SINGLE = "this is a sound of {}"
 ORDER = "This is a sound of {}"

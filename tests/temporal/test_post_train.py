@@ -18,7 +18,7 @@ from sonogloss.temporal.curve import PICTURE, draw_curve
 from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.losses import TnceSettings
 from sonogloss.temporal.post_train import CURVE, PostTrainRecord, post_train
-from sonogloss.temporal.towers import Towers
+from sonogloss.temporal.towers import POSITIONS, Towers
 
 Weights = dict[str, torch.Tensor]
 
@@ -53,6 +53,23 @@ def test_only_last_layers_and_projections_move_and_batch_norm_stays(
     assert record.clips + record.validation_clips == len(powers)
     assert set(record.losses) == {"A", "B"}
     assert all(np.isfinite(loss) for loss in record.losses.values())
+
+
+def test_position_biases_learn_at_a_rate_of_their_own(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
+    before = weights(Towers(str(tiny_clap_dir), config()))
+
+    def moved(rate: float) -> dict[bool, float]:
+        chosen = config(stages=("B",), steps=1, position_rate=rate)
+        after = weights(trained(tiny_clap_dir, powers, tmp_path / str(rate), chosen)[0])
+        largest = {True: 0.0, False: 0.0}
+        for name in after:
+            change = float((after[name].float() - before[name].float()).abs().max())
+            largest[POSITIONS in name] = max(largest[POSITIONS in name], change)
+        return largest
+
+    slow, fast = moved(1.0), moved(50.0)
+    assert fast[True] == pytest.approx(50 * slow[True], rel=1e-3)
+    assert fast[False] == pytest.approx(slow[False], rel=1e-3)
 
 
 def test_the_loss_falls(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from sonogloss.temporal.sequences import (
     compose_power,
     draw_groups,
     draw_pairs,
-    group_sentence,
     levelled,
     make_group,
     ordered,
-    sentence,
 )
 
 RATE = 1000
@@ -82,23 +80,6 @@ def test_a_class_makes_no_pair_with_itself() -> None:
         make_group(clip(0, "a"), clip(1, "a"))
 
 
-def test_sentences() -> None:
-    assert sentence("dog", "rain", Variant.FORWARD) == "dog before rain"
-    assert sentence("dog", "rain", Variant.REVERSE) == "rain before dog"
-    assert sentence("dog", "rain", Variant.OVERLAY) == "dog while rain"
-    assert sentence("dog", "rain", Variant.FORWARD, "after") == "rain after dog"
-    assert sentence("dog", "rain", Variant.REVERSE, "after") == "dog after rain"
-
-
-def test_the_relation_of_a_group_is_chosen_by_its_id() -> None:
-    groups = [make_group(clip(number, "a"), clip(number + 1, "b")) for number in range(0, 80, 2)]
-    all_three = PairSettings(relations=("before", "after", "while"))
-    said = [group_sentence(group, Variant.FORWARD, all_three) for group in groups]
-    assert set(said) == {"a before b", "b after a"}
-    assert 8 < said.count("b after a") < 32
-    assert {group_sentence(group, Variant.FORWARD, PairSettings()) for group in groups} == {"a before b"}
-
-
 @pytest.mark.parametrize(
     "bad",
     [
@@ -107,6 +88,7 @@ def test_the_relation_of_a_group_is_chosen_by_its_id() -> None:
         {"overlay_db": 99.0},
         {"relations": ("before",)},
         {"relations": ("while",)},
+        {"wording": "free"},
         {"relations": ("before", "during", "while")},
     ],
 )

@@ -221,7 +221,7 @@ def _connect(
         >> WriteRows(
             output,
             configuration=job.digest(),
-            kind=CaptionRows(method=job.method, embedding_dim=job.dim if job.embedding else None),
+            kind=job.rows,
             progress=progress,
         )
     )
@@ -250,8 +250,9 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
             "end_s": row.end_s,
             "caption": row.caption,
             "clap_score": row.clap_score,
+            "keywords": [keyword.label for keyword in row.keywords or ()],
         }
-        for row in CaptionRows(method=job.method).of(batch)
+        for row in job.rows.of(batch)
     ]
     return {
         "dry_run": True,
@@ -268,6 +269,11 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     if report.get("dry_run"):
-        show_dry_run(report, lambda row: f"{row['caption']}  ({row['clap_score']:.2f})")
+        show_dry_run(report, _line)
     else:
         show_run(report, rows=CaptionRows.folder, done="captioned")
+
+
+def _line(row: dict[str, Any]) -> str:
+    named = f"  [{', '.join(row['keywords'])}]" if row["keywords"] else ""
+    return f"{row['caption']}  ({row['clap_score']:.2f}){named}"

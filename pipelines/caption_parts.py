@@ -15,6 +15,7 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.captioners import Captioner, ProjectionSettings
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from transforms.models import CaptionerReference, ClapReference, DatastoreReference
+from transforms.write_rows import CaptionRows
 
 SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
 
@@ -57,6 +58,15 @@ class CaptionJob:
             return None
         return self.choice.judge
 
+    @property
+    def rows(self) -> CaptionRows:
+        """What a row holds."""
+        return CaptionRows(
+            method=self.method,
+            keywords=self.captioner.load().names_labels,
+            embedding_dim=self.dim if self.embedding else None,
+        )
+
     def fingerprints(self) -> dict[str, str]:
         """Which models and which stores."""
         found = {"clap": self.clap.fingerprint, "captioner": self.captioner.fingerprint}
@@ -79,7 +89,7 @@ class CaptionJob:
             "candidate_beams": self.choice.beams if self.choice else (),
             "candidates": self.choice.best if self.choice else 0,
             "policy": asdict(self.policy),
-            "embedding": self.embedding,
+            "columns": self.rows.schema.names,
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 

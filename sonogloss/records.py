@@ -65,8 +65,19 @@ class Context:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelScore:
+    """A label and how well it fits a clip: a cosine in [-1, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRow:
-    """One captioned clip, as it is written to `captions/part-*.parquet`."""
+    """One captioned clip, as it is written to `captions/part-*.parquet`.
+
+    `keywords` are the labels that the captioner's prompt named, best first; None where it names none.
+    """
 
     clip_id: str
     uri: str
@@ -82,15 +93,8 @@ class CaptionRow:
     method: str
     flags: tuple[str, ...]
     audio_sha256: str
+    keywords: tuple[LabelScore, ...] | None = None
     embedding: FloatArray | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelScore:
-    """A label and how well it fits a clip: a cosine in [-1, 1]."""
-
-    label: str
-    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,11 +195,14 @@ METRIC_ROW_SCHEMA = pa.schema(
 )
 
 
-def caption_row_schema(embedding_dim: int | None = None) -> pa.Schema:
-    """The schema of caption rows, with a fixed-size `embedding` column when a width is given."""
+def caption_row_schema(embedding_dim: int | None = None, *, keywords: bool = False) -> pa.Schema:
+    """The schema of caption rows, on request with `keywords`, and a fixed-size `embedding` when a width is given."""
+    schema = CAPTION_ROW_SCHEMA
+    if keywords:
+        schema = schema.append(pa.field("keywords", pa.list_(LABEL_SCORE_TYPE), nullable=False))
     if embedding_dim is None:
-        return CAPTION_ROW_SCHEMA
-    return CAPTION_ROW_SCHEMA.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
+        return schema
+    return schema.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
 
 
 def label_row_schema(labels: int | None = None) -> pa.Schema:

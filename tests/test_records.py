@@ -11,6 +11,7 @@ from sonogloss.records import (
     CaptionRow,
     Context,
     DeadLetter,
+    LabelScore,
     MetricRow,
     caption_id,
     caption_row_schema,
@@ -47,6 +48,9 @@ def test_rows_fill_their_schema() -> None:
     assert plain.to_pylist()[0]["flags"] == ["SHORT"]
     wide = table([row()], caption_row_schema(4))
     assert wide.to_pylist()[0]["embedding"] == [1.0, 1.0, 1.0, 1.0]
+    named = table([row(keywords=(LabelScore(label="dog", score=0.5),))], caption_row_schema(4, keywords=True))
+    assert named.schema.names == [*CAPTION_ROW_SCHEMA.names, "keywords", "embedding"]
+    assert named.to_pylist()[0]["keywords"] == [{"label": "dog", "score": 0.5}]
     assert table([], CAPTION_ROW_SCHEMA).num_rows == 0
     letter = DeadLetter(clip_id=None, uri="a", member="b", stage="read_audio", code="EMPTY", message="No bytes.")
     assert table([letter], DEAD_LETTER_SCHEMA).to_pylist()[0]["byte_offset"] is None

@@ -39,8 +39,9 @@ class Batch:
 
     `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps, and
     `candidates` by a decoder that was asked for several captions a clip; `heard` [clips, dim] is the sound as another
-    CLAP hears it that is to choose among them. Tagging fills `frames` [clips, frames, dim]
-    where its labels are compared with frames, `labels` (best first) and `label_scores` [clips, labels].
+    CLAP hears it that is to choose among them. `labels` (best first) are what a prompt named, or what tagging found;
+    tagging also fills `frames` [clips, frames, dim] where its labels are compared with frames, and `label_scores`
+    [clips, labels].
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
     `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
     """

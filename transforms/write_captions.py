@@ -28,6 +28,9 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         beams: numbers of beams, ascending, to search with one after the other.
         best: or how many captions of one search. With either the batch gets distinct captions as `candidates`, in this
             order, in place of one a clip.
+
+    Returns:
+        The batch with captions or candidates, and with `labels` where the captioner's prompts name some.
     """
 
     def caption(rows: Sequence[int]) -> list[tuple[str, ...]]:
@@ -51,6 +54,8 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         else:
             failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
     left = batch.without(failures)
+    if captioner.names_labels and left.clips:
+        left = replace(left, labels=tuple(captioner.named_labels(left.projected)))
     if beams or best:
         return replace(left, candidates=tuple(said))
     return replace(left, captions=tuple(sentences[0] for sentences in said))

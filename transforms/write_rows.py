@@ -53,16 +53,20 @@ class RowKind(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRows:
-    """Rows of captions: the captioner's method is a column, and so is the embedding when its width is given."""
+    """Rows of captions: the captioner's method is a column, and so are the labels that its prompts name, if any.
+
+    The embedding is one when its width is given.
+    """
 
     folder: ClassVar[str] = "captions"
     method: str
+    keywords: bool = False
     embedding_dim: int | None = None
 
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
-        return caption_row_schema(self.embedding_dim)
+        return caption_row_schema(self.embedding_dim, keywords=self.keywords)
 
     def of(self, batch: Batch) -> list[CaptionRow]:
         """The finished rows of a batch."""
@@ -82,6 +86,7 @@ class CaptionRows:
                 method=self.method,
                 flags=clip.flags,
                 audio_sha256=clip.audio_sha256,
+                keywords=batch.labels[row] if self.keywords else None,
                 embedding=None if self.embedding_dim is None else batch.embeddings[row],
             )
             for row, clip in enumerate(batch.clips)

@@ -26,7 +26,10 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     output(parser, "the results directory")
     parser.add_argument(
-        "--captioner", default="pocket", metavar="C", help="pocket, pocket:soft-hard, or a directory (%(default)s)"
+        "--captioner",
+        default="pocket",
+        metavar="C",
+        help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory (%(default)s)",
     )
     clap(parser, default=None)
     parser.add_argument(

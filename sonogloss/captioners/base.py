@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from sonogloss.errors import OptionError
-from sonogloss.records import Context, FloatArray
+from sonogloss.records import Context, FloatArray, LabelScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,18 @@ class Captioner(Protocol):
     @property
     def beams(self) -> int | None:
         """How many beams it searches with; None for one whose search has none."""
+        ...
+
+    @property
+    def names_labels(self) -> bool:
+        """Do its prompts name labels that lie near to the sound?"""
+        ...
+
+    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        """What the prompts for these embeddings [n, dim] name, best first, with the cosines that chose it.
+
+        The last ones of a clip may be left out of a prompt that the language model has no room for.
+        """
         ...
 
     def caption(

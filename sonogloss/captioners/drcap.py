@@ -17,7 +17,7 @@ from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError
 from sonogloss.prompts.composed import ComposedPrompt, compose_prompts
 from sonogloss.prompts.soft import AnyMapper, load_mapper
-from sonogloss.records import Context, FloatArray
+from sonogloss.records import Context, FloatArray, LabelScore
 
 
 class DrcapCaptioner:
@@ -39,6 +39,7 @@ class DrcapCaptioner:
     """
 
     method = "drcap"
+    names_labels = False
 
     def __init__(
         self,
@@ -77,6 +78,10 @@ class DrcapCaptioner:
             decode=manifest.decode,
             fingerprint=manifest.fingerprint,
         )
+
+    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        """None: its prompts name captions."""
+        return [() for _ in embeddings]
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None

@@ -19,7 +19,7 @@ from sonogloss.errors import ModelFormatError
 from sonogloss.prompts.hard import SoftHardPrompt, compose_soft_hard_prompts
 from sonogloss.prompts.labels import LabelBank, load_bank
 from sonogloss.prompts.soft import AnyMapper, load_mapper
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, LabelScore
 
 
 class SoftHardCaptioner:
@@ -62,6 +62,7 @@ class SoftHardCaptioner:
         self.clap, self.projection, self.fingerprint = clap, projection, fingerprint
         self.prompt, self.labels, self.decode = prompt, labels, decode
         self.room, self.beams = self._continuation.room, self._continuation.beams
+        self.names_labels = prompt.hard and prompt.labels > 0
         compose_soft_hard_prompts([[]], prompt, language_model.tokenizer, max_tokens=self.room)
 
     @classmethod
@@ -88,6 +89,12 @@ class SoftHardCaptioner:
         if self.labels is None or not self.prompt.hard:
             return [[] for _ in embeddings]
         return self.labels.names(embeddings, self.prompt.labels)
+
+    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        """The labels that the hard prompt of each embedding [n, dim] names, best first, with their cosines."""
+        if self.labels is None or not self.names_labels:
+            return [() for _ in embeddings]
+        return self.labels.nearest(embeddings, self.prompt.labels)
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None

@@ -21,7 +21,7 @@ from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import FingerprintMismatchError, ModelFormatError, OptionError
 from sonogloss.prompts.keywords import KeywordPrompt, compose_keyword_prompts
 from sonogloss.prompts.labels import LabelBank, TextEncoder, load_bank
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, LabelScore
 
 
 class ZerAuCapCaptioner:
@@ -72,6 +72,7 @@ class ZerAuCapCaptioner:
                 f"The prompt names {prompt.keywords} keywords of {len(labels.labels)}.", "Name more labels."
             )
         self.clap, self.fingerprint, self.prompt, self.labels, self.decode = clap, fingerprint, prompt, labels, decode
+        self.names_labels = prompt.keywords > 0
         self.language_model, self._device = language_model, device
         self._text_encoder: TextEncoder | None = None
         self.search = GuidedDecoder(language_model, self._embed_text, decode)
@@ -115,6 +116,10 @@ class ZerAuCapCaptioner:
     def keywords(self, embeddings: FloatArray) -> list[list[str]]:
         """The keywords nearest to each audio embedding [n, dim], best first."""
         return self.labels.names(embeddings, self.prompt.keywords)
+
+    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        """The keywords nearest to each audio embedding [n, dim], best first, with their cosines."""
+        return self.labels.nearest(embeddings, self.prompt.keywords)
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None

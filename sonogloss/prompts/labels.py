@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from sonogloss import files
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, LabelScore
 from sonogloss.soundscapes.classes import CLASSES
 
 LABELS = "labels.json"
@@ -88,6 +88,15 @@ class LabelBank:
     def names(self, embeddings: FloatArray, k: int) -> list[list[str]]:
         """The names of the `k` nearest labels to each embedding, see :meth:`top`."""
         return [[self.labels[i] for i in row] for row in self.top(embeddings, k)]
+
+    def nearest(self, embeddings: FloatArray, k: int) -> list[tuple[LabelScore, ...]]:
+        """The `k` nearest labels to each embedding [b, dim], see :meth:`top`, with cosines whatever its length."""
+        lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+        cosines = np.clip(self.scores(embeddings) / np.maximum(lengths, 1e-30), -1.0, 1.0)
+        return [
+            tuple(LabelScore(label=self.labels[i], score=float(row[i])) for i in found)
+            for row, found in zip(cosines, self.top(embeddings, k), strict=True)
+        ]
 
 
 def read_labels(name_or_path: str) -> tuple[str, ...]:

@@ -82,6 +82,11 @@ def test_a_caption_is_one_line_without_marks() -> None:
         assert "</s>" not in caption
 
 
+def test_its_prompts_name_no_labels() -> None:
+    assert not CAPTIONER.names_labels
+    assert CAPTIONER.named_labels(_unit(2)) == [(), ()]
+
+
 def test_no_clips_give_no_captions() -> None:
     assert CAPTIONER.caption(np.empty((0, 8), np.float32), []) == []
 

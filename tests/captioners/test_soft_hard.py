@@ -79,7 +79,13 @@ def test_the_nearest_labels_are_named() -> None:
     labels = bank()
     assert CAPTIONER.names(labels.embeddings[3:4])[0][0] == "Male speech, man speaking"
     assert CAPTIONER.names(unit(2)) == labels.names(unit(2), 2)
-    assert tiny_captioner(prompt=SoftHardPrompt(hard=False, soft_slots=3), labels=None).names(unit(2)) == [[], []]
+    assert CAPTIONER.names_labels
+    assert CAPTIONER.named_labels(unit(2)) == labels.nearest(unit(2), 2)
+    for prompt in (SoftHardPrompt(hard=False, soft_slots=3), SoftHardPrompt(labels=0, soft_slots=3)):
+        silent = tiny_captioner(prompt=prompt, labels=None)
+        assert not silent.names_labels
+        assert silent.names(unit(2)) == [[], []]
+        assert silent.named_labels(unit(2)) == [(), ()]
 
 
 def test_each_half_of_the_prompt_matters_and_can_be_left_out() -> None:

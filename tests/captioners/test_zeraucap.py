@@ -133,6 +133,16 @@ def test_a_directory_gives_the_same_captions(tmp_path: Path, tiny_clap: Clap, ti
     assert not (tmp_path / "captioner" / "mapper.safetensors").exists()
 
 
+def test_it_tells_what_its_prompts_name(tiny_clap: Clap) -> None:
+    made = captioner(tiny_clap)
+    assert made.names_labels
+    named = made.named_labels(unit(3))
+    assert [[keyword.label for keyword in row] for row in named] == made.keywords(unit(3))
+    expected = np.sort(unit(3) @ made.labels.embeddings.T)[:, ::-1][:, :2]
+    assert [[keyword.score for keyword in row] for row in named] == pytest.approx(expected, abs=1e-6)
+    assert not captioner(tiny_clap, prompt=KeywordPrompt(keywords=0)).names_labels
+
+
 def test_fast_and_parity_are_chosen_when_loading(tmp_path: Path, tiny_clap: Clap, tiny_clap_dir: Path) -> None:
     saved = save(tmp_path / "captioner", tiny_clap, str(tiny_clap_dir))
     plain, fast, parity = load_captioner(saved), load_captioner(saved, fast=True), load_captioner(saved, parity=True)

@@ -104,6 +104,11 @@ def test_a_captioner_that_looks_nothing_up_needs_no_datastore(
     assert_one_line(french, "--no-resume")
     dry = run(*command, "--output", tmp_path / "dry", "--dry-run", "--json")
     assert dry.report["rows"][0]["caption"] == found[0]["caption"]
+    named = [keyword["label"] for keyword in found[0]["keywords"]]
+    assert len(named) == 4
+    assert set(named) <= set(read_labels("pocket"))
+    assert dry.report["rows"][0]["keywords"] == named
+    assert named[0] in run(*command, "--output", tmp_path / "dry", "--dry-run").out
 
 
 def test_a_captioner_that_looks_something_up_says_so(

@@ -51,6 +51,11 @@ def test_guided_and_fast_captions_without_a_datastore(
     configuration = json.loads((tmp_path / "guided" / "run.json").read_text())["configuration"]
     assert (configuration["method"], configuration["fast"], configuration["contexts"]) == ("zeraucap", False, 0)
 
+    row = pq.read_table(tmp_path / "guided" / "captions").to_pylist()[0]
+    assert [set(keyword) for keyword in row["keywords"]] == [{"label", "score"}] * 2
+    assert row["keywords"][0]["score"] >= row["keywords"][1]["score"]
+    assert run("verify", tmp_path / "guided").code == 0
+
     fast = run(*caption, "--output", tmp_path / "fast", "--fast")
     assert fast.code == 0, fast.err
     said = rows(tmp_path / "fast")

@@ -103,6 +103,10 @@ def test_the_nearest_labels_come_first_and_equal_ones_by_index(names: list[str],
     for row, found in enumerate(bank.top(queries, len(names))):
         assert sorted(range(len(names)), key=lambda i: (-scores[row, i], i)) == found.tolist()
         assert np.array_equal(bank.top(queries[row : row + 1], len(names))[0], found)
+    for length in (1, 0.5):  # a projected embedding may be shorter
+        for row, nearest in enumerate(bank.nearest(length * queries, len(names))):
+            assert [name.label for name in nearest] == bank.names(length * queries, len(names))[row]
+            assert [name.score for name in nearest] == pytest.approx(sorted(scores[row], reverse=True), abs=1e-6)
 
 
 def test_too_many_labels_are_not_to_be_had() -> None:

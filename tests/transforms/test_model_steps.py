@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from sonogloss.bridge import project
-from sonogloss.records import Context, FloatArray
+from sonogloss.records import Context, FloatArray, LabelScore
 from transforms.embed_audio import embed_clips
 from transforms.rerank import hear, rerank
 from transforms.retrieve import retrieve
 from transforms.score import score
 from transforms.work import NO_VECTORS, Batch, timed
 from transforms.write_captions import write_captions
+from transforms.write_rows import CaptionRows
 
 from .conftest import MakeBatch, make_clip
 
@@ -39,6 +40,8 @@ class FakeClap:
 
 class FakeCaptioner:
     """Answers the number of contexts; says nothing, or fails, where told by the context."""
+
+    names_labels = False
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
@@ -130,6 +133,29 @@ def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
     assert done.captions == ("1 heard", "1 heard")
     assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
     np.testing.assert_array_equal(done.embeddings, batch.embeddings[[0, 3]])
+
+
+class NamingCaptioner(FakeCaptioner):
+    """Names one label a clip."""
+
+    names_labels = True
+
+    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        return [(LabelScore(label="dog", score=float(row[0])),) for row in embeddings]
+
+
+@pytest.mark.parametrize("best", [0, 2])
+def test_what_a_prompt_named_goes_with_its_clip(make_batch: MakeBatch, best: int) -> None:
+    words = ["rain", "fail", "rain", "silence"]
+    contexts = tuple((Context(id=1, text=word, score=0.5, source="s"),) for word in words)
+    batch = replace(make_batch(4), contexts=contexts, captions=(), scores=())
+    done = write_captions(batch, NamingCaptioner(), (), best)  # type: ignore[arg-type]
+    assert [row[0].score for row in done.labels] == batch.projected[[0, 2], 0].tolist()
+    if best:
+        done = rerank(done, FakeClap())
+    [first, second] = CaptionRows(method="m", keywords=True).of(score(done, FakeClap()))
+    assert (first.keywords, second.keywords) == done.labels
+    assert CaptionRows(method="m").of(score(done, FakeClap()))[0].keywords is None
 
 
 def test_several_searches_give_candidates_in_their_order(make_batch: MakeBatch) -> None:

@@ -21,15 +21,20 @@ MAX_SCALE = math.log(100)
 def contrastive_loss(
     audio: torch.Tensor, text: torch.Tensor, log_scale: torch.Tensor, also_true: torch.Tensor
 ) -> torch.Tensor:
-    """Symmetric InfoNCE over unit rows `[n, d]`, in float32, with one temperature for both directions.
+    """Symmetric InfoNCE over unit rows, in float32, with one temperature for both directions.
 
-    `also_true[i, j]` pairs off the diagonal are left out of both softmaxes: they are no negatives.
+    Args:
+        audio: `[n, d]`.
+        text: `[m, d]`, m >= n; the first n are the sounds' own, the others negatives only.
+        log_scale: of the temperature's inverse.
+        also_true: `[n, m]`; such pairs off the diagonal are left out of both softmaxes: they are no negatives.
     """
     logits = log_scale.exp() * audio @ text.T
-    eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    eye = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(also_true & ~eye, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+    by_text = logits[:, : len(logits)].T
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(by_text, target)) / 2
 
 
 def embed_mels(model: ClapModel, mels: torch.Tensor) -> torch.Tensor:
@@ -74,10 +79,10 @@ def train_clap(
 
     model.train()
     began, running = time.monotonic(), math.nan
-    for batch in batches(directory / "pool", recipe, step, recipe.clap_steps):
+    for batch in batches(directory / "pool", recipe, range(step, recipe.clap_steps)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.clap_learning_rate * _schedule(step, recipe)
-        loss = _step(model, optimiser, tokenizer, batch, device)
+        loss = train_step(model, optimiser, tokenizer, batch, device)
         running = loss if math.isnan(running) else 0.95 * running + 0.05 * loss
         step += 1
         if step % validate_every == 0 or step == recipe.clap_steps:
@@ -102,9 +107,10 @@ def train_clap(
     return finished
 
 
-def _step(
+def train_step(
     model: ClapModel, optimiser: torch.optim.Optimizer, tokenizer: PreTrainedTokenizerFast, batch: Batch, device: str
 ) -> float:
+    """One step of the optimiser; returns the loss."""
     tokens = tokenizer(batch.captions, padding=True, truncation=True, return_tensors="pt").to(device)
     mels = torch.from_numpy(batch.mels).to(device).float()
     with torch.autocast(device, torch.bfloat16):

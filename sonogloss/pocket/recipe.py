@@ -42,6 +42,11 @@ class PocketRecipe:
     clap_learning_rate: float = 1.2e-3
     clap_warmup: int = 120
     clap_weight_decay: float = 0.05
+    order_steps: int = 400
+    order_batch: int = 128
+    order_learning_rate: float = 3e-4
+    order_warmup: int = 20
+    order_position_rate: float = 100.0  # of the last stage's position biases, as in post-train-clap
     decoder_captions: int = 60_000
     decoder_datastore: int = 20_000
     decoder_steps: int = 3000

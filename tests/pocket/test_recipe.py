@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.pocket.contrastive import contrastive_loss
-from sonogloss.pocket.mixing import Mixed, Mixer, also_true, to_decibels
+from sonogloss.pocket.mixing import ORDERED, Mixed, Mixer, also_true, in_another_order, to_decibels
 from sonogloss.pocket.pool import Entry, Pool, build_pool, mel_power
 from sonogloss.pocket.recipe import PocketRecipe, feature_extractor, train_tokenizer
 from sonogloss.soundscapes import CLASSES, caption_dump, mentioned, render_variant
@@ -57,6 +58,33 @@ def test_pool_holds_every_class_and_batches_depend_on_the_step_alone(pool_dir: P
     assert first.also_true.diagonal().all()
 
 
+def test_captions_in_another_order_are_negatives_of_their_own_scene(pool_dir: Path) -> None:
+    mixer = Mixer(Pool(pool_dir), RECIPE)
+    plain, batch = (mixer.batch(5, size=40, reordered=reordered) for reordered in (False, True))
+    assert batch.captions[:40] == plain.captions
+    assert np.array_equal(batch.also_true[:, :40], plain.also_true)
+    others = batch.captions[40:]
+    assert 5 < len(others) < 35
+    named = [mentioned(caption) for caption in batch.captions[:40]]
+    assert all(mentioned(caption) in named for caption in others)
+    assert batch.also_true.shape == (40, 40 + len(others))
+    assert not batch.also_true[:, 40:].all(axis=0).any()
+
+
+def test_another_order_leaves_a_background_where_it_is() -> None:
+    rng = np.random.default_rng(0)
+    for kind, count in ORDERED.items():
+        scene = replace(mixed("dog", set()).scene, kind=kind)
+        scene = replace(scene, events=tuple(replace(scene.events[0], name=name) for name in "abc"[: max(count, 2)]))
+        if kind.endswith("background"):
+            scene = replace(scene, events=(*scene.events, replace(scene.events[0], name="rain")))
+        for _ in range(10):
+            other = in_another_order(scene, rng)
+            assert sorted(other.names) == sorted(scene.names)
+            assert other.names[:count] != scene.names[:count]
+            assert other.names[count:] == scene.names[count:]
+
+
 def test_captions_of_a_batch_name_what_was_mixed(pool_dir: Path) -> None:
     mixer, rng = Mixer(Pool(pool_dir), RECIPE), np.random.default_rng(0)
     for _ in range(50):
@@ -81,7 +109,7 @@ def test_a_caption_is_no_negative_where_it_is_true() -> None:
         mixed("cat", set()),
     ]
     told = ((frozenset({"low"}),), (frozenset(),), (frozenset({"near"}),), (frozenset(),))
-    assert also_true(scenes, told).tolist() == [
+    assert also_true(scenes, [m.scene for m in scenes], told).tolist() == [
         [True, True, False, False],  # it is low; a plain caption fits; nobody said it was near
         [False, True, False, False],
         [True, True, False, False],  # a real clip may well be low
@@ -103,6 +131,12 @@ def test_loss_is_symmetric_infonce_without_the_pairs_that_are_no_negatives() -> 
     also[0, 1] = True
     kept = logits.clone()
     kept[0, 1] = -torch.inf
+    # What stands behind the sounds' own texts is a negative of theirs, and nothing's positive.
+    more = torch.cat([text, -text[:1]])
+    wider = contrastive_loss(audio, more, scale, torch.eye(4, 5, dtype=torch.bool))
+    further = torch.cat([logits, scale.exp() * audio @ -text[:1].T], dim=1)
+    by_text = torch.nn.functional.cross_entropy(logits.T, target)
+    assert torch.allclose(wider, (torch.nn.functional.cross_entropy(further, target) + by_text) / 2)
     rows = torch.logsumexp(kept, 1) - kept.diagonal()
     columns = torch.logsumexp(kept, 0) - kept.diagonal()
     expected = (rows.mean() + columns.mean()) / 2

@@ -67,9 +67,9 @@ def _learning(parser: Parser) -> None:
 
 def _loss(parser: Parser) -> None:
     group = parser.add_argument_group("loss (default: as published)")
-    group.add_argument("--relations", nargs="+", metavar="WORD", help="before, after, while (before while)")
+    group.add_argument("--relations", nargs="+", metavar="WORD", help="before, after, while (all)")
     group.add_argument(
-        "--wording", choices=["published", "varied"], help="these words only, or others of the same meaning too"
+        "--wording", choices=["published", "varied"], help="these words only, or others of the same meaning too (varied)"
     )
     group.add_argument("--alpha-same", type=float, metavar="X", help="weight of the same pair in another order")
     group.add_argument("--alpha-cross", type=float, metavar="X", help="weight of other pairs in another order")

@@ -47,7 +47,7 @@ class PostTrainConfig:
     """
 
     stages: tuple[str, ...] = STAGES
-    steps: int = 400
+    steps: int = 500
     groups: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 20
@@ -55,11 +55,11 @@ class PostTrainConfig:
     grad_clip: float = 0.5
     tune: Literal["last", "lora"] = "last"
     layers: int = 1
-    position_rate: float = 1.0
+    position_rate: float = 100.0
     lora_rank: int = 8
     lora_alpha: int = 32
     lora_dropout: float = 0.0
-    anchor: float = 0.0
+    anchor: float = 1.0
     gain_db: float = 6.0
     precision: Literal["fp32", "bf16"] = "fp32"
     validation_share: float = 0.1

@@ -52,7 +52,7 @@ class PairSettings:
         overlay_db: level of B in an overlay, relative to A.
         relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
             the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
-            before and while.
+            before and while only.
         wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
             with "this is a sound of".
 
@@ -63,8 +63,8 @@ class PairSettings:
     crossfade_s: float = 0.0
     level_db: float | None = None
     overlay_db: float = 0.0
-    relations: tuple[str, ...] = ("before", "while")
-    wording: Literal["published", "varied"] = "published"
+    relations: tuple[str, ...] = RELATIONS
+    wording: Literal["published", "varied"] = "varied"
 
     def __post_init__(self) -> None:
         if not 0 <= self.crossfade_s < math.inf:

@@ -16,6 +16,8 @@ from sonogloss.temporal.features import ClipPowers, MeasuredClips, decibels, mea
 from sonogloss.temporal.sequences import PairSettings
 from tests.temporal.conftest import labelled
 
+PUBLISHED = PairSettings(relations=("before", "while"), wording="published")
+
 
 @pytest.fixture(scope="module")
 def mel(tiny_clap_dir: Path) -> MelSettings:
@@ -23,7 +25,7 @@ def mel(tiny_clap_dir: Path) -> MelSettings:
 
 
 def batches(stage: str, powers: ClipPowers, mel: MelSettings, **changes: object) -> PairBatches:
-    config = PostTrainConfig(**{"groups": 4, "gain_db": 3.0, **changes})  # type: ignore[arg-type]
+    config = PostTrainConfig(**{"groups": 4, "gain_db": 3.0, "pairs": PUBLISHED, **changes})  # type: ignore[arg-type]
     return PairBatches(stage, powers, powers.clips, mel, config)
 
 
@@ -57,6 +59,15 @@ def test_equal_meanings_are_marked(powers: ClipPowers, mel: MelSettings) -> None
         for j, other in enumerate(many.texts):
             same = one == other or (" while " in one and one.split(" while ") == other.split(" while ")[::-1])
             assert bool(many.also_true[i, j]) == same
+
+
+def test_wordings_change_from_step_to_step(powers: ClipPowers, mel: MelSettings) -> None:
+    source = batches("B", powers, mel, groups=24, pairs=PairSettings())
+    group_count = source.epoch_steps * 24
+    said = {text for step in range(4) for text in source.at(step * source.epoch_steps).texts}
+    assert any(text.startswith("the sound of ") for text in said)
+    assert any(" followed by " in text for text in said)
+    assert len(said) > 2 * group_count
 
 
 def test_an_epoch_meets_every_clip_once_as_the_first_and_steps_stand_alone(

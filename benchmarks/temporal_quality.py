@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--clap", default="pocket")
     parser.add_argument("--clips", type=Path, default=Path("../shared/data/audio/esc"))
     parser.add_argument("--per-class", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=CONFIG.steps)
+    parser.add_argument("--steps", type=int, default=CONFIG.steps, help="of stage B")
+    parser.add_argument("--steps-a", type=int, default=150, help="of stage A, whose task is easy")
     parser.add_argument("--position-rate", type=float, default=CONFIG.position_rate)
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     parser.add_argument("--pairs", type=int, default=200)
@@ -77,7 +78,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="8 clips a class, 20 steps, one seed: shows that it runs")
     options = parser.parse_args()
     if options.short:
-        options.per_class, options.steps, options.pairs, options.scenes, options.seeds = 8, 20, 40, 60, [0]
+        options.per_class, options.steps, options.steps_a = 8, 20, 20
+        options.pairs, options.scenes, options.seeds = 40, 60, [0]
         options.output = options.output / "short"
     names = [f"{name.replace(' ', '-')}-{seed}" for name in options.conditions for seed in options.seeds]
     runs = ["before", *names]
@@ -129,9 +131,8 @@ def _run(run: str, options: argparse.Namespace) -> None:
     if run != "before":
         condition, _, seed = run.rpartition("-")
         stage = CONDITIONS[condition.replace("-", " ")]
-        config = replace(
-            CONFIG, stages=(stage,), seed=int(seed), steps=options.steps, position_rate=options.position_rate
-        )
+        steps = options.steps_a if stage == "A" else options.steps
+        config = replace(CONFIG, stages=(stage,), seed=int(seed), steps=steps, position_rate=options.position_rate)
         begin = name if condition != "A-then-B" else str(folder.with_name(f"A-{seed}") / "clap")
         name = str(folder / "clap")
         if not (folder / "clap" / "README.md").exists():

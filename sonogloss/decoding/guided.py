@@ -8,7 +8,8 @@ at every step. Here, with equal results,
 * captions advance in lock-step: one pass of the language model and one of the text encoder a step for all of them;
 * the language model reads winners only, and each text once (:mod:`~sonogloss.decoding.guided_states`);
 * each continuation is embedded once (:class:`~sonogloss.decoding.guided_text.TextMemo`);
-* and none is where no guidance could change the winner: it moves two scores by at most beta against each other.
+* none is where no guidance could change the winner, which it moves by at most beta against another;
+* and only those that can still win are where they are few, and where what the others could be decides nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sonogloss.records import FloatArray
 
 Doubles = npt.NDArray[np.float64]
 LANGUAGE_MEMORY, TEXT_MEMORY = 1 << 30, 256 << 20
+_FEW = 6  # candidates that can win: beyond that, knowing them alone hardly ever decides
 _MARGIN = 1e-9  # far above what rounding does to a score in float64, far below what anybody would see
 
 
@@ -120,15 +122,26 @@ class GuidedDecoder:
         """The next token of every clip."""
         self.states.read([clip.state for clip in clips])
         scores = [self._unguided(clip) for clip in clips]
-        asking = [
-            i for i, (clip, score) in enumerate(zip(clips, scores, strict=True)) if not self._settled(clip, score)
-        ]
+        winners: dict[int, int] = {}
+        rivals = [self._rivals(clip, score) for clip, score in zip(clips, scores, strict=True)]
+        for i, (clip, score) in enumerate(zip(clips, scores, strict=True)):
+            if self.settings.beta == 0:
+                winners[i] = int(np.argmax(self._damped(clip, score)))
+            elif len(rivals[i]) == 1:
+                winners[i] = int(rivals[i][0])
+        few = [i for i in range(len(clips)) if i not in winners and len(rivals[i]) <= _FEW]
+        groups = [[self._texts(clips[i].state)[place] for place in rivals[i]] for i in few]
+        for i, rows in zip(few, self.texts.embed(groups), strict=True):
+            if (winner := self._decided(clips[i], scores[i], rivals[i], rows)) is not None:
+                winners[i] = winner
+        asking = [i for i in range(len(clips)) if i not in winners]
         states = list(dict.fromkeys(clips[i].state for i in asking))
         embeddings = dict(zip(states, self.texts.embed([self._texts(state) for state in states]), strict=True))
         for i in asking:
-            cosines = embeddings[clips[i].state].astype(np.float64) @ clips[i].audio
-            scores[i] = scores[i] + self.settings.beta * _softmax(self.settings.kappa * cosines)
-        return [self._best(clip, score) for clip, score in zip(clips, scores, strict=True)]
+            fit = self._fit(clips[i], embeddings[clips[i].state])
+            guided = scores[i] + self.settings.beta * fit / fit.sum()
+            winners[i] = int(np.argmax(self._damped(clips[i], guided)))
+        return [int(clip.state.top_ids[winners[i]]) for i, clip in enumerate(clips)]
 
     def _unguided(self, clip: _Clip) -> Doubles:
         """The scores [m] before guidance and end penalty."""
@@ -138,22 +151,44 @@ class GuidedDecoder:
             scores = (1 - self.settings.alpha) * scores - self.settings.alpha * repetition
         return scores
 
-    def _settled(self, clip: _Clip, scores: Doubles) -> bool:
-        """Is the winner the same whatever guidance says? It adds something between 0 and beta to each score.
+    def _rivals(self, clip: _Clip, scores: Doubles) -> npt.NDArray[np.intp]:
+        """The places of the candidates that can win. Guidance adds something between 0 and beta to each score.
 
-        In compat mode what is damped depends on the order of all scores, so nothing is settled without them.
+        In compat mode what is damped depends on the order of all scores, so anything can.
         """
-        if self.settings.beta == 0:
-            return True
         if self.settings.compat:
-            return False
+            return np.arange(len(scores))
         least, most = self._damped(clip, scores), self._damped(clip, scores + self.settings.beta)
-        winner = int(np.argmax(least))
-        most[winner] = -np.inf
-        return bool(least[winner] > most.max() + _MARGIN)
+        return np.flatnonzero(most > least.max() - _MARGIN)
 
-    def _best(self, clip: _Clip, scores: Doubles) -> int:
-        return int(clip.state.top_ids[int(np.argmax(self._damped(clip, scores)))])
+    def _decided(
+        self, clip: _Clip, scores: Doubles, rivals: npt.NDArray[np.intp], embeddings: FloatArray
+    ) -> int | None:
+        """The winner's place, where the rivals' own embeddings tell it; None where it depends on the other candidates.
+
+        Those are only a part of the softmax's denominator, and cosines bound it. The difference of two scores is linear
+        in its inverse: who wins at both ends wins in between.
+        """
+        fit = self._fit(clip, embeddings)
+        others = len(scores) - len(rivals)
+        winner: int | None = None
+        for bound in (-1.0, 1.0):
+            total = fit.sum() + others * np.exp(self.settings.kappa * (bound - 1))
+            guided = scores.copy()
+            guided[rivals] += self.settings.beta * fit / total
+            damped = self._damped(clip, guided)[rivals]
+            best = int(np.argmax(damped))
+            lead = damped[best] - np.delete(damped, best).max()
+            if lead <= _MARGIN or winner not in (None, best):
+                return None
+            winner = best
+        assert winner is not None
+        return int(rivals[winner])
+
+    def _fit(self, clip: _Clip, embeddings: FloatArray) -> Doubles:
+        """How well texts fit the sound, 1 for a cosine of 1: the softmax's numerators."""
+        fit: Doubles = np.exp(self.settings.kappa * (embeddings.astype(np.float64) @ clip.audio - 1))
+        return fit
 
     def _damped(self, clip: _Clip, scores: Doubles) -> Doubles:
         """The scores with the end penalty of this step."""
@@ -167,8 +202,3 @@ class GuidedDecoder:
             limit = self.settings.text_tokens
             state.texts = candidate_texts(self._tokenizer, state.tokens(), state.top_ids.tolist(), limit=limit)
         return state.texts
-
-
-def _softmax(values: Doubles) -> Doubles:
-    powers = np.exp(values - values.max())
-    return powers / powers.sum()

@@ -58,16 +58,16 @@ def train_clap(
 ) -> Path:
     """Train to the recipe's last step, going on from `directory/clap-checkpoint.pt` when there is one.
 
-    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory.
+    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory, `directory/clap-first`.
     """
-    finished = directory / "clap"
+    finished = directory / "clap-first"
     if (finished / "model.safetensors").exists():
         return finished
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(recipe.seed)
     model = ClapModel(clap_config(len(tokenizer)))
     model.to(device)  # type: ignore[arg-type]  # torch's signature, hidden by a decorator
-    optimiser = _optimiser(model, recipe)
+    optimiser = make_optimiser(model, recipe.clap_learning_rate, recipe.clap_weight_decay)
     checkpoint, step = directory / "clap-checkpoint.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -125,12 +125,12 @@ def train_step(
     return float(loss.detach())
 
 
-def _optimiser(model: ClapModel, recipe: PocketRecipe) -> torch.optim.Optimizer:
+def make_optimiser(model: ClapModel, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": recipe.clap_weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.clap_learning_rate, betas=(0.9, 0.98))
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
 
 
 def _schedule(step: int, recipe: PocketRecipe) -> float:

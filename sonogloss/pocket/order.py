@@ -1,10 +1,11 @@
-"""Teach the pocket CLAP the order of sounds: its own training goes on, with captions in another order as negatives.
+"""Teach the pocket CLAP the order of sounds, in two steps that add no layer.
 
 After its first training the CLAP tells "a dog barks, then rain falls" from "rain falls, then a dog barks" no better
 than chance: no negative ever asked for it, and the position biases by which its audio tower could tell early from late
-lie flat. Two things change here, and no layer is added: every sequence's caption is there a second time with the events
-in another order (the temporal negatives of TNCE, arXiv 2408.09269), and the last stage's position biases learn
-`order_position_rate` times as fast as all else.
+lie flat. First it learns from pairs of single sounds, as any CLAP can (:mod:`sonogloss.temporal`, TeminAL's stage B).
+That costs it what names do not tell: pace, pitch, distance. So its own training goes on then for a while, on scenes and
+their captions, where every sequence's caption is there a second time with the events in another order (the temporal
+negatives of TNCE, arXiv 2408.09269). By itself the second step teaches no order in that time.
 """
 
 from __future__ import annotations
@@ -16,22 +17,46 @@ from pathlib import Path
 import torch
 from transformers import ClapModel, PreTrainedTokenizerFast
 
-from sonogloss.pocket.contrastive import train_step
+from sonogloss.audio.mel import LogMel
+from sonogloss.pocket.contrastive import make_optimiser, train_step
 from sonogloss.pocket.mixing import batches
 from sonogloss.pocket.recipe import PocketRecipe, save_clap
+from sonogloss.temporal.card import clap_card
+from sonogloss.temporal.clips import soundscape_clips
+from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.features import ClipPowers, measure_clips
+from sonogloss.temporal.post_train import post_train
+from sonogloss.temporal.towers import Towers
 
 
-def teach_order(directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast) -> Path:
-    """Go on from `directory/clap` to `directory/clap-ordered`; from its checkpoint when there is one."""
-    finished = directory / "clap-ordered"
+def learn_pairs(directory: Path, recipe: PocketRecipe) -> Path:
+    """Post-train `directory/clap-first` on pairs of single sounds: `directory/clap-paired`."""
+    finished = directory / "clap-paired"
+    if (finished / "README.md").exists():
+        return finished
+    config = PostTrainConfig(
+        stages=("B",), steps=recipe.order_pair_steps, precision="bf16", seed=recipe.order_pair_seed
+    )
+    towers = Towers(str(directory / "clap-first"), config)
+    clips = soundscape_clips(recipe.order_clips, split="train-0")
+    powers = ClipPowers([measure_clips(clips, LogMel(towers.mel), config.pairs)])
+    base = {"name": "clap-first", "fingerprint": towers.clap.fingerprint}
+    record = post_train(towers, powers, config, str(finished / "training"), resume=True)
+    towers.save(str(finished), clap_card(base, ["soundscapes"], record))
+    return finished
+
+
+def return_to_scenes(directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """Go on from `directory/clap-paired` to `directory/clap`; from a checkpoint when there is one."""
+    finished = directory / "clap"
     if (finished / "model.safetensors").exists():
         return finished
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = ClapModel.from_pretrained(directory / "clap", dtype=torch.float32)
+    model = ClapModel.from_pretrained(directory / "clap-paired", dtype=torch.float32)
     model.to(device)  # type: ignore[arg-type]  # torch's signature, hidden by a decorator
-    optimiser = _optimiser(model, recipe)
-    checkpoint, step = directory / "clap-ordered-checkpoint.pt", 0
+    optimiser = make_optimiser(model, recipe.order_learning_rate, recipe.clap_weight_decay)
+    checkpoint, step = directory / "order-checkpoint.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
@@ -42,12 +67,12 @@ def teach_order(directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedToke
     ahead = range(recipe.clap_steps + step, recipe.clap_steps + recipe.order_steps)  # scenes that it has not met yet
     for batch in batches(directory / "pool", recipe, ahead, size=recipe.order_batch, reordered=True):
         for group in optimiser.param_groups:
-            group["lr"] = recipe.order_learning_rate * _schedule(step, recipe) * group["rate"]
+            group["lr"] = recipe.order_learning_rate * _schedule(step, recipe)
         losses.append(train_step(model, optimiser, tokenizer, batch, device))
         step += 1
         if step % 20 == 0:
             seconds, began = time.monotonic() - began, time.monotonic()
-            loss = sum(losses[-20:]) / 20
+            loss = sum(losses[-20:]) / len(losses[-20:])
             print(f"order step {step}/{recipe.order_steps} loss {loss:.3f} {seconds / 20:.2f} s a step", flush=True)
         if step % 100 == 0:
             torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, checkpoint)
@@ -55,23 +80,6 @@ def teach_order(directory: Path, recipe: PocketRecipe, tokenizer: PreTrainedToke
     model.eval()
     save_clap(finished, model, tokenizer)
     return finished
-
-
-def _optimiser(model: ClapModel, recipe: PocketRecipe) -> torch.optim.Optimizer:
-    """AdamW; of all layers, only matrices decay, and the last stage's position biases have a rate of their own."""
-    last = model.audio_model.audio_encoder.layers[-1]
-    places = [p for name, p in last.named_parameters() if "relative_position_bias_table" in name]
-    others = [p for p in model.parameters() if all(p is not place for place in places)]
-    decay = recipe.clap_weight_decay
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in others if p.ndim >= 2], "weight_decay": decay, "rate": 1.0},
-            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "rate": 1.0},
-            {"params": places, "weight_decay": 0.0, "rate": recipe.order_position_rate},
-        ],
-        lr=recipe.order_learning_rate,
-        betas=(0.9, 0.98),
-    )
 
 
 def _schedule(step: int, recipe: PocketRecipe) -> float:

@@ -138,8 +138,7 @@ class GuidedDecoder:
         states = list(dict.fromkeys(clips[i].state for i in asking))
         embeddings = dict(zip(states, self.texts.embed([self._texts(state) for state in states]), strict=True))
         for i in asking:
-            fit = self._fit(clips[i], embeddings[clips[i].state])
-            guided = scores[i] + self.settings.beta * fit / fit.sum()
+            guided = scores[i] + self.settings.beta * self._fit(clips[i], embeddings[clips[i].state])
             winners[i] = int(np.argmax(self._damped(clips[i], guided)))
         return [int(clip.state.top_ids[winners[i]]) for i, clip in enumerate(clips)]
 
@@ -166,29 +165,26 @@ class GuidedDecoder:
     ) -> int | None:
         """The winner's place, where the rivals' own embeddings tell it; None where it depends on the other candidates.
 
-        Those are only a part of the softmax's denominator, and cosines bound it. The difference of two scores is linear
-        in its inverse: who wins at both ends wins in between.
+        Those are but a part of the softmax's denominator, which without them is smallest. The difference of two scores
+        is linear in its inverse: who wins without any guidance and with that of a softmax over the rivals alone, wins
+        whatever the others are.
         """
-        fit = self._fit(clip, embeddings)
-        others = len(scores) - len(rivals)
-        winner: int | None = None
-        for bound in (-1.0, 1.0):
-            total = fit.sum() + others * np.exp(self.settings.kappa * (bound - 1))
-            guided = scores.copy()
-            guided[rivals] += self.settings.beta * fit / total
-            damped = self._damped(clip, guided)[rivals]
+        guided = scores.copy()
+        guided[rivals] += self.settings.beta * self._fit(clip, embeddings)
+        places = []
+        for some in (scores, guided):
+            damped = self._damped(clip, some)[rivals]
             best = int(np.argmax(damped))
-            lead = damped[best] - np.delete(damped, best).max()
-            if lead <= _MARGIN or winner not in (None, best):
+            if damped[best] - np.delete(damped, best).max() <= _MARGIN:
                 return None
-            winner = best
-        assert winner is not None
-        return int(rivals[winner])
+            places.append(best)
+        return int(rivals[places[0]]) if places[0] == places[1] else None
 
     def _fit(self, clip: _Clip, embeddings: FloatArray) -> Doubles:
-        """How well texts fit the sound, 1 for a cosine of 1: the softmax's numerators."""
-        fit: Doubles = np.exp(self.settings.kappa * (embeddings.astype(np.float64) @ clip.audio - 1))
-        return fit
+        """The softmax of texts' fit to the sound."""
+        logits: Doubles = self.settings.kappa * (embeddings.astype(np.float64) @ clip.audio)
+        powers: Doubles = np.exp(logits - logits.max())
+        return powers / powers.sum()
 
     def _damped(self, clip: _Clip, scores: Doubles) -> Doubles:
         """The scores with the end penalty of this step."""

@@ -13,8 +13,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sonogloss.decoding import guided
 from sonogloss.decoding.guided import GuidedDecoder
 from sonogloss.decoding.guided_settings import GuidedSettings
+from sonogloss.decoding.guided_states import State
 from sonogloss.decoding.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import ModelFormatError, OptionError
@@ -117,6 +119,37 @@ def test_it_says_what_the_published_search_says(kind: str, beta: float) -> None:
         for prompt, row in zip(prompts_of(TEXTS, model(kind)), audio, strict=True)
     ]
     assert decode(TEXTS, audio, kind=kind, max_tokens=30, beta=beta) == wanted
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 1000), beta=st.sampled_from([0.003, 0.01, 0.03]), kappa=st.sampled_from([0.3, 3.0, 2000.0]))
+def test_asking_only_about_those_that_can_win_changes_no_caption(seed: int, beta: float, kappa: float) -> None:
+    audio, prompts = sounds(len(TEXTS), seed=seed), prompts_of(TEXTS, model())
+    numbers = GuidedSettings(max_tokens=30, candidates=12, beta=beta, kappa=kappa)
+    found, encoded = [], []
+    for few in (guided._FEW, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(guided, "_FEW", few)
+            decoder = GuidedDecoder(model(), embed_text, numbers)
+            found.append(decoder.decode(prompts, audio))
+            encoded.append(decoder.texts.encoded)
+    assert found[0] == found[1]
+    assert encoded[0] <= encoded[1]
+
+
+def test_few_rivals_of_a_sure_model_cost_few_texts() -> None:
+    """Of two candidates that can win, one is ahead in probability and in cosine: the ten others are not looked at."""
+    state = State(None, (0,))
+    state.top_ids = np.arange(20, 32)
+    state.probabilities = np.array([0.5, 0.4, *[0.005] * 10], np.float32)
+    decoder = GuidedDecoder(model(), embed_text, GuidedSettings(candidates=12, beta=0.2, gamma=1.0))
+    clip = guided._Clip(0, np.eye(DIM, dtype=np.float32)[0], state, step=3)
+    scores = state.probabilities.astype(np.float64)
+    rivals = decoder._rivals(clip, scores)
+    assert rivals.tolist() == [0, 1]
+    toward, away = np.eye(DIM, dtype=np.float32)[0], -np.eye(DIM, dtype=np.float32)[0]
+    assert decoder._decided(clip, scores, rivals, np.stack([toward, away])) == 0
+    assert decoder._decided(clip, scores, rivals, np.stack([away, toward])) is None  # now the others matter
 
 
 def test_without_guidance_nothing_is_encoded_and_equal_prompts_are_read_once() -> None:

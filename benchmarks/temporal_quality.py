@@ -81,7 +81,7 @@ def main() -> None:
         options.per_class, options.steps, options.steps_a = 8, 20, 20
         options.pairs, options.scenes, options.seeds = 40, 60, [0]
         options.output = options.output / "short"
-    names = [f"{name.replace(' ', '-')}-{seed}" for name in options.conditions for seed in options.seeds]
+    names = [f"{name.replace(' ', '-')}-{seed}" for seed in options.seeds for name in options.conditions]
     runs = ["before", *names]
     if options.only:
         torch.set_num_threads(1)

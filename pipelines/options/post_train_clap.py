@@ -49,7 +49,8 @@ def _learning(parser: Parser) -> None:
     group.add_argument(
         "--tune", choices=["last", "lora"], help="what learns beside the projections: last layers, or an adapter"
     )
-    group.add_argument("--layers", type=positive, metavar="N", help="last: how many of each tower")
+    group.add_argument("--layers", type=positive, metavar="N", help="last: how many stages of the audio tower")
+    group.add_argument("--text-layers", type=positive, metavar="N", help="last: how many layers of the text tower")
     group.add_argument(
         "--position-rate", type=float, metavar="X", help="how many times faster the audio tower's position biases learn"
     )
@@ -57,6 +58,7 @@ def _learning(parser: Parser) -> None:
     group.add_argument("--lora-alpha", type=positive, metavar="N", help="lora: its scale is alpha / rank")
     group.add_argument("--lora-dropout", type=float, metavar="P", help="lora: on what it reads")
     group.add_argument("--anchor", type=float, metavar="X", help="how strongly single sounds are held where they were")
+    group.add_argument("--words", type=float, metavar="X", help="how much text alone teaches the text tower order")
     group.add_argument("--gain-db", type=float, metavar="DB", help="how much louder or softer clips become at random")
     group.add_argument("--precision", choices=["fp32", "bf16"], help="what is computed in")
     group.add_argument("--validation-share", type=float, metavar="SHARE", help="of the recordings, only looked at")
@@ -68,9 +70,7 @@ def _learning(parser: Parser) -> None:
 def _loss(parser: Parser) -> None:
     group = parser.add_argument_group("loss (default: as published)")
     group.add_argument("--relations", nargs="+", metavar="WORD", help="before, after, while (all)")
-    group.add_argument(
-        "--wording", choices=["published", "varied"], help="these words only, or others of the same meaning too (varied)"
-    )
+    group.add_argument("--wording", choices=["published", "varied"], help="these words only, or others too (varied)")
     group.add_argument("--alpha-same", type=float, metavar="X", help="weight of the same pair in another order")
     group.add_argument("--alpha-cross", type=float, metavar="X", help="weight of other pairs in another order")
     group.add_argument("--beta", type=float, metavar="X", help="weight of reverse and overlay")

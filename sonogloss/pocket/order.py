@@ -28,6 +28,8 @@ from sonogloss.temporal.features import ClipPowers, measure_clips
 from sonogloss.temporal.post_train import post_train
 from sonogloss.temporal.towers import Towers
 
+CHECKPOINT_EVERY = 50  # steps
+
 
 def learn_pairs(directory: Path, recipe: PocketRecipe) -> Path:
     """Post-train `directory/clap-first` on pairs of single sounds: `directory/clap-paired`."""
@@ -74,7 +76,7 @@ def return_to_scenes(directory: Path, recipe: PocketRecipe, tokenizer: PreTraine
             seconds, began = time.monotonic() - began, time.monotonic()
             loss = sum(losses[-20:]) / len(losses[-20:])
             print(f"order step {step}/{recipe.order_steps} loss {loss:.3f} {seconds / 20:.2f} s a step", flush=True)
-        if step % 100 == 0:
+        if step % CHECKPOINT_EVERY == 0:
             torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, checkpoint)
     model.logit_scale_t.data.copy_(model.logit_scale_a.data)
     model.eval()

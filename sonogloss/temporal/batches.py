@@ -28,13 +28,14 @@ BLOCKS = {"A": 2, "B": 3}
 class PairBatch:
     """Blocks of B sounds and their texts.
 
-    `mels` [blocks * B, 1, frames, mels] in decibels; `texts`; `also_true` bool [blocks * B, blocks * B], text j is true
-    of sound i. `clips` (ids), `singles` [B, 1, frames, mels] and `labels` are the groups' first clips alone, for the
-    anchor.
+    `mels` [blocks * B, 1, frames, mels] in decibels; `texts`, and the same `retold` in other words where wording
+    varies; `also_true` bool [blocks * B, blocks * B], text j is true of sound i. `clips` (ids), `singles`
+    [B, 1, frames, mels] and `labels` are the groups' first clips alone, for the anchor.
     """
 
     mels: Tensor
     texts: tuple[str, ...]
+    retold: tuple[str, ...]
     also_true: Tensor
     clips: tuple[str, ...]
     singles: Tensor
@@ -67,7 +68,7 @@ class PairBatches:
     def of(self, groups: Sequence[PairGroup], salt: int = 0) -> PairBatch:
         """The batch of these groups; gains, and wordings where they vary, are drawn for this salt."""
         singles = [self._decibels(self._power(group.first, salt), self._mel.padding) for group in groups]
-        mels, texts, keys = list[FloatArray](), list[str](), list[Hashable]()
+        mels, texts, retold, keys = list[FloatArray](), list[str](), list[str](), list[Hashable]()
         if self._stage == "A":
             mels += singles
             texts += [f"Single sound of {group.first.label}" for group in groups]
@@ -78,13 +79,15 @@ class PairBatches:
         else:
             for variant in Variant:
                 mels += [self._pair(group, variant, salt) for group in groups]
-                texts += [group_sentence(group, variant, self._config.pairs, salt) for group in groups]
+                texts += [group_sentence(group, variant, self._config.pairs, 2 * salt) for group in groups]
+                retold += [group_sentence(group, variant, self._config.pairs, 2 * salt + 1) for group in groups]
                 keys += [_meaning(group, variant) for group in groups]
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         meaning = torch.tensor([numbers[key] for key in keys])
         return PairBatch(
             mels=_stacked(mels),
             texts=tuple(texts),
+            retold=tuple(retold or texts),
             also_true=meaning[:, None] == meaning[None],
             clips=tuple(group.first.id for group in groups),
             singles=_stacked(singles),

@@ -27,12 +27,17 @@ class PostTrainConfig:
         grad_clip: largest norm of the gradient; 0 does not clip.
         tune: train the `last` layers and the projections, or a `lora` adapter in all layers and the projections. The
             adapter is merged at the end.
-        layers: how many of each tower's last layers (stages, in a Swin transformer) learn.
+        layers: how many of the audio tower's last stages learn.
+        text_layers: how many of the text tower's last layers learn. Who comes first is told in two steps: a layer binds
+            words to their places, the next one reads that.
         position_rate: how many times faster the audio tower's relative position biases learn than all else. They alone
             can tell what is heard early from what is heard late before it is averaged over time, and a CLAP brings them
             along nearly flat; at the common rate they are the last to move (docs/temporal.md).
         lora_rank, lora_alpha, lora_dropout: the adapter on the attention's query and value projections.
         anchor: weight of a term, mean of 1 - cosine, that holds single sounds and their labels where the CLAP had them.
+        words: weight, in stage B, of TNCE between sentences and the same said in other words. It costs no sound: the
+            text tower learns from text alone to tell orders apart, and the audio tower has something to follow. Without
+            it both wait for each other for some hundred steps.
         gain_db: every clip of a pair becomes louder or softer by up to this, at random.
         precision: `fp32`, or `bf16` autocast with the loss in fp32.
         validation_share: share of the recordings that are not learnt from but looked at.
@@ -47,7 +52,7 @@ class PostTrainConfig:
     """
 
     stages: tuple[str, ...] = STAGES
-    steps: int = 500
+    steps: int = 400
     groups: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 20
@@ -55,11 +60,13 @@ class PostTrainConfig:
     grad_clip: float = 0.5
     tune: Literal["last", "lora"] = "last"
     layers: int = 1
+    text_layers: int = 2
     position_rate: float = 100.0
     lora_rank: int = 8
     lora_alpha: int = 32
     lora_dropout: float = 0.0
     anchor: float = 1.0
+    words: float = 1.0
     gain_db: float = 6.0
     precision: Literal["fp32", "bf16"] = "fp32"
     validation_share: float = 0.1
@@ -80,9 +87,11 @@ class PostTrainConfig:
             "grad_clip": self.grad_clip >= 0,
             "tune": self.tune in ("last", "lora"),
             "layers": self.layers >= 1,
+            "text_layers": self.text_layers >= 1,
             "position_rate": self.position_rate > 0 and math.isfinite(self.position_rate),
             "lora_rank": self.lora_rank >= 1,
             "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
+            "words": self.words >= 0 and math.isfinite(self.words),
             "gain_db": 0 <= self.gain_db <= 60,
             "precision": self.precision in ("fp32", "bf16"),
             "validation_share": 0 <= self.validation_share < 1,

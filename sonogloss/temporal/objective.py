@@ -30,19 +30,25 @@ class Anchor:
 def stage_loss(
     stage: str, towers: Towers, batch: PairBatch, config: PostTrainConfig, anchor: Anchor | None = None
 ) -> Tensor:
-    """The loss of one batch: TNCE, and the anchor's term where there is one."""
-    audio, text = towers.embed_audio(batch.mels), towers.embed_text(batch.texts)
+    """The loss of one batch: TNCE, and the terms for words and for the anchor where there are such."""
     settings = config.loss
-    if settings.normalised:
-        audio, text = unit(audio), unit(text)
-    loss = tnce(
-        audio,
-        text,
-        blocks=BLOCKS[stage],
-        settings=settings,
-        scale=towers.scale if settings.normalised else 1.0,
-        also_true=batch.also_true.to(audio.device) if settings.normalised else None,
-    )
+
+    def contrast(one: Tensor, other: Tensor) -> Tensor:
+        if settings.normalised:
+            one, other = unit(one), unit(other)
+        return tnce(
+            one,
+            other,
+            blocks=BLOCKS[stage],
+            settings=settings,
+            scale=towers.scale if settings.normalised else 1.0,
+            also_true=batch.also_true.to(one.device) if settings.normalised else None,
+        )
+
+    text = towers.embed_text(batch.texts)
+    loss = contrast(towers.embed_audio(batch.mels), text)
+    if config.words and stage == "B":
+        loss = loss + config.words * contrast(text, towers.embed_text(batch.retold))
     if anchor is None:
         return loss
     # The distance of single sounds and of their labels from where they were.

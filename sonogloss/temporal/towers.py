@@ -83,7 +83,7 @@ class Towers:
                 warnings.simplefilter("ignore", FutureWarning)
                 self._adapted = get_peft_model(self.model, adapter)
         else:
-            for module in _last_layers(self.model, config.layers):
+            for module in _last_layers(self.model, config):
                 module.requires_grad_(True)
         for module in (self.model.audio_projection, self.model.text_projection):
             module.requires_grad_(True)
@@ -161,10 +161,10 @@ def unit(rows: Tensor) -> Tensor:
     return functional.normalize(rows, dim=-1)
 
 
-def _last_layers(model: Any, layers: int) -> list[nn.Module]:
+def _last_layers(model: Any, config: PostTrainConfig) -> list[nn.Module]:
     """The last layers of both towers, with what stands between them and the projections."""
     audio, text = model.audio_model.audio_encoder, model.text_model
-    return [*audio.layers[-layers:], audio.norm, *text.encoder.layer[-layers:], text.pooler]
+    return [*audio.layers[-config.layers :], audio.norm, *text.encoder.layer[-config.text_layers :], text.pooler]
 
 
 def _precision(base: Path) -> torch.dtype:

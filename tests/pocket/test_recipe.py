@@ -1,5 +1,8 @@
+import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.pocket.contrastive import contrastive_loss
 from sonogloss.pocket.mixing import ORDERED, Mixed, Mixer, also_true, in_another_order, to_decibels
 from sonogloss.pocket.pool import Entry, Pool, build_pool, mel_power
-from sonogloss.pocket.recipe import PocketRecipe, feature_extractor, train_tokenizer
+from sonogloss.pocket.recipe import PocketRecipe, feature_extractor, load_tokenizer, train_tokenizer
+from sonogloss.pocket.release import WEIGHTS
 from sonogloss.soundscapes import CLASSES, caption_dump, mentioned, render_variant
 from sonogloss.soundscapes.scenes import Event, Scene
 
@@ -169,5 +173,38 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(pool_dir: Path, tmp_
             with pytest.raises(KeyboardInterrupt):
                 train_clap(directory, RECIPE, tokenizer, stop, validate_every=2)
         train_clap(directory, RECIPE, tokenizer, lambda model: {"r1": 0.0}, validate_every=2)
+        weights.append((directory / "clap-first" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_the_second_training_goes_on_where_it_stopped(
+    pool_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sonogloss.pocket import order
+
+    short = replace(RECIPE, order_clips=2, order_pair_steps=2, order_steps=4, order_batch=8, order_warmup=1)
+    monkeypatch.setattr(order, "CHECKPOINT_EVERY", 2)
+    tokenizer, real, weights = load_tokenizer(WEIGHTS / "clap"), order.train_step, []
+
+    def stopped(*args: Any) -> float:
+        if next(steps) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    for name in ("whole", "halves"):
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "pool").symlink_to(pool_dir)
+        shutil.copytree(WEIGHTS / "clap", directory / "clap-first")
+        order.learn_pairs(directory, short)
+        if name == "halves":
+            steps = itertools.count()
+            with monkeypatch.context() as patch:
+                patch.setattr(order, "train_step", stopped)
+                with pytest.raises(KeyboardInterrupt):
+                    order.return_to_scenes(directory, short, tokenizer)
+        order.return_to_scenes(directory, short, tokenizer)
         weights.append((directory / "clap" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
+    assert weights[0] != (tmp_path / "whole" / "clap-paired" / "model.safetensors").read_bytes()

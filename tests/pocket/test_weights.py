@@ -29,7 +29,7 @@ def test_the_models_are_small_whole_and_belong_together(clap: Clap) -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 30_000_000
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pkl")]
-    for folder, name in (("drcap", "pocket"), ("soft-hard", "pocket:soft-hard")):
+    for folder, name in (("drcap", "pocket"), ("soft-hard", "pocket:soft-hard"), ("zeraucap", "pocket:zeraucap")):
         assert verify_captioner(str(WEIGHTS / folder)) == []
         captioner = load_captioner(name)
         assert captioner.clap.fingerprint == clap.fingerprint
@@ -42,7 +42,7 @@ def test_the_clap_is_an_ordinary_transformers_directory() -> None:
 
 
 def test_cards_state_data_licence_and_scores() -> None:
-    for name in ("clap", "drcap", "soft-hard"):
+    for name in ("clap", "drcap", "soft-hard", "zeraucap"):
         card = (WEIGHTS / name / "README.md").read_text()
         assert "Apache-2.0" in card
         assert "held-out synthetic scenes" in card
@@ -86,3 +86,9 @@ def test_drcap_says_what_sounds(clap: Clap, scenes: list[Scene], audio: FloatArr
 def test_soft_and_hard_prompts_say_what_sounds(scenes: list[Scene], audio: FloatArray) -> None:
     captions = load_captioner("pocket:soft-hard").caption(audio, [()] * len(audio))
     assert event_f1(captions, [scene.names for scene in scenes]) >= 0.45
+
+
+def test_zeraucap_says_what_sounds_with_guidance_and_by_keywords_alone(scenes: list[Scene], audio: FloatArray) -> None:
+    for fast in (False, True):
+        captions = load_captioner("pocket:zeraucap", fast=fast).caption(audio, [()] * len(audio))
+        assert event_f1(captions, [scene.names for scene in scenes]) >= 0.2

@@ -46,6 +46,7 @@ DUMP_SEED = 79
 DUMP = 40_000
 REAL_DUMPS = {"audiocaps_train": "caption", "clotho_train": "captions", "bbc_sound_effects": "description"}
 FOLDERS = {"esc10": "esc", "esc50": "esc", "urbansound8k": "urbansound8k"}
+KINDS = ("names", "grammar", "captions")
 SETS = ("synthetic", "unseen", "scenes", *FOLDERS)
 
 
@@ -88,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of text")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--per-class", type=int, default=20, help="synthetic clips a class")
     parser.add_argument("--scenes", type=int, default=400)
@@ -102,8 +104,10 @@ def main() -> None:
         numbers = {"steps": 30, "texts_per_label": 16, **numbers}
         options.output = options.output.with_name(f"{options.output.name}-short")
     options.output.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.output, options.data, options.clap, numbers)
-    report: dict[str, Any] = {"tune": numbers, "seeds": options.seeds}
+    bench = Bench(options.output, options.data, options.clap, numbers, options.kinds)
+    path = options.output / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    report |= {"tune": numbers, "seeds": options.seeds}
     for name in options.sets:
         heard = bench.hear(name, options.per_class, options.scenes)
         if heard is None:
@@ -114,17 +118,18 @@ def main() -> None:
         print(f"\n{name}: {len(heard.clips)} clips, {len(heard.labels)} labels")
         for row in report[name]:
             print("   " + row["line"], flush=True)
-        (options.output / "report.json").write_text(json.dumps(report, indent=2))
+        path.write_text(json.dumps(report, indent=2))
 
 
 class Bench:
     """The material of a run and where it is kept."""
 
-    def __init__(self, output: Path, data: Path, clap: str, numbers: dict[str, Any]) -> None:
+    def __init__(self, output: Path, data: Path, clap: str, numbers: dict[str, Any], kinds: Sequence[str]) -> None:
         self.output = output
         self.data = data
         self.clap: Clap = load_clap(clap)
         self.numbers = numbers
+        self.wanted = kinds
 
     def judge(self, name: str, heard: Heard, seeds: int) -> list[dict[str, Any]]:
         """Plain against tuned prompts, on one set, for each kind of text."""
@@ -169,7 +174,8 @@ class Bench:
     def kinds(self, *, synthetic: bool) -> list[str]:
         """Kinds of text that there are for a set."""
         real = all((self.data / "captions" / f"{name}.jsonl.gz").exists() for name in REAL_DUMPS)
-        return ["names", *(["grammar"] if synthetic else []), *(["captions"] if real else [])]
+        there = ["names", *(["grammar"] if synthetic else []), *(["captions"] if real else [])]
+        return [kind for kind in there if kind in self.wanted]
 
     def tuned(self, name: str, kind: str, labels: Sequence[str], seed: int, multi_label: bool) -> Tuned:
         """Prompts tuned on some labels, or those that an earlier call left."""

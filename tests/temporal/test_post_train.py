@@ -12,13 +12,15 @@ import torch
 from sonogloss.clap import load_clap
 from sonogloss.errors import OptionError
 from sonogloss.temporal import post_train as room
+from sonogloss.temporal.batches import PairBatches
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.curve import PICTURE, draw_curve
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.losses import TnceSettings
+from sonogloss.temporal.losses import TnceSettings, tnce
+from sonogloss.temporal.objective import stage_loss
 from sonogloss.temporal.post_train import CURVE, PostTrainRecord, post_train
-from sonogloss.temporal.towers import POSITIONS, Towers
+from sonogloss.temporal.towers import POSITIONS, Towers, unit
 
 Weights = dict[str, torch.Tensor]
 
@@ -70,6 +72,21 @@ def test_position_biases_learn_at_a_rate_of_their_own(tiny_clap_dir: Path, power
     slow, fast = moved(1.0), moved(50.0)
     assert fast[True] == pytest.approx(50 * slow[True], rel=1e-3)
     assert fast[False] == pytest.approx(slow[False], rel=1e-3)
+
+
+def test_sentences_are_compared_with_the_same_in_other_words(tiny_clap_dir: Path, powers: ClipPowers) -> None:
+    towers = Towers(str(tiny_clap_dir), config())
+    towers.eval()
+    batch = PairBatches("B", powers, powers.clips, towers.mel, config()).at(0)
+    assert sum(one != other for one, other in zip(batch.texts, batch.retold, strict=True)) > 6
+    with torch.no_grad():
+        alone, both = (float(stage_loss("B", towers, batch, config(words=words))) for words in (0.0, 0.5))
+        one, other = (unit(towers.embed_text(texts)) for texts in (batch.texts, batch.retold))
+        words = tnce(one, other, blocks=3, settings=TnceSettings(), scale=towers.scale, also_true=batch.also_true)
+        assert both == pytest.approx(alone + 0.5 * float(words), rel=1e-5)
+        first = PairBatches("A", powers, powers.clips, towers.mel, config()).at(0)
+        losses = [float(stage_loss("A", towers, first, config(words=words))) for words in (0.0, 0.5)]
+    assert losses[0] == losses[1]  # stage A is about how many, and has one wording
 
 
 def test_the_loss_falls(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:

@@ -58,14 +58,19 @@ class Clap(Protocol):
         ...
 
 
+POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}
+"""The CLAPs of this package: the names they have, and their folders among its weights."""
+
+
 def load_clap(name: str, *, device: str = "cpu") -> Clap:
     """Load a CLAP by the name a user gave.
 
     Args:
-        name: `pocket` (shipped with this package), a directory (local or any fsspec URL) in the layout of
-            transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION checkpoint, which
-            is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs such a checkpoint in
-            LAION's own package instead, with the same embeddings and fingerprint. Only a hub id may use the network.
+        name: `pocket` or `pocket:ordered` (shipped with this package), a directory (local or any fsspec URL) in the
+            layout of transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION
+            checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs
+            such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only a hub id
+            may use the network.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
     Raises:
@@ -87,11 +92,12 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 @contextmanager
 def clap_directory(name: str) -> Iterator[Path]:
     """The local directory behind a name as in :func:`load_clap`, for as long as loading or copying takes."""
-    if name == "pocket":
-        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / "clap"
+    if name in POCKET:
+        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / POCKET[name]
         if not directory.is_dir():
             raise MissingInputError(
-                "This installation does not hold the weights of the pocket CLAP.", "Install the package from its wheel."
+                f"This installation does not hold the weights of the CLAP {name!r}.",
+                "Install the package from its wheel.",
             )
         yield directory
     elif name.startswith("laion:"):
@@ -119,7 +125,7 @@ def clap_directory(name: str) -> Iterator[Path]:
     else:
         raise MissingInputError(
             f"The CLAP {name!r} is not a directory.",
-            "Name 'pocket', an existing directory, a hub id like 'owner/name' or 'laion:CKPT.pt'.",
+            "Name 'pocket', 'pocket:ordered', an existing directory, a hub id like 'owner/name' or 'laion:CKPT.pt'.",
         )
 
 

@@ -2,6 +2,7 @@
 
 --directory DIR    work and checkpoints (default pocket-training)
 --soft-hard        only pocket:soft-hard, over the released CLAP
+--ordered          only pocket:ordered: the released CLAP goes on to learn order, and gets a captioner
 --zeraucap         only the language model of pocket:zeraucap, over the released CLAP
 --real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
 """
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--real-clips", type=Path)
     parser.add_argument("--published", action="store_true")
     parser.add_argument("--soft-hard", action="store_true")
+    parser.add_argument("--ordered", action="store_true")
     parser.add_argument("--zeraucap", action="store_true")
     parser.add_argument("--release", action="store_true")
     parser.add_argument("--reports", type=Path, default=Path("bench-output"))
@@ -36,6 +38,13 @@ def main() -> None:
         from sonogloss.pocket.zeraucap import release_zeraucap
 
         release_zeraucap(arguments.directory, arguments.reports)
+        return
+    if arguments.release and arguments.ordered:
+        from sonogloss.pocket.order import release_ordered
+        from sonogloss.pocket.soft_hard import release_soft_hard
+
+        release_ordered(arguments.directory, arguments.reports)
+        release_soft_hard(arguments.directory, arguments.reports, clap_name="pocket:ordered")
         return
     if arguments.release and arguments.soft_hard:
         from sonogloss.pocket.soft_hard import release_soft_hard
@@ -56,6 +65,16 @@ def main() -> None:
         from sonogloss.pocket.soft_hard import make_soft_hard
 
         make_soft_hard(arguments.directory, PocketRecipe())
+        return
+    if arguments.ordered:
+        from sonogloss.pocket.order import learn_pairs, return_to_scenes
+        from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer
+        from sonogloss.pocket.release import WEIGHTS
+        from sonogloss.pocket.soft_hard import make_soft_hard
+
+        learn_pairs(arguments.directory, PocketRecipe())
+        return_to_scenes(arguments.directory, PocketRecipe(), load_tokenizer(WEIGHTS / "clap"))
+        make_soft_hard(arguments.directory, PocketRecipe(), clap_name="pocket:ordered")
         return
     if arguments.zeraucap:
         from sonogloss.pocket.recipe import PocketRecipe

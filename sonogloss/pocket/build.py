@@ -1,4 +1,4 @@
-"""The order of the work: pool, tokenizer, CLAP, its sense of order, decoder."""
+"""The order of the work: pool, tokenizer, CLAP, decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerFast
 from sonogloss.clap import load_clap
 from sonogloss.pocket.contrastive import train_clap
 from sonogloss.pocket.decoder import PUBLISHED, shipped_settings, train_decoder
-from sonogloss.pocket.order import learn_pairs, return_to_scenes
 from sonogloss.pocket.pool import build_pool
 from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer, train_tokenizer
 from sonogloss.pocket.validation import Validation
@@ -28,10 +27,9 @@ def build(directory: Path, real_clips: Path | None, *, published: bool = False) 
     (directory / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
     build_pool(directory / "pool", recipe, real_clips)
     tokenizer = _tokenizer(directory / "tokenizer", recipe)
-    if not (directory / "clap-first" / "model.safetensors").exists():
+    if not (directory / "clap" / "model.safetensors").exists():
         train_clap(directory, recipe, tokenizer, Validation(directory, recipe, tokenizer, real_clips))
-    learn_pairs(directory, recipe)
-    clap = load_clap(str(return_to_scenes(directory, recipe, tokenizer)))
+    clap = load_clap(str(directory / "clap"))
     train_decoder(directory, recipe, clap, shipped_settings(recipe), "drcap")
     if published:
         train_decoder(directory, recipe, clap, PUBLISHED, "drcap-published")

@@ -58,9 +58,9 @@ def train_clap(
 ) -> Path:
     """Train to the recipe's last step, going on from `directory/clap-checkpoint.pt` when there is one.
 
-    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory, `directory/clap-first`.
+    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory, `directory/clap`.
     """
-    finished = directory / "clap-first"
+    finished = directory / "clap"
     if (finished / "model.safetensors").exists():
         return finished
     device = "cuda" if torch.cuda.is_available() else "cpu"

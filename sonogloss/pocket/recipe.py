@@ -43,7 +43,7 @@ class PocketRecipe:
     clap_warmup: int = 120
     clap_weight_decay: float = 0.05
     order_clips: int = 40  # single sounds a class, of which pairs are made
-    order_pair_steps: int = 300
+    order_pair_steps: int = 350
     order_pair_seed: int = 0
     order_steps: int = 200
     order_batch: int = 128

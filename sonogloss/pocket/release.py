@@ -147,6 +147,20 @@ def ship(source: Path, name: str, card: str, *, largest: int) -> None:
     _replace(staging, largest)
 
 
+def ship_clap(source: Path, name: str, card: str, *, largest: int) -> None:
+    """Put one more CLAP into the package as folder `name`, with this card and the attribution of the first.
+
+    Raises:
+        ValueError: it is larger than `largest` bytes.
+    """
+    staging = WEIGHTS.with_name("weights-new")
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source, staging / name)
+    shutil.copy(WEIGHTS / "clap" / "ATTRIBUTION.csv", staging / name)
+    (staging / name / "README.md").write_text(card)
+    _replace(staging, largest)
+
+
 def _replace(staging: Path, largest: int) -> None:
     """Put the folders of `staging` in the place of those shipped so far."""
     size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())

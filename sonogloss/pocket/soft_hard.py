@@ -3,6 +3,8 @@
 python -m sonogloss.pocket --soft-hard            trains mapper and language model, some minutes on two cores
 python -m benchmarks.pocket_quality --captioner pocket-training/soft-hard --output bench-output/soft-hard-quality
 python -m sonogloss.pocket --soft-hard --release  puts it into the package, with a card of what was measured
+
+`pocket:ordered` is the same over the CLAP that knows order: `--ordered` in place of `--soft-hard`.
 """
 
 from __future__ import annotations
@@ -32,16 +34,17 @@ from sonogloss.training.loop import train
 from sonogloss.training.soft_hard import SoftHardExamples
 
 LARGEST = 10_000_000  # bytes
+FOLDERS = {"pocket": "soft-hard", "pocket:ordered": "soft-hard-ordered"}  # by the CLAP below
 PROMPT = SoftHardPrompt(max_answer_tokens=48)  # the longest sentences of the grammar have more than the released 25
 
 CARD = """---
 license: apache-2.0
 ---
 
-# sonogloss pocket soft-hard
+# sonogloss pocket {name}
 
-Soft and hard prompts (Zhang et al. 2024) for the pocket CLAP: the four nearest of its fifty sounds are named in a hard
-prompt, the audio embedding becomes ten soft prompt vectors, and a GPT-2 continues both; {parameters:.1f} million
+Soft and hard prompts (Zhang et al. 2024) for the CLAP `{clap}`: the four nearest of its fifty sounds are named in a
+hard prompt, the audio embedding becomes ten soft prompt vectors, and a GPT-2 continues both; {parameters:.1f} million
 parameters, float16, trained from scratch on **text alone**: captions of our own grammar. It says what the fifty sounds
 of the pocket CLAP do, and nothing else. Prompt, search and training record: `captioner.json`; vocabulary: `labels/`.
 
@@ -64,12 +67,17 @@ Apache-2.0.
 """
 
 
-def make_soft_hard(directory: Path, recipe: PocketRecipe) -> Path:
-    """Train and write `directory/soft-hard`, over the released CLAP; nothing is done when it is there."""
-    finished = directory / "soft-hard"
+def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "pocket") -> Path:
+    """Train and write `directory/soft-hard` over the released CLAP, or `soft-hard-ordered` over `clap-ordered` there.
+
+    Nothing is done when it is there.
+    """
+    name = FOLDERS[clap_name]
+    finished = directory / name
     if (finished / "captioner.json").exists():
         return finished
-    clap, tokenizer = load_clap("pocket"), load_tokenizer(WEIGHTS / "clap")
+    clap = load_clap(clap_name if clap_name == "pocket" else str(directory / "clap-ordered"))
+    tokenizer = load_tokenizer(WEIGHTS / "clap")
     captions = list(dict.fromkeys(caption_dump(recipe.decoder_captions, recipe.seed + 1)))
     held_out = list(dict.fromkeys(caption_dump(600, recipe.seed + 3)))
     labels = embed_labels([sound.label for sound in CLASSES.values()], clap)
@@ -94,15 +102,15 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe) -> Path:
         language_model=model,
         mapper=mapper,
         config=config,
-        directory=str(directory / "soft-hard-training"),
+        directory=str(directory / f"{name}-training"),
         resume=True,
-        log=lambda line: print(f"soft-hard: {line}", flush=True),
+        log=lambda line: print(f"{name}: {line}", flush=True),
     )
     released = DECODE[SOFT_HARD]
     assert isinstance(released, DecodeSettings)
     save_captioner(
         str(finished),
-        clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+        clap=ClapReference(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
         language_model=model,
         tokenizer=tokenizer,
         mapper=mapper,
@@ -117,16 +125,22 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe) -> Path:
     return finished
 
 
-def release_soft_hard(directory: Path, reports: Path) -> None:
-    """Copy `directory/soft-hard` into the package, with a card of what `benchmarks.pocket_quality` measured of it."""
-    measured = json.loads((reports / "soft-hard-quality" / "report.json").read_text())
-    source = directory / "soft-hard"
+def release_soft_hard(directory: Path, reports: Path, *, clap_name: str = "pocket") -> None:
+    """Copy a captioner of :func:`make_soft_hard` into the package, with a card of what was measured of it.
+
+    The report of `benchmarks.pocket_quality` is `reports/soft-hard-quality`, or `reports/soft-hard-ordered-quality`.
+    """
+    name = FOLDERS[clap_name]
+    measured = json.loads((reports / f"{name}-quality" / "report.json").read_text())
+    source = directory / name
     weights = sum(path.stat().st_size for path in source.rglob("*.safetensors"))
     rows = [f"| {name} | {row['cider_d']:.3f} | {row['event_f1']:.3f} |" for name, row in measured["captions"].items()]
     card = CARD.format(
+        name=name,
+        clap=clap_name,
         parameters=weights / 2e6,
         noise=json.loads((source / "captioner.json").read_text())["training"]["settings"]["noise_variance"],
         scenes=measured["scenes"],
         table="\n".join(rows),
     )
-    ship(source, "soft-hard", card, largest=LARGEST)
+    ship(source, name, card, largest=LARGEST)

@@ -173,7 +173,7 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(pool_dir: Path, tmp_
             with pytest.raises(KeyboardInterrupt):
                 train_clap(directory, RECIPE, tokenizer, stop, validate_every=2)
         train_clap(directory, RECIPE, tokenizer, lambda model: {"r1": 0.0}, validate_every=2)
-        weights.append((directory / "clap-first" / "model.safetensors").read_bytes())
+        weights.append((directory / "clap" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
 
@@ -196,7 +196,7 @@ def test_the_second_training_goes_on_where_it_stopped(
         directory = tmp_path / name
         directory.mkdir()
         (directory / "pool").symlink_to(pool_dir)
-        shutil.copytree(WEIGHTS / "clap", directory / "clap-first")
+        shutil.copytree(WEIGHTS / "clap", directory / "clap")
         order.learn_pairs(directory, short)
         if name == "halves":
             steps = itertools.count()
@@ -205,6 +205,6 @@ def test_the_second_training_goes_on_where_it_stopped(
                 with pytest.raises(KeyboardInterrupt):
                     order.return_to_scenes(directory, short, tokenizer)
         order.return_to_scenes(directory, short, tokenizer)
-        weights.append((directory / "clap" / "model.safetensors").read_bytes())
+        weights.append((directory / "clap-ordered" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != (tmp_path / "whole" / "clap-paired" / "model.safetensors").read_bytes()

@@ -67,13 +67,11 @@ def main() -> None:
         make_soft_hard(arguments.directory, PocketRecipe())
         return
     if arguments.ordered:
-        from sonogloss.pocket.order import learn_pairs, return_to_scenes
-        from sonogloss.pocket.recipe import PocketRecipe, load_tokenizer
-        from sonogloss.pocket.release import WEIGHTS
+        from sonogloss.pocket.order import make_ordered
+        from sonogloss.pocket.recipe import PocketRecipe
         from sonogloss.pocket.soft_hard import make_soft_hard
 
-        learn_pairs(arguments.directory, PocketRecipe())
-        return_to_scenes(arguments.directory, PocketRecipe(), load_tokenizer(WEIGHTS / "clap"))
+        make_ordered(arguments.directory, PocketRecipe())
         make_soft_hard(arguments.directory, PocketRecipe(), clap_name="pocket:ordered")
         return
     if arguments.zeraucap:

@@ -21,20 +21,15 @@ MAX_SCALE = math.log(100)
 def contrastive_loss(
     audio: torch.Tensor, text: torch.Tensor, log_scale: torch.Tensor, also_true: torch.Tensor
 ) -> torch.Tensor:
-    """Symmetric InfoNCE over unit rows, in float32, with one temperature for both directions.
+    """Symmetric InfoNCE over unit rows `[n, d]`, in float32, with one temperature for both directions.
 
-    Args:
-        audio: `[n, d]`.
-        text: `[m, d]`, m >= n; the first n are the sounds' own, the others negatives only.
-        log_scale: of the temperature's inverse.
-        also_true: `[n, m]`; such pairs off the diagonal are left out of both softmaxes: they are no negatives.
+    `also_true[i, j]` pairs off the diagonal are left out of both softmaxes: they are no negatives.
     """
     logits = log_scale.exp() * audio @ text.T
-    eye = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
+    eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(also_true & ~eye, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
-    by_text = logits[:, : len(logits)].T
-    return (functional.cross_entropy(logits, target) + functional.cross_entropy(by_text, target)) / 2
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
 def embed_mels(model: ClapModel, mels: torch.Tensor) -> torch.Tensor:
@@ -58,7 +53,7 @@ def train_clap(
 ) -> Path:
     """Train to the recipe's last step, going on from `directory/clap-checkpoint.pt` when there is one.
 
-    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory, `directory/clap`.
+    Writes `clap-curve.csv` as it goes and returns the finished ClapModel directory.
     """
     finished = directory / "clap"
     if (finished / "model.safetensors").exists():
@@ -67,7 +62,7 @@ def train_clap(
     torch.manual_seed(recipe.seed)
     model = ClapModel(clap_config(len(tokenizer)))
     model.to(device)  # type: ignore[arg-type]  # torch's signature, hidden by a decorator
-    optimiser = make_optimiser(model, recipe.clap_learning_rate, recipe.clap_weight_decay)
+    optimiser = _optimiser(model, recipe)
     checkpoint, step = directory / "clap-checkpoint.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -79,10 +74,10 @@ def train_clap(
 
     model.train()
     began, running = time.monotonic(), math.nan
-    for batch in batches(directory / "pool", recipe, range(step, recipe.clap_steps)):
+    for batch in batches(directory / "pool", recipe, step, recipe.clap_steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.clap_learning_rate * _schedule(step, recipe)
-        loss = train_step(model, optimiser, tokenizer, batch, device)
+        loss = _step(model, optimiser, tokenizer, batch, device)
         running = loss if math.isnan(running) else 0.95 * running + 0.05 * loss
         step += 1
         if step % validate_every == 0 or step == recipe.clap_steps:
@@ -107,10 +102,9 @@ def train_clap(
     return finished
 
 
-def train_step(
+def _step(
     model: ClapModel, optimiser: torch.optim.Optimizer, tokenizer: PreTrainedTokenizerFast, batch: Batch, device: str
 ) -> float:
-    """One step of the optimiser; returns the loss."""
     tokens = tokenizer(batch.captions, padding=True, truncation=True, return_tensors="pt").to(device)
     mels = torch.from_numpy(batch.mels).to(device).float()
     with torch.autocast(device, torch.bfloat16):
@@ -125,12 +119,12 @@ def train_step(
     return float(loss.detach())
 
 
-def make_optimiser(model: ClapModel, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def _optimiser(model: ClapModel, recipe: PocketRecipe) -> torch.optim.Optimizer:
     """AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    groups = [{"params": matrices, "weight_decay": recipe.clap_weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.clap_learning_rate, betas=(0.9, 0.98))
 
 
 def _schedule(step: int, recipe: PocketRecipe) -> float:

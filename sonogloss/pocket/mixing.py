@@ -7,8 +7,8 @@ of another scene of the batch are marked, for they are no negatives: among 256 s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,12 @@ from sonogloss.soundscapes.scenes import Event, Scene, plan_scene, sample_kind, 
 from sonogloss.soundscapes.signal import Rng
 
 MELS = 64
-ORDERED = {"sequence": 2, "sequence of three": 3, "sequence over background": 2}  # events that follow one another
 LABEL_SHARE = 0.12  # how often a single event is captioned by its plain label
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """`mels` float16 decibels `[n, 1, 1024, 64]`; `captions`; `also_true[i, j]`: caption j is true of scene i.
-
-    The first n captions are the scenes' own; others may follow, of the same sounds in another order.
-    """
+    """`mels` float16 decibels `[n, 1, 1024, 64]`; `captions`; `also_true[i, j]`: caption j is true of scene i."""
 
     mels: npt.NDArray[np.float16]
     captions: list[str]
@@ -65,25 +61,13 @@ class Mixer:
         # White noise of variance 1 has this mel power: the sum of the squared Hann window times each filter's area.
         self.floor = (0.375 * settings.fft_size * filters.sum(0)).astype(np.float32)
 
-    def batch(self, step: int, *, size: int | None = None, reordered: bool = False) -> Batch:
-        """The batch of a step.
-
-        Args:
-            step: decides what is drawn.
-            size: scenes; by default the recipe's.
-            reordered: add a caption of each sequence with its events in another order.
-        """
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
         rng = np.random.default_rng([self.recipe.seed, step])
-        mixed = [self.mix(rng) for _ in range(size or self.recipe.clap_batch)]
-        scenes = [m.scene for m in mixed]
-        said = [self._caption(scene, rng) for scene in scenes]
-        if reordered:
-            others = [in_another_order(scene, rng) for scene in scenes if scene.kind in ORDERED]
-            scenes = scenes + others
-            said += [telling_caption(scene, rng) for scene in others]
-        captions, told = zip(*said, strict=True)
+        mixed = [self.mix(rng) for _ in range(self.recipe.clap_batch)]
+        captions, told = zip(*(self._caption(m.scene, rng) for m in mixed), strict=True)
         mels = np.stack([to_decibels(m.power) for m in mixed])[:, None]
-        return Batch(mels=mels.astype(np.float16), captions=list(captions), also_true=also_true(mixed, scenes, told))
+        return Batch(mels=mels.astype(np.float16), captions=list(captions), also_true=also_true(mixed, told))
 
     def mix(self, rng: Rng) -> Mixed:
         """One scene: sounds drawn, varied, placed and summed, over a floor of noise."""
@@ -159,32 +143,18 @@ def to_decibels(power: FloatArray) -> FloatArray:
     return full
 
 
-def in_another_order(scene: Scene, rng: Rng) -> Scene:
-    """The scene with the events of its sequence in another order; a background stays what it is."""
-    count = ORDERED[scene.kind]
-    order = rng.permutation(count)
-    while np.array_equal(order, np.arange(count)):
-        order = rng.permutation(count)
-    return replace(scene, events=(*(scene.events[i] for i in order), *scene.events[count:]))
-
-
-def also_true(mixed: list[Mixed], scenes: Sequence[Scene], told: Sequence[Told]) -> npt.NDArray[np.bool_]:
-    """`[i, j]`: the caption of scene j, which claims these traits, holds of mixed scene i.
-
-    A scene has every trait that is claimed of it; scenes of another structure never match.
-    """
+def also_true(mixed: list[Mixed], told: tuple[Told, ...]) -> npt.NDArray[np.bool_]:
+    """`[i, j]`: every trait that caption j claims, scene i has; scenes of another structure never match."""
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, scene in enumerate(scenes):
-        groups[_structure(scene)].append(number)
-    result = np.zeros((len(mixed), len(scenes)), dtype=bool)
-    for i, m in enumerate(mixed):
-        for j in groups[_structure(m.scene)]:
-            result[i, j] = _holds(m, dict(zip(scenes[j].names, told[j], strict=True)))
+    for number, m in enumerate(mixed):
+        names = m.scene.names if m.scene.kind != "overlap" else tuple(sorted(m.scene.names))
+        groups[(m.scene.kind, *names)].append(number)
+    result = np.eye(len(mixed), dtype=bool)
+    for members in groups.values():
+        for i in members:
+            for j in members:
+                result[i, j] = _holds(mixed[i], dict(zip(mixed[j].scene.names, told[j], strict=True)))
     return result
-
-
-def _structure(scene: Scene) -> tuple[str, ...]:
-    return (scene.kind, *(sorted(scene.names) if scene.kind == "overlap" else scene.names))
 
 
 def _holds(mixed: Mixed, claims: dict[str, frozenset[str]]) -> bool:
@@ -197,24 +167,20 @@ def _holds(mixed: Mixed, claims: dict[str, frozenset[str]]) -> bool:
     return True
 
 
-def batches(
-    directory: Path, recipe: PocketRecipe, steps: range, *, size: int | None = None, reordered: bool = False
-) -> Iterator[Batch]:
-    """Batches of these steps, see :meth:`Mixer.batch`, mixed ahead by one process of its own."""
+def batches(directory: Path, recipe: PocketRecipe, first_step: int, last_step: int) -> Iterator[Batch]:
+    """Batches of steps `first_step..last_step - 1`, mixed ahead by one process of its own."""
     context = get_context("spawn")
     queue: Any = context.Queue(maxsize=3)
-    worker = context.Process(target=_produce, args=(directory, recipe, steps, size, reordered, queue), daemon=True)
+    worker = context.Process(target=_produce, args=(directory, recipe, first_step, last_step, queue), daemon=True)
     worker.start()
     try:
-        for _ in steps:
+        for _ in range(first_step, last_step):
             yield queue.get()
     finally:
         worker.terminate()
 
 
-def _produce(
-    directory: Path, recipe: PocketRecipe, steps: range, size: int | None, reordered: bool, queue: Any
-) -> None:
+def _produce(directory: Path, recipe: PocketRecipe, first_step: int, last_step: int, queue: Any) -> None:
     mixer = Mixer(Pool(directory), recipe)
-    for step in steps:
-        queue.put(mixer.batch(step, size=size, reordered=reordered))
+    for step in range(first_step, last_step):
+        queue.put(mixer.batch(step))

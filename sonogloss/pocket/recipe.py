@@ -43,12 +43,8 @@ class PocketRecipe:
     clap_warmup: int = 120
     clap_weight_decay: float = 0.05
     order_clips: int = 40  # single sounds a class, of which pairs are made
-    order_pair_steps: int = 350
-    order_pair_seed: int = 0
-    order_steps: int = 200
-    order_batch: int = 128
-    order_learning_rate: float = 3e-4
-    order_warmup: int = 20
+    order_steps: int = 350
+    order_seed: int = 0
     decoder_captions: int = 60_000
     decoder_datastore: int = 20_000
     decoder_steps: int = 3000

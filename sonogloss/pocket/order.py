@@ -15,7 +15,7 @@ from sonogloss.audio.mel import LogMel
 from sonogloss.pocket.recipe import PocketRecipe
 from sonogloss.pocket.release import ship_clap
 from sonogloss.temporal.card import clap_card
-from sonogloss.temporal.clips import soundscape_clips
+from sonogloss.temporal.clips import read_collection
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, measure_clips
 from sonogloss.temporal.post_train import post_train
@@ -36,8 +36,8 @@ The pocket CLAP, taught which of two sounds came first: an ordinary `ClapModel` 
 ## Recipe
 
 `python -m sonogloss.pocket --ordered`: TeminAL as `sonogloss post-train-clap` has it, from `pocket`, both stages of
-{steps} steps each, on pairs of {clips} rendered sounds a class. It heard nothing that `pocket` had not been made from: our
-own synthesis, and before that ESC-10 (folds 1 to 3). What names do not tell, such as pace, pitch and distance, it hears
+{steps} steps each, on pairs of {clips} rendered sounds a class. It heard nothing that `pocket` had not been made from:
+our own synthesis, and before that ESC-10 (folds 1 to 3). What names do not tell, such as pace, pitch and distance, it hears
 less well than `pocket` does: its sounds find the caption of their own scene less often.
 
 ## Scores
@@ -62,7 +62,7 @@ def make_ordered(directory: Path, recipe: PocketRecipe) -> Path:
         return finished
     config = PostTrainConfig(steps=recipe.order_steps, precision="bf16", seed=recipe.order_seed)
     towers = Towers("pocket", config)
-    clips = soundscape_clips(recipe.order_clips, split="train")
+    clips = read_collection("soundscapes", split="train", per_class=recipe.order_clips)
     powers = ClipPowers([measure_clips(clips, LogMel(towers.mel), config.pairs)])
     record = post_train(towers, powers, config, str(finished / "training"), resume=True)
     base = {"name": "pocket", "fingerprint": towers.clap.fingerprint}

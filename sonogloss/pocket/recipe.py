@@ -44,7 +44,6 @@ class PocketRecipe:
     clap_weight_decay: float = 0.05
     order_clips: int = 40  # single sounds a class, of which pairs are made
     order_steps: int = 350
-    order_seed: int = 0
     decoder_captions: int = 60_000
     decoder_datastore: int = 20_000
     decoder_steps: int = 3000

@@ -37,8 +37,8 @@ The pocket CLAP, taught which of two sounds came first: an ordinary `ClapModel` 
 
 `python -m sonogloss.pocket --ordered`: TeminAL as `sonogloss post-train-clap` has it, from `pocket`, both stages and
 stage B once more, {steps} steps each, on pairs of {clips} rendered sounds a class. It heard nothing that `pocket` had
-not been made from: our own synthesis, and before that ESC-10 (folds 1 to 3). What names do not tell, such as pace, pitch
-and distance, it hears less well than `pocket` does: its sounds find the caption of their own scene less often.
+not been made from: our own synthesis, and before that ESC-10 (folds 1 to 3). What names do not tell, such as pace,
+pitch and distance, it hears less well than `pocket` does: its sounds find the caption of their own scene less often.
 
 ## Scores
 

@@ -37,7 +37,7 @@ def output(parser: Parser, what: str) -> None:
 
 def clap(parser: Parser, *, default: str | None) -> None:
     what = "%(default)s" if default else "the one the others were made with"
-    names = "pocket, a directory, a hub id or laion:CKPT.pt"
+    names = "pocket, pocket:ordered, a directory, a hub id or laion:CKPT.pt"
     parser.add_argument("--clap", default=default, metavar="C", help=f"{names} ({what})")
 
 

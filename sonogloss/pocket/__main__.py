@@ -2,7 +2,7 @@
 
 --directory DIR    work and checkpoints (default pocket-training)
 --soft-hard        only pocket:soft-hard, over the released CLAP
---ordered          only pocket:ordered: the released CLAP goes on to learn order, and gets a captioner
+--ordered          only the CLAP pocket:ordered: the released one goes on to learn order; and a captioner to judge it by
 --zeraucap         only the language model of pocket:zeraucap, over the released CLAP
 --real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
 """
@@ -41,10 +41,8 @@ def main() -> None:
         return
     if arguments.release and arguments.ordered:
         from sonogloss.pocket.order import release_ordered
-        from sonogloss.pocket.soft_hard import release_soft_hard
 
         release_ordered(arguments.directory, arguments.reports)
-        release_soft_hard(arguments.directory, arguments.reports, clap_name="pocket:ordered")
         return
     if arguments.release and arguments.soft_hard:
         from sonogloss.pocket.soft_hard import release_soft_hard

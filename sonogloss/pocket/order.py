@@ -1,9 +1,10 @@
-r"""Make and release `pocket:ordered`: the pocket CLAP after TeminAL, and soft and hard prompts over it.
+r"""Make and release the CLAP `pocket:ordered`: the pocket CLAP after TeminAL, as a judge of the order captions tell.
 
-python -m sonogloss.pocket --ordered            post-trains the CLAP, and trains a captioner over it
+python -m sonogloss.pocket --ordered            post-trains it, and trains soft and hard prompts over it for comparison
 python -m benchmarks.pocket_quality --clap pocket-training/clap-ordered --captioner pocket-training/soft-hard-ordered \
     --output bench-output/soft-hard-ordered-quality
-python -m sonogloss.pocket --ordered --release  puts both into the package
+python -m benchmarks.caption_order --system pocket pocket pocket --judge ordered pocket-training/clap-ordered
+python -m sonogloss.pocket --ordered --release  puts the CLAP into the package; the captioner is worse than `pocket`'s
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ tags: [audio, clap, zero-shot-audio-classification]
 
 # sonogloss pocket CLAP with a sense of order
 
-The pocket CLAP, taught which of two sounds came first: an ordinary `ClapModel` directory of the same shape. Base for
-`--captioner pocket:ordered`, judge for `caption --rerank pocket:ordered`. It knows the same **fifty everyday sounds**.
+The pocket CLAP, taught which of two sounds came first: an ordinary `ClapModel` directory of the same shape, made to
+judge captions: `sonogloss caption --candidates 8 --rerank pocket:ordered`. It knows the same **fifty everyday sounds**.
+As the base of datastores and captioners `pocket` is better.
 
 ## Recipe
 

@@ -155,7 +155,7 @@ def ship_clap(source: Path, name: str, card: str, *, largest: int) -> None:
     """
     staging = WEIGHTS.with_name("weights-new")
     shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(source, staging / name)
+    shutil.copytree(source, staging / name, ignore=shutil.ignore_patterns("training", "post_training.json"))
     shutil.copy(WEIGHTS / "clap" / "ATTRIBUTION.csv", staging / name)
     (staging / name / "README.md").write_text(card)
     _replace(staging, largest)

@@ -3,8 +3,6 @@
 python -m sonogloss.pocket --soft-hard            trains mapper and language model, some minutes on two cores
 python -m benchmarks.pocket_quality --captioner pocket-training/soft-hard --output bench-output/soft-hard-quality
 python -m sonogloss.pocket --soft-hard --release  puts it into the package, with a card of what was measured
-
-`pocket:ordered` is the same over the CLAP that knows order: `--ordered` in place of `--soft-hard`.
 """
 
 from __future__ import annotations
@@ -41,10 +39,10 @@ CARD = """---
 license: apache-2.0
 ---
 
-# sonogloss pocket {name}
+# sonogloss pocket soft-hard
 
-Soft and hard prompts (Zhang et al. 2024) for the CLAP `{clap}`: the four nearest of its fifty sounds are named in a
-hard prompt, the audio embedding becomes ten soft prompt vectors, and a GPT-2 continues both; {parameters:.1f} million
+Soft and hard prompts (Zhang et al. 2024) for the pocket CLAP: the four nearest of its fifty sounds are named in a hard
+prompt, the audio embedding becomes ten soft prompt vectors, and a GPT-2 continues both; {parameters:.1f} million
 parameters, float16, trained from scratch on **text alone**: captions of our own grammar. It says what the fifty sounds
 of the pocket CLAP do, and nothing else. Prompt, search and training record: `captioner.json`; vocabulary: `labels/`.
 
@@ -125,22 +123,16 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
     return finished
 
 
-def release_soft_hard(directory: Path, reports: Path, *, clap_name: str = "pocket") -> None:
-    """Copy a captioner of :func:`make_soft_hard` into the package, with a card of what was measured of it.
-
-    The report of `benchmarks.pocket_quality` is `reports/soft-hard-quality`, or `reports/soft-hard-ordered-quality`.
-    """
-    name = FOLDERS[clap_name]
-    measured = json.loads((reports / f"{name}-quality" / "report.json").read_text())
-    source = directory / name
+def release_soft_hard(directory: Path, reports: Path) -> None:
+    """Copy `directory/soft-hard` into the package, with a card of what `benchmarks.pocket_quality` measured of it."""
+    measured = json.loads((reports / "soft-hard-quality" / "report.json").read_text())
+    source = directory / "soft-hard"
     weights = sum(path.stat().st_size for path in source.rglob("*.safetensors"))
     rows = [f"| {name} | {row['cider_d']:.3f} | {row['event_f1']:.3f} |" for name, row in measured["captions"].items()]
     card = CARD.format(
-        name=name,
-        clap=clap_name,
         parameters=weights / 2e6,
         noise=json.loads((source / "captioner.json").read_text())["training"]["settings"]["noise_variance"],
         scenes=measured["scenes"],
         table="\n".join(rows),
     )
-    ship(source, name, card, largest=LARGEST)
+    ship(source, "soft-hard", card, largest=LARGEST)

@@ -97,7 +97,7 @@ bench: env
 	@set -e; for job in $(BENCHMARKS); do echo "== $$job"; $(RUN) -m benchmarks.$$job --short; done
 
 pocket: env
-	$(RUN) -m sonogloss.pocket $(if $(REAL_CLIPS),--real-clips $(REAL_CLIPS))
+	$(RUN) -m recipes.pocket $(if $(REAL_CLIPS),--real-clips $(REAL_CLIPS))
 
 clean:
 	rm -rf build dist *.egg-info demo-output bench-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

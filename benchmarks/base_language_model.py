@@ -17,7 +17,7 @@ import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from benchmarks.domains import DOMAINS
-from sonogloss.pocket.recipe import decoder_config, load_tokenizer, train_tokenizer
+from recipes.pocket.recipe import decoder_config, load_tokenizer, train_tokenizer
 from sonogloss.soundscapes.captions import silent_scene
 
 DOCUMENTS, SEED = 30_000, 7_000_000

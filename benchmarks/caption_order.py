@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, bootstrap, score
-from indexes import Datastore
-from pipelines.build_datastore import build_datastore
-from sonogloss.captioners import ProjectionSettings, load_captioner
+from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import load_clap
-from sonogloss.pocket.held_out import HeldOutScenes
+from sonogloss.indexes import Datastore
+from sonogloss.methods import ProjectionSettings, load_captioner
+from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import caption_dump, sample_scene
 from sonogloss.soundscapes.scoring import told_order

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipelines.classify_audio import BATCH_SIZE, TagJob, classify, prepare
 from sonogloss.audio import WindowPolicy
+from sonogloss.pipelines.classify_audio import BATCH_SIZE, TagJob, classify, prepare
 from sonogloss.soundscapes import RATE, render_scene, sample_scene
-from transforms.embed_audio import embed_clips
-from transforms.read_audio import read_unit
-from transforms.tag_clips import tag_clips
-from transforms.work import cut_units
+from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.tag_clips import tag_clips
+from sonogloss.transforms.work import cut_units
 
 DISTINCT = 48  # scenes rendered; files beyond that repeat them, which no step can tell
 

@@ -36,14 +36,15 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 import sonogloss.pocket
-from sonogloss.captioners.manifest import read_manifest
 from sonogloss.clap import load_clap
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.int8 import to_int8
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.prompts.composed import AUDIO_SLOT, compose_prompts
-from sonogloss.prompts.soft import fill_slots, load_mapper
+from sonogloss.methods.drcap.prompt import compose_prompts
+from sonogloss.methods.manifest import read_manifest
+from sonogloss.methods.mapper import load_mapper
 from sonogloss.soundscapes import caption_dump
 
 REFERENCE_BATCH = 4

@@ -10,17 +10,17 @@ import torch
 
 from benchmarks.base_language_model import load_base
 from benchmarks.domains import LABELS, Domain, Store
-from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.prompts.composed import ComposedPrompt
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.prompts.labels import embed_labels
-from sonogloss.prompts.soft import Mapper, TanhMapper
+from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.labels import embed_labels
+from sonogloss.methods.mapper import Mapper, TanhMapper
+from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
-from sonogloss.training.drcap import DrcapExamples
 from sonogloss.training.loop import train
-from sonogloss.training.soft_hard import SoftHardExamples
 
 DRCAP_PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
 SOFT_HARD_PROMPT = SoftHardPrompt(max_answer_tokens=40)

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pocket_scenes import Scores, own_captions, score
+from recipes.pocket.calibrate import nearest
+from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.bridge import project
 from sonogloss.clap import Clap
 from sonogloss.metrics.clap_sim import clap_sim
-from sonogloss.pocket.calibrate import nearest
-from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, caption_dump
 from sonogloss.soundscapes.captions import Style, caption

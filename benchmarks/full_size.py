@@ -96,7 +96,7 @@ def write_models(output: Path, layers: int | None) -> None:
     import torch
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, LlamaConfig, LlamaForCausalLM
 
-    from sonogloss.pocket.recipe import BOS, EOS, PAD, train_tokenizer
+    from recipes.pocket.recipe import BOS, EOS, PAD, train_tokenizer
 
     sizes = output / "sizes.json"
     if not sizes.exists():
@@ -144,7 +144,7 @@ def write_material(output: Path, clips: int) -> None:
 
 def run(name: str, command: list[object], output: Path, until: Path | None) -> Stage:
     """Run one of our commands; with `until`, kill it when that directory holds a checkpoint."""
-    words = [sys.executable, "-m", "pipelines.command_line", *map(str, command)]
+    words = [sys.executable, "-m", "sonogloss.pipelines.command_line", *map(str, command)]
     begun = time.perf_counter()
     with open(output / "log.txt", "a", encoding="utf-8") as log:
         log.write(f"\n$ {' '.join(words)}\n")

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipelines.build_datastore import build_datastore
-from pipelines.caption_audio import BATCH_SIZE, caption
-from pipelines.caption_parts import CaptionJob, prepare
 from sonogloss.audio import WindowPolicy
+from sonogloss.pipelines.build_datastore import build_datastore
+from sonogloss.pipelines.caption_audio import BATCH_SIZE, caption
+from sonogloss.pipelines.caption_parts import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
-from transforms.embed_audio import embed_clips
-from transforms.read_audio import read_unit
-from transforms.retrieve import retrieve
-from transforms.score import score
-from transforms.work import cut_units
-from transforms.write_captions import write_captions
+from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.score import score
+from sonogloss.transforms.work import cut_units
+from sonogloss.transforms.write_captions import write_captions
 
 DISTINCT = 48  # scenes rendered; files beyond that repeat them, which no step can tell
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from indexes import Datastore
-from pipelines.build_datastore import build_datastore
 from sonogloss.audio import WindowPolicy, cut_clips
-from sonogloss.captioners import load_captioner
 from sonogloss.clap import load_clap
+from sonogloss.indexes import Datastore
+from sonogloss.methods import load_captioner
+from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.soundscapes import CLASSES, caption_dump
 
 # ESC-10's class -> our class, and the words that name it in a caption.

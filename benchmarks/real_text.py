@@ -25,21 +25,21 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from benchmarks.real_text_data import HumanCaptions, read_corpora, text_tower_facts
-from indexes import Datastore
-from pipelines.train_captioner import train_captioner
+from recipes.pocket.recipe import decoder_config, train_tokenizer
 from sonogloss.audio import WindowPolicy, cut_clips
-from sonogloss.captioners import Captioner, load_captioner
 from sonogloss.clap import Clap, load_clap
 from sonogloss.decoding.language_model import load_language_model
+from sonogloss.indexes import Datastore
+from sonogloss.methods import Captioner, load_captioner
+from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.mapper import load_mapper
 from sonogloss.metrics import evaluate
-from sonogloss.pocket.recipe import decoder_config, train_tokenizer
-from sonogloss.prompts.composed import ComposedPrompt
-from sonogloss.prompts.soft import load_mapper
+from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, collate
 from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import CaptionArrays
-from sonogloss.training.drcap import DrcapExamples
 from sonogloss.training.objective import answer_losses
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")

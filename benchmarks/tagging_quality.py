@@ -29,12 +29,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pocket_scenes import bootstrap
-from pipelines.tune_labels import tune_labels
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.frames import embed_frames
+from sonogloss.methods.labels import read_labels
 from sonogloss.metrics import RankedClips, mean_average_precision
-from sonogloss.prompts.labels import read_labels
+from sonogloss.pipelines.tune_labels import tune_labels
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, caption_dump, render_scene, render_variant, sample_scene
 from sonogloss.tagging.label_prompts import load_label_prompts

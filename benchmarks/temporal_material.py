@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from recipes.pocket.recipe import REAL_CLASSES, feature_extractor
 from sonogloss.audio.mel import LogMel, MelSettings
-from sonogloss.pocket.recipe import REAL_CLASSES, feature_extractor
 from sonogloss.soundscapes import CLASSES
 from sonogloss.temporal.clips import LabelledClip, read_collection, select_folds
 from sonogloss.temporal.features import MeasuredClips, measure_clips, read_part, write_part

@@ -29,8 +29,8 @@ import torch
 from benchmarks.pocket_quality import retrieval
 from benchmarks.pocket_scenes import TEST_SEED, own_captions
 from benchmarks.temporal_material import measured, real_clips
+from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
-from sonogloss.pocket.held_out import HeldOutScenes
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, soundscape_clips
 from sonogloss.temporal.config import PostTrainConfig
@@ -40,7 +40,7 @@ from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.towers import Towers
 from sonogloss.temporal.zste import Judge, Questions, TextBank
 from sonogloss.temporal.zste_summary import summarise
-from transforms.encode_variants import clip_reader, cut_zste_units, encode_unit
+from sonogloss.transforms.encode_variants import clip_reader, cut_zste_units, encode_unit
 
 UNSEEN = 0.3
 CONDITIONS = {"A": "A", "B": "B", "A then B": "B"}  # the stage that is trained

@@ -138,7 +138,7 @@ def study(output: Path, name: str, source: str, seed: int, sizes: Sizes) -> None
 
 def ask(directory: Path, method: Method, known: dict[str, Any], source: str, target: str) -> list[dict[str, Any]]:
     """One row a condition: corpus scores, every scene's scores, and what was said."""
-    from sonogloss.captioners import load_captioner
+    from sonogloss.methods import load_captioner
 
     captioner, test, stores = load_captioner(str(directory)), known["tests"][target], known["stores"]
     domain_of = {"target": target, "source": source}

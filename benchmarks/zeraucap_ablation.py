@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pocket_scenes import TEST_SEED, Scores, bootstrap, score
-from sonogloss.captioners import load_captioner
-from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
+from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
-from sonogloss.decoding.guided_text import TextMemo
-from sonogloss.pocket.held_out import HeldOutScenes
+from sonogloss.methods import load_captioner
+from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.guided_text import TextMemo
 from sonogloss.records import FloatArray
 
 COMPONENTS = {  # (keywords, guidance): the published CIDEr

@@ -23,13 +23,13 @@ import torch
 from transformers import DynamicCache
 
 from benchmarks.pocket_scenes import TEST_SEED
-from sonogloss.captioners import load_captioner
-from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
+from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
-from sonogloss.decoding.guided_text import candidate_texts, finished_text
 from sonogloss.decoding.language_model import LanguageModel
-from sonogloss.pocket.held_out import HeldOutScenes
-from sonogloss.prompts.keywords import compose_keyword_prompts
+from sonogloss.methods import load_captioner
+from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.guided_text import candidate_texts, finished_text
+from sonogloss.methods.zeraucap.prompt import compose_keyword_prompts
 from sonogloss.records import FloatArray
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import soundfile
 
-from pipelines.evaluate_order import ask, zste
 from sonogloss.clap import Clap
+from sonogloss.pipelines.evaluate_order import ask, zste
 from sonogloss.soundscapes import RATE
 from sonogloss.temporal.clips import read_samples, soundscape_clips
 from sonogloss.temporal.sequences import PairSettings
 from sonogloss.temporal.zste import Questions, needed
-from transforms.encode_variants import BATCH, clip_reader
-from transforms.models import ClapReference
+from sonogloss.transforms.encode_variants import BATCH, clip_reader
+from sonogloss.transforms.models import ClapReference
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import sonogloss
-from indexes.layout import (
+from sonogloss import files
+from sonogloss.errors import InputError, StoreFormatError
+from sonogloss.indexes.layout import (
     CAPTIONS,
     MANIFEST,
     VECTORS,
@@ -30,9 +32,7 @@ from indexes.layout import (
     shard_from_json,
     to_json,
 )
-from indexes.vectors import check_stored
-from sonogloss import files
-from sonogloss.errors import InputError, StoreFormatError
+from sonogloss.indexes.vectors import check_stored
 from sonogloss.records import FloatArray
 
 _LEADING_COLUMNS = (("id", pa.int64()), ("text", pa.string()), ("source", pa.string()))

@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Iterable
 
-from indexes.layout import FileEntry, Manifest, to_json
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
+from sonogloss.indexes.layout import FileEntry, Manifest, to_json
 
 _CHUNK = 1 << 20
 

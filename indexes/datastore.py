@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from indexes.cache import localise
-from indexes.layout import Manifest, read_manifest
-from indexes.shard import IntArray, Shard
-from indexes.support import Support
-from indexes.vectors import check_queries
 from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
+from sonogloss.indexes.cache import localise
+from sonogloss.indexes.layout import Manifest, read_manifest
+from sonogloss.indexes.shard import IntArray, Shard
+from sonogloss.indexes.support import Support
+from sonogloss.indexes.vectors import check_queries
 from sonogloss.records import Context, FloatArray
 
 _BLOCK = 16_384
@@ -157,7 +157,7 @@ class Datastore:
         return contexts
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
-        """Queries carried onto the text support; see :meth:`indexes.support.Support.project`."""
+        """Queries carried onto the text support; see :meth:`sonogloss.indexes.support.Support.project`."""
         return self.support.project(queries, temperature=temperature, renormalise=renormalise)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from indexes.layout import CAPTIONS, VECTORS, ShardEntry
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
+from sonogloss.indexes.layout import CAPTIONS, VECTORS, ShardEntry
 from sonogloss.records import FloatArray
 
 IntArray = npt.NDArray[np.int64]

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from indexes.cache import localise
-from indexes.layout import Manifest, SupportPart, read_manifest
-from indexes.vectors import check_queries
 from sonogloss import bridge, files
 from sonogloss.errors import StoreFormatError
+from sonogloss.indexes.cache import localise
+from sonogloss.indexes.layout import Manifest, SupportPart, read_manifest
+from sonogloss.indexes.vectors import check_queries
 from sonogloss.records import FloatArray
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexes.layout import CAPTIONS, VECTORS, FileEntry, Manifest, ShardEntry, read_manifest
-from indexes.shard import open_index
-from indexes.support import load_part
 from sonogloss import files
 from sonogloss.errors import InputError
+from sonogloss.indexes.layout import CAPTIONS, VECTORS, FileEntry, Manifest, ShardEntry, read_manifest
+from sonogloss.indexes.shard import open_index
+from sonogloss.indexes.support import load_part
 
 
 def verify(directory: str) -> list[str]:

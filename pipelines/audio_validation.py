@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from indexes import Datastore
-from pipelines.checks import list_audio
-from pipelines.evaluate_captions import read_references
-from pipelines.train_settings import Plan
 from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy
-from sonogloss.captioners import ClapReference
-from sonogloss.captioners.drcap import DrcapCaptioner
-from sonogloss.captioners.soft_hard import SoftHardCaptioner
 from sonogloss.clap import Clap
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import FormatError
+from sonogloss.indexes import Datastore
+from sonogloss.methods import ClapReference
+from sonogloss.methods.drcap.captioner import DrcapCaptioner
+from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.metrics import evaluate
-from sonogloss.prompts.composed import ComposedPrompt
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.prompts.labels import LabelBank
+from sonogloss.pipelines.checks import list_audio
+from sonogloss.pipelines.evaluate_captions import read_references
+from sonogloss.pipelines.train_settings import Plan
 from sonogloss.records import Clip
-from transforms.read_audio import read_source
+from sonogloss.transforms.read_audio import read_source
 
 _BATCH = 32
 

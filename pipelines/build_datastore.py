@@ -18,19 +18,19 @@ from apache_beam.transforms.combiners import Count
 from rich.console import Console
 from rich.table import Table
 
-from indexes import describe, read_manifest
-from indexes.layout import MANIFEST
-from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import as_list, check_share, choose_device, too_many
-from pipelines.progress import progress_file, run_pipeline
 from sonogloss import files
 from sonogloss.errors import OutputError
-from transforms.build_indexes import BuildIndexes, DatastoreHead
-from transforms.drop_doubles import DropDoubles
-from transforms.embed_text import EmbedText
-from transforms.models import ClapReference
-from transforms.read_captions import Dump, ReadCaptions, check_dump, dump_kind, merge_columns
-from transforms.write_shards import WriteShards
+from sonogloss.indexes import describe, read_manifest
+from sonogloss.indexes.layout import MANIFEST
+from sonogloss.pipelines.beam_options import beam_options, share_cores
+from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
+from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
+from sonogloss.transforms.drop_duplicates import DropDoubles
+from sonogloss.transforms.embed_text import EmbedText
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.read_captions import Dump, ReadCaptions, check_dump, dump_kind, merge_columns
+from sonogloss.transforms.write_shards import WriteShards
 
 CAPTIONS_A_SHARD = 1_000_000
 

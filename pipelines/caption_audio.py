@@ -15,25 +15,25 @@ from typing import Any, Literal
 
 import apache_beam as beam
 
-from pipelines.beam_options import beam_options, share_cores
-from pipelines.caption_parts import CaptionJob, prepare
-from pipelines.checks import as_list, check_share, list_audio
-from pipelines.progress import progress_file, run_pipeline
-from pipelines.run_report import first_batch, report_run, show_dry_run, show_run
-from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
-from sonogloss.captioners.released import MAX_WINDOWS
-from transforms.commit_run import CommitRun
-from transforms.embed_audio import EmbedAudio, embed_clips
-from transforms.read_audio import ReadAudio
-from transforms.rerank import Hear, Rerank, hear
-from transforms.rerank import rerank as choose_captions
-from transforms.retrieve import Retrieve, retrieve
-from transforms.score import Score, score
-from transforms.work import Unit, cut_units
-from transforms.write_captions import WriteCaptions, write_captions
-from transforms.write_rows import CaptionRows, WriteRows
+from sonogloss.methods.released import MAX_WINDOWS
+from sonogloss.pipelines.beam_options import beam_options, share_cores
+from sonogloss.pipelines.caption_parts import CaptionJob, prepare
+from sonogloss.pipelines.checks import as_list, check_share, list_audio
+from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
+from sonogloss.pipelines.take_over import Plan, plan
+from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.rerank import Hear, Rerank, hear
+from sonogloss.transforms.rerank import rerank as choose_captions
+from sonogloss.transforms.retrieve import Retrieve, retrieve
+from sonogloss.transforms.score import Score, score
+from sonogloss.transforms.work import Unit, cut_units
+from sonogloss.transforms.write_captions import WriteCaptions, write_captions
+from sonogloss.transforms.write_rows import CaptionRows, WriteRows
 
 BATCH_SIZE = 32
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import OptionError
-from transforms.models import CaptionerReference, ClapReference
+from sonogloss.transforms.models import CaptionerReference, ClapReference
 
 CANDIDATES = 4
 """Captions to choose among where a judge is named, nothing else is said and the captioner searches with one beam."""

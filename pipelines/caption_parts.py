@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Literal
 
-from indexes import Datastore
-from pipelines.caption_choice import Choice, check_candidates, choose_among
-from pipelines.checks import choose_device
 from sonogloss.audio import WindowPolicy
-from sonogloss.captioners import Captioner, ProjectionSettings
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from transforms.models import CaptionerReference, ClapReference, DatastoreReference
-from transforms.write_rows import CaptionRows
+from sonogloss.indexes import Datastore
+from sonogloss.methods import Captioner, ProjectionSettings
+from sonogloss.pipelines.caption_choice import Choice, check_candidates, choose_among
+from sonogloss.pipelines.checks import choose_device
+from sonogloss.transforms.models import CaptionerReference, ClapReference, DatastoreReference
+from sonogloss.transforms.write_rows import CaptionRows
 
 SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
 
@@ -118,7 +118,7 @@ def prepare(
 ) -> CaptionJob:
     """Open the datastore, load the captioner and the CLAP, and check that they belong together.
 
-    The arguments are those of :func:`pipelines.caption_audio.caption`.
+    The arguments are those of :func:`sonogloss.pipelines.caption_audio.caption`.
 
     Raises:
         FingerprintMismatchError: they were made with different CLAPs.

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 
-from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import as_list, check_share, choose_device, list_audio
-from pipelines.progress import progress_file, run_pipeline
-from pipelines.run_report import first_batch, report_run, show_dry_run, show_run
-from pipelines.take_over import Plan, plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import OptionError
-from sonogloss.prompts.labels import read_labels
-from transforms.commit_run import CommitRun
-from transforms.embed_audio import EmbedAudio, embed_clips
-from transforms.models import ClapReference
-from transforms.read_audio import ReadAudio
-from transforms.tag_clips import Choice, TagClips, tag_clips
-from transforms.work import Unit, cut_units
-from transforms.write_rows import LabelRows, WriteRows
+from sonogloss.methods.labels import read_labels
+from sonogloss.pipelines.beam_options import beam_options, share_cores
+from sonogloss.pipelines.checks import as_list, check_share, choose_device, list_audio
+from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
+from sonogloss.pipelines.take_over import Plan, plan
+from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.tag_clips import Choice, TagClips, tag_clips
+from sonogloss.transforms.work import Unit, cut_units
+from sonogloss.transforms.write_rows import LabelRows, WriteRows
 
 if TYPE_CHECKING:
     from sonogloss.tagging.tagger import Tagger
@@ -118,7 +118,7 @@ def classify(
         beam_args: options for Beam.
 
     Returns:
-        The report, as of :func:`pipelines.caption_audio.caption`, with `counts.labels` rows.
+        The report, as of :func:`sonogloss.pipelines.caption_audio.caption`, with `counts.labels` rows.
 
     Raises:
         InputError: an option or an input makes the job impossible.

@@ -9,25 +9,25 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.options import make_parser, option_names
 from sonogloss.errors import InputError
+from sonogloss.pipelines.options import make_parser, option_names
 
 # Module and function of each command. A module is imported when its command is chosen: it brings torch and Beam.
 JOBS = {
-    "demo": ("pipelines.run_demo", "demo"),
-    "build-datastore": ("pipelines.build_datastore", "build_datastore"),
-    "search": ("pipelines.search_datastore", "search"),
-    "caption": ("pipelines.caption_audio", "caption"),
-    "classify": ("pipelines.classify_audio", "classify"),
-    "evaluate": ("pipelines.evaluate_captions", "evaluate"),
-    "convert-clap": ("pipelines.convert_clap", "convert_clap"),
-    "make-captioner": ("pipelines.make_captioner", "make_captioner"),
-    "train-captioner": ("pipelines.train_captioner", "train_captioner"),
-    "tune-labels": ("pipelines.tune_labels", "tune_labels"),
-    "post-train-clap": ("pipelines.post_train_clap", "post_train_clap"),
-    "zste": ("pipelines.evaluate_order", "zste"),
-    "verify": ("pipelines.verify_directory", "verify"),
-    "inspect": ("pipelines.inspect_directory", "inspect"),
+    "demo": ("sonogloss.pipelines.run_demo", "demo"),
+    "build-datastore": ("sonogloss.pipelines.build_datastore", "build_datastore"),
+    "search": ("sonogloss.pipelines.search_datastore", "search"),
+    "caption": ("sonogloss.pipelines.caption_audio", "caption"),
+    "classify": ("sonogloss.pipelines.classify_audio", "classify"),
+    "evaluate": ("sonogloss.pipelines.evaluate_captions", "evaluate"),
+    "convert-clap": ("sonogloss.pipelines.convert_clap", "convert_clap"),
+    "make-captioner": ("sonogloss.pipelines.make_captioner", "make_captioner"),
+    "train-captioner": ("sonogloss.pipelines.train_captioner", "train_captioner"),
+    "tune-labels": ("sonogloss.pipelines.tune_labels", "tune_labels"),
+    "post-train-clap": ("sonogloss.pipelines.post_train_clap", "post_train_clap"),
+    "zste": ("sonogloss.pipelines.evaluate_order", "zste"),
+    "verify": ("sonogloss.pipelines.verify_directory", "verify"),
+    "inspect": ("sonogloss.pipelines.inspect_directory", "inspect"),
 }
 # Commands that run on Beam, and so take its options.
 BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "classify", "train-captioner", "post-train-clap", "zste"})
@@ -76,7 +76,7 @@ def _run(argv: Sequence[str]) -> int:
     _quieten(verbose)
     module_name, function_name = JOBS[command]
     if others or command in BEAM_JOBS:
-        from pipelines.beam_options import beam_options
+        from sonogloss.pipelines.beam_options import beam_options
 
         beam_options(others, option_names(command))
     module = importlib.import_module(module_name)

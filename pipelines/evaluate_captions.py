@@ -13,14 +13,14 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.checks import as_list
-from pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
-from pipelines.read_records import read_records
 from sonogloss import files
 from sonogloss import metrics as metrics_room
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
+from sonogloss.pipelines.checks import as_list
+from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
+from sonogloss.pipelines.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, table
-from transforms.commit_run import FORMAT, RUN_FILE
+from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
 
 KEYS = ("clip_id", "uri", "file_name")
 _NAMED = 10  # how many unmatched keys are named; the report counts all
@@ -40,7 +40,8 @@ def evaluate(
     Every captioned clip is scored against the references of its key. Where a file was cut into several clips and the
     references know the file only, each clip is scored against all references of the file.
 
-    Tags, the results of `classify`, are compared with true labels, see :func:`pipelines.evaluate_tags.evaluate_tags`.
+    Tags, the results of `classify`, are compared with true labels, see
+    :func:`~sonogloss.pipelines.evaluate_tags.evaluate_tags`.
 
     Args:
         results: a results directory, or a table with a key column and `caption`.

@@ -19,18 +19,18 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import check_share, choose_device, too_many
-from pipelines.progress import progress_file, run_pipeline
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.pipelines.beam_options import beam_options, share_cores
+from sonogloss.pipelines.checks import check_share, choose_device, too_many
+from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.zste import Questions
-from transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
-from transforms.judge_items import EmbedSentences, JudgeItems
-from transforms.models import ClapReference
-from transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, WriteZste
+from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
+from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, WriteZste
 
 
 def zste(

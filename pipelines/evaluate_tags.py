@@ -12,14 +12,14 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.read_records import read_records
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.metrics.accuracy import TagCounts
 from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
+from sonogloss.pipelines.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
-from transforms.commit_run import RUN_FILE
-from transforms.write_rows import LabelRows
+from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.write_rows import LabelRows
 
 METRICS = ("accuracy", "map")
 KEYS = ("clip_id", "uri", "file_name")

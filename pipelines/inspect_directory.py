@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from indexes import describe, read_manifest
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
+from sonogloss.indexes import describe, read_manifest
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {

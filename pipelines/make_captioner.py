@@ -7,16 +7,16 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines.checks import as_list, choose_device
 from sonogloss import files
-from sonogloss.captioners import ClapReference, load_captioner, save_captioner
-from sonogloss.captioners.zeraucap import ZerAuCapCaptioner
 from sonogloss.clap import load_clap
-from sonogloss.decoding.guided_settings import GuidedSettings
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OptionError, OutputError
-from sonogloss.prompts.keywords import KeywordPrompt, split_keywords
-from sonogloss.prompts.labels import embed_labels, read_labels
+from sonogloss.methods import ClapReference, load_captioner, save_captioner
+from sonogloss.methods.labels import embed_labels, read_labels
+from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.prompt import KeywordPrompt, split_keywords
+from sonogloss.methods.zeraucap.settings import GuidedSettings
+from sonogloss.pipelines.checks import as_list, choose_device
 
 MANIFEST = "captioner.json"  # written last: without it a directory holds no captioner
 METHODS = ("zeraucap",)

@@ -21,12 +21,12 @@ from typing import Any
 import apache_beam as beam
 from rich.console import Console
 
-from pipelines.beam_options import beam_options, share_cores
-from pipelines.checks import as_list, check_share, choose_device, too_many
-from pipelines.progress import progress_file, run_pipeline
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.errors import MissingInputError, OptionError, OutputError
+from sonogloss.pipelines.beam_options import beam_options, share_cores
+from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
+from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.config import PostTrainConfig
@@ -36,7 +36,7 @@ from sonogloss.temporal.losses import TnceSettings
 from sonogloss.temporal.post_train import post_train
 from sonogloss.temporal.sequences import PairSettings
 from sonogloss.temporal.towers import Towers
-from transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units
+from sonogloss.transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units
 
 TRAINING, CLIPS, RECORD = "training", "training/clips", "post_training.json"
 

@@ -24,8 +24,8 @@ from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipelines.beam_options import from_worker, is_local
 from sonogloss.errors import SonoglossError
+from sonogloss.pipelines.beam_options import from_worker, is_local
 
 _LOOK_EVERY_S = 0.25
 _SAY_EVERY_S = 10.0

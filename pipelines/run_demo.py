@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.build_datastore import build_datastore
-from pipelines.caption_audio import caption
-from pipelines.evaluate_captions import evaluate
 from sonogloss import files
+from sonogloss.pipelines.build_datastore import build_datastore
+from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
-from transforms.commit_run import RUN_FILE
+from sonogloss.transforms.commit_run import RUN_FILE
 
 FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learnt from
 SCENES = 12

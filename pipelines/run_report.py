@@ -8,15 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.checks import too_many
-from pipelines.take_over import Plan
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
-from transforms.commit_run import RUN_FILE
-from transforms.read_audio import STAGE as READ_AUDIO
-from transforms.read_audio import read_unit
-from transforms.work import Batch, make_unit
+from sonogloss.pipelines.checks import too_many
+from sonogloss.pipelines.take_over import Plan
+from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.work import Batch, make_unit
 
 
 def first_batch(sources: Sequence[str], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from indexes import Datastore
-from pipelines.checks import choose_device
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import ClipError, FormatError, MissingInputError, OptionError
+from sonogloss.indexes import Datastore
+from sonogloss.pipelines.checks import choose_device
 from sonogloss.records import FloatArray
 
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import OutputError, StoreFormatError
-from transforms.commit_run import FORMAT, RUN_FILE
-from transforms.work import Part, Unit, UnitResult
-from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, dead_letters_name, rows_name
+from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
+from sonogloss.transforms.work import Part, Unit, UnitResult
+from sonogloss.transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, dead_letters_name, rows_name
 
 FOLDERS = ("captions", "labels", "dead_letters")
 

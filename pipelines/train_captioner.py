@@ -3,7 +3,7 @@ r"""train-captioner: captions alone -> a captioner, by DRCap or by soft and hard
 ::
 
     sonogloss train-captioner --method drcap --captions 'dumps/*.jsonl.gz' --language-model my-llama --output captioner
-    accelerate launch --num_processes 4 -m pipelines.command_line train-captioner ...      # one process a GPU
+    accelerate launch --num_processes 4 -m sonogloss.pipelines.command_line train-captioner ...      # one process a GPU
 
 The captions are first made a datastore (`OUTPUT/corpus`), which also gives the contexts unless another one is named.
 Then the decoder learns from it (`OUTPUT/training`), and at last the directory becomes a captioner.
@@ -20,12 +20,21 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from indexes import Datastore
-from pipelines.audio_validation import score_on_audio
-from pipelines.build_datastore import build_datastore
-from pipelines.checks import as_list, choose_device
-from pipelines.train_options import check_options, columns_by_language, without_defaults
-from pipelines.train_parts import (
+from sonogloss import files
+from sonogloss.clap import load_clap
+from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.errors import OutputError
+from sonogloss.indexes import Datastore
+from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods.labels import LabelBank, embed_labels, read_labels
+from sonogloss.methods.manifest import NAME, read_manifest
+from sonogloss.methods.mapper import AnyMapper
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.pipelines.audio_validation import score_on_audio
+from sonogloss.pipelines.build_datastore import build_datastore
+from sonogloss.pipelines.checks import as_list, choose_device
+from sonogloss.pipelines.train_options import check_options, columns_by_language, without_defaults
+from sonogloss.pipelines.train_parts import (
     draw_what_belongs,
     keep_as_small_as_may_be,
     make_mapper,
@@ -33,16 +42,7 @@ from pipelines.train_parts import (
     pocket_language_model,
     with_room,
 )
-from pipelines.train_settings import Plan, make_plan
-from sonogloss import files
-from sonogloss.captioners import ClapReference, save_captioner
-from sonogloss.captioners.manifest import NAME, read_manifest
-from sonogloss.clap import load_clap
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
-from sonogloss.errors import OutputError
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.prompts.labels import LabelBank, embed_labels, read_labels
-from sonogloss.prompts.soft import AnyMapper
+from sonogloss.pipelines.train_settings import Plan, make_plan
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.parallel import join_crew

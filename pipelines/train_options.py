@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sonogloss.errors import OptionError
-from sonogloss.training import presets
+from sonogloss.methods import presets
 
 
 def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,25 +11,25 @@ import apache_beam as beam
 import numpy as np
 import torch
 
-from indexes import Datastore
-from pipelines.beam_options import beam_options
-from pipelines.progress import progress_file, run_pipeline
-from pipelines.train_settings import Plan, leave_room
 from sonogloss import files
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import OptionError
-from sonogloss.prompts.composed import ComposedPrompt, compose_prompts
-from sonogloss.prompts.hard import SoftHardPrompt, compose_soft_hard_prompts
-from sonogloss.prompts.labels import LabelBank
-from sonogloss.prompts.soft import AnyMapper, Mapper, TanhMapper, TransformerMapper
+from sonogloss.indexes import Datastore
+from sonogloss.methods.drcap.examples import DrcapExamples, how_many_to_draw
+from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_prompts
+from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.mapper import AnyMapper, Mapper, TanhMapper, TransformerMapper
+from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_prompts
+from sonogloss.pipelines.beam_options import beam_options
+from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.train_settings import Plan, leave_room
 from sonogloss.training.batches import Source
 from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import IntArray
-from sonogloss.training.drcap import DrcapExamples, how_many_to_draw
 from sonogloss.training.parallel import Crew
-from sonogloss.training.soft_hard import SoftHardExamples
-from transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts
-from transforms.models import DatastoreReference
+from sonogloss.transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts
+from sonogloss.transforms.models import DatastoreReference
 
 
 def pocket_language_model() -> Path:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings
-from sonogloss.captioners.released import DECODE
 from sonogloss.errors import OptionError
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.training import presets
+from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, presets
+from sonogloss.methods.released import DECODE
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
 
 # Options of the prompts and the mapper that are not called like their fields, as other options have those names.

@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.build_datastore import list_dumps
-from pipelines.checks import as_list, choose_device
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.errors import FormatError, MissingInputError, OptionError, OutputError
-from sonogloss.prompts.labels import read_labels
+from sonogloss.methods.labels import read_labels
+from sonogloss.pipelines.build_datastore import list_dumps
+from sonogloss.pipelines.checks import as_list, choose_device
 from sonogloss.records import DeadLetter
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts
@@ -29,7 +29,7 @@ from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
 from sonogloss.training.checkpoint import NAME as CHECKPOINT
-from transforms.read_captions import Dump, ReadCount, check_dump, read_captions
+from sonogloss.transforms.read_captions import Dump, ReadCount, check_dump, read_captions
 
 TEXTS_PER_LABEL = 64
 FEWEST = 16  # texts; a label for which search finds fewer gets texts from its name besides

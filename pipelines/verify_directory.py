@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from indexes import verify as verify_datastore
-from pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss import files
-from sonogloss.captioners import verify_captioner
 from sonogloss.errors import FormatError
+from sonogloss.indexes import verify as verify_datastore
+from sonogloss.methods import verify_captioner
+from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
 
 # The columns of a results directory's folders. A run has captions or labels, and its counts say which.

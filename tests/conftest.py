@@ -88,7 +88,7 @@ def write_tiny_clap(directory: Path, *, seed: int = 0, enable_fusion: bool = Fal
     """Write a tiny random ClapModel with its preprocessing and a byte-level BPE tokenizer in RoBERTa's layout."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    from sonogloss.pocket.recipe import train_tokenizer
+    from recipes.pocket.recipe import train_tokenizer
 
     tokenizer = train_tokenizer(TINY_SENTENCES)
     tokenizer.save_pretrained(directory)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from transformers import ClapConfig, ClapModel
 
+from recipes.pocket.recipe import train_tokenizer
 from sonogloss.audio.mel import MelSettings, mel_filters
 from sonogloss.clap.laion_checkpoint import laion_name
-from sonogloss.pocket.recipe import train_tokenizer
 
 SENTENCES = ["a dog barks twice while rain falls on a roof", "a man speaks and then a door closes", "a siren wails"]
 FRONT_END = MelSettings(

@@ -15,9 +15,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipelines.beam_options import beam_options
-from pipelines.command_line import JOBS
-from pipelines.options import make_parser
+from sonogloss.pipelines.beam_options import beam_options
+from sonogloss.pipelines.command_line import JOBS
+from sonogloss.pipelines.options import make_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [page for folder in [".", "docs", "deploy"] for page in sorted((ROOT / folder).glob("*.md"))]

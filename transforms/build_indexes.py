@@ -13,8 +13,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToList
 
-from indexes import Manifest, commit_datastore
-from transforms.read_captions import ReadCount
+from sonogloss.indexes import Manifest, commit_datastore
+from sonogloss.transforms.read_captions import ReadCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def build_indexes(
     """Write the manifest, last.
 
     Args:
-        written: what :func:`transforms.write_shards.write_embedded` returned, in any order.
+        written: what :func:`sonogloss.transforms.write_shards.write_embedded` returned, in any order.
         counts: what became of the dumps' lines; the sum goes into the manifest.
         after: what had to be written before; only its being there matters.
         output: the datastore's directory.

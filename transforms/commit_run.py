@@ -12,7 +12,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToList
 
 from sonogloss import __version__, files
-from transforms.work import UnitResult, add_up
+from sonogloss.transforms.work import UnitResult, add_up
 
 RUN_FILE = "run.json"
 FORMAT = "sonogloss-results"

@@ -20,7 +20,7 @@ from sonogloss import files
 from sonogloss.errors import StoreFormatError
 from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions, IntArray
 from sonogloss.training.neighbours import draw_contexts, nearest
-from transforms.models import DatastoreReference
+from sonogloss.transforms.models import DatastoreReference
 
 CAPTIONS_A_PART = 50_000
 

@@ -12,9 +12,9 @@ from apache_beam.pvalue import PCollection
 from sonogloss.clap import Clap
 from sonogloss.errors import Code
 from sonogloss.records import Clip, DeadLetter, FloatArray
-from transforms.isolate import dead_letter, failure, run_isolated
-from transforms.models import ClapReference
-from transforms.work import NO_VECTORS, Batch, timed
+from sonogloss.transforms.isolate import dead_letter, failure, run_isolated
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.work import NO_VECTORS, Batch, timed
 
 STAGE = "embed_audio"
 _NO_SAMPLES: FloatArray = np.zeros(0, np.float32)

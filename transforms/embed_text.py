@@ -11,8 +11,8 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.clap import Clap
 from sonogloss.records import CaptionLine, FloatArray
-from transforms.models import ClapReference
-from transforms.progress_file import note
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.progress_file import note
 
 BATCH = 256  # texts a call; equally long ones share a call, see `embed_lines`
 

@@ -16,9 +16,9 @@ from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
 from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant, compose, levelled
 from sonogloss.temporal.zste import Questions, needed
-from transforms.isolate import out_of_memory, run_isolated
-from transforms.models import ClapReference
-from transforms.progress_file import note
+from sonogloss.transforms.isolate import out_of_memory, run_isolated
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.progress_file import note
 
 STAGE = "encode_variants"
 UNIT = 16  # clips; with the groups they begin, some hundred sounds

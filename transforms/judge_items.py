@@ -10,8 +10,8 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.zste import Item, Judge, Questions, TextBank
-from transforms.encode_variants import EncodedUnit
-from transforms.models import ClapReference
+from sonogloss.transforms.encode_variants import EncodedUnit
+from sonogloss.transforms.models import ClapReference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from sonogloss import files
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.clips import LabelledClip
 from sonogloss.temporal.sequences import PairSettings
-from transforms.progress_file import note
+from sonogloss.transforms.progress_file import note
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business
     from sonogloss.audio.mel import MelSettings

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from indexes import Datastore
-from indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import FingerprintMismatchError
+from sonogloss.indexes import Datastore
+from sonogloss.indexes.layout import Manifest, read_manifest, to_json
 
 if TYPE_CHECKING:
-    from sonogloss.captioners import Captioner
+    from sonogloss.methods import Captioner
 
 M = TypeVar("M")
 
@@ -56,7 +56,7 @@ class ClapReference:
 class CaptionerReference:
     """A captioner by name, the digest it must have, the device it runs on and what is asked of it.
 
-    `precision`, `parity`, `beams`, `language` and `fast` are as :func:`sonogloss.captioners.load_captioner` takes them
+    `precision`, `parity`, `beams`, `language` and `fast` are as :func:`sonogloss.methods.load_captioner` takes them
     (`precision` is its `dtype`). All but the precision are part of the fingerprint.
     """
 
@@ -113,7 +113,7 @@ class CaptionerReference:
 
     def _open(self) -> Captioner:
         # Here and not above: building a datastore needs no decoder.
-        from sonogloss.captioners import load_captioner
+        from sonogloss.methods import load_captioner
 
         return load_captioner(
             self.name,

@@ -12,7 +12,7 @@ from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
-from transforms.work import Batch, Unit
+from sonogloss.transforms.work import Batch, Unit
 
 STAGE = "read_audio"
 

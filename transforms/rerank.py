@@ -17,10 +17,10 @@ from apache_beam.pvalue import PCollection
 from sonogloss.audio import resample
 from sonogloss.clap import Clap
 from sonogloss.records import Clip, DeadLetter, FloatArray
-from transforms.embed_audio import embed_isolated
-from transforms.isolate import failure, run_isolated
-from transforms.models import ClapReference
-from transforms.work import NO_VECTORS, Batch, timed
+from sonogloss.transforms.embed_audio import embed_isolated
+from sonogloss.transforms.isolate import failure, run_isolated
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.work import NO_VECTORS, Batch, timed
 
 STAGE = "rerank"
 HEAR_STAGE = "rerank_audio"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from sonogloss.captioners import ProjectionSettings, Retriever
+from sonogloss.methods import ProjectionSettings, Retriever
 from sonogloss.records import Context
-from transforms.models import DatastoreReference
-from transforms.work import Batch, timed
+from sonogloss.transforms.models import DatastoreReference
+from sonogloss.transforms.work import Batch, timed
 
 STAGE = "retrieve"
 

@@ -11,9 +11,9 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.clap import Clap
 from sonogloss.records import DeadLetter
-from transforms.isolate import failure, run_isolated
-from transforms.models import ClapReference
-from transforms.work import Batch, timed
+from sonogloss.transforms.isolate import failure, run_isolated
+from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.work import Batch, timed
 
 STAGE = "score"
 

@@ -11,7 +11,7 @@ import numpy as np
 from apache_beam.pvalue import PCollection
 
 from sonogloss.records import FloatArray, LabelScore
-from transforms.work import Batch, timed
+from sonogloss.transforms.work import Batch, timed
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business
     from sonogloss.tagging.tagger import Tagger

@@ -9,12 +9,12 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import PCollection
 
-from sonogloss.captioners import Captioner
 from sonogloss.errors import Code
+from sonogloss.methods import Captioner
 from sonogloss.records import DeadLetter
-from transforms.isolate import dead_letter, failure, run_isolated
-from transforms.models import CaptionerReference, ClapReference
-from transforms.work import Batch, timed
+from sonogloss.transforms.isolate import dead_letter, failure, run_isolated
+from sonogloss.transforms.models import CaptionerReference, ClapReference
+from sonogloss.transforms.work import Batch, timed
 
 STAGE = "write_captions"
 

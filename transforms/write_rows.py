@@ -26,8 +26,8 @@ from sonogloss.records import (
     label_row_schema,
     table,
 )
-from transforms.progress_file import note
-from transforms.work import Batch, Part, UnitResult, add_up
+from sonogloss.transforms.progress_file import note
+from sonogloss.transforms.work import Batch, Part, UnitResult, add_up
 
 ROWS_A_PART = 20_000
 

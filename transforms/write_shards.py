@@ -9,8 +9,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from indexes import write_shard, write_support_part
-from transforms.embed_text import EmbeddedShard
+from sonogloss.indexes import write_shard, write_support_part
+from sonogloss.transforms.embed_text import EmbeddedShard
 
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 

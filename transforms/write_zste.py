@@ -15,7 +15,7 @@ from apache_beam.transforms.combiners import ToList
 from sonogloss import files
 from sonogloss.records import DEAD_LETTER_SCHEMA, table
 from sonogloss.temporal.zste_summary import ITEM_SCHEMA, SUMMARY_SCHEMA, in_order, summarise
-from transforms.judge_items import JudgedUnit
+from sonogloss.transforms.judge_items import JudgedUnit
 
 SUMMARY, ITEMS, DEAD_LETTERS = "zste/summary.parquet", "zste/items.parquet", "zste/dead_letters.parquet"
 FACTS_KEY = b"sonogloss"

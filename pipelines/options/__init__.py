@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options import (
+from sonogloss import __version__
+from sonogloss.pipelines.options import (
     build_datastore,
     caption,
     classify,
@@ -20,8 +21,7 @@ from pipelines.options import (
     verify,
     zste,
 )
-from pipelines.options.shared import Parser
-from sonogloss import __version__
+from sonogloss.pipelines.options.shared import Parser
 
 __all__ = ["make_parser", "option_names"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Literal
 
-from pipelines.options.shared import Parser, clap, device, make_command, max_dead_letters, output, positive
+from sonogloss.pipelines.options.shared import Parser, clap, device, make_command, max_dead_letters, output, positive
 
 
 def add(commands: argparse._SubParsersAction[Parser]) -> None:

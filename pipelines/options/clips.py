@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.options.shared import Parser
+from sonogloss.pipelines.options.shared import Parser
 
 
 def which_clips(parser: Parser, *, several: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options.shared import Parser, clap, device, make_command, output, positive
+from sonogloss.pipelines.options.shared import Parser, clap, device, make_command, output, positive
 
 
 def add(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
         help="keywords: pocket, one a line, or a csv or json with names, split at commas; several are joined",
     )
     output(parser, "the captioner's directory")
-    # The defaults are those of sonogloss.prompts.keywords and sonogloss.decoding.guided_settings, held equal by a test.
+    # The defaults are those of methods.zeraucap.prompt and methods.zeraucap.settings, held equal by a test.
     parser.add_argument("--keywords", type=int, default=2, metavar="N", help="named in a prompt (%(default)s)")
     parser.add_argument(
         "--objects", default="Objects: {keywords}. ", metavar="TEXT", help="the sentence that names them (%(default)r)"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options.clips import pairs, which_clips
-from pipelines.options.shared import Parser, clap, device, make_command, max_dead_letters, output, positive
+from sonogloss.pipelines.options.clips import pairs, which_clips
+from sonogloss.pipelines.options.shared import Parser, clap, device, make_command, max_dead_letters, output, positive
 
 
 def add(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options.shared import Parser, clap, device, make_command, positive
+from sonogloss.pipelines.options.shared import Parser, clap, device, make_command, positive
 
 
 def add(commands: argparse._SubParsersAction[Parser]) -> None:

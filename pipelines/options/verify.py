@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.options.shared import Parser, make_command
+from sonogloss.pipelines.options.shared import Parser, make_command
 
 
 def add(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -18,10 +18,9 @@ from sonogloss.decoding.beams import AverageBeams, Beams, TransformersBeams
 from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.reading import Reading
+from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.prompts.composed import AUDIO_SLOT
-from sonogloss.prompts.soft import fill_slots
 
 _WORTH_SHARING = 4  # tokens: reading them apart costs a pass through the model
 _FEW = 4  # tokens: prompts are read in one pass where none is padded by more, or by more than an eighth
@@ -67,7 +66,7 @@ def search(
 
     Args:
         language_model: the model and its tokenizer's special ids.
-        prompts: n lists of ids, with :data:`~sonogloss.prompts.composed.AUDIO_SLOT` where soft vectors go.
+        prompts: n lists of ids, with :data:`~sonogloss.decoding.sequences.AUDIO_SLOT` where soft vectors go.
         soft: [n, slots, width] the vectors; every prompt has that many slots. None where prompts have none.
         settings: of the search.
         candidates: how many continuations of each prompt, up to the number of beams.

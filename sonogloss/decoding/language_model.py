@@ -18,8 +18,8 @@ from sonogloss.decoding.adapter import merge_adapter
 from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.int8 import to_int8
 from sonogloss.decoding.reading import check_reads
+from sonogloss.decoding.sequences import end_of_text
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
-from sonogloss.prompts.composed import end_of_text
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 

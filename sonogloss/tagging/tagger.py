@@ -18,7 +18,7 @@ from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels
 from sonogloss.clap.transformers_clap import one_thread
 from sonogloss.errors import OptionError
-from sonogloss.prompts.labels import embed_labels
+from sonogloss.methods.labels import embed_labels
 from sonogloss.records import FloatArray
 from sonogloss.tagging.label_prompts import LabelPrompts
 from sonogloss.tagging.scores import TEMPERATURE, coarse_scores, fine_scores

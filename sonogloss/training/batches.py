@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sonogloss.bridge import add_noise
-from sonogloss.prompts.composed import AUDIO_SLOT, IGNORED, Example
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
 from sonogloss.records import FloatArray
 from sonogloss.training.corpus import IntArray
 
@@ -41,7 +41,7 @@ class Examples:
 
 
 class Source(Protocol):
-    """What a method learns from; :class:`~sonogloss.training.drcap.DrcapExamples` is one."""
+    """What a method learns from; :class:`~sonogloss.methods.drcap.examples.DrcapExamples` is one."""
 
     @property
     def dim(self) -> int:

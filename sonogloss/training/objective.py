@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sonogloss.decoding.adapter import attach_adapter
+from sonogloss.decoding.sequences import fill_slots
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.prompts.soft import fill_slots
 from sonogloss.training.batches import Batch, Source
 from sonogloss.training.config import TrainingConfig
 

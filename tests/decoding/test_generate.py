@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from sonogloss.decoding.generate import generate, search
 from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings, Scoring
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.prompts.composed import AUDIO_SLOT
-from sonogloss.prompts.soft import fill_slots
 from tests.decoding.test_parity import language_model
 from tests.language_models import tiny_language_model
 

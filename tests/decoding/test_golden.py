@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from sonogloss.decoding.generate import generate, search
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.prompts.composed import AUDIO_SLOT
 
 SLOTS = 10
 

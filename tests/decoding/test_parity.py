@@ -22,8 +22,8 @@ from transformers import (
 
 from sonogloss.decoding.generate import generate, search
 from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.prompts.composed import AUDIO_SLOT
 from tests.language_models import tiny_tokenizer
 
 VOCABULARY = 320

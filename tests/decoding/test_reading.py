@@ -12,9 +12,9 @@ from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForC
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.decoding.reading import Reading, check_reads
+from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.decoding.settings import DecodeSettings, Scoring
 from sonogloss.errors import ModelFormatError
-from sonogloss.prompts.composed import AUDIO_SLOT
 from tests.decoding.test_parity import CONFIGS, language_model
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexes import commit_datastore, write_shard, write_support_part
+from sonogloss.indexes import commit_datastore, write_shard, write_support_part
 from sonogloss.records import caption_id
 
 CLAP = {"name": "toy", "fingerprint": "f" * 64, "dim": 8}

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexes import commit_datastore, describe, read_manifest, write_shard, write_support_part
 from sonogloss import files
 from sonogloss.errors import InputError, StoreFormatError
+from sonogloss.indexes import commit_datastore, describe, read_manifest, write_shard, write_support_part
 from tests.indexes.conftest import CLAP, build, captions, unit_rows
 
 

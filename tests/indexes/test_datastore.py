@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexes import Datastore, Support
 from sonogloss.bridge import project
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, OptionError, StoreFormatError
+from sonogloss.indexes import Datastore, Support
 from sonogloss.records import caption_id
 from tests.indexes.conftest import build, unit_rows
 

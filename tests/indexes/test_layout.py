@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from indexes import Datastore, read_manifest
-from indexes.layout import manifest_from_json, to_json
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
+from sonogloss.indexes import Datastore, read_manifest
+from sonogloss.indexes.layout import manifest_from_json, to_json
 
 
 def test_manifest_survives_json(store_dir):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from indexes import verify
 from sonogloss import files
+from sonogloss.indexes import verify
 from tests.indexes.conftest import captions
 
 

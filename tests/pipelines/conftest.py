@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.command_line import main
-from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.prompts.composed import ComposedPrompt
-from sonogloss.prompts.soft import Mapper
+from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.mapper import Mapper
+from sonogloss.pipelines.command_line import main
 
 CAPTIONS = [
     "a dog barks twice",

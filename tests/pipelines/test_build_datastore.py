@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from indexes import Datastore, verify
 from sonogloss.clap import Clap
+from sonogloss.indexes import Datastore, verify
 
 from .conftest import CAPTIONS, Run, assert_one_line
 

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexes import Datastore
-from pipelines.caption_audio import caption
 from sonogloss import files
 from sonogloss.clap import Clap, transformers_clap
 from sonogloss.errors import FingerprintMismatchError
+from sonogloss.indexes import Datastore
+from sonogloss.pipelines.caption_audio import caption
 from sonogloss.records import CAPTION_ROW_SCHEMA, FloatArray
-from transforms import write_rows
-from transforms.work import Batch, UnitResult
+from sonogloss.transforms import write_rows
+from sonogloss.transforms.work import Batch, UnitResult
 
 from .conftest import CAPTIONS, Run, assert_one_line
 

@@ -16,10 +16,10 @@ import safetensors.torch
 import soundfile
 import torch
 
-from sonogloss.captioners import load_captioner
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.backend import clap_directory
 from sonogloss.clap.transformers_clap import TransformersClap
+from sonogloss.methods import load_captioner
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes.scenes import render_scene, sample_scene
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from pipelines.caption_parts import CaptionJob, prepare
 from sonogloss.audio import WindowPolicy
-from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.clap import Clap
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.prompts.labels import embed_labels, read_labels
-from sonogloss.prompts.soft import TanhMapper
+from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods.labels import embed_labels, read_labels
+from sonogloss.methods.mapper import TanhMapper
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.pipelines.caption_parts import CaptionJob, prepare
 
 from .conftest import Run, assert_one_line
 
@@ -76,7 +76,7 @@ def job(store: Path, captioner: Path) -> Prepare:
 @pytest.fixture(scope="session")
 def other_store(tmp_path_factory: pytest.TempPathFactory, store: Path, tiny_clap_dir: Path) -> Path:
     """A datastore of another domain."""
-    from pipelines.build_datastore import build_datastore
+    from sonogloss.pipelines.build_datastore import build_datastore
 
     folder = tmp_path_factory.mktemp("other")
     (folder / "dump.txt").write_text("waves roll onto a beach\nan owl hoots twice\na train passes\n")

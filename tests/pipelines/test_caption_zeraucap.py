@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.command_line import main
 from sonogloss import files
+from sonogloss.pipelines.command_line import main
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 
 from .conftest import Run, assert_one_line

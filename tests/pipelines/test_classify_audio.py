@@ -38,7 +38,7 @@ def command(recordings: Path, labels: Path, tiny_clap_dir: Path, tmp_path: Path)
 
 @pytest.fixture(scope="session")
 def prompts(tmp_path_factory: pytest.TempPathFactory, labels: Path, tiny_clap_dir: Path) -> Path:
-    from pipelines.command_line import main
+    from sonogloss.pipelines.command_line import main
 
     directory = tmp_path_factory.mktemp("prompts") / "prompts"
     argv = ["tune-labels", "--labels", labels, "--name-only", "--output", directory, "--clap", tiny_clap_dir]

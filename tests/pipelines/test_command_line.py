@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import options
-from pipelines.command_line import JOBS
+from sonogloss.pipelines import options
+from sonogloss.pipelines.command_line import JOBS
 
 from .conftest import Run, assert_one_line
 
 
 def test_help_brings_nothing_heavy() -> None:
     program = (
-        "import sys; from pipelines.command_line import main; code = main(['--help']);"
+        "import sys; from sonogloss.pipelines.command_line import main; code = main(['--help']);"
         "heavy = {'torch', 'transformers', 'apache_beam', 'pyarrow', 'faiss', 'numpy'} & set(sys.modules);"
         "sys.exit(f'imports {heavy}' if heavy else code)"
     )
@@ -73,7 +73,7 @@ def test_a_mistake_on_the_command_line_is_one_line(run: Run, argv: list[str], wo
 def test_options_of_beam_pass_and_are_understood() -> None:
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-    from pipelines.beam_options import beam_options, is_local
+    from sonogloss.pipelines.beam_options import beam_options, is_local
 
     parsed = beam_options(["--direct_num_workers", "2", "--direct_running_mode=multi_processing"])
     assert parsed.view_as(DirectOptions).direct_num_workers == 2
@@ -90,8 +90,8 @@ def test_option_names_are_those_of_the_command() -> None:
 
 
 def test_files_and_folders_are_listed_as_audio(tmp_path: Path) -> None:
-    from pipelines.checks import list_audio
     from sonogloss.errors import MissingInputError
+    from sonogloss.pipelines.checks import list_audio
 
     for name in ("b.WAV", "a.flac", "notes.txt", "deep/c.mp3", "odd.xyz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

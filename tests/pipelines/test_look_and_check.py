@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_demo import demo, show
+from sonogloss.pipelines.run_demo import demo, show
 
 from .conftest import Run, assert_one_line
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.make_captioner import make_captioner
-from pipelines.options import make_parser
 from sonogloss import files
-from sonogloss.captioners import load_captioner
+from sonogloss.methods import load_captioner
+from sonogloss.pipelines.make_captioner import make_captioner
+from sonogloss.pipelines.options import make_parser
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 
 from .conftest import Run, assert_one_line

@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from indexes import Datastore, verify
-from sonogloss.captioners import load_captioner, verify_captioner
 from sonogloss.clap import Clap
+from sonogloss.indexes import Datastore, verify
+from sonogloss.methods import load_captioner, verify_captioner
 from sonogloss.training.objective import answer_losses
 from tests.language_models import tiny_model
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from sonogloss.prompts.composed import ComposedPrompt
-from sonogloss.prompts.hard import SoftHardPrompt
-from sonogloss.prompts.labels import LabelBank
-from sonogloss.prompts.soft import Mapper, TanhMapper
+from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.mapper import Mapper, TanhMapper
+from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.records import FloatArray
 from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
-from sonogloss.training.drcap import DrcapExamples
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.objective import answer_losses
-from sonogloss.training.soft_hard import SoftHardExamples
 from tests.language_models import SENTENCES, tiny_gpt2, tiny_tokenizer
 
 POCKET = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")

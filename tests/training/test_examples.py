@@ -14,9 +14,10 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
 from sonogloss.errors import OptionError
-from sonogloss.prompts.composed import AUDIO_SLOT, IGNORED, ComposedPrompt, Example, compose_examples
-from sonogloss.prompts.soft import Mapper, TanhMapper, load_mapper
+from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
+from sonogloss.methods.mapper import Mapper, TanhMapper, load_mapper
 from sonogloss.training.batches import Examples, collate, noisy
 from sonogloss.training.config import DrcapSettings, SoftHardSettings
 from sonogloss.training.corpus import CaptionArrays

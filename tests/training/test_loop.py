@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from sonogloss.captioners import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
-from sonogloss.prompts.soft import Mapper
+from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods.mapper import Mapper
 from sonogloss.training.config import DrcapSettings, TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sonogloss.records import Clip, Context, FloatArray, clip_id
-from transforms.work import Batch
+from sonogloss.transforms.work import Batch
 
 MakeBatch = Callable[..., Batch]
 

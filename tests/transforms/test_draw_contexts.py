@@ -8,12 +8,20 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
-from indexes import Datastore
 from sonogloss.errors import StoreFormatError
+from sonogloss.indexes import Datastore
 from sonogloss.training.neighbours import draw_contexts, nearest
+from sonogloss.transforms.draw_contexts import (
+    Draw,
+    DrawContexts,
+    draw_folder,
+    draw_part,
+    plan_parts,
+    read_parts,
+    write_part,
+)
+from sonogloss.transforms.models import DatastoreReference
 from tests.indexes.conftest import build, unit_rows
-from transforms.draw_contexts import Draw, DrawContexts, draw_folder, draw_part, plan_parts, read_parts, write_part
-from transforms.models import DatastoreReference
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
 from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.zste import Judge, Questions, TextBank, needed
-from transforms.encode_variants import BATCH, EncodedUnit, ZsteUnit, cut_zste_units, encode_unit
-from transforms.judge_items import JudgedUnit, judge_unit
-from transforms.write_zste import FACTS_KEY, ITEMS, SUMMARY, write_zste
+from sonogloss.transforms.encode_variants import BATCH, EncodedUnit, ZsteUnit, cut_zste_units, encode_unit
+from sonogloss.transforms.judge_items import JudgedUnit, judge_unit
+from sonogloss.transforms.write_zste import FACTS_KEY, ITEMS, SUMMARY, write_zste
 
 RATE = 100
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.errors import OptionError
-from transforms.isolate import out_of_memory, run_isolated
+from sonogloss.transforms.isolate import out_of_memory, run_isolated
 
 
 class Fussy:

@@ -8,13 +8,13 @@ import pytest
 
 from sonogloss.bridge import project
 from sonogloss.records import Context, FloatArray, LabelScore
-from transforms.embed_audio import embed_clips
-from transforms.rerank import hear, rerank
-from transforms.retrieve import retrieve
-from transforms.score import score
-from transforms.work import NO_VECTORS, Batch, timed
-from transforms.write_captions import write_captions
-from transforms.write_rows import CaptionRows
+from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.transforms.rerank import hear, rerank
+from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.score import score
+from sonogloss.transforms.work import NO_VECTORS, Batch, timed
+from sonogloss.transforms.write_captions import write_captions
+from sonogloss.transforms.write_rows import CaptionRows
 
 from .conftest import MakeBatch, make_clip
 
@@ -106,7 +106,7 @@ class FakeStore:
 
 
 def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> None:
-    from sonogloss.captioners import ProjectionSettings
+    from sonogloss.methods import ProjectionSettings
 
     batch = replace(make_batch(3), contexts=(), projected=NO_VECTORS)
     settings = ProjectionSettings(temperature=0.1, renormalise=False)

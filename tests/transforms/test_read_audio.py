@@ -8,9 +8,9 @@ import pytest
 
 from sonogloss.audio import AudioLimits, WindowPolicy
 from sonogloss.records import Clip
-from transforms import read_audio
-from transforms.read_audio import read_unit
-from transforms.work import Batch, make_unit
+from sonogloss.transforms import read_audio
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.work import Batch, make_unit
 
 RATE = 32000
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sonogloss.errors import FormatError
 from sonogloss.records import CaptionLine, DeadLetter, caption_id
-from transforms.read_captions import (
+from sonogloss.transforms.read_captions import (
     Dump,
     ReadCount,
     check_dump,

@@ -11,10 +11,10 @@ from sonogloss.clap import Clap
 from sonogloss.clap.frames import embed_frames
 from sonogloss.records import FloatArray
 from sonogloss.tagging.tagger import Tagger
-from transforms.embed_audio import embed_clips
-from transforms.tag_clips import Choice, tag_clips
-from transforms.work import Batch
-from transforms.write_rows import LabelRows, UnitWriter
+from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.transforms.tag_clips import Choice, tag_clips
+from sonogloss.transforms.work import Batch
+from sonogloss.transforms.write_rows import LabelRows, UnitWriter
 
 from .conftest import MakeBatch, make_clip
 

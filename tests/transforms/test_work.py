@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.work import add_up, cut_units, make_unit
+from sonogloss.transforms.work import add_up, cut_units, make_unit
 
 
 @given(st.integers(0, 3000))

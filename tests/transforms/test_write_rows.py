@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sonogloss.records import CAPTION_ROW_SCHEMA, DeadLetter
-from transforms.commit_run import commit_run
-from transforms.progress_file import note
-from transforms.work import UnitResult
-from transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, CaptionRows, UnitWriter
+from sonogloss.transforms.commit_run import commit_run
+from sonogloss.transforms.progress_file import note
+from sonogloss.transforms.work import UnitResult
+from sonogloss.transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, CaptionRows, UnitWriter
 
 from .conftest import MakeBatch
 
@@ -98,7 +98,7 @@ def test_the_run_adds_the_units_up(tmp_path: Path, make_batch: MakeBatch) -> Non
 
 
 def test_progress_is_noted_by_whole_lines_and_only_where_somebody_looks(tmp_path: Path) -> None:
-    from pipelines.progress import Tail
+    from sonogloss.pipelines.progress import Tail
 
     path = tmp_path / "progress"
     note(str(path), done=3)

@@ -1,0 +1,69 @@
+"""Sequences of token ids with slots for soft prompts: what prompts are written as and language models read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sonogloss.errors import ModelFormatError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+AUDIO_SLOT = -1
+"""Stands in a sequence of ids where a soft prompt vector goes."""
+
+IGNORED = -100
+"""The label of a position that the loss leaves out (the value PyTorch's cross-entropy ignores)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A sequence to learn from: `labels` are `ids` at the answer and its end, :data:`IGNORED` elsewhere."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that ends an answer.
+
+    Raises:
+        ModelFormatError: the tokenizer names none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelFormatError("The language model's tokenizer names no end-of-text token.", "Set its eos_token.")
+    return int(tokenizer.eos_token_id)
+
+
+def too_long(length: int, room: int) -> OptionError:
+    """The error of a prompt that is too long even without what could be left out."""
+    return OptionError(
+        f"The prompt has {length} tokens where the language model leaves room for {room}.",
+        "Shorten the prompt or ask for fewer new tokens.",
+    )
+
+
+def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Ids without special tokens. Markers spelled out in a text are words: a caption cannot end the sequence."""
+    distinct = list(dict.fromkeys(texts))
+    settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    ids = tokenizer(distinct, **settings)["input_ids"] if distinct else []
+    of_text = dict(zip(distinct, ids, strict=True))
+    return [of_text[text] for text in texts]
+
+
+def fill_slots(words: Tensor, slots: Tensor, soft: Tensor) -> Tensor:
+    """Put soft prompts where a sequence has its audio slots.
+
+    Args:
+        words: word embeddings [b, t, width], whatever they are at the slots.
+        slots: [b, t], true at the slots, of which every row has the same number.
+        soft: [b, slots, width].
+
+    Returns:
+        Input vectors [b, t, width] of the language model, of the words' kind.
+    """
+    # The places come row by row and in each row from left to right, which is the order of the vectors.
+    return words.index_put(slots.nonzero(as_tuple=True), soft.flatten(0, 1).to(words.dtype))

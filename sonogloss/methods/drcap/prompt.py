@@ -1,0 +1,176 @@
+r"""Hard and soft prompt in one sequence: what DRCap's language model learns from and reads again at inference.
+
+With captions first (the released setting) a sequence is ::
+
+    <bos> c1. c2. c3. <eos>  [AUDIO]  <bos> USER: Describe the audio you hear. \n ASSISTANT:{answer} <eos>
+    |-- retrieved captions --| slots |--------------------- prompt ------------------------||-- answer --|
+
+Training and inference go through the same functions, and a piece between two special tokens is always tokenised as one
+string: byte-pair merges reach across the joints of strings, so pieces tokenised apart would give other ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenise, too_long
+from sonogloss.errors import OptionError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Layout = Literal["captions_first", "captions_in_prompt", "no_captions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposedPrompt:
+    """The words around a caption. The defaults are DRCap's, byte for byte.
+
+    Args:
+        template: the prompt; `{prompt}` stands for the instruction.
+        prompt: the instruction. DRCap's ends in a blank.
+        answer: how the caption follows the template; `{answer}` stands for the caption. Byte-level vocabularies, whose
+            words begin with their blank, want `" {answer}"` after a template without a final blank.
+        layout: `captions_first` puts the retrieved captions before the audio (DRCap's `rag_first`), also when there are
+            none; `captions_in_prompt` puts them into the instruction; `no_captions` leaves them out.
+        audio_slots: how many soft prompt vectors stand for the audio.
+    """
+
+    template: str = "USER: {prompt}\n ASSISTANT:"
+    prompt: str = "Describe the audio you hear. "
+    answer: str = "{answer}"
+    layout: Layout = "captions_first"
+    audio_slots: int = 1
+
+    def __post_init__(self) -> None:
+        for name, text, field in (("template", self.template, "{prompt}"), ("answer", self.answer, "{answer}")):
+            if text.count(field) > 1 or (name == "answer" and field not in text):
+                raise OptionError(
+                    f"The prompt's {name} {text!r} must hold {field} once.", "Correct the prompt settings."
+                )
+        if self.layout not in get_args(Layout):
+            raise OptionError(
+                f"The prompt's layout is {self.layout!r}.", f"Choose one of {', '.join(get_args(Layout))}."
+            )
+        if self.audio_slots < 1:
+            raise OptionError(f"audio_slots is {self.audio_slots}.", "Give the audio at least one slot.")
+
+    def prompt_text(self, contexts: Sequence[str]) -> str:
+        """The words after the audio and before the answer."""
+        instruction = self.prompt
+        if self.layout == "captions_in_prompt":
+            instruction = f"Similar audios sound like: {joined(contexts)}This audio sounds like "
+        return self.template.replace("{prompt}", instruction)
+
+    def answer_text(self, caption: str) -> str:
+        """The words that the language model is to say."""
+        return self.answer.replace("{answer}", caption)
+
+
+def joined(contexts: Iterable[str]) -> str:
+    """Retrieved captions as DRCap writes them: each followed by a period and a blank, whatever its own ending."""
+    return "".join(f"{caption}. " for caption in contexts)
+
+
+def compose_prompts(
+    contexts: Sequence[Sequence[str]],
+    prompt: ComposedPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int | None = None,
+) -> list[list[int]]:
+    """Sequences to continue, one for each list of retrieved captions.
+
+    Every piece begins with the tokenizer's BOS where it names one (also where it does not add it by itself) and with
+    nothing where it names none; what a tokenizer's own post-processor would add is left out.
+
+    Args:
+        contexts: for each sequence the retrieved captions, best first.
+        prompt: the words around them.
+        tokenizer: must name an EOS token.
+        max_tokens: the longest sequence allowed. Of one that is longer the last captions are dropped until it fits.
+
+    Returns:
+        Ids, with :data:`AUDIO_SLOT` where soft prompt vectors go.
+
+    Raises:
+        ModelFormatError: the tokenizer names no EOS token.
+        OptionError: a prompt is longer than `max_tokens` even without captions.
+    """
+    fronts, tails = _fronts(contexts, prompt, tokenizer), _tails(contexts, None, prompt, tokenizer)
+    sequences = []
+    for given, front, tail in zip(contexts, fronts, tails, strict=True):
+        ids = _head(front, tail, prompt, tokenizer)
+        if max_tokens is not None and len(ids) > max_tokens:
+            if not given:
+                raise too_long(len(ids), max_tokens)
+            [ids] = compose_prompts([given[:-1]], prompt, tokenizer, max_tokens=max_tokens)
+        sequences.append(ids)
+    return sequences
+
+
+def compose_examples(
+    contexts: Sequence[Sequence[str]],
+    captions: Sequence[str],
+    prompt: ComposedPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int | None = None,
+) -> list[Example]:
+    """Sequences to learn from: the prompt of :func:`compose_prompts`, the caption and the tokenizer's EOS.
+
+    Prompt and caption are tokenised together. Where they meet, as many tokens as the prompt has alone count as prompt,
+    which is how the released code masks its labels.
+    """
+    fronts = _fronts(contexts, prompt, tokenizer)
+    unanswered = _tails(contexts, None, prompt, tokenizer)
+    answered = _tails(contexts, captions, prompt, tokenizer)
+    examples = []
+    for i, (front, before, whole) in enumerate(zip(fronts, unanswered, answered, strict=True)):
+        ids = [*_head(front, whole, prompt, tokenizer), end_of_text(tokenizer)]
+        known = len(ids) - 1 - len(whole) + len(before)
+        example = Example(ids=ids, labels=[IGNORED] * known + ids[known:])
+        if max_tokens is not None and len(ids) > max_tokens:
+            if not contexts[i]:
+                raise too_long(len(ids), max_tokens)
+            [example] = compose_examples([contexts[i][:-1]], [captions[i]], prompt, tokenizer, max_tokens=max_tokens)
+        examples.append(example)
+    return examples
+
+
+def keeps_its_prompt(caption: str, prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Do the tokens of the prompt stay what they are when this caption follows?
+
+    If not, the language model would learn to continue a prompt that it never sees at inference.
+    """
+    [before] = _tails([[]], None, prompt, tokenizer)
+    [whole] = _tails([[]], [caption], prompt, tokenizer)
+    return whole[: len(before)] == before
+
+
+def _fronts(
+    contexts: Sequence[Sequence[str]], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase
+) -> list[list[int]]:
+    """Ids of what stands before the audio."""
+    return tokenise([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+
+
+def _tails(
+    contexts: Sequence[Sequence[str]],
+    captions: Sequence[str] | None,
+    prompt: ComposedPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[list[int]]:
+    """Ids of what stands behind the audio: the prompt and, when captions are given, the answer."""
+    texts = [prompt.prompt_text(c) for c in contexts]
+    if captions is not None:
+        texts = [text + prompt.answer_text(caption) for text, caption in zip(texts, captions, strict=True)]
+    return tokenise(texts, tokenizer)
+
+
+def _head(front: list[int], tail: list[int], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    captions = [*begin, *front, end_of_text(tokenizer)] if prompt.layout == "captions_first" else []
+    return [*captions, *[AUDIO_SLOT] * prompt.audio_slots, *begin, *tail]

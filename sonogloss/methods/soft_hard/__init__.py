@@ -1,0 +1,1 @@
+"""Soft and hard prompts: mapped embeddings and names of sounds (arXiv 2406.06295)."""

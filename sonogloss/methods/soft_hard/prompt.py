@@ -1,0 +1,186 @@
+"""Hard prompt first, soft prompt behind it: what a soft-hard language model reads (arXiv 2406.06295).
+
+A sequence is ::
+
+    There are dog, rain in this audio. [AUDIO x 10] a dog barks while rain falls.
+    |---------- hard prompt ---------| |-- slots --||---------- caption ---------|
+
+The words of the hard prompt are the nearest labels of a :class:`~sonogloss.methods.labels.LabelBank`. Without the hard
+prompt this is ClipCap, without the soft one a language model that knows only names.
+
+A model of several languages is told which one by a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
+given, never learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenise, too_long
+from sonogloss.errors import OptionError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Random(Protocol):
+    """A source of random numbers: Python's `random.Random` or numpy's `Generator`."""
+
+    def random(self) -> float:
+        """The next number in [0, 1)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftHardPrompt:
+    """The words around a caption. The defaults are the released system's, byte for byte.
+
+    Args:
+        labels: how many labels the hard prompt names, K.
+        template: the hard prompt; `{labels}` stands for their names.
+        nothing: stands in their place where there are none.
+        soft_slots: how many vectors stand for the audio.
+        hard: whether there is a hard prompt at all.
+        soft: whether there is a soft one.
+        max_answer_tokens: captions to learn from are cut at this many tokens, a language's tag included.
+        bos: begin with the tokenizer's BOS; GPT-2 does not, Llama and Mistral want it.
+        languages: tags of the languages it was trained for; none for a model of one language.
+        language_tag: the language it captions in, one of these.
+    """
+
+    labels: int = 4
+    template: str = "There are {labels} in this audio."
+    nothing: str = "something"
+    soft_slots: int = 10
+    hard: bool = True
+    soft: bool = True
+    max_answer_tokens: int = 25
+    bos: bool = False
+    languages: tuple[str, ...] = ()
+    language_tag: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "languages", tuple(self.languages))
+        if self.template.count("{labels}") != 1:
+            raise OptionError(f"The hard prompt {self.template!r} must hold {{labels}} once.", "Correct the template.")
+        for name, least in (("labels", 0), ("soft_slots", 1), ("max_answer_tokens", 1)):
+            if getattr(self, name) < least:
+                raise OptionError(f"The prompt's {name} is {getattr(self, name)}.", f"Give {least} or more.")
+        if not (self.hard or self.soft):
+            raise OptionError("A prompt without hard and soft part says nothing.", "Keep one of the two.")
+        if self.language_tag is not None and self.language_tag not in self.languages:
+            known = ", ".join(self.languages) or "none at all"
+            raise OptionError(
+                f"The language {self.language_tag!r} is not among those of the prompt ({known}).", "Choose one of them."
+            )
+
+    @property
+    def audio_slots(self) -> int:
+        """How many soft prompt vectors a sequence has."""
+        return self.soft_slots if self.soft else 0
+
+    def hard_prompt_text(self, labels: Sequence[str]) -> str:
+        """The hard prompt that names these labels, lower-cased; with its stand-in where there are none."""
+        return self.template.replace("{labels}", ", ".join(labels).lower() or self.nothing)
+
+
+def masked(labels: Sequence[str], probability: float, rng: Random) -> list[str]:
+    """Labels without those that chance takes, each with this probability: a model must not trust the list blindly."""
+    return [label for label in labels if rng.random() >= probability]
+
+
+def compose_soft_hard_prompts(
+    label_lists: Sequence[Sequence[str]],
+    prompt: SoftHardPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int | None = None,
+) -> list[list[int]]:
+    """Sequences to continue, one for each list of labels.
+
+    Args:
+        label_lists: for each sequence its labels, best first; they are used as they are, whatever `prompt.labels` says.
+        prompt: the words and the layout.
+        tokenizer: what it adds by itself is left out.
+        max_tokens: the longest sequence allowed. Of one that is longer the last labels are dropped until it fits.
+
+    Returns:
+        Ids, with :data:`~sonogloss.decoding.sequences.AUDIO_SLOT` where soft prompt vectors go.
+
+    Raises:
+        OptionError: a prompt is longer than `max_tokens` even without labels.
+    """
+    [tag] = tokenise([_tag(prompt.language_tag)], tokenizer)
+    n = len(label_lists)
+    return _starts(label_lists, prompt, tokenizer, [tag] * n, [max_tokens] * n)
+
+
+def compose_soft_hard_examples(
+    label_lists: Sequence[Sequence[str]],
+    captions: Sequence[str],
+    prompt: SoftHardPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    languages: Sequence[str] | None = None,
+    max_tokens: int | None = None,
+) -> list[Example]:
+    """Sequences to learn from: the prompt of :func:`compose_soft_hard_prompts` and the caption.
+
+    A caption gets a period where it does not end in one, is cut at `prompt.max_answer_tokens` and has no further end
+    mark: decoding stops at the period.
+
+    Args:
+        label_lists: for each sequence its labels.
+        captions: what is to be said.
+        prompt: the words and the layout.
+        tokenizer: what it adds by itself is left out.
+        languages: for each sequence the tag of its language, in place of the prompt's own.
+        max_tokens: as for prompts; captions count.
+    """
+    spoken = [prompt.language_tag] * len(captions) if languages is None else list(languages)
+    tags = tokenise([_tag(language) for language in spoken], tokenizer)
+    texts = [_answer(caption, language) for caption, language in zip(captions, spoken, strict=True)]
+    answers = [ids[: prompt.max_answer_tokens] for ids in tokenise(texts, tokenizer)]
+    # The tag is tokenised together with its caption. As many tokens as it has alone count as given.
+    given = [answer[: len(tag)] for tag, answer in zip(tags, answers, strict=True)]
+    rooms = [
+        None if max_tokens is None else max_tokens - len(answer) + len(tag)
+        for tag, answer in zip(given, answers, strict=True)
+    ]
+    starts = _starts(label_lists, prompt, tokenizer, given, rooms)
+    return [
+        Example(ids=start + answer[len(tag) :], labels=[IGNORED] * len(start) + answer[len(tag) :])
+        for start, tag, answer in zip(starts, given, answers, strict=True)
+    ]
+
+
+def _tag(language: str | None) -> str:
+    return "" if language is None else f"<{language}>"
+
+
+def _answer(caption: str, language: str | None) -> str:
+    closed = caption if caption.endswith(".") else f"{caption}."
+    return closed if language is None else f"{_tag(language)} {closed}"
+
+
+def _starts(
+    label_lists: Sequence[Sequence[str]],
+    prompt: SoftHardPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    tags: Sequence[Sequence[int]],
+    rooms: Sequence[int | None],
+) -> list[list[int]]:
+    """Everything before the caption, in so many tokens; `tags` are the ids that it is given to begin with."""
+    begin = [int(tokenizer.bos_token_id)] if prompt.bos and tokenizer.bos_token_id is not None else []
+    texts = [prompt.hard_prompt_text(labels) if prompt.hard else "" for labels in label_lists]
+    starts = []
+    for labels, hard, tag, room in zip(label_lists, tokenise(texts, tokenizer), tags, rooms, strict=True):
+        ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *tag]
+        if room is not None and len(ids) > room:
+            if not (labels and prompt.hard):
+                raise too_long(len(ids), room)
+            [ids] = _starts([labels[:-1]], prompt, tokenizer, [tag], [room])
+        starts.append(ids)
+    return starts

@@ -45,7 +45,7 @@ from sonogloss.pipelines.train_parts import (
 from sonogloss.pipelines.train_settings import Plan, make_plan
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import TrainingRecord, train
-from sonogloss.training.parallel import join_crew
+from sonogloss.training.parallel import join_process_group
 
 CORPUS, VALIDATION, TRAINING = "corpus", "validation", "training"
 
@@ -110,8 +110,8 @@ def train_captioner(
         InputError: an option or an input makes the job impossible, the loss is no longer finite, or a disk is full.
     """
     started = time.time()
-    crew = join_crew(device)
-    device = crew.device or choose_device(device)
+    group = join_process_group(device)
+    device = group.device or choose_device(device)
     # What makes two trainings the same; where one runs, and whether it was interrupted, does not.
     options = without_defaults(
         {
@@ -155,7 +155,7 @@ def train_captioner(
         if not dumps:
             continue
         path = files.join(output, name)
-        if crew.leads:
+        if group.is_main_process:
             built = build_datastore(
                 captions=dumps,
                 output=path,
@@ -167,7 +167,7 @@ def train_captioner(
                 beam_args=beam_args,
             )
             problems += built["problems"]
-        crew.wait()
+        group.barrier()
         corpora[name] = Datastore.open(path)
     corpus = corpora[CORPUS]
 
@@ -187,9 +187,9 @@ def train_captioner(
     if isinstance(plan.preset.prompt, SoftHardPrompt) and plan.preset.prompt.hard and plan.preset.prompt.labels:
         bank = embed_labels(read_labels(labels or "pocket"), encoder, template=label_template)
     directory = files.join(output, TRAINING)
-    if crew.leads:
+    if group.is_main_process:
         files.check_writable(directory)
-    drawn = draw_what_belongs(plan, corpus, store or corpus, output=directory, crew=crew, beam_args=beam_args)
+    drawn = draw_what_belongs(plan, corpus, store or corpus, output=directory, group=group, beam_args=beam_args)
     source = make_source(
         plan,
         corpus,
@@ -226,14 +226,14 @@ def train_captioner(
         directory=directory,
         score=score,
         resume=resume and not overwrite,
-        log=_tell if crew.leads else _nothing,
-        crew=crew,
+        log=_tell if group.is_main_process else _nothing,
+        group=group,
     )
-    if crew.leads:
+    if group.is_main_process:
         draw_curve(directory, title=f"{method}, {files.base_name(output)}")
         _save(output, plan, record, reference, decoder, mapper, bank, base, options)
-    crew.wait()
-    return _report(output, options, started, corpus.count, record, problems) | {"rank": crew.rank}
+    group.barrier()
+    return _report(output, options, started, corpus.count, record, problems) | {"rank": group.rank}
 
 
 def _tell(line: str) -> None:

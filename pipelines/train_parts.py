@@ -27,7 +27,7 @@ from sonogloss.pipelines.train_settings import Plan, leave_room
 from sonogloss.training.batches import Source
 from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import IntArray
-from sonogloss.training.parallel import Crew
+from sonogloss.training.parallel import ProcessGroup
 from sonogloss.transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts
 from sonogloss.transforms.models import DatastoreReference
 
@@ -70,7 +70,7 @@ def _what_to_draw(plan: Plan) -> Draw | None:
 
 
 def draw_what_belongs(
-    plan: Plan, corpus: Datastore, store: Datastore, *, output: str, crew: Crew, beam_args: Sequence[str]
+    plan: Plan, corpus: Datastore, store: Datastore, *, output: str, group: ProcessGroup, beam_args: Sequence[str]
 ) -> IntArray | None:
     """Which captions belong with each, by row: contexts of the store, or neighbours in the corpus.
 
@@ -82,13 +82,13 @@ def draw_what_belongs(
     among = corpus if draw.band is None else store
     references = DatastoreReference.of(corpus.path), DatastoreReference.of(among.path)
     parts = plan_parts(corpus.count, files.join(output, draw_folder(*references, draw)))
-    if crew.leads:
+    if group.is_main_process:
         options = beam_options(beam_args)
         with progress_file(options):
             pipeline = beam.Pipeline(options=options)
             _ = pipeline | "ListParts" >> beam.Create(parts) | "DrawContexts" >> DrawContexts(*references, draw)
             run_pipeline(pipeline, noun="captions", quiet=True)
-    crew.wait()
+    group.barrier()
     return read_parts(parts)
 
 

@@ -24,7 +24,7 @@ from sonogloss.training.batches import Examples, Source, collate
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.objective import answer_losses, check_fit, check_trunk, prepare
-from sonogloss.training.parallel import Crew, join_crew
+from sonogloss.training.parallel import ProcessGroup, join_process_group
 
 CURVE = "loss.csv"
 
@@ -66,7 +66,7 @@ def train(
     score: Callable[[Any, nn.Module | None], float] | None = None,
     resume: bool = False,
     log: Callable[[str], None] = print,
-    crew: Crew | None = None,
+    group: ProcessGroup | None = None,
 ) -> TrainingRecord:
     """Train a mapper and a language model on captions alone.
 
@@ -85,7 +85,7 @@ def train(
         score: looks at model and mapper, in evaluation mode, every `config.eval_every` steps; the larger the better.
         resume: go on from the directory's checkpoint, when there is one.
         log: receives a line now and then.
-        crew: the processes that train together; by default those that a launcher started.
+        group: the processes that train together; by default those that a launcher started.
 
     Raises:
         OptionError: the arguments do not fit together, or the loss is no longer finite (the last checkpoint stays).
@@ -94,7 +94,7 @@ def train(
         OutputError: a file cannot be written (the last checkpoint stays).
     """
     check_fit(source, language_model, mapper, config)
-    crew = crew or join_crew(language_model.device.type)
+    group = group or join_process_group(language_model.device.type)
 
     # What learns.
     device = language_model.device
@@ -137,26 +137,26 @@ def train(
         for step in range(first, config.steps):
             tick = time.perf_counter()
             rate = config.learning_rate_at(step)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            for options in optimiser.param_groups:
+                options["lr"] = rate
             examples = source.at(step)
-            mine, answers = examples.part(crew.rank, crew.count), examples.answers
+            mine, answers = examples.part(group.rank, group.world_size), examples.answers
             total = torch.zeros((), device=device)
             for number in range(config.accumulation):
                 part = mine.part(number, config.accumulation)
                 if not part.sequences:
                     continue
-                torch.manual_seed(_dropout_seed(config.seed, step, number * crew.count + crew.rank))
+                torch.manual_seed(_dropout_seed(config.seed, step, number * group.world_size + group.rank))
                 loss = answer_losses(model, mapper, collate(part), precision=config.precision).sum() / answers
                 scaler.scale(loss).backward()
                 total += loss.detach()
-            _add_up(crew, parameters.values(), total)
+            _all_reduce(group, parameters.values(), total)
             scaler.unscale_(optimiser)
             norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.grad_clip or math.inf)
             value = total.item()
             # With a scaled loss an infinite gradient is only a sign that the scale is too large: the step is left out.
             if not math.isfinite(value) or not (scaler.is_enabled() or torch.isfinite(norm)):
-                if crew.leads:
+                if group.is_main_process:
                     _write_rows(directory, rows)
                 raise _not_finite(step, rate, directory)
             scaler.step(optimiser)
@@ -169,7 +169,7 @@ def train(
             # A look at what it has not seen.
             done, seen, scored = step + 1, "", ""
             if (held_out or score) and (done % config.eval_every == 0 or done == config.steps):
-                look = _look(model, mapper, held_out, score, config, crew)
+                look = _look(model, mapper, held_out, score, config, group)
                 seen, scored = (f"{number:.6f}" if number is not None else "" for number in look)
                 if progress.is_beaten_by(*look):
                     progress = replace(progress, best_loss=look[0], best_score=look[1], best_step=done)
@@ -179,7 +179,7 @@ def train(
             # What is kept.
             if done % config.checkpoint_every == 0 or done == config.steps:
                 progress = replace(progress, step=done)
-                if crew.leads:
+                if group.is_main_process:
                     save_checkpoint(directory, parameters, optimiser, scaler, best, progress, run)
                     _write_rows(directory, rows)
             if done % max(1, config.steps // 50) == 0 or seen or scored:
@@ -217,16 +217,16 @@ def _dropout_seed(seed: int, step: int, part: int) -> int:
     return ((seed * 1_000_003 + step) * 4_099 + part) % 2**63
 
 
-def _add_up(crew: Crew, parameters: Any, total: Tensor) -> None:
+def _all_reduce(group: ProcessGroup, parameters: Any, total: Tensor) -> None:
     """Gradients and loss over all processes; one that had no examples adds nothing."""
-    if crew.count == 1:
+    if group.world_size == 1:
         return
     tensors = [total]
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         tensors.append(parameter.grad)
-    crew.add_up(tensors)
+    group.all_reduce(tensors)
 
 
 @torch.no_grad()
@@ -236,7 +236,7 @@ def _look(
     held_out: Sequence[Examples],
     score: Callable[[Any, nn.Module | None], float] | None,
     config: TrainingConfig,
-    crew: Crew,
+    group: ProcessGroup,
 ) -> tuple[float | None, float | None]:
     """The loss over all tokens of all held-out batches, and the score; each None where there is nothing to measure."""
     training = [module for module in (model, mapper) if module is not None]
@@ -245,15 +245,15 @@ def _look(
     loss = scored = None
     if held_out:
         total = torch.zeros(2, dtype=torch.float64)
-        for examples in held_out[crew.rank :: crew.count]:
+        for examples in held_out[group.rank :: group.world_size]:
             losses = answer_losses(model, mapper, collate(examples), precision=config.precision)
             total += torch.tensor([losses.double().sum().item(), len(losses)])
         on_device = total.to(model.device)
-        crew.add_up([on_device])
+        group.all_reduce([on_device])
         loss = (on_device[0] / on_device[1]).item()
     if score is not None:
-        given = torch.tensor([score(model, mapper) if crew.leads else 0.0], device=model.device)
-        crew.add_up([given])
+        given = torch.tensor([score(model, mapper) if group.is_main_process else 0.0], device=model.device)
+        group.all_reduce([given])
         scored = given.item()
     for module in training:
         module.train()

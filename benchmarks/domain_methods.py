@@ -136,7 +136,7 @@ def train_method(
         betas=(0.9, 0.98),
         grad_clip=1.0,
         tune=method.tune,
-        precision="bf16",
+        precision="bfloat16",
         seed=seed,
         eval_every=max(1, sizes.steps // 4),
         checkpoint_every=max(1, sizes.steps // 4),

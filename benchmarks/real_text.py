@@ -115,7 +115,7 @@ def learn(corpus: HumanCaptions, base: str, output: Path, steps: int) -> dict[st
         betas=(0.9, 0.98),
         grad_clip=1.0,
         tune="all",
-        precision="bf16",
+        precision="bfloat16",
         seed=SEED,
         eval_every=max(1, steps // 5),
         checkpoint_every=max(1, steps // 25),

@@ -44,7 +44,7 @@ from sonogloss.transforms.encode_variants import clip_reader, cut_zste_units, en
 
 UNSEEN = 0.3
 CONDITIONS = {"A": "A", "B": "B", "A then B": "B"}  # the stage that is trained
-CONFIG = PostTrainConfig(precision="bf16")
+CONFIG = PostTrainConfig(precision="bfloat16")
 SHOWN = {
     "task 1": ("1", "single", "accuracy"),
     "task 2": ("2", "sequence", "accuracy"),

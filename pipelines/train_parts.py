@@ -28,6 +28,7 @@ from sonogloss.training.batches import Source
 from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import IntArray
 from sonogloss.training.parallel import ProcessGroup
+from sonogloss.training.precision import choose_precision
 from sonogloss.transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts
 from sonogloss.transforms.models import DatastoreReference
 
@@ -40,10 +41,11 @@ def pocket_language_model() -> Path:
 def keep_as_small_as_may_be(decoder: LanguageModel, plan: Plan) -> None:
     """Weights that learn are kept in float32; those that do not may be as small as what is computed with them."""
     training, model = plan.preset.training, decoder.model
-    if training.tune == "all" or training.precision == "fp32" or model.device.type == "cpu":
+    precision = choose_precision(training.precision, model.device.type)
+    if training.tune == "all" or precision == "float32" or model.device.type == "cpu":
         model.float()
     else:
-        model.to(torch.bfloat16 if training.precision == "bf16" else torch.float16)
+        model.to(getattr(torch, precision))
 
 
 def with_room(plan: Plan, decoder: LanguageModel) -> Plan:

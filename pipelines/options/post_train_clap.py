@@ -60,7 +60,11 @@ def _learning(parser: Parser) -> None:
     group.add_argument("--anchor", type=float, metavar="X", help="how strongly single sounds are held where they were")
     group.add_argument("--words", type=float, metavar="X", help="how much text alone teaches the text tower order")
     group.add_argument("--gain-db", type=float, metavar="DB", help="how much louder or softer clips become at random")
-    group.add_argument("--precision", choices=["fp32", "bf16"], help="what is computed in")
+    group.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        help="what is computed in (auto: what the hardware computes fast)",
+    )
     group.add_argument("--validation-share", type=float, metavar="SHARE", help="of the recordings, only looked at")
     group.add_argument("--seed", type=int, metavar="N", help="of everything random")
     group.add_argument("--eval-every", type=positive, metavar="N", help="steps between two validations")

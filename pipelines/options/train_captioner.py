@@ -106,7 +106,11 @@ def _learning(parser: Parser) -> None:
     group.add_argument(
         "--lora-targets", nargs="+", metavar="NAME", help="modules to adapt (query and value projections)"
     )
-    group.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="what is computed in; fp16 on a GPU only")
+    group.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="what is computed in (auto: what the hardware computes fast); float16 on a GPU only",
+    )
     group.add_argument("--seed", type=int, metavar="N", help="of everything random")
     group.add_argument("--eval-every", type=positive, metavar="N", help="steps between two validations")
     group.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between two checkpoints")

@@ -36,7 +36,7 @@ def training_config(recipe: PocketRecipe) -> TrainingConfig:
         weight_decay=0.01,
         betas=(0.9, 0.98),
         grad_clip=1.0,
-        precision="bf16",
+        precision="bfloat16",
         seed=recipe.seed,
         eval_every=500,
         checkpoint_every=500,

@@ -58,7 +58,6 @@ def paper(method: str, captions: int) -> Preset:
                 learning_rate=1e-5,
                 warmup_steps=1_000,
                 tune="lora",
-                precision="bf16",  # the released code has fp16, whose gradients need a scale that bf16's do not
                 eval_every=1_000,
             ),
             settings=DrcapSettings(),
@@ -73,6 +72,7 @@ def paper(method: str, captions: int) -> Preset:
             learning_rate=1e-5,
             warmup_steps=5 * epoch,
             tune="all",
+            precision="float32",
             seed=0,
             eval_every=600,
             checkpoint_every=600,
@@ -104,7 +104,6 @@ def own(method: str, captions: int, *, dim: int, parameters: int) -> Preset:
         betas=(0.9, 0.98),
         grad_clip=1.0,
         tune="all" if small else "lora",
-        precision="bf16",
         eval_every=max(1, steps // 10),
         checkpoint_every=max(1, steps // 10),
     )

@@ -39,7 +39,7 @@ class PostTrainConfig:
             text tower learns from text alone to tell orders apart, and the audio tower has something to follow. Without
             it both wait for each other for some hundred steps.
         gain_db: every clip of a pair becomes louder or softer by up to this, at random.
-        precision: `fp32`, or `bf16` autocast with the loss in fp32.
+        precision: `float32`, `bfloat16`, or `auto` for what the hardware computes fast. The loss is always in float32.
         validation_share: share of the recordings that are not learnt from but looked at.
         seed: everything random follows from it and the step's number.
         eval_every: steps between two looks at the validation pairs.
@@ -68,7 +68,7 @@ class PostTrainConfig:
     anchor: float = 1.0
     words: float = 1.0
     gain_db: float = 6.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     validation_share: float = 0.1
     seed: int = 1234
     eval_every: int = 50
@@ -93,7 +93,7 @@ class PostTrainConfig:
             "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
             "words": self.words >= 0 and math.isfinite(self.words),
             "gain_db": 0 <= self.gain_db <= 60,
-            "precision": self.precision in ("fp32", "bf16"),
+            "precision": self.precision in ("auto", "float32", "bfloat16"),
             "validation_share": 0 <= self.validation_share < 1,
             "seed": self.seed >= 0,
             "eval_every": self.eval_every >= 1,

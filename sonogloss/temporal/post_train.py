@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.objective import Anchor, Validation, make_anchor, stage_loss
 from sonogloss.temporal.towers import POSITIONS, Towers
 from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonogloss.training.precision import DIGEST_NAMES, describe_precision
 
 CURVE = "loss.csv"
 _HEADER = "stage,step,loss,validation_loss,validation_order,lr,sounds_per_s"
@@ -81,6 +82,11 @@ def post_train(
             another run.
     """
     began = time.perf_counter()
+    log(
+        f"{describe_precision(config.precision, towers.model.device.type)}, device {towers.model.device}, "
+        f"{config.steps:,} steps a stage"
+    )
+    config = replace(config, precision=towers.precision)  # type: ignore[arg-type]
     learning, held_out = hold_out_sources(powers.clips, config.validation_share, config.seed)
     run = _run_digest(towers, powers, config)
     validation = Validation(powers, held_out, towers, config) if len({clip.label for clip in held_out}) > 1 else None
@@ -200,6 +206,7 @@ def _run_digest(towers: Towers, powers: ClipPowers, config: PostTrainConfig) -> 
     """Which run a checkpoint belongs to: the CLAP it began with, the clips, and what shapes a step."""
     shape = asdict(config)
     del shape["checkpoint_every"]
+    shape["precision"] = DIGEST_NAMES[config.precision]
     facts = [towers.clap.fingerprint, sorted((clip.id, clip.label) for clip in powers.clips), shape]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -27,7 +27,8 @@ class TrainingConfig:
         tune: train `all` weights of the language model, a `lora` adapter, or `none` (the mapper always learns).
         lora_rank, lora_alpha, lora_dropout: the adapter's.
         lora_targets: names of the modules that are adapted; none means the query and value projections.
-        precision: `fp32`; or autocast to `bf16`, or to `fp16` with a scaled loss (on a GPU only). The loss is in fp32.
+        precision: `float32`, `bfloat16`, `float16` (on a GPU, with a scaled loss), or `auto` for what the hardware
+            computes fast (:func:`~sonogloss.training.precision.choose_precision`). The loss is always in float32.
         seed: everything random follows from it and the step's number.
         eval_every: steps between two looks at what it has not seen.
         checkpoint_every: steps between two checkpoints.
@@ -47,7 +48,7 @@ class TrainingConfig:
     lora_alpha: int = 32
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = ()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 1234
     eval_every: int = 1000
     checkpoint_every: int = 1000
@@ -68,7 +69,7 @@ class TrainingConfig:
             "lora_alpha": self.lora_alpha >= 1,
             "lora_dropout": 0 <= self.lora_dropout < 1,
             "lora_targets": not isinstance(self.lora_targets, str),
-            "precision": self.precision in ("fp32", "bf16", "fp16"),
+            "precision": self.precision in ("auto", "float32", "bfloat16", "float16"),
             "seed": self.seed >= 0,
             "eval_every": self.eval_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,

@@ -25,6 +25,7 @@ from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkp
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.objective import answer_losses, check_fit, check_trunk, prepare
 from sonogloss.training.parallel import ProcessGroup, join_process_group
+from sonogloss.training.precision import DIGEST_NAMES, choose_precision, describe_precision
 
 CURVE = "loss.csv"
 
@@ -95,9 +96,11 @@ def train(
     """
     check_fit(source, language_model, mapper, config)
     group = group or join_process_group(language_model.device.type)
+    device = language_model.device
+    first_line = f"{describe_precision(config.precision, device.type)}, device {device}, {config.steps:,} steps"
+    config = replace(config, precision=choose_precision(config.precision, device.type))  # type: ignore[arg-type]
 
     # What learns.
-    device = language_model.device
     with _own_randomness(device):
         torch.manual_seed(config.seed)  # an adapter begins with random numbers
         model = prepare(language_model, config)
@@ -114,8 +117,8 @@ def train(
         betas=config.betas,
         fused=True,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    log(f"{sum(p.numel() for p in parameters.values()):,} trainable parameters, {config.steps} steps on {device}")
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    log(f"{first_line}, {sum(p.numel() for p in parameters.values()):,} trainable parameters")
     if source.left_out:
         log(f"{source.left_out} captions are too long for the language model and are left out")
     held_out = source.held_out()
@@ -208,9 +211,8 @@ def train(
 
 def run_fingerprint(source: Source, config: TrainingConfig, *, looked_at: bool) -> str:
     """Which run is this? Settings that do not touch the weights, but for rounding, are left out."""
-    return repr(
-        (source.fingerprint, replace(config, checkpoint_every=1, eval_every=config.eval_every * looked_at or 1))
-    )
+    shaping = replace(config, checkpoint_every=1, eval_every=config.eval_every * looked_at or 1)
+    return repr((source.fingerprint, shaping)).replace(repr(config.precision), repr(DIGEST_NAMES[config.precision]))
 
 
 def _dropout_seed(seed: int, step: int, part: int) -> int:

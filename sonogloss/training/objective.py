@@ -14,15 +14,14 @@ from sonogloss.decoding.sequences import fill_slots
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.training.batches import Batch, Source
 from sonogloss.training.config import TrainingConfig
-
-_KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from sonogloss.training.precision import autocast
 
 
 def check_fit(source: Source, language_model: Any, mapper: Any, config: TrainingConfig) -> None:
     """Do texts, tokenizer, mapper, language model and numbers go together?
 
     Raises:
-        OptionError: the mapper does not fit, or the precision does not fit the device or the weights.
+        OptionError: the mapper does not fit, or the weights are not in float32 though all of them learn.
         ModelFormatError: the tokenizer is not this language model's.
     """
     rows, width = language_model.get_input_embeddings().weight.shape
@@ -47,8 +46,6 @@ def check_fit(source: Source, language_model: Any, mapper: Any, config: Training
         )
     if mapper is None and config.tune == "none":
         raise OptionError("There is nothing to learn: no mapper, and tune is 'none'.", "Tune all or a lora adapter.")
-    if config.precision == "fp16" and language_model.device.type == "cpu":
-        raise OptionError("precision is 'fp16', which a processor does not train in.", "Choose 'bf16' or 'fp32'.")
     if config.tune == "all" and language_model.dtype != torch.float32:
         raise OptionError(
             f"All weights of the language model are to learn and they are {language_model.dtype}.",
@@ -73,12 +70,12 @@ def prepare(language_model: PreTrainedModel, config: TrainingConfig) -> PreTrain
     return cast(PreTrainedModel, adapted)  # it answers for the model it wraps
 
 
-def answer_losses(model: Any, mapper: nn.Module | None, batch: Batch, *, precision: str = "fp32") -> Tensor:
+def answer_losses(model: Any, mapper: nn.Module | None, batch: Batch, *, precision: str = "float32") -> Tensor:
     """The cross-entropy of each of the answers' tokens, in float32.
 
     The output matrix meets only the positions that predict an answer: prompts are long and vocabularies large.
     """
-    with torch.autocast(model.device.type, _KINDS.get(precision), enabled=precision != "fp32"):
+    with autocast(model.device.type, precision):
         hidden = _hidden(model, mapper, batch)
         logits = model.get_output_embeddings()(hidden.flatten(0, 1)[batch.positions.to(model.device)])
     return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device), reduction="none")

@@ -158,7 +158,10 @@ def test_the_result_is_an_ordinary_clap(tiny_clap_dir: Path, powers: ClipPowers,
 
 def test_the_released_loss_and_the_anchor_run(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     for number, chosen in enumerate(
-        [config(stages=("B",), loss=TnceSettings(released=True)), config(stages=("B",), anchor=1.0, precision="bf16")]
+        [
+            config(stages=("B",), loss=TnceSettings(released=True)),
+            config(stages=("B",), anchor=1.0, precision="bfloat16"),
+        ]
     ):
         _, record = trained(tiny_clap_dir, powers, tmp_path / str(number), chosen)
         assert np.isfinite(record.losses["B"])

@@ -30,7 +30,14 @@ NAMES = SoftHardPrompt(labels=2, soft_slots=2)
 TOKENIZER = tiny_tokenizer()
 CAPTIONS = SENTENCES[::13][:8]
 SHORT = TrainingConfig(
-    steps=6, batch_size=4, learning_rate=1e-3, warmup_steps=2, grad_clip=1.0, checkpoint_every=3, lora_dropout=0.1
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    grad_clip=1.0,
+    checkpoint_every=3,
+    lora_dropout=0.1,
+    precision="float32",
 )
 
 

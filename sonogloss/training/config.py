@@ -74,7 +74,7 @@ class TrainingConfig:
             "eval_every": self.eval_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,
         }
-        _check(self, rules)
+        check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -112,7 +112,7 @@ class DrcapSettings:
             "context_dropout": 0 <= self.context_dropout <= 1,
             "noise_std_max": self.noise_std_max >= 0 and math.isfinite(self.noise_std_max),
         }
-        _check(self, rules)
+        check_settings(self, rules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +139,15 @@ class SoftHardSettings:
             "mask": 0 <= self.mask <= 1,
             "noise_variance": self.noise_variance >= 0 and math.isfinite(self.noise_variance),
         }
-        _check(self, rules)
+        check_settings(self, rules)
 
 
-def _check(settings: object, rules: Mapping[str, bool]) -> None:
+def check_settings(settings: object, rules: Mapping[str, bool]) -> None:
+    """Refuse the first field whose rule does not hold.
+
+    Raises:
+        OptionError: there is one.
+    """
     for name, holds in rules.items():
         if not holds:
             raise OptionError(

@@ -30,12 +30,12 @@ from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.config import PostTrainConfig
-from sonogloss.temporal.curve import draw_curve
 from sonogloss.temporal.features import ClipPowers, read_part
 from sonogloss.temporal.losses import TnceSettings
 from sonogloss.temporal.post_train import post_train
 from sonogloss.temporal.sequences import PairSettings
 from sonogloss.temporal.towers import Towers
+from sonogloss.training.curve import draw_curve
 from sonogloss.transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units
 
 TRAINING, CLIPS, RECORD = "training", "training/clips", "post_training.json"
@@ -138,7 +138,7 @@ def post_train_clap(
             f"{files.join(output, CLIPS, COMMITTED)} lists what failed.",
         )
     record = post_train(towers, powers, config, directory, resume=resume and not overwrite, log=_tell)
-    draw_curve(directory, title=files.base_name(output))
+    draw_curve(directory, title=files.base_name(output), unit="nats", score="validation_order")
     towers.save(output, clap_card(base, names, record))
     story = {
         "format": "sonogloss-post-training",

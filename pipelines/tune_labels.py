@@ -28,7 +28,7 @@ from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_l
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
-from sonogloss.training.checkpoint import NAME as CHECKPOINT
+from sonogloss.training.checkpoint import CHECKPOINT
 from sonogloss.transforms.read_captions import Dump, ReadCount, check_dump, read_captions
 
 TEXTS_PER_LABEL = 64

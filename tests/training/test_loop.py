@@ -116,7 +116,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         (SHORT, soft_hard()),
     ]
     for config, source in others:
-        with pytest.raises(OptionError, match="other settings or captions"):
+        with pytest.raises(OptionError, match="other settings or data"):
             run(tmp_path, config, source, resume=True)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ModelFormatError, match="not a checkpoint"):
@@ -147,7 +147,7 @@ def test_a_full_disk_is_told_in_words_and_keeps_the_checkpoint(tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sonogloss.files.os.fsync", full)
-        with pytest.raises(OutputError, match=r"checkpoint.safetensors': No space left on device"):
+        with pytest.raises(OutputError, match=r"loss.csv': No space left on device"):
             run(tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "loss.csv"]

@@ -23,7 +23,7 @@ from sonogloss.clap import Clap
 from sonogloss.pipelines.evaluate_order import ask, zste
 from sonogloss.soundscapes import RATE
 from sonogloss.temporal.clips import read_samples, soundscape_clips
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.zste import Questions, needed
 from sonogloss.transforms.encode_variants import BATCH, clip_reader
 from sonogloss.transforms.models import ClapReference

@@ -25,7 +25,8 @@ from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import check_share, choose_device, too_many
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
-from sonogloss.temporal.sequences import PairSettings, draw_groups
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.zste import Questions
 from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
 from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems

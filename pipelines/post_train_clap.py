@@ -29,11 +29,9 @@ from sonogloss.pipelines.running.inputs import as_list, check_share, choose_devi
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, read_collection, select_folds
-from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.config import PairSettings, PostTrainConfig, TnceSettings
 from sonogloss.temporal.features import ClipPowers, read_part
-from sonogloss.temporal.losses import TnceSettings
 from sonogloss.temporal.post_train import post_train
-from sonogloss.temporal.sequences import PairSettings
 from sonogloss.temporal.towers import Towers
 from sonogloss.training.curve import draw_curve
 from sonogloss.transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units

@@ -14,9 +14,9 @@ from sonogloss.errors import OptionError
 from sonogloss.temporal import post_train as room
 from sonogloss.temporal.batches import PairBatches
 from sonogloss.temporal.card import clap_card
-from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.config import PostTrainConfig, TnceSettings
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.losses import TnceSettings, tnce
+from sonogloss.temporal.losses import tnce
 from sonogloss.temporal.objective import stage_loss
 from sonogloss.temporal.post_train import PostTrainRecord, post_train
 from sonogloss.temporal.towers import POSITIONS, Towers, unit

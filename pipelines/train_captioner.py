@@ -230,7 +230,7 @@ def train_captioner(
         group=group,
     )
     if group.is_main_process:
-        draw_curve(directory, title=f"{method}, {files.base_name(output)}", unit="nats a token", score="score")
+        draw_curve(directory, title=f"{method}, {files.base_name(output)}")
         _save(output, plan, record, reference, decoder, mapper, bank, base, options)
     group.barrier()
     return _report(output, options, started, corpus.count, record, problems) | {"rank": group.rank}

@@ -58,7 +58,7 @@ def read_table(path: str) -> list[dict[str, str]]:
     return [dict(zip(head.split(","), row.split(","), strict=True)) for row in rows]
 
 
-def draw_curve(directory: str, *, title: str, unit: str, score: str) -> None:
+def draw_curve(directory: str, *, title: str, unit: str = "nats a token", score: str = "score") -> None:
     """Draw a run's `loss.csv` as `loss.png` beside it.
 
     Args:

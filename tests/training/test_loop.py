@@ -247,7 +247,7 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
         ({"config": replace(SHORT, precision="float16")}, "does not train in"),
         ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "nothing called c_atn"),
         ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "nothing called lm_head"),
-        ({"language_model": tiny_gpt2().bfloat16()}, "they are torch.bfloat16"),
+        ({"language_model": tiny_gpt2().bfloat16()}, "language model are torch.bfloat16"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -24,10 +24,10 @@ from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.inputs import check_output, choose_device, too_many
+from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import refused
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
-from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
+from sonogloss.temporal.clips import SOUNDSCAPES, hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.zste import Questions
@@ -53,8 +53,10 @@ def zste(config: ZsteConfig) -> dict[str, Any]:
     asked = _asked(config, questions)
     earlier = None if config.overwrite else _read_facts(output)
     if earlier is not None and earlier.get("asked") != asked:
-        raise refused(output, "an evaluation of other options or clips")
+        raise refused(output, "an evaluation of other options or clips", earlier.get("asked"), asked)
     check_output(output)
+    if config.clips != SOUNDSCAPES:
+        note_pocket(str(config.clap), [str(config.clips)])
     reference = ClapReference.of(str(config.clap), device)
     if earlier is not None:
         if earlier["clap"]["fingerprint"] != reference.fingerprint:
@@ -92,7 +94,7 @@ def _asked(config: ZsteConfig, questions: Questions) -> dict[str, Any]:
     """What makes two evaluations of a CLAP the same. Where one computes does not."""
     options = {name: value for name, value in config.as_json().items() if name not in ("device", "max_dead_letters")}
     ids = "\n".join([*(clip.id for clip in questions.clips), *(group.id for group in questions.groups)])
-    return {**options, "items_digest": hashlib.sha256(ids.encode()).hexdigest()}
+    return {**options, "clip_ids": hashlib.sha256(ids.encode()).hexdigest()}
 
 
 def choose_questions(config: ZsteConfig) -> Questions:

@@ -27,11 +27,11 @@ from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, too_many
+from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
-from sonogloss.temporal.clips import LabelledClip, hold_out_classes, read_collection, select_folds
+from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.features import ClipPowers, read_part
 from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, post_train
 from sonogloss.temporal.towers import Towers
@@ -60,6 +60,8 @@ def post_train_clap(config: PostTrainClapConfig) -> dict[str, Any]:
         return _report(output, done, began, done_before=True)
     check_output(output)
     clips = choose_clips(config)
+    if folders := [name for name in as_list(config.clips) if name != SOUNDSCAPES]:
+        note_pocket(str(config.clap), folders)
     towers = Towers(str(config.clap), config.training, device)
     base = {"name": str(config.clap), "fingerprint": towers.clap.fingerprint}
     files.check_writable(files.join(output, TRAINING))

@@ -33,16 +33,35 @@ def earlier_run(
     path = files.join(output, manifest)
     if files.exists(path):
         content = files.read_json(path)
-        if isinstance(content, dict) and content.get(key) == options:
+        if not isinstance(content, dict):
+            raise refused(output, "other files")
+        if content.get(key) == options:
             return content
-        raise refused(output, "a result of other options")
+        raise refused(output, "a result of other options", content.get(key, {}), options)
     if files.list_dir(output) and not files.exists(files.join(output, unfinished)):
         raise refused(output, "other files")
     return None
 
 
-def refused(output: str, what: str) -> OutputError:
-    """The error of an output that is taken."""
+def refused(
+    output: str, what: str, before: Mapping[str, Any] | None = None, now: Mapping[str, Any] | None = None
+) -> OutputError:
+    """The error of an output that is taken; it names the options that were others before."""
+    old, new = _flat(before or {}), _flat(now or {})
+    others = [f"{name} was {_short(old[name])}" for name in old.keys() & new.keys() if old[name] != new[name]]
+    named = f" ({', '.join(sorted(others))})" if others else ""
     return OutputError(
-        f"--output {output!r} holds {what}.", "Name another directory, or replace the content with --overwrite."
+        f"--output {output!r} holds {what}{named}.", "Name another directory, or replace the content with --overwrite."
     )
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        found |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _short(value: Any) -> str:
+    words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return words if len(words) <= 40 else f"{words[:37]}..."

@@ -66,7 +66,7 @@ def test_a_clap_is_post_trained_evaluated_and_named_as_done(
     again = run(*command, "--json")
     assert again.report["done_before"]
     assert again.report["losses"] == first.report["losses"]
-    assert_one_line(run(*command, "--learning-rate", "0.5"), "other options", "--overwrite")
+    assert_one_line(run(*command, "--learning-rate", "0.5"), "(learning_rate was 0.001)", "--overwrite")
 
     judged = run("zste", "--clap", output, "--clips", collection, "--output", tmp_path / "z", "--items", "9", "--json")
     assert judged.code in (0, 1), judged.err
@@ -155,8 +155,9 @@ def test_the_evaluation_of_other_options_is_refused_until_it_may_be_replaced(
     again = run(*command)
     assert "nothing to do" in again.out
     assert summary.stat().st_mtime_ns == stamp
-    for change in (["--seed", "7"], ["--released-rules"], ["--items", "3"], ["--level", "-20"]):
-        assert_one_line(run(*command, *change), "--output", "other options", "--overwrite")
+    for option, value, before in (("seed", "7", "0"), ("items", "3", "4"), ("level", "-20", "None")):
+        outcome = run(*command, f"--{option}", value)
+        assert_one_line(outcome, "--output", "other options", f"{option} was {before}", "--overwrite")
     shutil.copytree(tmp_path / "other", clap, dirs_exist_ok=True)
     assert_one_line(run(*command), "another CLAP", "--overwrite")
     assert summary.stat().st_mtime_ns == stamp

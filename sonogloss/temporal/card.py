@@ -1,11 +1,11 @@
-"""The model card of a post-trained CLAP: what it was made of, on what, and what is not known of it."""
+"""The model card of a post-trained CLAP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from sonogloss import __version__
-from sonogloss.temporal.post_train import PostTrainRecord
+from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord
 
 _CARD = """---
 library_name: transformers
@@ -14,24 +14,24 @@ tags: [audio, clap, zero-shot-audio-classification]
 
 # A CLAP with a sense of order
 
-`{base}` (fingerprint `{fingerprint}`), post-trained by sonogloss {version} as TeminAL (arXiv 2408.09269) does, on pairs
-of sounds in known order. An ordinary ClapModel directory; preprocessing and tokenizer are the base's own, its weights
-are not, so datastores and captioners made with the base do not fit it.
+`{base}` (fingerprint `{fingerprint}`), post-trained by sonogloss {version} with TeminAL (arXiv 2408.09269) on pairs of
+sounds in known order. An ordinary ClapModel directory. Preprocessing and tokenizer are those of the base, its weights
+are not: datastores and captioners made with the base do not fit.
 
-## Learnt from
+## Training data
 
-{clips} clips of {classes} classes from {collections}; {validation_clips} more were only looked at. Whoever shares these
-weights answers for the licences of the clips and of the base.
+{clips} clips of {classes} classes from {collections}; {validation_clips} more were held out for validation. The
+licenses of the clips and of the base apply to whoever shares these weights.
 
-## How
+## Training
 
 {stages}
-{tuned} learnt; batch norms kept their statistics. Every number: `post_training.json`; curve: `training/loss.csv`.
+{tuned} were trained; batch norms kept their statistics. All numbers: `post_training.json`; curve: `training/loss.csv`.
 
-## What is known
+## Evaluation
 
 {order}
-Measure it, and what single sounds have lost by it, with `sonogloss zste`.
+`sonogloss zste` measures this, and what the CLAP still knows of single sounds.
 """
 
 
@@ -39,26 +39,26 @@ def clap_card(base: Mapping[str, str], collections: Sequence[str], record: PostT
     """The card, as Markdown.
 
     Args:
-        base: `name` and `fingerprint` of the CLAP it began with.
-        collections: what `--clips` named.
+        base: `name` and `fingerprint` of the CLAP that the training began with.
+        collections: as `--clips` names them.
         record: of the run.
     """
     config = record.config
     loss = "as released (no unit length, no temperature)" if config.loss.released else "as the equations have it"
     stages = [
-        f"* Stage {stage}: {config.steps} steps of {config.groups} pairs, TNCE {loss}; loss {record.losses[stage]:.3f}"
-        f" at the end"
+        f"* Stage {stage}: {config.steps} steps of {config.groups} pairs, TNCE {loss}; mean loss of the last {MEAN_OF} "
+        f"steps {record.losses[stage]:.3f}"
         for stage in config.stages
     ]
     if config.tune == "lora":
-        tuned = f"An adapter of rank {config.lora_rank} on queries and values, merged since, and the projections"
+        tuned = f"An adapter of rank {config.lora_rank} on queries and values, now merged, and the projections"
     else:
         tuned = f"The last {config.layers} layer(s) of each tower and the projections"
     order = (
-        "No clips were kept apart, so nothing is known of unheard ones."
+        "No clips were held out, so nothing is known of unseen ones."
         if record.validation_order is None
-        else f"Of the sequences of unheard clips {record.validation_order:.1%} lay nearer to the sentence of their own "
-        "order than to that of the other; chance is 50 %."
+        else f"Of the sequences of held-out clips {record.validation_order:.1%} were nearer to the sentence of their own"
+        " order than to that of the other; chance is 50 %."
     )
     return _CARD.format(
         base=base["name"],

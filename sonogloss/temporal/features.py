@@ -1,7 +1,7 @@
-"""Mel powers of single clips, computed once, from which every step of post-training composes its batch.
+"""Mel powers of single clips, computed once; post-training composes its batches from them.
 
-A clip's spectrum costs some milliseconds, a composition from two of them a tenth of one. Large collections are measured
-by a Beam job into parts that training maps from disk.
+A spectrum costs some milliseconds, a composition of two a tenth of one. Large collections are measured by a Beam job
+into parts that training memory-maps.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import levelled
 
 STAGE = "measure_clips"
-_SHORTEST = 1024  # samples; the spectrum's reflected borders need more than half a frame
+_SHORTEST = 1024  # samples; the reflected borders of a spectrum need more than half a frame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredClips:
-    """Some clips and their mel powers, one after the other: float32 [sum of frames, mels]; `dead` could not be read."""
+    """Clips and their concatenated mel powers, float32 [sum of frames, mels]; `dead` are clips that cannot be read."""
 
     clips: tuple[LabelledClip, ...]
     frames: tuple[int, ...]
@@ -39,7 +39,7 @@ class MeasuredClips:
 
 
 def measure_clips(clips: Iterable[LabelledClip], log_mel: LogMel, settings: PairSettings) -> MeasuredClips:
-    """Read, level and measure clips, each at most half a window long. One that cannot be read is a dead letter."""
+    """Read, level and measure the first half window of each clip. A clip that cannot be read is a dead letter."""
     mel = log_mel.settings
     good: list[LabelledClip] = []
     powers: list[FloatArray] = []
@@ -88,12 +88,12 @@ class ClipPowers(Mapping[str, FloatArray]):
 
 
 def decibels(power: FloatArray, frames: int, padding: str) -> FloatArray:
-    """Mel power [n, mels] to decibels [frames, mels], at least -100, filled as the CLAP's own front end fills.
+    """Mel power [n, mels] to decibels [frames, mels], at least -100, padded as by the CLAP's own front end.
 
     Args:
         power: of a clip at most a window long.
-        frames: of a window: one more than hops fit in, because frames are centred.
-        padding: `repeatpad` whole copies then silence, `repeat` copies, `pad` silence.
+        frames: of a window; one more than its hops, because frames are centered.
+        padding: `repeatpad` whole copies, then silence; `repeat` copies; `pad` silence.
     """
     copies = {"pad": 1, "repeatpad": (frames - 1) // len(power), "repeat": -(-frames // len(power))}
     rows = np.tile(power, (max(1, copies[padding]), 1))[:frames]
@@ -116,7 +116,7 @@ def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str,
 
 
 def read_part(directory: str, unit: str) -> MeasuredClips:
-    """Read what :func:`write_part` wrote; powers are mapped from a local disk and loaded from anywhere else."""
+    """Read a part; powers are memory-mapped from a local disk and loaded from anywhere else."""
     rows = files.read_table(files.join(directory, f"{unit}.parquet")).to_pylist()
     path = files.join(directory, f"{unit}.npy")
     local = files.local_path(path)

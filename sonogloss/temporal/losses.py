@@ -1,4 +1,4 @@
-"""TNCE: contrastive learning whose hard negatives are the same sounds in another order (TeminAL, arXiv 2408.09269).
+"""TNCE: contrastive learning with the same sounds in another order as hard negatives (TeminAL, arXiv 2408.09269).
 
 Rows come in blocks of B: stage A stacks singles and pairs (2B rows), stage B forward, reverse and overlay (3B rows).
 Row i of every block belongs to the same group, so the diagonals of the off-diagonal blocks hold the temporal negatives
@@ -26,11 +26,11 @@ _RELEASED_EPSILON = 1e-8
 
 
 def tnce_logits(similarity: Tensor, blocks: int, settings: TnceSettings) -> Tensor:
-    """Weigh the negatives in a similarity matrix.
+    """Weight the negatives in a similarity matrix.
 
     Args:
         similarity: [blocks * B, blocks * B], row and column i of each block from the same group.
-        blocks: how many variants are stacked: 3 in stage B. With 2 (stage A) alphas do not apply: nothing is reversed.
+        blocks: number of stacked variants. With 2 (stage A) the alphas do not apply: no sound is reversed.
         settings: the alphas.
 
     Returns:
@@ -62,18 +62,18 @@ def tnce(
     Args:
         audio: [blocks * B, d]; unit rows unless `settings.released`.
         text: [blocks * B, d], row i true of audio row i.
-        blocks: 2 in stage A, 3 in stage B. B may be of any size, smaller last batches too (the released code fails on
-            those in stage A and silently skips them in stage B).
+        blocks: 2 in stage A, 3 in stage B. Any B works (the released code fails on a smaller last batch in stage A and
+            silently skips it in stage B).
         settings: see :class:`TnceSettings`.
         scale: similarities are multiplied by it, 1 / temperature.
-        also_true: bool [blocks * B, blocks * B]; text column j is true of audio row i as well. Such a pair off the
-            diagonal is no negative and is left out of both softmaxes. None leaves nothing out, as published.
+        also_true: bool [blocks * B, blocks * B]; text j is true of audio i as well. Such a pair off the diagonal is no
+            negative and is left out of both softmaxes. None leaves nothing out, as published.
 
     Returns:
         A scalar, in nats.
 
     Raises:
-        ValueError: the rows are not as many whole blocks.
+        ValueError: the rows are not whole blocks.
     """
     if len(audio) != len(text) or not len(audio) or len(audio) % blocks:
         raise ValueError(f"{len(audio)} sounds and {len(text)} texts are not {blocks} blocks of equal size")

@@ -1,6 +1,6 @@
-"""What one says of a pair of sounds: the published three words, or the ways in which people tell an order.
+"""Sentences about a pair of sounds: with the three published words, or with other words for the same order.
 
-A CLAP that is taught by "A before B" alone has learnt that word, and not what "followed by" is.
+A CLAP that is trained on "A before B" alone does not know "followed by".
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ LEADS = ("", "This is a sound of ", "this is a sound of ", "the sound of ")
 
 
 def sentence(first: str, second: str, variant: Variant, relation: str = "before") -> str:
-    """What is said of two classes, A and B of a group: `dog before rain`, `rain after dog`, `dog while rain`.
+    """The published sentence for the classes of a group: `dog before rain`, `rain after dog`, `dog while rain`.
 
     Args:
         first: class of A.
         second: class of B.
-        variant: how they are heard; for the reverse the classes change places.
-        relation: `before` or `after`; of an overlay it is always `while`.
+        variant: of the group; in the reverse the classes change places.
+        relation: `before` or `after`; an overlay always has `while`.
     """
     if variant == Variant.OVERLAY:
         return WHILE[0].format(first, second)
@@ -34,8 +34,8 @@ def sentence(first: str, second: str, variant: Variant, relation: str = "before"
 def group_sentence(group: PairGroup, variant: Variant, settings: PairSettings, salt: int = 0) -> str:
     """The sentence of a group's variant.
 
-    Which relation, of those allowed, the group's id decides. With varied wording another salt gives another of the ways
-    to say it, and another beginning.
+    The group's id decides which of the allowed relations it has. With varied wording the salt decides words and
+    beginning.
     """
     relations = [name for name in ("before", "after") if name in settings.relations]
     relation = relations[rank("relation", group.id) % len(relations)]

@@ -1,4 +1,4 @@
-"""The two towers of a ClapModel while they learn: which weights move, how batches are embedded, what is saved."""
+"""The towers of a ClapModel in training: trainable weights, embeddings, saving."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.training.precision import autocast, choose_precision
 
-# What a ClapModel directory holds beside its weights, and the authors of the sounds its first training heard.
+# Files of a ClapModel directory besides its weights, among them the authors of its training sounds.
 _KEPT = (
     "config.json",
     "preprocessor_config.json",
@@ -34,24 +34,24 @@ _KEPT = (
     "ATTRIBUTION.csv",
 )
 
-# Part of the names of a Swin transformer's relative position biases.
+# In the names of a Swin transformer's relative position biases.
 POSITIONS = "relative_position_bias_table"
 
 
 class Towers:
-    """A CLAP whose last layers, or whose adapters, learn.
+    """A CLAP whose last layers or adapters are trained.
 
-    Everything else is frozen, the running statistics of batch norms too: they are no parameters, an adapter does not
-    carry them, and sounds of one synthetic collection must not overwrite what the CLAP met in its first training.
+    Everything else is frozen, including the running statistics of batch norms, which a small collection must not
+    overwrite.
 
     Args:
         name: of the CLAP, as :func:`sonogloss.clap.load_clap` takes it; in the layout of transformers' ClapModel, or
             converted to it on loading.
-        config: what learns.
-        device: where.
+        config: says what is trained.
+        device: as torch names it.
 
     Attributes:
-        clap: the CLAP as it is now: its embeddings follow what is learnt.
+        clap: the CLAP in its current state.
         model: its ClapModel.
         precision: what the towers compute in, `float32` or `bfloat16`.
         mel: its preprocessing.
@@ -78,8 +78,8 @@ class Towers:
                 target_modules=["query", "value"],
                 bias="none",
             )
-            # This changes the layers of `self.model` itself. Adapters begin with random numbers; peft asks models for a
-            # property that transformers has renamed.
+            # This changes `self.model` in place. Adapters begin with random numbers. peft reads a model property that
+            # transformers has renamed, which warns.
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
                 torch.manual_seed(config.seed)
                 warnings.simplefilter("ignore", FutureWarning)
@@ -91,7 +91,7 @@ class Towers:
             module.requires_grad_(True)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What learns, by name."""
+        """The trainable parameters, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def train(self) -> None:
@@ -102,16 +102,16 @@ class Towers:
                 module.eval()
 
     def eval(self) -> None:
-        """As at inference."""
+        """Evaluation mode."""
         self.model.eval()
 
     @property
     def scale(self) -> float:
-        """1 / temperature; the CLAP's own, which stays."""
+        """1 / temperature of the CLAP, which is not trained."""
         return 1 / self.clap.temperature
 
     def embed_audio(self, mels: Tensor) -> Tensor:
-        """Decibels [n, 1, frames, mels] to float32 rows [n, d], as the projection leaves them."""
+        """Decibels [n, 1, frames, mels] to float32 rows [n, d], not normalized."""
         mels = mels.to(self.model.device)
         if self.model.config.audio_config.enable_fusion:
             mels = mels.expand(-1, 4, -1, -1)
@@ -122,7 +122,7 @@ class Towers:
         return rows.float()
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Float32 rows [n, d] as the projection leaves them; every distinct text goes through the tower once."""
+        """Float32 rows [n, d], not normalized; every distinct text is encoded once."""
         distinct = list(dict.fromkeys(texts))
         tokens = self.clap.tokenize(distinct)
         ids = torch.full((len(tokens), max(map(len, tokens))), int(self.model.config.text_config.pad_token_id))
@@ -138,9 +138,9 @@ class Towers:
         return rows.float()[[position[text] for text in texts]]
 
     def save(self, directory: str, card: str) -> None:
-        """Write an ordinary ClapModel directory: our weights, the base's own tokenizer and preprocessing, and a card.
+        """Write a ClapModel directory: the weights, tokenizer and preprocessing of the base, and a card.
 
-        An adapter is merged first: the towers cannot learn on. Weights keep the precision in which the base has them.
+        An adapter is merged, which ends the training. Weights are stored in the dtype of the base.
         """
         model = self.model if self._adapted is None else self._adapted.merge_and_unload()
         tensors = {
@@ -160,13 +160,13 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def _last_layers(model: Any, config: PostTrainConfig) -> list[nn.Module]:
-    """The last layers of both towers, with what stands between them and the projections."""
+    """The last layers of both towers, and what follows them up to the projections."""
     audio, text = model.audio_model.audio_encoder, model.text_model
     return [*audio.layers[-config.layers :], audio.norm, *text.encoder.layer[-config.text_layers :], text.pooler]
 
 
 def _stored_dtype(base: Path) -> torch.dtype:
-    """float16 where the base's weights are stored so, else float32."""
+    """float16 if weights of the base are, else float32."""
     with next(iter(sorted(base.glob("*.safetensors")))).open("rb") as handle:
         header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
     stored = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}

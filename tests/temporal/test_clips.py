@@ -68,7 +68,7 @@ def test_an_id_outlives_a_move_and_a_new_neighbour(collection: Path, tmp_path_fa
     [
         ("file,class\na.wav,dog", "no column filename"),
         ("filename,class\na.wav,", "row 2"),
-        ("filename,class\na.wav,dog\na.wav,cat", "twice"),
+        ("filename,class\na.wav,dog\na.wav,cat", "more than once"),
         ("filename,class\na.wav,dog\nb.wav,dog", "fewer than two classes"),
         ("", "no column class"),
     ],

@@ -78,10 +78,10 @@ def test_sentences_are_compared_with_the_same_in_other_words(tiny_clap_dir: Path
     towers = Towers(str(tiny_clap_dir), config())
     towers.eval()
     batch = PairBatches("B", powers, powers.clips, towers.mel, config()).at(0)
-    assert sum(one != other for one, other in zip(batch.texts, batch.retold, strict=True)) > 6
+    assert sum(one != other for one, other in zip(batch.texts, batch.paraphrases, strict=True)) > 6
     with torch.no_grad():
         alone, both = (float(stage_loss("B", towers, batch, config(words=words))) for words in (0.0, 0.5))
-        one, other = (unit(towers.embed_text(texts)) for texts in (batch.texts, batch.retold))
+        one, other = (unit(towers.embed_text(texts)) for texts in (batch.texts, batch.paraphrases))
         words = tnce(one, other, blocks=3, settings=TnceSettings(), scale=towers.scale, also_true=batch.also_true)
         assert both == pytest.approx(alone + 0.5 * float(words), rel=1e-5)
         first = PairBatches("A", powers, powers.clips, towers.mel, config()).at(0)

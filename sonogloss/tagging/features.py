@@ -1,4 +1,4 @@
-"""What prompts learn from, computed once: sentences and words of the frozen text tower, and which labels are true."""
+"""Sentence and word embeddings of the frozen text tower, computed once, and the loss of label embeddings on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sonogloss.tagging.texts import LabelledTexts
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextFeatures:
-    """Texts as a CLAP's text tower sees them.
+    """Embedded texts.
 
     Attributes:
         sentences: [texts, dim].
@@ -37,7 +37,7 @@ class TextFeatures:
 
     @classmethod
     def of(cls, texts: LabelledTexts, clap: Clap) -> TextFeatures:
-        """The features of some texts."""
+        """Embed texts."""
         sentences, words = embed_words(clap, texts.texts)
         return cls(sentences=sentences, words=words, truth=texts.truth)
 
@@ -49,14 +49,14 @@ class TextFeatures:
         scale: float,
         rng: np.random.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """How badly label embeddings fit some texts: coarse and fine loss together.
+        """The sum of coarse and fine loss of label embeddings on some texts.
 
         Args:
-            rows: which texts.
+            rows: of the texts.
             labels: coarse and fine label embeddings, [labels, dim] each.
-            config: which loss, and the noise.
-            scale: of the cosines, 1 / the CLAP's temperature.
-            rng: where the noise comes from; None adds none.
+            config: kind of loss and amount of noise.
+            scale: factor of the cosines, 1 / temperature of the CLAP.
+            rng: source of the noise; None adds none.
 
         Returns:
             The loss, a scalar, and the sum of coarse and fine scores [rows, labels].
@@ -90,7 +90,7 @@ def _noisy(vectors: FloatArray, rng: np.random.Generator, std: float) -> FloatAr
 
 
 def gather(words: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Words of several texts [n, longest, dim], and which of them are there [n, longest]."""
+    """Words of several texts, padded [n, longest, dim], and their mask [n, longest]."""
     longest = max(len(rows) for rows in words)
     parts = np.zeros((len(words), longest, words[0].shape[1]), np.float32)
     mask = np.zeros((len(words), longest), np.bool_)
@@ -101,7 +101,7 @@ def gather(words: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.bool
 
 
 def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[int]]:
-    """Numbers of the texts to learn from and of those held out: of each label the same share, by its first true label.
+    """Rows of the training texts and of the held-out ones, stratified by the first true label.
 
     Raises:
         OptionError: no text is left on one of the sides.
@@ -117,7 +117,7 @@ def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[i
         train += members[kept:]
     if not train or not held_out:
         raise OptionError(
-            f"{len(texts.texts)} texts are too few to learn from some and hold {config.held_out:g} of them out.",
+            f"{len(texts.texts)} texts are too few to hold out a share of {config.held_out:g}.",
             "Give more texts.",
         )
     return sorted(train), sorted(held_out)

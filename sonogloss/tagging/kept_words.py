@@ -1,8 +1,8 @@
-"""Words that are no labels stay where they are.
+"""A loss that keeps words that are no labels where they are.
 
-Prompts that learn from some labels move all others too: what is learned to stand before `rain` makes rain of `sea`. So
-words of the dump that are no label's are encoded behind the prompts as well, a few in every step, and pulled to where a
-plain sentence puts them. This is ours; the released code has nothing of the kind.
+Prompts learned on some labels move all other words too: behind a prompt for `rain`, `sea` comes near to rain. So in
+every step some other words of the dump are encoded behind the prompts and pulled towards their embeddings in a plain
+sentence. The released code has no such loss.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ WORDS_A_STEP = 16
 
 
 class KeptWords:
-    """Some words, and where plain sentences put them.
+    """Words, and their embeddings in plain sentences.
 
     Args:
         clap: a CLAP in the layout of transformers' ClapModel.
         words: at least one.
-        slots: how many vectors stand before a word.
+        slots: vectors in front of a word.
     """
 
     def __init__(self, clap: Clap, words: Sequence[str], slots: int) -> None:
@@ -34,7 +34,7 @@ class KeptWords:
         self._plain = torch.from_numpy(plain_tagger(words, clap).coarse).to(self._words.device)
 
     def loss(self, prompts: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-        """How far sets of prompts carry some words: 1 - cosine, averaged over the words and summed over the sets."""
+        """1 - cosine of prompted and plain words, averaged over some random words and summed over sets of prompts."""
         count = len(self._plain)
         rows = torch.from_numpy(rng.choice(count, min(WORDS_A_STEP, count), replace=False)).to(self._plain.device)
         moved = [1 - (self._words.encode(vectors, rows) * self._plain[rows]).sum(dim=1) for vectors in prompts]

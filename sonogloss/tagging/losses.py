@@ -1,4 +1,4 @@
-"""What prompts learn from: cross-entropy where one label is true, a ranking hinge where several may be."""
+"""Losses of prompt tuning: cross-entropy for one label a text, a ranking hinge for several."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def label_loss(scores: Tensor, truth: Tensor, scale: float) -> Tensor:
 
     Args:
         scores: cosines [n, labels].
-        truth: the label's number for each row, [n].
-        scale: the CLAP's own, 1 / temperature; at most 100 of it is used.
+        truth: number of the true label of each row, [n].
+        scale: 1 / temperature of the CLAP, capped at 100.
     """
     return cross_entropy(scores * min(scale, LARGEST_SCALE), truth)
 
 
 def ranking_loss(scores: Tensor, truth: Tensor, *, scale: float = RANKING_SCALE, margin: float = MARGIN) -> Tensor:
-    """Every true label shall score above every false one: a hinge on each such pair, summed a row, averaged over rows.
+    """A hinge on every pair of a true and a false label, summed over pairs and averaged over rows.
 
     Equation 3 of arXiv 2309.08357; scores are cosines and not scaled by the CLAP's temperature.
 
     Args:
         scores: cosines [n, labels].
         truth: [n, labels], 1 where the label is true.
-        scale: what a difference of cosines is multiplied by.
-        margin: how far apart is far enough, after that.
+        scale: factor of a difference of cosines.
+        margin: scaled difference from which a pair costs nothing.
 
     Returns:
         A scalar; a row with all labels true, or none, adds nothing.

@@ -1,7 +1,7 @@
-"""How well does a label fit? Coarse and fine scores of audio-free prompt tuning (arXiv 2309.08357, section 2).
+"""Coarse and fine scores of labels in audio-free prompt tuning (arXiv 2309.08357, section 2).
 
-The same functions score texts in training (a sentence and its words) and sound in use (a clip and its frames).
-Everything is a cosine, in [-1, 1]; rows need not be of unit length.
+They apply to a sentence and its words in training, and to a clip and its frames in use. All scores are cosines in
+[-1, 1]; rows need not have unit length.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def fine_scores(
     temperature: float = TEMPERATURE,
     compat: bool = False,
 ) -> Tensor:
-    """A label is as near as the parts that are near it: cosines weighted by their own softmax over the parts.
+    """Cosines of the parts, averaged with their own softmax over the parts as weights.
 
     Args:
         parts: words or frames [n, parts, dim].
         labels: [labels, dim].
         mask: [n, parts], true for a part and false for padding; None has no padding.
-        temperature: of the softmax; near 0 the nearest part decides, a high one takes the mean.
-        compat: as the released code does it: a padded part gets the score 0 before the softmax, and so keeps a weight.
+        temperature: of the softmax; near 0 it selects the nearest part, a high one takes the mean.
+        compat: as the released code, where a padded part has the score 0 before the softmax and so keeps a weight.
 
     Returns:
         [n, labels]. A row that is padding throughout scores 0.

@@ -54,12 +54,12 @@ def clap_card(base: Mapping[str, str], collections: Sequence[str], record: PostT
         tuned = f"An adapter of rank {config.lora_rank} on queries and values, now merged, and the projections"
     else:
         tuned = f"The last {config.layers} layer(s) of each tower and the projections"
-    order = (
-        "No clips were held out, so nothing is known of unseen ones."
-        if record.validation_order is None
-        else f"Of the sequences of held-out clips {record.validation_order:.1%} were nearer to the sentence of their own"
-        " order than to that of the other; chance is 50 %."
-    )
+    order = "No clips were held out, so nothing is known of unseen ones."
+    if record.validation_order is not None:
+        order = (
+            f"{record.validation_order:.1%} of the sequences of held-out clips were nearer to their own sentence "
+            "than to that of the other order; chance is 50 %."
+        )
     return _CARD.format(
         base=base["name"],
         fingerprint=base["fingerprint"][:12],

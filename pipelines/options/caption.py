@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
         "--datastore", metavar="DIR", help="made by build-datastore; not needed by captioners that look nothing up"
     )
     parser.add_argument(
-        "--support", metavar="DIR", help="another datastore to project on (default: the same; see docs/captioners.md)"
+        "--support", metavar="DIR", help="another datastore to project on (default: the same; see docs/methods.md)"
     )
     output(parser, "the results directory")
     parser.add_argument(

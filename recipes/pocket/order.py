@@ -3,7 +3,7 @@ r"""Make and release the CLAP `pocket:ordered`: the pocket CLAP after TeminAL, a
 python -m recipes.pocket --ordered            post-trains it, and trains soft and hard prompts over it for comparison
 python -m benchmarks.pocket_quality --clap pocket-training/clap-ordered --captioner pocket-training/soft-hard-ordered \
     --output bench-output/soft-hard-ordered-quality
-python -m benchmarks.caption_order --system pocket pocket pocket --judge ordered pocket-training/clap-ordered
+python -m benchmarks.caption_order --system pocket pocket pocket --rerank ordered pocket-training/clap-ordered
 python -m recipes.pocket --ordered --release  puts the CLAP into the package; the captioner is worse than `pocket`'s
 """
 

@@ -48,7 +48,7 @@ pitch and distance, it hears less well than `pocket` does: its sounds find the c
 {zero_shot:.3f}. Of "A followed by B" and "B followed by A" the true one is nearer to the sound in {order:.3f} of 200
 pairs; chance is 0.5.
 
-## Licence
+## License
 
 Apache-2.0. The attribution of the real clips is due to their authors (`ATTRIBUTION.csv`).
 """

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sonogloss.decoding.endings import Endings
+from sonogloss.decoding.stop_criteria import Endings
 
 _NEVER = -torch.inf
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from sonogloss.decoding.beams import AverageBeams, Beams, TransformersBeams
-from sonogloss.decoding.endings import Endings
+from sonogloss.decoding.stop_criteria import Endings
 from sonogloss.decoding.language_model import LanguageModel
-from sonogloss.decoding.reading import Reading
+from sonogloss.decoding.beam_state import Reading
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from transformers.utils import logging as transformers_logging
 
 from sonogloss.decoding.adapter import merge_adapter
-from sonogloss.decoding.endings import Endings
+from sonogloss.decoding.stop_criteria import Endings
 from sonogloss.decoding.int8 import to_int8
-from sonogloss.decoding.reading import check_reads
+from sonogloss.decoding.beam_state import check_reads
 from sonogloss.decoding.sequences import end_of_text
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 

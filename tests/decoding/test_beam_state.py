@@ -11,7 +11,7 @@ from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForC
 
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.language_model import load_language_model
-from sonogloss.decoding.reading import Reading, check_reads
+from sonogloss.decoding.beam_state import Reading, check_reads
 from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.decoding.settings import DecodeSettings, Scoring
 from sonogloss.errors import ModelFormatError

@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from sonogloss.decoding.endings import Endings
+from sonogloss.decoding.stop_criteria import Endings
 from sonogloss.decoding.generate import generate, search
 from sonogloss.decoding.settings import DecodeSettings
 from tests.decoding.test_parity import language_model

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from sonogloss.decoding.places import Cursor, Places
+from sonogloss.decoding.kv_cache import Cursor, Places
 from sonogloss.errors import ModelFormatError
 
 _STEPS = 16  # places are made for so many steps at a time

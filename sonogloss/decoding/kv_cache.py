@@ -1,4 +1,4 @@
-"""The cache of a batch: keys and values in places that are written once and never moved."""
+"""The KV cache of a batch: every key and value is written once to its entry and never moves."""
 
 from __future__ import annotations
 
@@ -10,76 +10,78 @@ from transformers.cache_utils import DynamicLayer
 
 
 @dataclass
-class Cursor:
-    """Where the next pass through a model writes; all layers share one.
+class WritePosition:
+    """Where the next forward pass writes; all layers share one.
 
     Args:
         clips: rows of the batch.
-        rows: those that are written to.
-        begin: the first place that is written to; attention sees the places up to the last one written.
-        room: how many places there are to be.
-        places: those that are written to, where all rows are and attention is to see all places; then a pass has the
-            same shapes whatever was written before, and can be compiled.
+        rows: the rows that are written.
+        start: the first entry that is written; attention sees all entries up to the last one written.
+        capacity: how many entries a layer holds.
+        entries: the entries that are written, when all rows are written and attention sees all entries. A pass then
+            has the same shapes whatever was written before, and can be compiled.
     """
 
     clips: int
     rows: slice
-    begin: int = 0
-    room: int = 0
-    places: Tensor | None = None
+    start: int = 0
+    capacity: int = 0
+    entries: Tensor | None = None
 
 
-class Places(DynamicLayer):
-    """Keys and values of one layer, [clips, heads, places, size], written where the cursor stands."""
+class KVCacheLayer(DynamicLayer):
+    """Keys and values of one layer, [clips, heads, entries, size], written at the write position."""
 
-    keys: Any  # tensors once something is written, which transformers' types cannot say
+    keys: Any  # tensors after the first write, which transformers' types cannot say
     values: Any
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, position: WritePosition) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # theirs has no annotations
-        self._cursor = cursor
+        self._position = position
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write, and give what attention is to see (transformers calls this)."""
-        if self._cursor.places is not None:
-            self.keys.index_copy_(2, self._cursor.places, key_states)
-            self.values.index_copy_(2, self._cursor.places, value_states)
+        """Write, and return the keys and values that attention sees; transformers calls this."""
+        if self._position.entries is not None:
+            self.keys.index_copy_(2, self._position.entries, key_states)
+            self.values.index_copy_(2, self._position.entries, value_states)
             return self.keys, self.values
-        rows, begin = self._cursor.rows, self._cursor.begin
-        end = begin + key_states.shape[2]
+        rows, start = self._position.rows, self._position.start
+        end = start + key_states.shape[2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._made(states[:, :, :0]) for states in (key_states, value_states))
-        elif self.keys.shape[2] < self._cursor.room:
-            self.keys, self.values = (self._made(states) for states in (self.keys, self.values))
-        self.keys[rows, :, begin:end] = key_states
-        self.values[rows, :, begin:end] = value_states
+            self.keys, self.values = (self._allocated(states[:, :, :0]) for states in (key_states, value_states))
+        elif self.keys.shape[2] < self._position.capacity:
+            self.keys, self.values = (self._allocated(states) for states in (self.keys, self.values))
+        self.keys[rows, :, start:end] = key_states
+        self.values[rows, :, start:end] = value_states
         return self.keys[rows, :, :end], self.values[rows, :, :end]
 
-    def copies(self, cursor: Cursor) -> Places:
-        """What the only row of this one holds, for every clip of another cursor."""
-        twin = Places(cursor)
+    def expand(self, position: WritePosition) -> KVCacheLayer:
+        """A layer for another write position, with the content of this one's only row in all of its rows."""
+        layer = KVCacheLayer(position)
         if self.is_initialized:
-            twin.lazy_initialization(self.keys, self.values)
-            twin.keys, twin.values = (twin._made(states[:, :, : cursor.begin]) for states in (self.keys, self.values))
-        return twin
+            layer.lazy_initialization(self.keys, self.values)
+            layer.keys, layer.values = (
+                layer._allocated(states[:, :, : position.start]) for states in (self.keys, self.values)
+            )
+        return layer
 
-    def keep(self, holes: Tensor, fillers: Tensor) -> None:
-        """Shrink to the cursor's number of clips; rows behind fill the holes that others leave."""
-        used, clips = self._cursor.begin, self._cursor.clips
-        if len(holes):
-            self.keys[holes, :, :used] = self.keys[fillers, :, :used]
-            self.values[holes, :, :used] = self.values[fillers, :, :used]
+    def select(self, targets: Tensor, sources: Tensor) -> None:
+        """Copy rows `sources` onto rows `targets`, then keep as many rows as the write position has clips."""
+        used, clips = self._position.start, self._position.clips
+        if len(targets):
+            self.keys[targets, :, :used] = self.keys[sources, :, :used]
+            self.values[targets, :, :used] = self.values[sources, :, :used]
         self.keys, self.values = self.keys[:clips], self.values[:clips]
 
     def get_seq_length(self) -> int:
-        """Places in use."""
-        return self._cursor.begin
+        """Entries in use."""
+        return self._position.start
 
-    def _made(self, states: Tensor) -> Tensor:
-        """As many places as there are to be; the first ones hold these states."""
-        # Zeros rather than what the memory held: a hidden place has no weight, but no weight times NaN is NaN.
-        made = states.new_zeros(self._cursor.clips, states.shape[1], self._cursor.room, states.shape[3])
+    def _allocated(self, states: Tensor) -> Tensor:
+        """An array of full capacity that begins with these states."""
+        # Zeros, not uninitialized memory: a masked entry has weight 0, and 0 times NaN is NaN.
+        array = states.new_zeros(self._position.clips, states.shape[1], self._position.capacity, states.shape[3])
         if states.shape[2]:
-            made[:, :, : states.shape[2]] = states
-        return made
+            array[:, :, : states.shape[2]] = states
+        return array

@@ -107,15 +107,7 @@ def shorten_functions(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
-def guide(page: Path) -> Any:
-    later = pytest.mark.xfail(
-        not hasattr(sonogloss, "load_captioner"), reason="the public names are not there yet", strict=True
-    )
-    python = any(block.language == "python" for block in blocks(page))
-    return pytest.param(page, id=name_of(page), marks=[later] if python else [])
-
-
-@pytest.mark.parametrize("page", [guide(page) for page in GUIDES])
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_the_commands_and_the_python_of_a_page_run(page: Path, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shell = commands(page)
     names: dict[str, Any] = {"__name__": "__main__"}

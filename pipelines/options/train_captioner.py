@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--revision", metavar="R", help="revision of a hub id")
     parser.add_argument(
-        "--preset", choices=["paper"], help="the method's released numbers; without it our own (docs/training.md)"
+        "--preset", choices=["paper"], help="the method's released numbers; without it our own (docs/methods.md)"
     )
     parser.add_argument(
         "--resume", action=_BOTH, default=True, help="go on where a run of the same options was (the default)"

@@ -84,7 +84,7 @@ def paper(method: str, captions: int) -> Preset:
 
 
 def own(method: str, captions: int, *, dim: int, parameters: int) -> Preset:
-    """Our defaults, from what learnt best on the pocket models (`docs/results.md`).
+    """Our defaults, from what learnt best on the pocket models (`benchmarks/results`).
 
     Args:
         method: `drcap` or `soft-hard`.

@@ -1,4 +1,4 @@
-"""The settings that the released systems run with, where ours differ: see `docs/captioners.md`."""
+"""The settings that the released systems run with, where ours differ: see `docs/methods.md`."""
 
 from __future__ import annotations
 

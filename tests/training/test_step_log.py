@@ -66,7 +66,7 @@ def test_a_resumed_run_counts_its_own_steps_only() -> None:
 
 
 @pytest.mark.parametrize(("remaining", "text"), [(1, "0:00:20"), (200, "1:06:40"), (5000, "1 day, 3:46:40")])
-def test_long_runs_are_told_in_hours_and_days(remaining: int, text: str) -> None:
+def test_long_runs_show_hours_and_days(remaining: int, text: str) -> None:
     run = Run(remaining + 1, unit="sounds")
     run.step(20.0)
     assert run.lines == [f"step 1 of {remaining + 1:,}: loss 1, 0 sounds/s, {text} left"]

@@ -17,7 +17,7 @@ from sonogloss.clap import Clap
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import FormatError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import ClapReference
+from sonogloss.methods import ClapIdentity
 from sonogloss.methods.drcap.captioner import DrcapCaptioner
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.labels import LabelBank
@@ -40,7 +40,7 @@ def score_on_audio(
     references: str,
     *,
     clap: Clap,
-    reference: ClapReference,
+    reference: ClapIdentity,
     datastore: Datastore,
     tokenizer: Any,
     plan: Plan,

@@ -17,7 +17,7 @@ import apache_beam as beam
 
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
-from sonogloss.methods.released import MAX_WINDOWS
+from sonogloss.methods.base import RELEASED_WINDOWS
 from sonogloss.pipelines.beam_options import beam_options, share_cores
 from sonogloss.pipelines.caption_parts import CaptionJob, prepare
 from sonogloss.pipelines.checks import as_list, check_share, list_audio
@@ -112,7 +112,7 @@ def caption(
     options = beam_options(beam_args)
     check_share(max_dead_letters, "--max-dead-letters")
     if parity and max_windows is None:
-        max_windows = MAX_WINDOWS
+        max_windows = RELEASED_WINDOWS
     policy = WindowPolicy(window_s=window, hop_s=window if hop is None else hop, max_windows=max_windows)
     sources, left_out = list_audio(as_list(audio))
     job = prepare(

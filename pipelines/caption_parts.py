@@ -11,7 +11,7 @@ from typing import Literal
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import Captioner, ProjectionSettings
+from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.caption_choice import Choice, check_candidates, choose_among
 from sonogloss.pipelines.checks import choose_device
 from sonogloss.transforms.models import CaptionerReference, ClapReference, DatastoreReference
@@ -63,7 +63,7 @@ class CaptionJob:
         """What a row holds."""
         return CaptionRows(
             method=self.method,
-            keywords=self.captioner.load().names_labels,
+            keywords=self.captioner.load().has_keywords,
             embedding_dim=self.dim if self.embedding else None,
         )
 
@@ -83,7 +83,7 @@ class CaptionJob:
         shape = {
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
-            "precision": self.captioner.precision,
+            "precision": self.captioner.spec.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
             "candidate_beams": self.choice.beams if self.choice else (),
@@ -133,7 +133,15 @@ def prepare(
         # A support alone is a store that nothing is retrieved from.
         store = DatastoreReference.of(str(datastore or support), support=support if datastore is not None else None)
     decoder = CaptionerReference.of(
-        captioner, device, precision=precision, parity=parity, beams=beams, language=language, fast=fast
+        CaptionerSpec(
+            name=captioner,
+            device=device,
+            precision=precision,
+            parity=parity,
+            beams=beams,
+            language=language,
+            fast=fast,
+        )
     )
     made_with = decoder.load().clap
     model = ClapReference.of(clap or made_with.name, device)
@@ -205,14 +213,14 @@ def _contexts(decoder: CaptionerReference, contexts: int | None) -> int:
         return captioner.contexts
     if contexts and not captioner.contexts:
         raise OptionError(
-            f"The captioner {decoder.name!r} reads no retrieved captions, and --contexts {contexts} asks for some.",
+            f"The captioner {decoder.spec.name!r} reads no retrieved captions, and --contexts {contexts} asks for some.",
             "Leave --contexts out, or name another captioner.",
         )
-    if captioner.room is not None and contexts * SHORTEST_CONTEXT > captioner.room:
+    if captioner.max_prompt_tokens is not None and contexts * SHORTEST_CONTEXT > captioner.max_prompt_tokens:
         raise OptionError(
-            f"--contexts {contexts}: the language model of {decoder.name!r} has room for {captioner.room} tokens of "
+            f"--contexts {contexts}: the language model of {decoder.spec.name!r} has room for {captioner.max_prompt_tokens} tokens of "
             "prompt, which so many captions do not fit in.",
-            f"It learnt with {captioner.contexts}; ask for fewer than {captioner.room // SHORTEST_CONTEXT + 1}.",
+            f"It learnt with {captioner.contexts}; ask for fewer than {captioner.max_prompt_tokens // SHORTEST_CONTEXT + 1}.",
         )
     return contexts
 
@@ -229,13 +237,13 @@ def _check_store(
     """Is there what captions are retrieved from and embeddings are projected on?"""
     if contexts and datastore is None:
         raise OptionError(
-            f"The captioner {decoder.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
+            f"The captioner {decoder.spec.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
             "Name one; --contexts 0 does without.",
         )
     if store is None:
         if projection is not None:
             raise OptionError(
-                f"The captioner {decoder.name!r} projects on a text support, and no --datastore is named.",
+                f"The captioner {decoder.spec.name!r} projects on a text support, and no --datastore is named.",
                 "Name one, or a --support; --no-projection does without.",
             )
         return

@@ -11,7 +11,7 @@ from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OptionError, OutputError
-from sonogloss.methods import ClapReference, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, load_captioner, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, split_keywords
@@ -84,7 +84,7 @@ def make_captioner(
     words = split_keywords(label for name in as_list(labels) for label in read_labels(name))
     encoder = load_clap(clap, device=choose_device(device))
     loaded = load_language_model(language_model)
-    reference = ClapReference(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
+    reference = ClapIdentity(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
     bank = embed_labels(words, encoder, normalise=False)
     # Do the parts go together? Better said now than when it is to caption.
     ZerAuCapCaptioner(language_model=loaded, prompt=prompt, labels=bank, clap=reference, decode=decode, fingerprint="")

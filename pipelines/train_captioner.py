@@ -25,7 +25,7 @@ from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import LabelBank, embed_labels, read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.mapper import AnyMapper
@@ -139,7 +139,7 @@ def train_captioner(
 
     # The models first: what is wrong with them is told before anything is embedded.
     encoder = load_clap(clap, device=device)
-    reference = ClapReference(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
+    reference = ClapIdentity(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
     base = str(pocket_language_model()) if language_model == "pocket" else language_model
     decoder = load_language_model(base, device=device, revision=revision)
     store = None if datastore is None else Datastore.open(datastore)
@@ -275,7 +275,7 @@ def _save(
     output: str,
     plan: Plan,
     record: TrainingRecord,
-    reference: ClapReference,
+    reference: ClapIdentity,
     decoder: LanguageModel,
     mapper: AnyMapper | None,
     bank: LabelBank | None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sonogloss.errors import OptionError
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, presets
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, presets
 from sonogloss.methods.released import DECODE
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
@@ -66,7 +66,7 @@ def make_plan(
     numbers: Mapping[str, Any],
     *,
     captions: int,
-    clap: ClapReference,
+    clap: ClapIdentity,
     parameters: int,
     languages: tuple[str, ...] = (),
 ) -> Plan:

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from sonogloss.audio import WindowPolicy
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
@@ -50,7 +50,7 @@ def soft_hard(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path, tin
         mapper = TanhMapper(tiny_clap.dim, 32, slots=2)
     save_captioner(
         str(directory),
-        clap=ClapReference(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+        clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
         language_model=model.eval(),
         tokenizer=tokenizer,
         mapper=mapper,

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper
-from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 from sonogloss.training.objective import answer_losses
@@ -53,7 +54,7 @@ def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> 
     assert isinstance(mapper, Mapper)
     save_captioner(
         str(tmp_path / "captioner"),
-        clap=ClapReference(name="none", fingerprint="", dim=8),
+        clap=ClapIdentity(name="none", fingerprint="", dim=8),
         language_model=record.language_model,
         tokenizer=TOKENIZER,
         mapper=mapper,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenise, too_long
 from sonogloss.errors import OptionError
@@ -43,6 +43,7 @@ class ComposedPrompt:
     answer: str = "{answer}"
     layout: Layout = "captions_first"
     audio_slots: int = 1
+    label_count: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         for name, text, field in (("template", self.template, "{prompt}"), ("answer", self.answer, "{answer}")):

@@ -9,7 +9,7 @@ The words of the hard prompt are the nearest labels of a :class:`~sonogloss.meth
 prompt this is ClipCap, without the soft one a language model that knows only names.
 
 A model of several languages is told which one by a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
-given, never learnt.
+given, never learned.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ class SoftHardPrompt:
     def audio_slots(self) -> int:
         """How many soft prompt vectors a sequence has."""
         return self.soft_slots if self.soft else 0
+
+    @property
+    def label_count(self) -> int:
+        """How many labels a hard prompt names."""
+        return self.labels if self.hard else 0
 
     def hard_prompt_text(self, labels: Sequence[str]) -> str:
         """The hard prompt that names these labels, lower-cased; with its stand-in where there are none."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sonogloss.decoding.sequences import tokenise
 from sonogloss.errors import OptionError
+from sonogloss.methods.labels import LabelBank, TextEncoder, embed_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +36,7 @@ class KeywordPrompt:
     keywords: int = 2
     objects: str = "Objects: {keywords}. "
     lead: str = "This is a sound of "
+    audio_slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.keywords < 0:
@@ -45,6 +47,11 @@ class KeywordPrompt:
             )
         if not self.lead.strip():
             raise OptionError("The prompt leads into the caption with no word.", "Give words to continue.")
+
+    @property
+    def label_count(self) -> int:
+        """How many keywords it names."""
+        return self.keywords
 
     def text(self, keywords: Sequence[str]) -> str:
         """The prompt for these keywords."""
@@ -76,6 +83,11 @@ def split_keywords(labels: Iterable[str]) -> tuple[str, ...]:
     """
     words = (word.strip() for label in labels for word in label.split(","))
     return tuple(dict.fromkeys(word for word in words if word))
+
+
+def embed_keywords(labels: Iterable[str], clap: TextEncoder, *, template: str = "{label}") -> LabelBank:
+    """The vocabulary of keywords: labels split at their commas, embedded as they are written."""
+    return embed_labels(split_keywords(labels), clap, normalise=False, template=template)
 
 
 def compose_keyword_prompts(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sonogloss.errors import OptionError
 from sonogloss.tagging.scores import TEMPERATURE
+from sonogloss.training.config import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,4 @@ class TuningConfig:
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }
-        for name, holds in rules.items():
-            if not holds:
-                raise OptionError(
-                    f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows."
-                )
+        check_settings(self, rules)

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sonogloss.errors import OptionError
 from sonogloss.temporal.losses import TnceSettings
 from sonogloss.temporal.sequences import PairSettings
+from sonogloss.training.config import check_settings
 
 STAGES = ("A", "B")
 
@@ -99,10 +99,7 @@ class PostTrainConfig:
             "eval_every": self.eval_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,
         }
-        for name, holds in rules.items():
-            if not holds:
-                value = getattr(self, name)
-                raise OptionError(f"{name} is {value!r}.", "Choose a value that the documentation allows.")
+        check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

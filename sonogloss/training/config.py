@@ -74,7 +74,7 @@ class TrainingConfig:
             "eval_every": self.eval_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,
         }
-        check_fields(self, rules)
+        check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -84,11 +84,11 @@ class TrainingConfig:
         return self.learning_rate * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def check_fields(settings: object, rules: Mapping[str, bool]) -> None:
+def check_settings(settings: object, rules: Mapping[str, bool]) -> None:
     """Refuse the first field whose rule does not hold.
 
     Raises:
-        OptionError: one does not.
+        OptionError: there is one.
     """
     for name, holds in rules.items():
         if not holds:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods.base import ProjectionSettings
 from sonogloss.methods.plan import Neighbours
-from sonogloss.training.config import check_fields
+from sonogloss.training.config import check_settings
 
 RELEASED_CONTEXTS = 3
 RELEASED_DECODE = DecodeSettings(num_beams=4, max_new_tokens=200, scoring="transformers")
@@ -48,7 +48,7 @@ class DrcapSettings:
             "context_dropout": 0 <= self.context_dropout <= 1,
             "noise_std_max": self.noise_std_max >= 0 and math.isfinite(self.noise_std_max),
         }
-        check_fields(self, rules)
+        check_settings(self, rules)
 
     @property
     def sampled(self) -> int:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods.plan import Neighbours
-from sonogloss.training.config import check_fields
+from sonogloss.training.config import check_settings
 
 RELEASED_DECODE = DecodeSettings(num_beams=3, max_new_tokens=67, scoring="average", stop=(".",))
 
@@ -39,7 +39,7 @@ class SoftHardSettings:
             "mask": 0 <= self.mask <= 1,
             "noise_variance": self.noise_variance >= 0 and math.isfinite(self.noise_variance),
         }
-        check_fields(self, rules)
+        check_settings(self, rules)
 
     def mining(self, seed: int) -> Neighbours | None:
         """The nearest captions, whose embeddings an example may take."""

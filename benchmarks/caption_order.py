@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, bootstrap, score
+from benchmarks.stated_order import stated_order
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import load_clap
 from sonogloss.indexes import Datastore
@@ -27,7 +28,6 @@ from sonogloss.methods import ProjectionSettings, load_captioner
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import caption_dump, sample_scene
-from sonogloss.soundscapes.scoring import told_order
 
 CAPTIONS = 10_000
 
@@ -62,7 +62,7 @@ def main() -> None:
                 row[int(np.argmax([next(vectors) @ audio for _ in row]))]
                 for row, audio in zip(several, heard[judge], strict=True)
             ]
-        orders = [{told_order(text) for text in row} - {None} for row in several]
+        orders = [{stated_order(text) for text in row} - {None} for row in several]
         report[f"{name}: candidates hold both orders"] = float(np.mean([len(order) > 1 for order in orders]))
     rows = {name: _row(scenes, captions) for name, captions in said.items()}
     report["captions"] = {name: {k: v for k, v in row.items() if k != "right_rows"} for name, row in rows.items()}
@@ -109,7 +109,7 @@ def _captions(
 
 def _row(scenes: HeldOutScenes, captions: Sequence[str]) -> dict[str, Any]:
     """Shares of all scenes, but for `right_of_told`; and the usual scores."""
-    orders = [told_order(caption) for caption in captions]
+    orders = [stated_order(caption) for caption in captions]
     told = np.array([order is not None and set(order) == set(n) for order, n in zip(orders, scenes.names, strict=True)])
     right = np.array([order == tuple(names) for order, names in zip(orders, scenes.names, strict=True)])
     scores = score(scenes, list(captions))

@@ -95,7 +95,7 @@ def main() -> None:
         work = prepare(name, prompts, options.batch_size, options.device)
         if options.compiled:
             step = torch.compile(work.model.model.forward, dynamic=False)
-            work = replace(work, model=replace(work.model, step=step))
+            work = replace(work, model=replace(work.model, compiled_forward=step))
         report[name] = against_memory(work, rounds) if options.alone else against_peers(work, rounds)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.json").write_text(json.dumps(report, indent=2))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.catalogue_style import catalogue_caption
 from benchmarks.pocket_scenes import Scores, own_captions, score
 from recipes.pocket.calibrate import nearest
 from recipes.pocket.held_out import HeldOutScenes
@@ -22,7 +23,6 @@ from sonogloss.metrics.clap_sim import clap_sim
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, caption_dump
 from sonogloss.soundscapes.captions import Style, caption
-from sonogloss.soundscapes.styles import catalogue_caption
 
 LABELS = tuple(sound.label for sound in CLASSES.values())
 """Names of all sounds of both domains: what the hard prompts may name, whatever the domain."""

@@ -1,4 +1,4 @@
-"""Weights of eight bits, activations of more: a quarter of the memory, for widening them whenever they are used.
+"""Linear layers with int8 weights: a quarter of the memory, at the cost of widening the weights in every pass.
 
 Every output channel of a linear layer has a scale of its own, so that its largest weight is 127: weight-only,
 symmetric, per channel, the simplest form, known to cost next to nothing in quality. Embeddings and the output layer,
@@ -14,10 +14,10 @@ from transformers.pytorch_utils import Conv1D
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weights [outputs, inputs] are small integers times one scale for each output.
+    """A linear layer whose weights [outputs, inputs] are int8 times one scale for each output.
 
     Args:
-        weight: [outputs, inputs] of the layer to stand in for.
+        weight: [outputs, inputs] of the layer to replace.
         bias: [outputs] or None.
     """
 
@@ -34,13 +34,13 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs [..., inputs] as outputs [..., outputs], computed in the inputs' kind of number."""
+        """Inputs [..., inputs] to outputs [..., outputs], computed in the inputs' dtype."""
         outputs = nn.functional.linear(inputs, self.weight.to(inputs.dtype)) * self.scale
         return outputs if self.bias is None else outputs + self.bias
 
 
 def to_int8(model: PreTrainedModel) -> None:
-    """Replace the linear layers inside a model, GPT-2's transposed ones included; it can no longer be trained."""
+    """Replace the linear layers inside a model, GPT-2's transposed ones too; the model can no longer be trained."""
     kept = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):

@@ -1,4 +1,4 @@
-"""What a place does to a sound: tone colour, reverberation, distance, and how loud it is."""
+"""Effects of a place on a sound: tone color, reverberation, distance and level."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAR_CUTOFF_HZ = 2_500.0
 FAR_GAIN_DB = -12.0
 
 
-def coloured(rng: Rng, x: FloatArray, strength_db: float = 5.0) -> FloatArray:
+def colored(rng: Rng, x: FloatArray, strength_db: float = 5.0) -> FloatArray:
     """A random smooth equaliser: five points a couple of octaves apart, each up or down by some decibels."""
     gains = rng.normal(0, strength_db, 5)
     knots = np.log2([60, 250, 1000, 4000, 15_000])
@@ -35,7 +35,7 @@ def far_response(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(1 / (1 + (frequency / FAR_CUTOFF_HZ) ** 2))
 
 
-def levelled(x: FloatArray, level_db: float = -20.0) -> FloatArray:
+def leveled(x: FloatArray, level_db: float = -20.0) -> FloatArray:
     """Scale so that the sounding parts (20 ms frames within 30 dB of the loudest) have this level in dBFS."""
     frame = RATE // 50
     n = max(1, len(x) // frame)

@@ -24,7 +24,7 @@ def count(seconds: float) -> int:
 
 
 def loguniform(rng: Rng, low: float, high: float) -> float:
-    """One draw, uniform on a logarithmic axis: the fair way to vary frequencies and rates."""
+    """One sample, uniform on a logarithmic axis, for frequencies and rates."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -40,13 +40,13 @@ def band(low: float, high: float, slope: float = 4.0) -> Curve:
     return lambda f: 1 / (1 + (low / np.maximum(f, 1.0)) ** slope) / (1 + (f / high) ** slope)
 
 
-def peaks(centres: Sequence[float], widths: Sequence[float], gains: Sequence[float], floor: float = 0.02) -> Curve:
+def peaks(centers: Sequence[float], widths: Sequence[float], gains: Sequence[float], floor: float = 0.02) -> Curve:
     """Resonances (formants, body modes): bell curves in frequency on a low floor."""
 
     def curve(f: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         total = np.full_like(f, floor)
-        for centre, width, gain in zip(centres, widths, gains, strict=True):
-            total += gain / (1 + ((f - centre) / width) ** 2)
+        for center, width, gain in zip(centers, widths, gains, strict=True):
+            total += gain / (1 + ((f - center) / width) ** 2)
         return total
 
     return curve
@@ -127,7 +127,7 @@ def unit(x: FloatArray) -> FloatArray:
 
 
 def place(total: FloatArray, sound: FloatArray, start_s: float, gain: float = 1.0) -> None:
-    """Add a sound into a longer one at a time; what hangs over the end is cut."""
+    """Add a sound to a longer one at a time in seconds; what lies beyond the end is cut."""
     at = round(start_s * RATE)
     room = min(len(sound), len(total) - at)
     if room > 0:

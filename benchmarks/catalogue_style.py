@@ -1,13 +1,13 @@
 """Another way to write captions: nominal, as catalogues of field recordings do.
 
-`recording of dog barking (distant, low pitch); rain falling underneath` says of a scene what :func:`caption` says with
-`a deep dog barks in the distance while rain falls in the background`: the same phrases and traits, and hardly a word of
-the grammar around them. Two styles over different classes make two domains.
+`recording of dog barking (distant, low pitch); rain falling underneath` describes the scene of
+`a deep dog barks in the distance while rain falls in the background`: the same phrases and traits, and almost none of
+the words around them. Two styles over different classes make two domains.
 """
 
 from __future__ import annotations
 
-from sonogloss.soundscapes.captions import TELLING
+from sonogloss.soundscapes.captions import TRAIT_SHARE
 from sonogloss.soundscapes.classes import CLASSES
 from sonogloss.soundscapes.scenes import Event, Scene
 from sonogloss.soundscapes.signal import Rng
@@ -43,10 +43,10 @@ def entry(event: Event, rng: Rng) -> str:
     """One event as a catalogue lists it: `dog barking (distant, low pitch)`."""
     phrases = [p for p in CLASSES[event.name].phrases if p.trait is None or p.trait in event.traits]
     phrase = phrases[rng.integers(len(phrases))]
-    told = [QUALIFIERS[t] for t in sorted(event.traits) if t in QUALIFIERS and t != phrase.trait]
-    told = [words for words in told if rng.random() < TELLING]
+    claimed = [QUALIFIERS[t] for t in sorted(event.traits) if t in QUALIFIERS and t != phrase.trait]
+    claimed = [words for words in claimed if rng.random() < TRAIT_SHARE]
     name = f"{_bare(phrase.subject)} {phrase.gerund}".strip()
-    return f"{name} ({', '.join(told)})" if told else name
+    return f"{name} ({', '.join(claimed)})" if claimed else name
 
 
 def _bare(subject: str) -> str:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-_BROKEN = "\ufffd"  # how a tokenizer spells bytes that are not yet a character
+_REPLACEMENT = "\ufffd"  # what a tokenizer decodes bytes to that are not yet a character
 
 
-class Endings:
-    """Tells whether sequences of new tokens have come to their end with the last one.
+class StopCriteria:
+    """Tells whether sequences of new tokens end with their last token.
 
-    A stop string that one token holds is found by looking the token up. One that can also be spelled over several
-    tokens is looked for in the text, but only behind tokens that could complete it.
+    A stop string inside one token is found by a table of tokens. One that can also be spelled over several tokens is
+    looked for in the decoded text, but only after tokens that could complete it.
 
     Args:
         tokenizer: of the language model.
@@ -27,10 +27,10 @@ class Endings:
         self._tokenizer, self._eos_id, self._stop = tokenizer, eos_id, tuple(stop)
         self._certain = {eos_id}
         self._possible: set[int] = set()
-        for token, text in enumerate(_texts(tokenizer) if stop else []):
+        for token, text in enumerate(_token_texts(tokenizer) if stop else []):
             if any(string in text for string in stop):
                 self._certain.add(token)
-            elif _BROKEN in text or any(_completes(text, string) for string in stop):
+            elif _REPLACEMENT in text or any(_could_complete(text, string) for string in stop):
                 self._possible.add(token)
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
@@ -57,8 +57,8 @@ class Endings:
         return table
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What every token adds to a text: SentencePiece drops the blank of a text's first token, so none stands first."""
+def _token_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What every token adds to a text, decoded after another token: SentencePiece drops the first token's blank."""
     anchor = int(tokenizer("a", add_special_tokens=False)["input_ids"][-1])
     size = len(tokenizer)
     texts = tokenizer.batch_decode(
@@ -68,6 +68,6 @@ def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return [text[before:] for text in texts[1:]]
 
 
-def _completes(text: str, string: str) -> bool:
-    """Could a text that ends in `text` have `string` end within it, begun before?"""
+def _could_complete(text: str, string: str) -> bool:
+    """Could a token that adds `text` complete `string`, begun by earlier tokens?"""
     return any(text.startswith(string[at:]) for at in range(1, len(string)))

@@ -4,9 +4,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.generate import generate, search
 from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.decoding.stop_criteria import StopCriteria
 from tests.decoding.test_parity import language_model
 from tests.language_models import tiny_tokenizer
 
@@ -14,16 +14,16 @@ TOKENIZER = tiny_tokenizer()
 
 
 def _ends(text: str, stop: tuple[str, ...]) -> list[bool]:
-    """After each token of a text, is it over?"""
+    """After each token of a text: does it end there?"""
     ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
-    ends = Endings(TOKENIZER, 2, stop)
-    return [bool(ends(torch.tensor([[ids[: end + 1]]]), 330)[0, 0]) for end in range(len(ids))]
+    criteria = StopCriteria(TOKENIZER, 2, stop)
+    return [bool(criteria(torch.tensor([[ids[: end + 1]]]), 330)[0, 0]) for end in range(len(ids))]
 
 
 def test_end_of_text_always_ends() -> None:
     ids = torch.tensor([[[5, 2], [2, 5]]])
-    assert Endings(TOKENIZER, 2, ())(ids, 320).tolist() == [[True, False]]
-    assert Endings(TOKENIZER, 2, (".",))(ids, 320).tolist() == [[True, False]]
+    assert StopCriteria(TOKENIZER, 2, ())(ids, 320).tolist() == [[True, False]]
+    assert StopCriteria(TOKENIZER, 2, (".",))(ids, 320).tolist() == [[True, False]]
 
 
 def test_a_stop_string_ends_at_the_token_that_completes_it() -> None:
@@ -49,8 +49,8 @@ def test_a_blank_before_a_word_counts_where_tokenizers_drop_it_at_the_beginning(
     inner.normalizer = normalizers.Replace(" ", "▁")
     inner.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<unk>")
-    ends = Endings(tokenizer, 0, (" end",))
-    assert ends(torch.tensor([[2, 3], [2, 4]]), 5).tolist() == [True, False]
+    criteria = StopCriteria(tokenizer, 0, (" end",))
+    assert criteria(torch.tensor([[2, 3], [2, 4]]), 5).tolist() == [True, False]
 
 
 def test_captions_stop_at_stop_strings_and_keep_them() -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM, MambaConfig, MambaForCausalLM
 
+from sonogloss.decoding.beam_state import BeamState, check_supported
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.language_model import load_language_model
-from sonogloss.decoding.reading import Reading, check_reads
 from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.decoding.settings import DecodeSettings, Scoring
 from sonogloss.errors import ModelFormatError
@@ -20,35 +20,35 @@ from tests.decoding.test_parity import CONFIGS, language_model
 
 @pytest.mark.parametrize("family", CONFIGS)
 @torch.no_grad()
-def test_beams_side_by_side_read_what_each_reads_alone(family: str) -> None:
+def test_beams_of_one_row_get_the_logits_of_their_whole_sequences(family: str) -> None:
     model = language_model(family).model
     table = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(5)
     prompts = [torch.randint(3, 320, (length,), generator=generator) for length in (5, 6, 13)]
-    reading = Reading(model, beams=3, longest=80).copies(3)
-    reading.read(
+    state = BeamState(model, beams=3, longest=80).expand(3)
+    state.prefill(
         [
             (table(torch.stack([torch.cat([torch.tensor([7]), prompts[0]]), prompts[1]])), torch.tensor([1, 0])),
             (table(prompts[2][None]), torch.tensor([0])),
         ]
     )
-    said: list[list[list[int]]] = [[[], [], []] for _ in prompts]
+    texts: list[list[list[int]]] = [[[], [], []] for _ in prompts]
     rows = [0, 1, 2]
     for step in range(40):
         if step == 10:  # the second clip leaves, the third takes its place
-            reading.keep([0, 2])
+            state.select([0, 2])
             rows = [0, 2]
         tokens = torch.randint(3, 320, (len(rows), 3), generator=generator)
         parents = torch.randint(0, 3, (len(rows), 3), generator=generator)
-        logits = reading.say(tokens, parents)
+        logits = state.step(tokens, parents)
         for row, clip in enumerate(rows):
-            said[clip] = [
-                [*said[clip][parent], token]
+            texts[clip] = [
+                [*texts[clip][parent], token]
                 for parent, token in zip(parents[row].tolist(), tokens[row].tolist(), strict=True)
             ]
         if step in (0, 9, 10, 39):
             for row, clip in enumerate(rows):
-                alone = torch.stack([torch.cat([prompts[clip], torch.tensor(words)]) for words in said[clip]])
+                alone = torch.stack([torch.cat([prompts[clip], torch.tensor(words)]) for words in texts[clip]])
                 expected = model(input_ids=alone, attention_mask=torch.ones_like(alone)).logits[:, -1]
                 torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-4)
 
@@ -66,15 +66,15 @@ def test_beams_side_by_side_read_what_each_reads_alone(family: str) -> None:
     ],
     ids=lambda model: model.config.model_type,
 )
-def test_models_that_count_mask_or_remember_in_their_own_way_are_refused(model: torch.nn.Module) -> None:
+def test_models_with_their_own_positions_masks_or_state_are_refused(model: torch.nn.Module) -> None:
     with pytest.raises(ModelFormatError, match="Choose one of the Llama"):
-        check_reads(model.eval())
+        check_supported(model.eval())
 
 
 @pytest.mark.parametrize("family", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_families_of_captioners_are_accepted(family: str, dtype: torch.dtype) -> None:
-    check_reads(deepcopy(language_model(family).model).to(dtype))
+    check_supported(deepcopy(language_model(family).model).to(dtype))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mistral", "qwen2-sliding"])
@@ -92,8 +92,10 @@ def test_fixed_shapes_give_the_same_captions_from_few_shapes(family: str, scorin
         shapes.add((named["input_ids"].shape, mask.shape))
         return model.model(**named)
 
-    assert generate(replace(model, step=step), prompts, soft, settings) == generate(model, prompts, soft, settings)
-    assert {places for _, (*_, places) in shapes} == {64 + 3 * 14}
+    assert generate(replace(model, compiled_forward=step), prompts, soft, settings) == generate(
+        model, prompts, soft, settings
+    )
+    assert {entries for _, (*_, entries) in shapes} == {64 + 3 * 14}
     assert {rows for (rows, _), _ in shapes} <= {8, 4, 3, 2, 1}
 
 
@@ -110,7 +112,7 @@ def test_a_step_of_beams_is_one_graph_that_is_traced_once_a_shape(family: str) -
     step = torch.compile(model.model.forward, backend=backend, fullgraph=True, dynamic=False)
     prompts = [[5, 6, 7, 8, 3 + i] for i in range(3)]
     settings = DecodeSettings(num_beams=3, max_new_tokens=6, batch_size=1)
-    traced = generate(replace(model, step=step), prompts, None, settings)
+    traced = generate(replace(model, compiled_forward=step), prompts, None, settings)
     assert traced == generate(model, prompts, None, settings)
     assert len(graphs) == 1
 

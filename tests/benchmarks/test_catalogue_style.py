@@ -1,9 +1,9 @@
 import numpy as np
 
+from benchmarks.catalogue_style import QUALIFIERS, catalogue_caption
 from sonogloss.soundscapes import CLASSES, caption_dump, mentioned, references, sample_scene
 from sonogloss.soundscapes.captions import silent_scene
 from sonogloss.soundscapes.scenes import Event, Scene
-from sonogloss.soundscapes.styles import QUALIFIERS, catalogue_caption
 
 PLAIN = Event(name="dog", start_s=0.0, end_s=1.0, gain_db=0.0, traits=frozenset(), seed=0)
 
@@ -12,8 +12,8 @@ def test_a_catalogue_names_exactly_the_events_of_its_scene() -> None:
     rng = np.random.default_rng(0)
     for _ in range(3000):
         silent = silent_scene(rng)
-        told = catalogue_caption(silent, rng)
-        assert mentioned(told) == frozenset(silent.names), told
+        text = catalogue_caption(silent, rng)
+        assert mentioned(text) == frozenset(silent.names), text
 
 
 def test_it_claims_only_traits_that_are_there() -> None:
@@ -35,7 +35,7 @@ def test_it_is_nominal_lower_case_and_unlike_the_sentences() -> None:
     assert not {"recording", "underneath", "afterwards", "ambience"} & sentences
 
 
-def test_what_is_told_first_depends_on_the_kind_only() -> None:
+def test_the_order_of_entries_depends_on_the_kind_only() -> None:
     rng = np.random.default_rng(2)
     siren = Event(name="siren", start_s=1.0, end_s=2.0, gain_db=0.0, traits=frozenset(), seed=0)
     for _ in range(100):
@@ -44,9 +44,9 @@ def test_what_is_told_first_depends_on_the_kind_only() -> None:
 
 
 def test_unnamed_people_and_articles_are_left_out() -> None:
-    said = {catalogue_caption(sample, np.random.default_rng(i)) for i, sample in enumerate([_one("knock")] * 50)}
-    assert any(text.endswith("knocking on a door") for text in said)
-    assert not any("someone" in text or "a person" in text for text in said)
+    texts = {catalogue_caption(sample, np.random.default_rng(i)) for i, sample in enumerate([_one("knock")] * 50)}
+    assert any(text.endswith("knocking on a door") for text in texts)
+    assert not any("someone" in text or "a person" in text for text in texts)
 
 
 def test_references_and_dumps_take_a_style() -> None:

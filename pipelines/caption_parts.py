@@ -209,18 +209,19 @@ def _projection(
 def _contexts(decoder: CaptionerReference, contexts: int | None) -> int:
     """How many captions are retrieved for each clip."""
     captioner: Captioner = decoder.load()
+    name, longest = decoder.spec.name, captioner.max_prompt_tokens
     if contexts is None:
         return captioner.contexts
     if contexts and not captioner.contexts:
         raise OptionError(
-            f"The captioner {decoder.spec.name!r} reads no retrieved captions, and --contexts {contexts} asks for some.",
+            f"The captioner {name!r} reads no retrieved captions, and --contexts {contexts} asks for some.",
             "Leave --contexts out, or name another captioner.",
         )
-    if captioner.max_prompt_tokens is not None and contexts * SHORTEST_CONTEXT > captioner.max_prompt_tokens:
+    if longest is not None and contexts * SHORTEST_CONTEXT > longest:
         raise OptionError(
-            f"--contexts {contexts}: the language model of {decoder.spec.name!r} has room for {captioner.max_prompt_tokens} tokens of "
-            "prompt, which so many captions do not fit in.",
-            f"It learnt with {captioner.contexts}; ask for fewer than {captioner.max_prompt_tokens // SHORTEST_CONTEXT + 1}.",
+            f"--contexts {contexts}: the language model of {name!r} has room for {longest} tokens of prompt, which so "
+            "many captions do not fit in.",
+            f"It learned with {captioner.contexts}; ask for fewer than {longest // SHORTEST_CONTEXT + 1}.",
         )
     return contexts
 

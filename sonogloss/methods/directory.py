@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonogloss import files
-from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.errors import MissingInputError, ModelFormatError, OptionError, unknown
 from sonogloss.methods.base import Captioner, CaptionerSpec, ClapIdentity, ProjectionSettings, Prompt
 from sonogloss.methods.labels import LabelBank, load_bank, save_bank
 from sonogloss.methods.manifest import MAPPER, LanguageModelReference, Manifest, read_manifest, write_manifest
-from sonogloss.methods.registry import Method, did_you_mean, get_method, method_of
+from sonogloss.methods.registry import Method, get_method, method_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -247,7 +247,7 @@ def _local_directory(name: str) -> Iterator[Path]:
             )
         yield directory
     elif name.startswith("pocket:"):
-        raise OptionError(f"The captioner {name!r} is not in this release.", did_you_mean(name, list(POCKET)))
+        raise unknown("captioner", name, POCKET)
     elif "://" in name:
         manifest = read_manifest(name)
         with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:

@@ -10,7 +10,6 @@ in its own `pyproject.toml` and needs no line here::
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.errors import OptionError
+from sonogloss.errors import OptionError, unknown
 from sonogloss.methods.base import CaptionerSpec, ProjectionSettings
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def get_method(name: str) -> Method:
                 "Repair or remove its package.",
             ) from problem
     else:
-        raise OptionError(f"There is no method {name!r}.", did_you_mean(name, method_names()))
+        raise unknown("method", name, method_names())
     if not isinstance(method, Method) or method.name != name:
         raise OptionError(
             f"The entry point {name!r} in {GROUP!r} does not name a Method called {name!r}.", "Correct its package."
@@ -159,12 +158,6 @@ def method_of(prompt: Any) -> Method:
     raise OptionError(
         f"No method has prompts of the class {type(prompt).__name__}.", f"Methods are {', '.join(method_names())}."
     )
-
-
-def did_you_mean(name: str, names: list[str]) -> str:
-    """A remedy for a name that is none of these: the choices, and the nearest of them."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"Choose one of {', '.join(names)}{f'; did you mean {near[0]!r}?' if near else '.'}"
 
 
 def load_object(path: str) -> Any:

@@ -186,7 +186,7 @@ def test_a_temperature_is_a_number_or_the_claps_own() -> None:
 
 
 def test_a_pocket_captioner_that_there_is_not() -> None:
-    with pytest.raises(OptionError, match="not in this release"):
+    with pytest.raises(OptionError, match=r"no captioner 'pocket:telepathy'. Choose one of pocket, "):
         load_captioner("pocket:telepathy")
 
 

@@ -21,7 +21,7 @@ import soundfile
 from sonogloss.audio import WindowPolicy
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import BATCH_SIZE, caption
-from sonogloss.pipelines.caption_parts import CaptionJob, prepare
+from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
 from sonogloss.transforms.embed_audio import embed_clips
 from sonogloss.transforms.read_audio import read_unit

@@ -24,8 +24,8 @@ from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.metrics import evaluate
-from sonogloss.pipelines.checks import list_audio
 from sonogloss.pipelines.evaluate_captions import read_references
+from sonogloss.pipelines.running.inputs import list_audio
 from sonogloss.pipelines.train_settings import Plan
 from sonogloss.records import Clip
 from sonogloss.transforms.read_audio import read_source

@@ -22,9 +22,11 @@ from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.layout import MANIFEST
-from sonogloss.pipelines.beam_options import beam_options, share_cores
-from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
-from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
+from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.inputs import as_list, choose_device, too_many
+from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDoubles
 from sonogloss.transforms.embed_text import EmbedText
@@ -35,36 +37,9 @@ from sonogloss.transforms.write_shards import WriteShards
 CAPTIONS_A_SHARD = 1_000_000
 
 
-def build_datastore(
-    *,
-    captions: str | Sequence[str],
-    output: str,
-    clap: str = "pocket",
-    text_column: str = "text",
-    index: str = "auto",
-    shards: int | None = None,
-    source: str | None = None,
-    license: str | None = None,  # noqa: A002  # the command's own word
-    overwrite: bool = False,
-    max_dead_letters: float = 0.05,
-    device: str = "auto",
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
+@command(BuildDatastoreConfig)
+def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """Build a datastore.
-
-    Args:
-        captions: dumps: files, folders or globs.
-        output: the datastore's directory.
-        clap: the CLAP whose text tower embeds the captions.
-        text_column: the dumps' column with the captions.
-        index: kind of index; `auto` is the exact one.
-        shards: number of shards; by default one per million distinct captions.
-        source: what the captions are credited to; by default the name of their file.
-        license: the captions' licence.
-        overwrite: replace a datastore that is there already.
-        max_dead_letters: share of lines that may be unreadable before the result counts as unsound.
-        device: `cpu`, `cuda`, `auto`.
-        beam_args: options for Beam.
 
     Returns:
         The report: `output`, `captions` (kept), `counts`, `seconds`, `captions_per_s`, `problems`.
@@ -73,22 +48,14 @@ def build_datastore(
         InputError: an option or an input makes the job impossible.
     """
     started = time.time()
-    check_share(max_dead_letters, "--max-dead-letters")
-    options = beam_options(beam_args)
-    dumps = list_dumps(as_list(captions), source=source, text_column=text_column)
-    made_with = {
-        "captions": as_list(captions),
-        "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps],
-        "text_column": text_column,
-        "index": index,
-        "shards": shards,
-        "source": source,
-        "license": license,
-    }
+    output, clap = str(config.output), str(config.clap)
+    options = beam_options(config.beam_args)
+    dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
+    made_with = _made_with(config, dumps)
     if files.exists(files.join(output, MANIFEST)):
-        if not overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, max_dead_letters, done_before=True)
-        if not overwrite:
+        if not config.overwrite and _same_job(output, made_with, clap):
+            return _report(output, started, config.max_dead_letters, done_before=True)
+        if not config.overwrite:
             raise OutputError(
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
                 "Name another directory, or replace it with --overwrite.",
@@ -96,19 +63,27 @@ def build_datastore(
     for dump in dumps:
         check_dump(dump)
     files.check_writable(output)
-    reference = ClapReference.of(clap, choose_device(device))
+    reference = ClapReference.of(clap, choose_device(config.device))
     _clear(output)
     share_cores(options)
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options=made_with,
-        licenses={dump.source: license for dump in dumps} if license else {},
+        licenses={dump.source: config.license for dump in dumps} if config.license else {},
     )
     with progress_file(options) as path:
         pipeline = beam.Pipeline(options=options)
-        _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=shards, progress=path)
+        _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=config.shards, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path)
-    return _report(output, started, max_dead_letters, done_before=False)
+    return _report(output, started, config.max_dead_letters, done_before=False)
+
+
+def _made_with(config: BuildDatastoreConfig, dumps: Sequence[Dump]) -> dict[str, Any]:
+    """What the manifest says of the build: the options that shape a datastore, and the dumps."""
+    options = config.as_json()
+    for name in ("clap", "device", "max_dead_letters"):
+        del options[name]
+    return {**options, "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps]}
 
 
 def _connect(

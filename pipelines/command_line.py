@@ -8,30 +8,128 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
+from sonogloss import __version__
 from sonogloss.errors import InputError
-from sonogloss.pipelines.options import make_parser, option_names
+from sonogloss.pipelines.config.fields import Configuration, settings_of, unknown
+from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
 
-# Module and function of each command. A module is imported when its command is chosen: it brings torch and Beam.
-JOBS = {
-    "demo": ("sonogloss.pipelines.run_demo", "demo"),
-    "build-datastore": ("sonogloss.pipelines.build_datastore", "build_datastore"),
-    "search": ("sonogloss.pipelines.search_datastore", "search"),
-    "caption": ("sonogloss.pipelines.caption_audio", "caption"),
-    "classify": ("sonogloss.pipelines.classify_audio", "classify"),
-    "evaluate": ("sonogloss.pipelines.evaluate_captions", "evaluate"),
-    "convert-clap": ("sonogloss.pipelines.convert_clap", "convert_clap"),
-    "make-captioner": ("sonogloss.pipelines.make_captioner", "make_captioner"),
-    "train-captioner": ("sonogloss.pipelines.train_captioner", "train_captioner"),
-    "tune-labels": ("sonogloss.pipelines.tune_labels", "tune_labels"),
-    "post-train-clap": ("sonogloss.pipelines.post_train_clap", "post_train_clap"),
-    "zste": ("sonogloss.pipelines.evaluate_order", "zste"),
-    "verify": ("sonogloss.pipelines.verify_directory", "verify"),
-    "inspect": ("sonogloss.pipelines.inspect_directory", "inspect"),
-}
-# Commands that run on Beam, and so take its options.
-BEAM_JOBS = frozenset({"demo", "build-datastore", "caption", "classify", "train-captioner", "post-train-clap", "zste"})
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A sub-command: its configuration and its function, as `module:name` below `sonogloss.pipelines`.
+
+    Both are imported when the command is chosen: jobs bring torch and Beam, seconds that `--help` does not have.
+    """
+
+    config: str
+    function: str
+    summary: str
+    example: str
+
+    def load_config(self) -> type[Configuration]:
+        """The class of the configuration."""
+        config: type[Configuration] = _load(f"config.{self.config}")
+        return config
+
+
+JOBS = {
+    "demo": Job(
+        config="evaluation:DemoConfig",
+        function="run_demo:demo",
+        summary="datastore, audio, captions and metrics with the embedded models",
+        example="sonogloss demo",
+    ),
+    "build-datastore": Job(
+        config="datastores:BuildDatastoreConfig",
+        function="build_datastore:build_datastore",
+        summary="turn caption dumps into a datastore with its text support",
+        example="sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output store",
+    ),
+    "search": Job(
+        config="datastores:SearchConfig",
+        function="search_datastore:search",
+        summary="find the captions of a datastore nearest to a text or a recording",
+        example="sonogloss search store --text 'a dog barks'",
+    ),
+    "caption": Job(
+        config="captioning:CaptionConfig",
+        function="caption_audio:caption",
+        summary="caption audio files",
+        example="sonogloss caption --audio 'recordings/**/*.wav' --datastore store --output results",
+    ),
+    "classify": Job(
+        config="captioning:ClassifyConfig",
+        function="classify_audio:classify",
+        summary="tag audio files with labels of yours, zero-shot",
+        example="sonogloss classify --audio 'recordings/**/*.wav' --labels labels.txt --output tags",
+    ),
+    "evaluate": Job(
+        config="evaluation:EvaluateConfig",
+        function="evaluate_captions:evaluate",
+        summary="compare captions with references, or tags with true labels",
+        example="sonogloss evaluate --results results --references references.jsonl --output metrics",
+    ),
+    "convert-clap": Job(
+        config="datastores:ConvertClapConfig",
+        function="convert_clap:convert_clap",
+        summary="turn a LAION checkpoint into a directory of safetensors, without unpickling anything",
+        example="sonogloss convert-clap 630k-audioset-best.pt --tokenizer roberta-base --output clap",
+    ),
+    "make-captioner": Job(
+        config="training:MakeCaptionerConfig",
+        function="make_captioner:make_captioner",
+        summary="put a captioner together from a CLAP, a language model and keywords, without training (ZerAuCap)",
+        example="sonogloss make-captioner --labels keywords.txt --language-model gpt2 --output captioner",
+    ),
+    "train-captioner": Job(
+        config="training:TrainCaptionerConfig",
+        function="train_captioner:train_captioner",
+        summary="train a captioner from captions alone",
+        example="sonogloss train-captioner --method drcap --captions 'dumps/*.jsonl.gz' --output captioner",
+    ),
+    "tune-labels": Job(
+        config="temporal:TuneLabelsConfig",
+        function="tune_labels:tune_labels",
+        summary="learn label prompts for classify from text alone",
+        example="sonogloss tune-labels --labels labels.txt --texts 'captions/*.jsonl' --output prompts",
+    ),
+    "post-train-clap": Job(
+        config="temporal:PostTrainClapConfig",
+        function="post_train_clap:post_train_clap",
+        summary="teach a CLAP the order of sounds, from pairs of labelled clips (TeminAL)",
+        example="sonogloss post-train-clap --clips clips --output clap",
+    ),
+    "zste": Job(
+        config="temporal:ZsteConfig",
+        function="evaluate_order:zste",
+        summary="measure what a CLAP knows of the order of sounds",
+        example="sonogloss zste --clap pocket --clips clips --output zste",
+    ),
+    "verify": Job(
+        config="datastores:VerifyConfig",
+        function="verify_directory:verify",
+        summary="recompute every digest and count of a datastore, captioner or results directory",
+        example="sonogloss verify results",
+    ),
+    "inspect": Job(
+        config="datastores:InspectConfig",
+        function="inspect_directory:inspect",
+        summary="say what a directory is, what made it, and from what",
+        example="sonogloss inspect store",
+    ),
+}
+
+_EPILOG = """\
+Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,
+--project, --region, --temp_location ... The default runner works in this process.
+
+exit codes: 0 done; 1 finished, but the counts do not add up or too many inputs failed; 2 bad arguments or inputs;
+130 interrupted (what is committed stays valid)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,14 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
         return IMPOSSIBLE
-    except BrokenPipeError:  # `sonogloss ... | head`: nobody reads on
+    except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
-        print(
-            "sonogloss: interrupted; what is committed stays valid, the same command goes on from there",
-            file=sys.stderr,
-        )
+        print("sonogloss: interrupted; what is committed stays valid, the same command continues", file=sys.stderr)
         if argv is None:  # the job's thread is in the middle of a model: do not wait for it
             sys.stderr.flush()
             os._exit(INTERRUPTED)
@@ -63,39 +158,123 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = make_parser()
+    name = next((argument for argument in argv if not argument.startswith("-")), None)
+    if name is None or argv[0] != name:
+        return _general(argv)
+    if name not in JOBS:
+        raise unknown("The command", name, tuple(JOBS))
+    job = JOBS[name]
+    if name in WITHOUT_CONFIGURATION:
+        return _run_without_configuration(name, argv)
+    config = job.load_config()
+    parser = command_parser(name)
     try:
-        known, others = parser.parse_known_args(argv)
-    except SystemExit as done:  # --help and --version
+        known, others = parser.parse_known_args(without_old_spellings(argv[1:], config))
+    except SystemExit as done:  # --help
         return int(done.code or 0)
-    arguments = vars(known)
-    command, as_json, verbose = arguments.pop("command"), arguments.pop("json", False), arguments.pop("verbose", False)
-    if command is None:
-        parser.print_help()
-        return IMPOSSIBLE
-    _quieten(verbose)
-    module_name, function_name = JOBS[command]
-    if others or command in BEAM_JOBS:
-        from sonogloss.pipelines.beam_options import beam_options
+    values = vars(known)
+    as_json, verbose = values.pop("json"), values.pop("verbose")
+    _silence_beam_unless(verbose)
+    if others or takes_beam_options(config):
+        from sonogloss.pipelines.running.beam_options import beam_options
 
-        beam_options(others, option_names(command))
-    module = importlib.import_module(module_name)
-    if command in BEAM_JOBS:
-        arguments["beam_args"] = others
-    report = getattr(module, function_name)(**arguments)
+        beam_options(others, option_names(name))
+    if takes_beam_options(config):
+        values["beam_args"] = tuple(others)
+    made = config(**values)
+    report = _load(job.function)(made)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
-        module.show(report)
+        importlib.import_module(f"sonogloss.pipelines.{job.function.partition(':')[0]}").show(report)
     for problem in report["problems"]:
         print(f"sonogloss: {problem}", file=sys.stderr)
     return UNSOUND if report["problems"] else DONE
 
 
-def _quieten(verbose: bool) -> None:
-    """Beam tells of its inner life from its import on; who did not ask for that is told what is wrong, and no more."""
+# Commands whose options are still written by hand.
+WITHOUT_CONFIGURATION = {"make-captioner", "train-captioner", "tune-labels", "post-train-clap", "zste"}
+
+
+def _run_without_configuration(name: str, argv: Sequence[str]) -> int:
+    from sonogloss.pipelines.options import make_parser
+    from sonogloss.pipelines.running.beam_options import beam_options
+
+    try:
+        known, others = make_parser().parse_known_args(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    values = vars(known)
+    del values["command"]
+    as_json, verbose = values.pop("json"), values.pop("verbose")
+    _silence_beam_unless(verbose)
+    beam_options(others, [])
+    if name in {"train-captioner", "post-train-clap", "zste"}:
+        values["beam_args"] = others
+    job = JOBS[name]
+    report = _load(job.function)(**values)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        importlib.import_module(f"sonogloss.pipelines.{job.function.partition(':')[0]}").show(report)
+    for problem in report["problems"]:
+        print(f"sonogloss: {problem}", file=sys.stderr)
+    return UNSOUND if report["problems"] else DONE
+
+
+def _general(argv: Sequence[str]) -> int:
+    """`--help`, `--version`, and nothing at all."""
+    parser = Parser(prog="sonogloss", description="Caption audio collections, zero-shot, at scale.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"sonogloss {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, job in JOBS.items():
+        commands.add_parser(name, help=job.summary)
+    try:
+        parser.parse_args(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    parser.print_help()
+    return IMPOSSIBLE
+
+
+def command_parser(name: str) -> Parser:
+    """The parser of one command."""
+    job = JOBS[name]
+    config = job.load_config()
+    summary = job.summary[:1].upper() + job.summary[1:] + "."
+    parser = Parser(
+        prog=f"sonogloss {name}",
+        usage=usage(name, config),
+        description=summary,
+        epilog=f"example:\n  {job.example}",
+    )
+    add_options(parser, config)
+    parser.add_argument("--json", action="store_true", help="print a machine-readable result on standard output")
+    parser.add_argument("--verbose", action="store_true", help="show Beam's log")
+    return parser
+
+
+def takes_beam_options(config: type[Configuration]) -> bool:
+    """Does this command run on Beam?"""
+    return any(field.name == "beam_args" for field in fields(config))  # type: ignore[arg-type]  # a dataclass
+
+
+def option_names(name: str) -> list[str]:
+    """The options of a command, for hints."""
+    settings = settings_of(JOBS[name].load_config())
+    switches = [f"--no-{setting.flag[2:]}" for setting in settings if setting.switch]
+    return [setting.flag for setting in settings] + switches
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"sonogloss.pipelines.{module}"), name)
+
+
+def _silence_beam_unless(verbose: bool) -> None:
+    """Silence Beam's logging unless --verbose."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    if not verbose:  # what ends a job is raised as well, and told once
+    if not verbose:  # what ends a job is raised as well, and printed once
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -12,20 +12,15 @@ from rich.console import Console
 from sonogloss import __version__, files
 from sonogloss.clap.convert import Conversion, convert_checkpoint
 from sonogloss.errors import OutputError
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.datastores import ConvertClapConfig
 
 CONFIG = "config.json"  # written last: without it a directory holds no model
 
 
-def convert_clap(
-    *, checkpoint: str, output: str, tokenizer: str | None = None, overwrite: bool = False
-) -> dict[str, Any]:
+@command(ConvertClapConfig)
+def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
     """Convert a LAION checkpoint, reading its tensors and nothing else.
-
-    Args:
-        checkpoint: the `.pt` file, local or any fsspec URL.
-        output: the model's directory.
-        tokenizer: directory or hub id of the text tower's tokenizer; by default `roberta-base`, if this machine has it.
-        overwrite: replace a model that is there already.
 
     Returns:
         The report: `output`, `checkpoint` {path, sha256}, `model` {audio_tower, fused, dim, parameters}, `fingerprint`,
@@ -34,7 +29,9 @@ def convert_clap(
     Raises:
         InputError: an option or the checkpoint makes the job impossible.
     """
-    if files.exists(files.join(output, CONFIG)) and not overwrite:
+    checkpoint, output = str(config.checkpoint), str(config.output)
+    tokenizer = None if config.tokenizer is None else str(config.tokenizer)
+    if files.exists(files.join(output, CONFIG)) and not config.overwrite:
         raise OutputError(
             f"--output {output!r} holds a model already.", "Name another directory, or replace it with --overwrite."
         )

@@ -16,9 +16,11 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss import metrics as metrics_room
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.pipelines.checks import as_list
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
-from sonogloss.pipelines.read_records import read_records
+from sonogloss.pipelines.running.inputs import as_list
+from sonogloss.pipelines.running.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
 
@@ -26,30 +28,13 @@ KEYS = ("clip_id", "uri", "file_name")
 _NAMED = 10  # how many unmatched keys are named; the report counts all
 
 
-def evaluate(
-    *,
-    results: str,
-    references: str,
-    output: str,
-    metrics: str | Sequence[str] | None = None,
-    tokenizer: str = "simple",
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
+@command(EvaluateConfig)
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Compare captions with references.
 
     Every captioned clip is scored against the references of its key. Where a file was cut into several clips and the
-    references know the file only, each clip is scored against all references of the file.
-
-    Tags, the results of `classify`, are compared with true labels, see
-    :func:`~sonogloss.pipelines.evaluate_tags.evaluate_tags`.
-
-    Args:
-        results: a results directory, or a table with a key column and `caption`.
-        references: a table with a key column and `references` (a list) or one `reference` a row; for tags `label`.
-        output: `metrics/corpus.parquet` and `metrics/clips.parquet` go below it.
-        metrics: names, a list or separated by commas; by default all that can be had.
-        tokenizer: `simple`, `ptb` or `whitespace`.
-        beam_args: accepted for the sake of equal commands; this one runs in this process.
+    references know the file only, each clip is scored against all references of the file. Tags, the results of
+    `classify`, are compared with true labels.
 
     Returns:
         The report: `corpus` (metric, value, n), `clips`, `key`, and what did not match.
@@ -57,13 +42,14 @@ def evaluate(
     Raises:
         InputError: an option or a file cannot be used.
     """
+    results, references, output = str(config.results), str(config.references), str(config.output)
     if holds_tags(results):
         return evaluate_tags(
-            results=results, references=references, output=output, metrics=None if metrics is None else as_list(metrics)
+            results=results, references=references, output=output, metrics=_metric_names(config.metrics) or None
         )
     rows = read_results(results)
     key, known = read_references(references, available=set(rows[0]))
-    names = _choose_metrics(metrics, scored=any(row.get("clap_score") is not None for row in rows))
+    names = _choose_metrics(config.metrics, scored=any(row.get("clap_score") is not None for row in rows))
     keys = [_key(row, key) for row in rows]
     matched = [number for number, name in enumerate(keys) if name in known]
     if not matched:
@@ -76,7 +62,7 @@ def evaluate(
         {str(number): str(rows[number]["caption"]) for number in matched},
         {str(number): known[keys[number]] for number in matched},
         metrics=names,
-        tokenizer=tokenizer,
+        tokenizer=config.tokenizer,
         clap_scores={
             str(number): float(rows[number]["clap_score"])
             for number in matched
@@ -99,7 +85,7 @@ def evaluate(
     return {
         "output": output,
         "key": key,
-        "tokenizer": tokenizer,
+        "tokenizer": config.tokenizer,
         "clips": len(clips),
         "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in evaluation.corpus],
         "without_references": sorted({name for name in keys if name not in known}),
@@ -209,14 +195,18 @@ def _key(row: Mapping[str, Any], key: str) -> str:
     return str(row[key])
 
 
-def _choose_metrics(metrics: str | Sequence[str] | None, *, scored: bool) -> tuple[str, ...]:
-    if metrics is None:
+def _choose_metrics(metrics: str | Sequence[str], *, scored: bool) -> tuple[str, ...]:
+    names = _metric_names(metrics)
+    if not names:
         return metrics_room.METRICS if scored else metrics_room.REFERENCE_METRICS
-    names = [name.strip() for entry in as_list(metrics) for name in entry.split(",") if name.strip()]
     try:
         return metrics_room.check_metrics(names)
     except OptionError as error:
         raise OptionError(f"--metrics: {error.what}", error.remedy) from error
+
+
+def _metric_names(metrics: str | Sequence[str]) -> list[str]:
+    return [name.strip() for entry in as_list(metrics) for name in entry.split(",") if name.strip()]
 
 
 def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:

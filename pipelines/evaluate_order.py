@@ -21,9 +21,9 @@ from rich.table import Table
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
-from sonogloss.pipelines.beam_options import beam_options, share_cores
-from sonogloss.pipelines.checks import check_share, choose_device, too_many
-from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.inputs import check_share, choose_device, too_many
+from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.zste import Questions

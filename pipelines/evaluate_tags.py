@@ -16,7 +16,7 @@ from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.metrics.accuracy import TagCounts
 from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
-from sonogloss.pipelines.read_records import read_records
+from sonogloss.pipelines.running.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.transforms.commit_run import RUN_FILE
 from sonogloss.transforms.write_rows import LabelRows

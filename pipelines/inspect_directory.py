@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +12,8 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
 from sonogloss.indexes import describe, read_manifest
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.datastores import InspectConfig
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {
@@ -49,12 +51,9 @@ def identify(directory: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+@command(InspectConfig)
+def inspect(config: InspectConfig) -> dict[str, Any]:
     """Describe a directory that we wrote.
-
-    Args:
-        directory: a datastore, a captioner, label prompts or a results directory.
-        beam_args: accepted for the sake of equal commands; this one runs in this process.
 
     Returns:
         The report: `directory`, `kind`, and `about`, one entry a line.
@@ -63,6 +62,7 @@ def inspect(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
         MissingInputError: there is no such directory.
         StoreFormatError: it is none of these.
     """
+    directory = str(config.directory)
     kind, manifest = identify(directory)
     if kind == "sonogloss-datastore":
         about = describe(read_manifest(directory))

@@ -16,7 +16,7 @@ from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, split_keywords
 from sonogloss.methods.zeraucap.settings import GuidedSettings
-from sonogloss.pipelines.checks import as_list, choose_device
+from sonogloss.pipelines.running.inputs import as_list, choose_device
 
 MANIFEST = "captioner.json"  # written last: without it a directory holds no captioner
 METHODS = ("zeraucap",)

@@ -24,9 +24,9 @@ from rich.console import Console
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.errors import MissingInputError, OptionError, OutputError
-from sonogloss.pipelines.beam_options import beam_options, share_cores
-from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
-from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.inputs import as_list, check_share, choose_device, too_many
+from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.config import PostTrainConfig

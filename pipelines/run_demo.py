@@ -16,35 +16,22 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.evaluation import DemoConfig
 from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
 from sonogloss.transforms.commit_run import RUN_FILE
 
 FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learnt from
-SCENES = 12
-CAPTIONS = 4000
 REFERENCES = 5
 
 
-def demo(
-    *,
-    output: str = "demo-output",
-    clap: str = "pocket",
-    captioner: str = "pocket",
-    scenes: int = SCENES,
-    captions: int = CAPTIONS,
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Synthesise soundscapes with a known timeline, caption them, and compare.
+@command(DemoConfig)
+def demo(config: DemoConfig) -> dict[str, Any]:
+    """Synthesize soundscapes with a known timeline, caption them, and compare.
 
-    Args:
-        output: everything is left here: `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results`, `metrics`.
-        clap: the CLAP of datastore and captioner.
-        captioner: the captioner.
-        scenes: how many recordings.
-        captions: how many captions the datastore is built from.
-        beam_args: options for Beam.
+    The output holds `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results` and `metrics`.
 
     Returns:
         The report: `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
@@ -53,34 +40,34 @@ def demo(
         InputError: the output cannot be written, or the embedded models are not installed.
     """
     started = time.time()
-    chosen = [sample_scene(FIRST_SEED + number) for number in range(scenes)]
-    told = _write_recordings(output, chosen)
+    output = str(config.output)
+    scenes = _write_recordings(output, [sample_scene(FIRST_SEED + number) for number in range(config.scenes)])
     dump = files.join(output, "captions.txt")
-    files.write_bytes(dump, "".join(f"{line}\n" for line in caption_dump(captions, FIRST_SEED)).encode())
+    lines = caption_dump(config.captions, FIRST_SEED)
+    files.write_bytes(dump, "".join(f"{line}\n" for line in lines).encode())
     store, results = files.join(output, "datastore"), files.join(output, "results")
     built = build_datastore(
-        captions=[dump],
+        captions=dump,
         output=store,
-        clap=clap,
+        clap=config.clap,
         source="sonogloss soundscapes",
         license="Apache-2.0",
         overwrite=True,
-        beam_args=beam_args,
+        beam_args=config.beam_args,
     )
-    audio = [files.join(output, "audio", name) for name in told]
     captioned = caption(
-        audio=audio,
+        audio=[files.join(output, "audio", name) for name in scenes],
         datastore=store,
         output=results,
-        captioner=captioner,
-        clap=clap,
-        resume=False,
-        beam_args=beam_args,
+        captioner=config.captioner,
+        clap=config.clap,
+        overwrite=True,
+        beam_args=config.beam_args,
     )
-    scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output)
+    scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output, overwrite=True)
     return {
         "output": output,
-        "rows": _rows(results, told),
+        "rows": _rows(results, scenes),
         "corpus": scored["corpus"],
         "captions_in_datastore": built["counts"]["kept"],
         "counts": captioned["counts"],
@@ -91,15 +78,15 @@ def demo(
 
 def _write_recordings(output: str, scenes: Sequence[Scene]) -> dict[str, Scene]:
     """The scenes as WAV files, and their references; returns the scenes by file name."""
-    told: dict[str, Scene] = {}
+    by_name: dict[str, Scene] = {}
     lines = []
     for number, scene in enumerate(scenes, 1):
         name = f"{number:02d}-{'-'.join(event.replace(' ', '_') for event in scene.names)}.wav"
         files.write_bytes(files.join(output, "audio", name), wav(render_scene(scene)))
-        told[name] = scene
+        by_name[name] = scene
         lines.append(json.dumps({"file_name": name, "references": references(scene, REFERENCES)}, ensure_ascii=False))
     files.write_bytes(files.join(output, "references.jsonl"), ("\n".join(lines) + "\n").encode())
-    return told
+    return by_name
 
 
 def wav(samples: FloatArray) -> bytes:
@@ -113,7 +100,7 @@ def wav(samples: FloatArray) -> bytes:
     return target.getvalue()
 
 
-def _rows(results: str, told: dict[str, Scene]) -> list[dict[str, Any]]:
+def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
     run = files.read_json(files.join(results, RUN_FILE))
     rows = []
     for part in run["parts"]:
@@ -126,7 +113,7 @@ def _rows(results: str, told: dict[str, Scene]) -> list[dict[str, Any]]:
                     "file": name,
                     "events": [
                         {"name": event.name, "start_s": round(event.start_s, 2), "end_s": round(event.end_s, 2)}
-                        for event in told[name].events
+                        for event in by_name[name].events
                     ],
                     "caption": row["caption"],
                     "context": row["contexts"][0]["text"] if row["contexts"] else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,32 +11,17 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
-from sonogloss.errors import ClipError, FormatError, MissingInputError, OptionError
+from sonogloss.errors import ClipError, FormatError, MissingInputError
 from sonogloss.indexes import Datastore
-from sonogloss.pipelines.checks import choose_device
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.datastores import SearchConfig
+from sonogloss.pipelines.running.inputs import choose_device
 from sonogloss.records import FloatArray
 
 
-def search(
-    *,
-    datastore: str,
-    text: str | None = None,
-    audio: str | None = None,
-    k: int = 5,
-    clap: str | None = None,
-    device: str = "auto",
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
+@command(SearchConfig)
+def search(config: SearchConfig) -> dict[str, Any]:
     """Look a sentence or a recording up.
-
-    Args:
-        datastore: its directory.
-        text: a sentence; or
-        audio: a recording, of which every window is looked up.
-        k: captions a query, best first.
-        clap: the CLAP; by default the one the datastore was made with.
-        device: `cpu`, `cuda`, `auto`.
-        beam_args: accepted for the sake of equal commands; this one runs in this process.
 
     Returns:
         The report: `queries`, each with what was asked and its `contexts`.
@@ -45,29 +29,25 @@ def search(
     Raises:
         InputError: an option or an input cannot be used.
     """
-    if (text is None) == (audio is None):
-        raise OptionError("One of --text and --audio is needed.", "Give one query.")
-    store = Datastore.open(datastore)
-    model = load_clap(clap or str(store.manifest.clap["name"]), device=choose_device(device))
+    store = Datastore.open(str(config.datastore))
+    model = load_clap(str(config.clap or store.manifest.clap["name"]), device=choose_device(config.device))
     store.require_clap(model.name, model.fingerprint)
-    if text is not None:
-        if not text.strip():
-            raise OptionError("--text is empty.", "Give a sentence.")
-        asked, vectors = [text], model.embed_text([text])
+    if config.text is not None:
+        queries, vectors = [config.text], model.embed_text([config.text])
     else:
-        asked, vectors = _hear(audio or "", model)
-    found = store.search(vectors, k)
+        queries, vectors = _embed_recording(str(config.audio), model)
+    found = store.search(vectors, config.k)
     return {
-        "datastore": datastore,
+        "datastore": config.datastore,
         "queries": [
             {"query": query, "contexts": [asdict(context) for context in contexts]}
-            for query, contexts in zip(asked, found, strict=True)
+            for query, contexts in zip(queries, found, strict=True)
         ],
         "problems": [],
     }
 
 
-def _hear(path: str, clap: Clap) -> tuple[list[str], FloatArray]:
+def _embed_recording(path: str, clap: Clap) -> tuple[list[str], FloatArray]:
     if not files.exists(path) or files.is_dir(path):
         raise MissingInputError(f"--audio {path!r} is not a file.", "Check the path.")
     policy = WindowPolicy(window_s=clap.window_s, hop_s=clap.window_s)

@@ -32,7 +32,7 @@ from sonogloss.methods.mapper import AnyMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.pipelines.audio_validation import score_on_audio
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.checks import as_list, choose_device
+from sonogloss.pipelines.running.inputs import as_list, choose_device
 from sonogloss.pipelines.train_options import check_options, columns_by_language, without_defaults
 from sonogloss.pipelines.train_parts import (
     draw_what_belongs,

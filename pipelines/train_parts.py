@@ -21,8 +21,8 @@ from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import AnyMapper, Mapper, TanhMapper, TransformerMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_prompts
-from sonogloss.pipelines.beam_options import beam_options
-from sonogloss.pipelines.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.pipelines.train_settings import Plan, leave_room
 from sonogloss.training.batches import Source
 from sonogloss.training.config import DrcapSettings

@@ -21,7 +21,7 @@ from sonogloss.clap import load_clap
 from sonogloss.errors import FormatError, MissingInputError, OptionError, OutputError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.build_datastore import list_dumps
-from sonogloss.pipelines.checks import as_list, choose_device
+from sonogloss.pipelines.running.inputs import as_list, choose_device
 from sonogloss.records import DeadLetter
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts

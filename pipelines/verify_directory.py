@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,8 @@ from sonogloss import files
 from sonogloss.errors import FormatError
 from sonogloss.indexes import verify as verify_datastore
 from sonogloss.methods import verify_captioner
+from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
 
@@ -21,12 +22,9 @@ from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_
 _SCHEMAS = {"captions": CAPTION_ROW_SCHEMA, "labels": LABEL_ROW_SCHEMA, "dead_letters": DEAD_LETTER_SCHEMA}
 
 
-def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
+@command(VerifyConfig)
+def verify(config: VerifyConfig) -> dict[str, Any]:
     """Check a directory that we wrote.
-
-    Args:
-        directory: a datastore, a captioner, label prompts or a results directory.
-        beam_args: accepted for the sake of equal commands; this one runs in this process.
 
     Returns:
         The report: `directory`, `kind`, `problems`, one sentence each; empty when all is well.
@@ -35,6 +33,7 @@ def verify(*, directory: str, beam_args: Sequence[str] = ()) -> dict[str, Any]:
         MissingInputError: there is no such directory.
         StoreFormatError: it is none of these, or unfinished.
     """
+    directory = str(config.directory)
     if damaged := _damaged_manifest(directory):
         kind, name = damaged
         return {"directory": directory, "kind": kind, "problems": [f"{name} is not JSON; it is damaged."]}

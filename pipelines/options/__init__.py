@@ -5,43 +5,13 @@ from __future__ import annotations
 import argparse
 
 from sonogloss import __version__
-from sonogloss.pipelines.options import (
-    build_datastore,
-    caption,
-    classify,
-    convert_clap,
-    demo,
-    evaluate,
-    inspect,
-    make_captioner,
-    post_train_clap,
-    search,
-    train_captioner,
-    tune_labels,
-    verify,
-    zste,
-)
+from sonogloss.pipelines.options import make_captioner, post_train_clap, train_captioner, tune_labels, zste
 from sonogloss.pipelines.options.shared import Parser
 
 __all__ = ["make_parser", "option_names"]
 
 # In the order of `sonogloss --help`.
-_COMMANDS = (
-    demo,
-    build_datastore,
-    search,
-    caption,
-    classify,
-    evaluate,
-    convert_clap,
-    make_captioner,
-    train_captioner,
-    tune_labels,
-    post_train_clap,
-    zste,
-    verify,
-    inspect,
-)
+_COMMANDS = (make_captioner, train_captioner, tune_labels, post_train_clap, zste)
 
 _EPILOG = """\
 Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,

@@ -177,8 +177,8 @@ def test_a_judge_of_another_rate_chooses_among_the_captioners_beams(
 
     # Another judge, or none, is another result; the same one goes on.
     assert run(*caption(tmp_path / "out", "--rerank", judge)).code == 0
-    assert_one_line(run(*caption(tmp_path / "out", "--candidates", 2)), "--no-resume")
-    assert_one_line(run(*caption(tmp_path / "out")), "--no-resume")
+    assert_one_line(run(*caption(tmp_path / "out", "--candidates", 2)), "--overwrite")
+    assert_one_line(run(*caption(tmp_path / "out")), "--overwrite")
 
 
 def test_a_captioner_with_one_beam_is_asked_for_four_captions(

@@ -15,13 +15,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from sonogloss.audio import WindowPolicy
 from sonogloss.clap import Clap
 from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.pipelines.caption_parts import CaptionJob, prepare
+from sonogloss.pipelines.config.captioning import CaptionConfig
+from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 
 from .conftest import Run, assert_one_line
 
@@ -67,8 +67,8 @@ def job(store: Path, captioner: Path) -> Prepare:
     """Prepare a job of the DRCap captioner."""
 
     def _job(**options: Any) -> CaptionJob:
-        common = {"datastore": str(store), "captioner": str(captioner), "policy": WindowPolicy(), "device": "cpu"}
-        return prepare(**(common | options))
+        common = {"datastore": store, "captioner": captioner, "audio": "a.wav", "output": "out", "device": "cpu"}
+        return prepare(CaptionConfig(**(common | options)))
 
     return _job
 
@@ -101,7 +101,7 @@ def test_a_captioner_that_looks_nothing_up_needs_no_datastore(
     assert set(described["fingerprints"]) == {"clap", "captioner"}
     assert run("verify", tmp_path / "out").code == 0
     french = run(*command, "--output", tmp_path / "out", "--language", "fr")
-    assert_one_line(french, "--no-resume")
+    assert_one_line(french, "--overwrite")
     dry = run(*command, "--output", tmp_path / "dry", "--dry-run", "--json")
     assert dry.report["rows"][0]["caption"] == found[0]["caption"]
     named = [keyword["label"] for keyword in found[0]["keywords"]]
@@ -129,7 +129,7 @@ def test_a_captioner_that_looks_something_up_says_so(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--contexts", "900"], ["--contexts 900", "room for 186 tokens"]),
+        (["--contexts", "900"], ["--contexts 900", "prompts of 186 tokens"]),
         (["--contexts", "40"], ["--contexts 40", "holds"]),
         (["--temperature", "warm"], ["--temperature", "'clap'"]),
         (["--temperature", "-1"], ["temperature", "-1"]),
@@ -182,7 +182,7 @@ def test_every_setting_that_shapes_a_row_shapes_the_digest(job: Prepare, other_s
         {"candidate_beams": (2, 3), "rerank": "pocket"},
         {"parity": True},
         {"precision": "bfloat16"},
-        {"policy": WindowPolicy(max_windows=1)},
+        {"max_windows": 1},
         {"support": str(other_store)},
         {"datastore": str(other_store)},
         {"datastore": str(other_store), "support": str(store)},
@@ -212,11 +212,12 @@ def test_projection_is_the_captioners_unless_one_asks_otherwise(
 def test_captions_come_from_one_datastore_and_the_support_from_another(
     run: Run, recordings: Path, store: Path, other_store: Path, captioner: Path, tmp_path: Path, job: Prepare
 ) -> None:
-    swapped, queries = job(support=str(other_store)).store(), np.eye(3, job().dim, dtype=np.float32)
-    own, other = job().store(), job(datastore=str(other_store)).store()
-    assert swapped is not None
-    assert own is not None
-    assert other is not None
+    swapped, own, other = (
+        reference.load()
+        for options in ({"support": other_store}, {}, {"datastore": other_store})
+        if (reference := job(**options).datastore) is not None
+    )
+    queries = np.eye(3, job().clap.load().dim, dtype=np.float32)
     assert swapped.search(queries, 2) == own.search(queries, 2)
     expected = other.project(queries, temperature=0.05, renormalise=False)
     np.testing.assert_array_equal(swapped.project(queries, temperature=0.05, renormalise=False), expected)

@@ -85,7 +85,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_not_mixed_in(
     again = run(*command)
     assert (again.report["taken_over"], again.report["units"]) == (1, 2)
     assert before == {path: path.read_bytes() for path in (tmp_path / "tags").rglob("*.parquet")}
-    assert_one_line(run(*command, "--top", "1"), "--output", "--no-resume")
+    assert_one_line(run(*command, "--top", "1"), "--output", "--overwrite")
     assert run(*command, "--top", "1", "--no-resume").code == 0
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sonogloss.pipelines import options
-from sonogloss.pipelines.command_line import JOBS
+from sonogloss.pipelines.command_line import JOBS, option_names
 
 from .conftest import Run, assert_one_line
 
@@ -73,7 +72,7 @@ def test_a_mistake_on_the_command_line_is_one_line(run: Run, argv: list[str], wo
 def test_options_of_beam_pass_and_are_understood() -> None:
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-    from sonogloss.pipelines.beam_options import beam_options, is_local
+    from sonogloss.pipelines.running.beam_options import beam_options, is_local
 
     parsed = beam_options(["--direct_num_workers", "2", "--direct_running_mode=multi_processing"])
     assert parsed.view_as(DirectOptions).direct_num_workers == 2
@@ -83,7 +82,7 @@ def test_options_of_beam_pass_and_are_understood() -> None:
 
 
 def test_option_names_are_those_of_the_command() -> None:
-    names = options.option_names("caption")
+    names = option_names("caption")
     assert "--audio" in names
     assert "--no-resume" in names
     assert "--captions" not in names
@@ -91,7 +90,7 @@ def test_option_names_are_those_of_the_command() -> None:
 
 def test_files_and_folders_are_listed_as_audio(tmp_path: Path) -> None:
     from sonogloss.errors import MissingInputError
-    from sonogloss.pipelines.checks import list_audio
+    from sonogloss.pipelines.running.inputs import list_audio
 
     for name in ("b.WAV", "a.flac", "notes.txt", "deep/c.mp3", "odd.xyz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

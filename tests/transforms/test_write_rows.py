@@ -98,7 +98,7 @@ def test_the_run_adds_the_units_up(tmp_path: Path, make_batch: MakeBatch) -> Non
 
 
 def test_progress_is_noted_by_whole_lines_and_only_where_somebody_looks(tmp_path: Path) -> None:
-    from sonogloss.pipelines.progress import Tail
+    from sonogloss.pipelines.running.progress import Tail
 
     path = tmp_path / "progress"
     note(str(path), done=3)

@@ -1,8 +1,8 @@
-"""What an earlier run left in a results directory, and what is still to do.
+"""Resuming: which units of work an earlier run completed, and which are pending.
 
-Part files say in their footers which unit of work and which configuration they belong to, and a unit's last file says
-that it is the last. So a job that was killed goes on where it stood, unit by unit, and sources that were added since
-only cost the units they fall into.
+The footers of part files name the unit of work and the configuration they belong to, and the last file of a unit is
+marked. So a job that was killed continues unit by unit, and sources that were added since cost only the units they fall
+into.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ FOLDERS = ("captions", "labels", "dead_letters")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Units still to do, what is taken over from earlier, and files that must go before the job starts.
+class UnitPlan:
+    """Pending units, results of completed ones, and files to remove before the job starts.
 
-    `finished` says that an earlier run did all of this and committed it.
+    `finished` says that an earlier run completed and committed all units.
     """
 
-    todo: list[Unit]
-    taken: list[UnitResult]
+    pending: list[Unit]
+    completed: list[UnitResult]
     remove: list[str]
     finished: bool
 
@@ -46,14 +46,16 @@ class _Found:
     parts: int | None = None
 
 
-def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool, rows: str = "captions") -> Plan:
+def plan_units(
+    output: str, units: Sequence[Unit], *, configuration: str, begin_anew: bool, rows: str = "captions"
+) -> UnitPlan:
     """Compare what a results directory holds with what a job should leave there. Nothing is changed.
 
     Args:
         output: the results directory; it need not exist.
         units: all units of the job.
         configuration: digest of the options that shape a row.
-        resume: take over what is there; else everything of ours goes.
+        begin_anew: replace what is there instead of continuing it.
         rows: the folder of the job's rows, `captions` or `labels`.
 
     Raises:
@@ -64,24 +66,27 @@ def plan(output: str, units: Sequence[Unit], *, configuration: str, resume: bool
     names = [
         f"{folder}/{files.base_name(path)}" for folder in FOLDERS for path in files.list_dir(files.join(output, folder))
     ]
-    torn = [name for name in names if ".parquet.tmp-" in name]
-    if not resume:
+    partial = [name for name in names if ".parquet.tmp-" in name]
+    if begin_anew:
         ours = [name for name in names if files.base_name(name).startswith("part-")]
-        return Plan(todo=list(units), taken=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
-    found, broken = _look(output, [name for name in names if name.endswith(".parquet")], configuration)
+        return UnitPlan(pending=list(units), completed=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
+    found, broken = _read_footers(output, [name for name in names if name.endswith(".parquet")], configuration)
     committed = {part["path"]: part for part in run["parts"]} if run else {}
-    taken = [result for unit in units if (result := _take(output, unit, found, committed, rows)) is not None]
-    done = {result.unit for result in taken}
-    todo = [unit for unit in units if unit.id not in done]
+    completed = [result for unit in units if (result := _result_of(output, unit, found, committed, rows)) is not None]
+    done = {result.unit for result in completed}
+    pending = [unit for unit in units if unit.id not in done]
     stale = [name for unit, files_found in found.items() if unit not in done for name in files_found.rows]
     _check_stale(output, stale, {uri for unit in units for uri in unit.uris})
-    remove = sorted({*torn, *broken, *stale})
+    remove = sorted({*partial, *broken, *stale})
     finished = (
-        run is not None and not todo and not remove and set(committed) == {p.path for r in taken for p in r.parts}
+        run is not None
+        and not pending
+        and not remove
+        and set(committed) == {part.path for result in completed for part in result.parts}
     )
     if run is not None and not finished:
         remove.append(RUN_FILE)
-    return Plan(todo=todo, taken=taken, remove=remove, finished=finished)
+    return UnitPlan(pending=pending, completed=completed, remove=remove, finished=finished)
 
 
 def _read_run(output: str) -> dict[str, Any] | None:
@@ -94,7 +99,7 @@ def _read_run(output: str) -> dict[str, Any] | None:
     return run
 
 
-def _look(output: str, names: Sequence[str], configuration: str) -> tuple[dict[str, _Found], list[str]]:
+def _read_footers(output: str, names: Sequence[str], configuration: str) -> tuple[dict[str, _Found], list[str]]:
     """Read the footers: files by unit, and those that are broken."""
     found: dict[str, _Found] = {}
     broken = []
@@ -105,20 +110,20 @@ def _look(output: str, names: Sequence[str], configuration: str) -> tuple[dict[s
         except (OSError, pa.ArrowException):
             broken.append(name)
             continue
-        words = footer.metadata or {}
-        if words.get(CONFIGURATION_KEY) != configuration.encode():
+        metadata = footer.metadata or {}
+        if metadata.get(CONFIGURATION_KEY) != configuration.encode():
             raise OutputError(
                 f"--output {output!r} holds results that were made with other options or models.",
-                "Name another directory, or begin anew with --no-resume.",
+                "Name another directory, or replace them with --overwrite.",
             )
-        unit = found.setdefault(words[UNIT_KEY].decode(), _Found())
+        unit = found.setdefault(metadata[UNIT_KEY].decode(), _Found())
         unit.rows[name] = footer.num_rows
-        if PARTS_KEY in words:
-            unit.parts = int(words[PARTS_KEY])
+        if PARTS_KEY in metadata:
+            unit.parts = int(metadata[PARTS_KEY])
     return found, broken
 
 
-def _take(
+def _result_of(
     output: str, unit: Unit, found: dict[str, _Found], committed: dict[str, dict[str, Any]], folder: str
 ) -> UnitResult | None:
     """The result of a unit whose files are all there; None when it must be done again."""
@@ -152,5 +157,5 @@ def _check_stale(output: str, names: Sequence[str], uris: set[str]) -> None:
             if uri not in uris:
                 raise OutputError(
                     f"--output {output!r} holds rows of {uri!r}, which --audio does not name.",
-                    "Name another directory, name all sources, or begin anew with --no-resume.",
+                    "Name another directory, name all sources, or replace them with --overwrite.",
                 )

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sonogloss.errors import SonoglossError
-from sonogloss.pipelines.beam_options import from_worker, is_local
+from sonogloss.pipelines.running.beam_options import from_worker, is_local
 
 _LOOK_EVERY_S = 0.25
 _SAY_EVERY_S = 10.0

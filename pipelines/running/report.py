@@ -11,8 +11,8 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
-from sonogloss.pipelines.checks import too_many
-from sonogloss.pipelines.take_over import Plan
+from sonogloss.pipelines.running.inputs import too_many
+from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.transforms.commit_run import RUN_FILE
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
@@ -33,12 +33,12 @@ def first_batch(sources: Sequence[str], *, policy: WindowPolicy, sample_rate: in
     raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
 
 
-def report_run(output: str, todo: Plan, *, max_dead_letters: float, rows: str) -> dict[str, Any]:
+def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str) -> dict[str, Any]:
     """The report of a job whose `run.json` is written.
 
     Args:
         output: the results directory.
-        todo: what was planned.
+        plan: what was planned.
         max_dead_letters: share of inputs that may fail.
         rows: what the rows are, `captions` or `labels`.
 
@@ -51,17 +51,17 @@ def report_run(output: str, todo: Plan, *, max_dead_letters: float, rows: str) -
         _refuse_unreadable(output, run)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
-        problems.append(f"The accounts do not close: {counts}.")
+        problems.append(f"The counts do not add up: {counts}.")
     problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
     return {
         "output": output,
-        "done_before": todo.finished,
+        "done_before": plan.finished,
         "counts": counts,
         "dead_letter_codes": run["dead_letter_codes"],
         "sources": run["configuration"]["sources"],
         "left_out": run["configuration"]["left_out"],
-        "units": len(todo.todo) + len(todo.taken),
-        "taken_over": len(todo.taken),
+        "units": len(plan.pending) + len(plan.completed),
+        "taken_over": len(plan.completed),
         "wall_time_s": run["wall_time_s"],
         "stage_times_s": run["stage_times_s"],
         "problems": problems,
@@ -101,7 +101,7 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     if report["done_before"]:
         console.print(f"These sources were {done} with these options before: nothing to do.")
     elif report["taken_over"]:
-        console.print(f"{report['taken_over']} of {report['units']} units of work were taken over from an earlier run.")
+        console.print(f"{report['taken_over']} of {report['units']} units of work were completed by an earlier run.")
     table = Table("inputs", rows, "dead letters", "skipped", "seconds", title=report["output"])
     numbers = [f"{report['counts'][name]:,}" for name in ("inputs", rows, "dead_letters", "skipped")]
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 from sonogloss import files
-from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.audio import WindowPolicy
+from sonogloss.errors import MissingInputError, OptionError, OutputError
+from sonogloss.pipelines.config.fields import Paths
+from sonogloss.transforms.models import ClapReference
 
 # What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted. Sound that nobody
 # here decodes is listed all the same: it becomes a dead letter that says so.
@@ -32,9 +37,9 @@ AUDIO_ENDINGS = (
 )
 
 
-def as_list(value: str | Sequence[str]) -> list[str]:
-    """One or several: a Python caller may hand over a plain string."""
-    return [value] if isinstance(value, str) else list(value)
+def as_list(value: Paths) -> list[str]:
+    """One path or several as a list of strings."""
+    return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
 def list_audio(patterns: Iterable[str]) -> tuple[list[str], int]:
@@ -60,6 +65,36 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[str], int]:
             listed = audio
         found.update(listed)
     return sorted(found), left_out
+
+
+def check_output(directory: str) -> None:
+    """Refuse a local output that can never be written, before anything is loaded; nothing is created.
+
+    Raises:
+        OutputError: a file is in the way, or the folder that it would be made in is not writable.
+    """
+    if "://" in directory:
+        return
+    there = Path(directory).absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "is not a directory" if not there.is_dir() else "is not writable"
+        raise OutputError(f"--output {directory!r} cannot be made: {str(there)!r} {what}.", "Name another directory.")
+
+
+def check_window(policy: WindowPolicy, clap: ClapReference, option: str = "--clap") -> None:
+    """A window is at most what a CLAP takes at once.
+
+    Raises:
+        OptionError: it is longer.
+    """
+    longest = clap.load().window_s
+    if policy.window_s > longest:
+        raise OptionError(
+            f"--window {policy.window_s:g} is longer than the {longest:g} s that {option} {clap.name!r} takes at once.",
+            f"Give {longest:g} or less; longer recordings are cut into several clips.",
+        )
 
 
 def check_share(value: float, option: str) -> None:

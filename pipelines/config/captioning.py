@@ -1,0 +1,263 @@
+"""Configurations of the commands over audio: caption and classify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.parser import JOB
+from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option, numbers
+
+if TYPE_CHECKING:
+    from sonogloss.audio import WindowPolicy
+
+_WINDOWS = "windows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioJobConfig(Configuration):
+    """What every job over audio takes."""
+
+    audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
+    output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
+    window: float = option(10.0, group=_WINDOWS, help="seconds a clip", metavar="S", digest="resolved")
+    hop: float | None = option(
+        None,
+        group=_WINDOWS,
+        help="seconds from the start of one clip to the start of the next",
+        default_text="the window",
+        metavar="S",
+        digest="resolved",
+    )
+    max_windows: int | None = option(
+        None,
+        group=_WINDOWS,
+        help="clips a recording at most, from its start",
+        default_text="all",
+        at_least=1,
+        digest="resolved",
+    )
+    resume: bool = option(
+        True,
+        group=JOB,
+        help="continue what an earlier run of the same options left; --no-resume begins anew",
+        recorded=False,
+    )
+    overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
+    dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
+    max_dead_letters: float = dead_letters_option("inputs", JOB)
+    device: str = device_option(JOB)
+    beam_args: Sequence[str] = ()
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How recordings are cut."""
+        from sonogloss.audio import WindowPolicy
+
+        hop = self.window if self.hop is None else self.hop
+        return WindowPolicy(window_s=self.window, hop_s=hop, max_windows=self.max_windows)
+
+    @property
+    def begin_anew(self) -> bool:
+        """Does the job replace what an earlier run left?"""
+        return self.overwrite or not self.resume
+
+    def check(self) -> None:
+        """Refuse windows that cannot be cut."""
+        _ = self.policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(AudioJobConfig):
+    """Options of `caption`."""
+
+    datastore: AnyPath | None = option(
+        None,
+        help="made by build-datastore",
+        default_text="none, for captioners that retrieve nothing",
+        metavar="DIR",
+        digest="resolved",
+    )
+    captioner: AnyPath = option(
+        "pocket",
+        help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory",
+        metavar="C",
+        digest="resolved",
+    )
+    clap: AnyPath | None = option(
+        None,
+        help="a captioner fixes its CLAP; name it to check that it is this one",
+        default_text="the captioner's",
+        metavar="C",
+        digest="resolved",
+    )
+    contexts: int | None = option(
+        None,
+        help="retrieved captions in the prompt",
+        default_text="as many as the captioner learned with",
+        metavar="K",
+        at_least=0,
+        digest="resolved",
+    )
+    language: str | None = option(
+        None,
+        help="language tag of a multilingual captioner",
+        default_text="the captioner's first",
+        metavar="TAG",
+        digest="resolved",
+    )
+    embedding: bool = option(False, help="add the CLAP embedding of each clip to its row", digest="resolved")
+    parity: bool = option(
+        False,
+        help="contexts, projection, search and windows as in the method's released code; other options still count",
+        digest="resolved",
+    )
+    projection: bool | None = option(
+        None,
+        group="projection on the text support",
+        help="project audio embeddings on the text support",
+        default_text="as the captioner says",
+        digest="resolved",
+    )
+    temperature: float | Literal["clap"] | None = option(
+        None,
+        group="projection on the text support",
+        help="temperature of the softmax over the support, or clap for the CLAP's own",
+        default_text="the captioner's",
+        metavar="T",
+        at_least=0,
+        aliases=["--projection-temperature"],
+        digest="resolved",
+    )
+    renormalise: bool | None = option(
+        None,
+        group="projection on the text support",
+        help="scale projected embeddings to unit length",
+        default_text="as the captioner says",
+        digest="resolved",
+    )
+    support: AnyPath | None = option(
+        None,
+        group="projection on the text support",
+        help="project on the support of another datastore",
+        default_text="the datastore's own",
+        metavar="DIR",
+        digest="resolved",
+    )
+    beams: int | None = option(
+        None,
+        group="decoding",
+        help="beams of the search",
+        default_text="the captioner's",
+        at_least=1,
+        digest="resolved",
+    )
+    candidate_beams: Sequence[int] = option(
+        (),
+        group="decoding",
+        help="search with each of these numbers of beams (2-8, or 2,4,8) and keep the caption nearest to the audio",
+        metavar="N-M",
+        at_least=1,
+        parse=numbers,
+        digest="resolved",
+    )
+    candidates: int | None = option(
+        None,
+        group="decoding",
+        help="keep the one of the N best captions of a search that is nearest to the audio",
+        default_text="the likeliest one; with --rerank as many as there are beams, at least 4",
+        digest="resolved",
+    )
+    rerank: AnyPath | None = option(
+        None,
+        group="decoding",
+        help="the CLAP that chooses among candidates",
+        default_text="the captioner's, where there are candidates",
+        metavar="C",
+        digest="resolved",
+    )
+    fast: bool = option(False, group="decoding", help="zeraucap: leave out the CLAP's guidance", digest="resolved")
+    precision: Literal["float32", "bfloat16", "float16", "int8"] | None = option(
+        None,
+        group="decoding",
+        help="weights of the language model",
+        default_text="float32 on a CPU, as stored elsewhere",
+        old_values=OLD_PRECISIONS,
+        digest="resolved",
+    )
+
+    @property
+    def policy(self) -> WindowPolicy:
+        """How recordings are cut; released captioners take the first window of a recording."""
+        policy = super().policy
+        return replace(policy, max_windows=1) if self.parity and self.max_windows is None else policy
+
+    def check(self) -> None:
+        """Refuse options that exclude one another."""
+        super().check()
+        if self.candidates is not None and self.candidates < 2:
+            raise OptionError(f"--candidates {self.candidates} leaves nothing to choose from.", "Give 2 or more.")
+        if not self.candidate_beams:
+            return
+        for name in ("candidates", "beams"):
+            if getattr(self, name) is not None:
+                raise OptionError(f"--{name} and --candidate-beams exclude each other.", "Give one of them.")
+        if list(self.candidate_beams) != sorted(set(self.candidate_beams)):
+            raise OptionError(
+                f"--candidate-beams {list(self.candidate_beams)} are not ascending numbers of beams.",
+                "Give some like 2-8.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig(AudioJobConfig):
+    """Options of `classify`."""
+
+    labels: AnyPath = option(
+        help="one a line, csv or json with names; or pocket", metavar="FILE|NAME", digest="resolved"
+    )
+    clap: AnyPath | None = option(
+        None,
+        help=CLAP_NAMES,
+        default_text="the one that --label-prompts were learned with, else pocket",
+        metavar="C",
+        digest="resolved",
+    )
+    label_prompts: AnyPath | None = option(
+        None, help="made by tune-labels; in place of a template", metavar="DIR", digest="resolved"
+    )
+    template: Sequence[str] = option(
+        (),
+        help="sentences with {label}; embeddings of several are averaged",
+        default_text="this is a sound of {label}",
+        metavar="TEXT",
+        digest="resolved",
+    )
+    top: int | None = option(
+        None,
+        help="labels a row at most",
+        default_text="5; with --multi-label all",
+        metavar="K",
+        at_least=1,
+        digest="resolved",
+    )
+    multi_label: bool = option(
+        False, help="several labels may be true: name all that reach the threshold", digest="resolved"
+    )
+    threshold: float | None = option(
+        None,
+        help="lowest cosine of a label that is named",
+        default_text="none; 0.5 with --multi-label",
+        metavar="COSINE",
+        digest="resolved",
+    )
+    all_scores: bool = option(False, help="add a column with the scores of all labels", digest="resolved")
+
+    def check(self) -> None:
+        """Refuse options that exclude one another."""
+        super().check()
+        if self.label_prompts is not None and self.template:
+            raise OptionError("--template and --label-prompts exclude each other.", "Learned prompts need no template.")

@@ -1,0 +1,92 @@
+"""Configurations of the commands over captions, models and what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.parser import JOB
+from sonogloss.pipelines.config.shared import CLAP_NAMES, dead_letters_option, device_option
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildDatastoreConfig(Configuration):
+    """Options of `build-datastore`."""
+
+    captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
+    output: AnyPath = option(help="the datastore's directory", metavar="DIR", recorded=False)
+    clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
+    text_column: str = option("text", help="column with the captions", metavar="NAME")
+    source: str | None = option(
+        None, help="what the captions are credited to", default_text="the name of their file", metavar="NAME"
+    )
+    license: str | None = option(None, help="license of the captions, kept in the manifest", metavar="TEXT")
+    index: Literal["auto", "flat"] = option("auto", help="kind of index; auto and flat are exact")
+    shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
+    overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
+    max_dead_letters: float = dead_letters_option("lines", JOB)
+    device: str = device_option(JOB)
+    beam_args: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(Configuration):
+    """Options of `search`."""
+
+    datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
+    text: str | None = option(None, help="a sentence to look up; or", metavar="TEXT")
+    audio: AnyPath | None = option(None, help="a recording, of which every window is looked up", metavar="FILE")
+    k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
+    clap: AnyPath | None = option(
+        None,
+        help="a datastore fixes its CLAP; name it where it has moved",
+        default_text="the datastore's",
+        metavar="C",
+    )
+    device: str = device_option()
+
+    def check(self) -> None:
+        """Refuse what is not one query."""
+        if (self.text is None) == (self.audio is None):
+            raise OptionError("One of --text and --audio is needed.", "Give one query.")
+        if self.text is not None and not self.text.strip():
+            raise OptionError("--text is empty.", "Give a sentence.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertClapConfig(Configuration):
+    """Options of `convert-clap`."""
+
+    checkpoint: AnyPath = option(
+        help="the .pt file, HTSAT with RoBERTa, fused or not; local or any fsspec URL", metavar="CKPT", positional=True
+    )
+    output: AnyPath = option(help="the model's directory, in the layout of transformers' ClapModel", metavar="DIR")
+    tokenizer: AnyPath | None = option(
+        None,
+        help="directory or hub id of the text tower's tokenizer, which no checkpoint holds; only a hub id named here "
+        "is downloaded",
+        default_text="roberta-base, if it is on this machine",
+        metavar="T",
+    )
+    overwrite: bool = option(False, help="replace the model that the output holds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(Configuration):
+    """Options of `verify`."""
+
+    directory: AnyPath = option(
+        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig(Configuration):
+    """Options of `inspect`."""
+
+    directory: AnyPath = option(
+        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+    )

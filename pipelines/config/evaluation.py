@@ -1,0 +1,40 @@
+"""Configurations of evaluate and demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sonogloss.pipelines.config.fields import AnyPath, Configuration, option
+from sonogloss.pipelines.config.shared import CLAP_NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Configuration):
+    """Options of `evaluate`."""
+
+    results: AnyPath = option(help="a results directory, or jsonl, csv or parquet with captions", metavar="PATH")
+    references: AnyPath = option(
+        help="jsonl, csv or parquet with a key column and references; for tags with label", metavar="FILE"
+    )
+    output: AnyPath = option(
+        help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
+    )
+    metrics: str | Sequence[str] = option(
+        (), help="names, separated by commas", default_text="all that can be computed", metavar="LIST"
+    )
+    tokenizer: Literal["simple", "ptb", "whitespace"] = option("simple", help="how captions are cut into words")
+    overwrite: bool = option(False, help="replace the metrics that the output holds", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(Configuration):
+    """Options of `demo`."""
+
+    output: AnyPath = option("demo-output", help="where everything is written", metavar="DIR")
+    clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
+    captioner: AnyPath = option("pocket", help="a captioner that fits the CLAP", metavar="C")
+    scenes: int = option(12, help="recordings to synthesize", at_least=1)
+    captions: int = option(4000, help="captions in the datastore", at_least=1)
+    beam_args: Sequence[str] = ()

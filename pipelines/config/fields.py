@@ -1,0 +1,290 @@
+"""One place for an option: a field of a frozen dataclass.
+
+From the fields of a command's configuration come its command line (:mod:`.parser`), its Python signature
+(:mod:`.command`), the `configuration` in `run.json` and its part of the digest that resuming compares. Three libraries
+were tried before this was written: tyro and simple-parsing keep only the last of several `--audio A --audio B`, and
+jsonargparse does not let unknown options pass on to Beam.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from sonogloss.errors import OptionError
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A local path or any fsspec URL; kept as a string."""
+Paths: TypeAlias = AnyPath | Sequence[AnyPath]
+"""One or several; kept as a tuple of strings."""
+
+Digest = Literal["value", "resolved"]
+_KEY = "sonogloss-option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What a field says about its option, beside its type and default; made by :func:`option`."""
+
+    help: str
+    metavar: str | None = None
+    group: str | None = None
+    default: str | None = None
+    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    count: int | None = None
+    positional: bool = False
+    flag: str | None = None
+    aliases: tuple[str, ...] = ()
+    old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any], None] | None = None
+    recorded: bool = True
+    digest: Digest | None = None
+
+
+def option(
+    default: Any = MISSING,
+    *,
+    help: str,  # noqa: A002  # argparse's own word
+    metavar: str | None = None,
+    group: str | None = None,
+    default_text: str | None = None,
+    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    count: int | None = None,
+    positional: bool = False,
+    flag: str | None = None,
+    aliases: Sequence[str] = (),
+    old_values: Mapping[str, str] | None = None,
+    parse: Callable[[str], Any] | None = None,
+    check: Callable[[Any], None] | None = None,
+    recorded: bool = True,
+    digest: Digest | None = None,
+) -> Any:
+    """A field of a configuration that is an option too.
+
+    Args:
+        default: the value when it is left out; without one the option is required.
+        help: what it does and in which unit. The default is added.
+        metavar: the value's name in `--help`.
+        group: the heading in `--help`; by default "options".
+        default_text: the default in words, where None stands for something that is found out later.
+        choices: the values allowed, or a function that lists them (a registry's names).
+        at_least: the smallest number allowed.
+        at_most: the largest number allowed.
+        count: how many values a tuple has.
+        positional: an argument without a dash.
+        flag: the option's name, by default `--` and the field's name with dashes.
+        aliases: earlier spellings of the option. They work, with a note on standard error.
+        old_values: earlier spellings of its values, with those of today.
+        parse: from the command line's text to the whole value, a tuple where several are taken; raises
+            :class:`~sonogloss.errors.OptionError`.
+        check: refuses a value by raising an OptionError.
+        recorded: does it belong into the record of a run? Not where it only says how or where the job runs.
+        digest: how the option shapes a row. `value`: as it stands, unless it is the default. `resolved`: through what
+            the job makes of it, which the job puts into the digest itself. None: it does not.
+    """
+    described = Option(
+        help=help,
+        metavar=metavar,
+        group=group,
+        default=default_text,
+        choices=choices,
+        at_least=at_least,
+        at_most=at_most,
+        count=count,
+        positional=positional,
+        flag=flag,
+        aliases=tuple(aliases),
+        old_values=old_values or {},
+        parse=parse,
+        check=check,
+        recorded=recorded,
+        digest=digest,
+    )
+    if default is MISSING:
+        return dataclasses.field(metadata={_KEY: described})
+    return dataclasses.field(default=default, metadata={_KEY: described})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A field with its option and its type: `kind` is the type of one value, `several` says that it is a tuple."""
+
+    name: str
+    option: Option
+    kind: Any
+    several: bool
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """The option as a user types it."""
+        return self.option.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def switch(self) -> bool:
+        """Does it have a `--no-` form?"""
+        return self.kind is bool and self.default is not False
+
+    @property
+    def required(self) -> bool:
+        """Is there no default?"""
+        return self.default is MISSING
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The values allowed, where there is a list of them."""
+        if get_origin(self.kind) is Literal:
+            return get_args(self.kind)
+        choices = self.option.choices
+        return tuple(choices() if callable(choices) else choices) if choices is not None else None
+
+
+def settings_of(config: Any) -> tuple[Setting, ...]:
+    """The options of a configuration's class, in the order of its fields."""
+    return _settings_of(config)
+
+
+@cache
+def _settings_of(config: Any) -> tuple[Setting, ...]:
+    hints = get_type_hints(config)
+    found = []
+    for field in dataclasses.fields(config):
+        if _KEY in field.metadata:
+            kind, several = _kind(hints[field.name])
+            described = field.metadata[_KEY]
+            found.append(Setting(name=field.name, option=described, kind=kind, several=several, default=field.default))
+    return tuple(found)
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """The type of one value, and whether the field takes several."""
+    parts = [part for part in _members(hint) if part is not type(None)]
+    sequences = [part for part in parts if get_origin(part) in (tuple, Sequence)]
+    if os.PathLike[str] in parts:
+        return str, bool(sequences)
+    if sequences:
+        return get_args(sequences[0])[0], True
+    return (parts[0] if len(parts) == 1 else Union[tuple(parts)]), False  # noqa: UP007  # a union made of a list
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+class Configuration:
+    """Base of the configurations: values are brought into one form and checked when one is made.
+
+    Paths become strings, lists become tuples, and one value becomes a tuple of one where several are taken.
+
+    Raises:
+        OptionError: a value is of the wrong kind, out of range or none of the choices.
+    """
+
+    def __post_init__(self) -> None:
+        for setting in settings_of(type(self)):
+            value = getattr(self, setting.name)
+            object.__setattr__(self, setting.name, _normal(setting, value))
+        self.check()
+
+    def check(self) -> None:
+        """Refuse options that contradict one another; a configuration overrides this."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The options that belong into the record of a run, by name, as JSON has them."""
+        recorded = [setting.name for setting in settings_of(type(self)) if setting.option.recorded]
+        values = {name: getattr(self, name) for name in recorded}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def row_options(self) -> dict[str, Any]:
+        """The options that shape a row as they stand, and are not the default: their part of the digest.
+
+        An option that a later release adds leaves the digest of earlier results as it is.
+        """
+        values = self.as_json()
+        return {
+            setting.name: values[setting.name]
+            for setting in settings_of(type(self))
+            if setting.option.digest == "value" and getattr(self, setting.name) != setting.default
+        }
+
+
+def _normal(setting: Setting, value: Any) -> Any:
+    if value is None and setting.default is None:
+        return None
+    if not setting.several:
+        return _one(setting, value)
+    values = [value] if isinstance(value, str | os.PathLike) or not isinstance(value, Sequence) else value
+    if setting.option.count is not None and len(values) != setting.option.count:
+        raise OptionError(f"{setting.flag} takes {setting.option.count} values, got {len(values)}.", "Correct it.")
+    return tuple(_one(setting, each) for each in values)
+
+
+def _one(setting: Setting, value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str) and value in setting.option.old_values:
+        old, value = value, setting.option.old_values[value]
+        print(f"sonogloss: note: {setting.flag} {old} is now {setting.flag} {value}", file=sys.stderr)
+    if (names := setting.names) is not None and value not in names and _only_names(setting):
+        raise unknown(setting.flag, value, names)
+    _check_type(setting, value)
+    if setting.option.check is not None:
+        setting.option.check(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_range(setting, value)
+        return float(value) if setting.kind is float else value
+    return value
+
+
+def _only_names(setting: Setting) -> bool:
+    return get_origin(setting.kind) is Literal or setting.kind is str
+
+
+def _check_type(setting: Setting, value: Any) -> None:
+    kinds = [_plain(kind) for kind in _members(setting.kind)]
+    fits = any(
+        isinstance(value, int | float) and not isinstance(value, bool) if kind is float else _is(value, kind)
+        for kind in kinds
+    )
+    if not fits:
+        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+        raise OptionError(f"{setting.flag} must be {words}, got {value!r}.", "Correct it.")
+
+
+def _plain(kind: Any) -> type:
+    """The class whose instances a value of this type is."""
+    return str if get_origin(kind) is Literal else kind
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _check_range(setting: Setting, value: float) -> None:
+    low, high = setting.option.at_least, setting.option.at_most
+    if (low is not None and value < low) or (high is not None and value > high) or value != value:
+        limits = [f"at least {low:g}"] if low is not None else []
+        limits += [f"at most {high:g}"] if high is not None else []
+        raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
+
+
+def unknown(flag: str, value: object, names: Sequence[str], *, given: str | None = None) -> OptionError:
+    """The error of a name that is none of the choices, with the nearest one; `given` is what the user typed."""
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return OptionError(f"{flag} {given or value!r} is unknown.", f"{hint}Choose one of {', '.join(names)}.")

@@ -1,0 +1,149 @@
+"""What caption and classify share: list the audio, plan the units, run the steps, write the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from sonogloss import files
+from sonogloss.pipelines.config.captioning import AudioJobConfig
+from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio
+from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.report import first_batch, report_run
+from sonogloss.pipelines.running.resume import UnitPlan, plan_units
+from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.work import Batch, cut_units
+from sonogloss.transforms.write_rows import RowKind, WriteRows
+
+BATCH_SIZE = 32
+
+
+class AudioJob(Protocol):
+    """The loaded parts of one job, and what shapes its rows."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate that audio is decoded to, in Hz."""
+        ...
+
+    @property
+    def rows(self) -> RowKind:
+        """What a row holds."""
+        ...
+
+    def fingerprints(self) -> dict[str, str]:
+        """Which models and which datastores."""
+        ...
+
+    def digest(self) -> str:
+        """A digest of everything that shapes a row; part files carry it."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
+        ...
+
+    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+        """The steps from decoded clips to finished batches."""
+        ...
+
+    def run_here(self, batch: Batch) -> Batch:
+        """The same steps on one batch, in this process."""
+        ...
+
+    def preview(self, row: Any) -> dict[str, Any]:
+        """A row as a dry run reports it."""
+        ...
+
+
+def run_audio_job(config: AudioJobConfig, prepare: Callable[[], AudioJob]) -> dict[str, Any]:
+    """Run a job over audio, from the listing to the report.
+
+    Args:
+        config: the options.
+        prepare: loads the models; called when everything that needs none has been checked.
+
+    Raises:
+        InputError: an option or an input makes the job impossible.
+    """
+    started = time.time()
+    output = str(config.output)
+    options = beam_options(config.beam_args)
+    sources, left_out = list_audio(as_list(config.audio))
+    if not config.dry_run:
+        check_output(output)
+    job = prepare()
+    units = cut_units(sources)
+    if config.dry_run:
+        return _dry_run(config, job, sources, units=len(units), left_out=left_out)
+    plan = plan_units(output, units, configuration=job.digest(), begin_anew=config.begin_anew, rows=job.rows.folder)
+    if not plan.finished:
+        files.check_writable(output)
+        for name in plan.remove:
+            files.remove(files.join(output, name))
+        share_cores(options)
+        record = job.record()
+        head = {
+            **record.pop("head", {}),
+            "configuration": {
+                **config.as_json(),
+                **record,
+                "sources": len(sources),
+                "left_out": left_out,
+                "digest": job.digest(),
+            },
+            "fingerprints": job.fingerprints(),
+        }
+        with progress_file(options) as path:
+            pipeline = beam.Pipeline(options=options)
+            _connect(pipeline, config, job, plan, CommitRun(output, head, started, rows=job.rows.folder), path)
+            run_pipeline(pipeline, noun="clips", path=path, total_units=len(plan.pending))
+    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder)
+
+
+def _connect(
+    pipeline: beam.Pipeline,
+    config: AudioJobConfig,
+    job: AudioJob,
+    plan: UnitPlan,
+    commit: CommitRun,
+    progress: str | None,
+) -> None:
+    """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
+    clips = (
+        pipeline
+        | "ListUnits" >> beam.Create(plan.pending)
+        | "SpreadUnits" >> beam.Reshuffle()
+        | "ReadAudio" >> ReadAudio(config.policy, job.sample_rate, BATCH_SIZE)
+    )
+    written = job.steps(clips) | "WriteRows" >> WriteRows(
+        str(config.output), configuration=job.digest(), kind=job.rows, progress=progress
+    )
+    completed = pipeline | "CompletedUnits" >> beam.Create(plan.completed)
+    (written, completed) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
+
+
+def _dry_run(config: AudioJobConfig, job: AudioJob, sources: list[str], *, units: int, left_out: int) -> dict[str, Any]:
+    """Process the first batch of the first source that can be read, in this process."""
+    batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
+    batch = job.run_here(batch)
+    return {
+        "dry_run": True,
+        "sources": len(sources),
+        "left_out": left_out,
+        "units": units,
+        "fingerprints": job.fingerprints(),
+        "rows": [
+            {"uri": row.uri, "start_s": row.start_s, "end_s": row.end_s, **job.preview(row)}
+            for row in job.rows.of(batch)
+        ],
+        "dead_letters": [asdict(letter) for letter in batch.dead],
+        "problems": [],
+    }

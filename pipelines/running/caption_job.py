@@ -1,0 +1,277 @@
+"""The loaded parts of a caption job, whether they belong together, and the steps that they take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from apache_beam.pvalue import PCollection
+
+from sonogloss.errors import FingerprintMismatchError, OptionError
+from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
+from sonogloss.pipelines.config.captioning import CaptionConfig
+from sonogloss.pipelines.running.inputs import check_window, choose_device
+from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
+from sonogloss.records import CaptionRow
+from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.models import CaptionerReference, ClapReference, DatastoreReference
+from sonogloss.transforms.rerank import Hear, Rerank, hear, rerank
+from sonogloss.transforms.retrieve import Retrieve, retrieve
+from sonogloss.transforms.score import Score, score
+from sonogloss.transforms.work import Batch
+from sonogloss.transforms.write_captions import WriteCaptions, write_captions
+from sonogloss.transforms.write_rows import CaptionRows
+
+SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionJob:
+    """The loaded parts of one job and the settings that shape its rows; made by :func:`prepare`.
+
+    Attributes:
+        config: the options.
+        clap: embeds the audio.
+        captioner: writes the captions.
+        datastore: contexts and the text support, where the job has one.
+        contexts: retrieved captions a clip.
+        projection: how embeddings are projected, with a number for a temperature.
+        reranking: how one of several captions a clip is chosen; None for one caption a clip.
+    """
+
+    config: CaptionConfig
+    clap: ClapReference
+    captioner: CaptionerReference
+    datastore: DatastoreReference | None
+    contexts: int
+    projection: ProjectionSettings | None
+    reranking: Reranking | None
+
+    @property
+    def method(self) -> str:
+        """The captioner's method."""
+        return self.captioner.load().method
+
+    @property
+    def sample_rate(self) -> int:
+        """The CLAP's rate, in Hz."""
+        return self.clap.load().sample_rate
+
+    @property
+    def other_reranker(self) -> ClapReference | None:
+        """The CLAP that re-ranks, where it is not the job's own and has to embed the audio too."""
+        if self.reranking is None or self.reranking.clap == self.clap:
+            return None
+        return self.reranking.clap
+
+    @property
+    def rows(self) -> CaptionRows:
+        """What a row holds."""
+        return CaptionRows(
+            method=self.method,
+            keywords=self.captioner.load().has_keywords,
+            embedding_dim=self.clap.load().dim if self.config.embedding else None,
+        )
+
+    def fingerprints(self) -> dict[str, str]:
+        """Which models and which datastores."""
+        found = {"clap": self.clap.fingerprint, "captioner": self.captioner.fingerprint}
+        if self.datastore is not None:
+            found["datastore"] = self.datastore.fingerprint
+            if self.datastore.support_fingerprint is not None:
+                found["support"] = self.datastore.support_fingerprint
+        if self.reranking is not None:
+            found["rerank"] = self.reranking.clap.fingerprint
+        return found
+
+    def digest(self) -> str:
+        """A digest of everything that shapes a row; part files carry it."""
+        shape = {
+            **self.fingerprints(),
+            "device": self.clap.device.partition(":")[0],
+            "precision": self.captioner.spec.precision,
+            "contexts": self.contexts,
+            "projection": asdict(self.projection) if self.projection else None,
+            "candidate_beams": self.reranking.beams if self.reranking else (),
+            "candidates": self.reranking.candidates if self.reranking else 0,
+            "policy": asdict(self.config.policy),
+            "columns": self.rows.schema.names,
+            **self.config.row_options(),
+        }
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """What the options became."""
+        return {
+            "method": self.method,
+            "clap": self.clap.name,
+            "contexts": self.contexts,
+            "projection": asdict(self.projection) if self.projection else None,
+            "candidates": self.reranking.candidates if self.reranking else 0,
+            "max_windows": self.config.policy.max_windows,
+            "device": self.clap.device,
+        }
+
+    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+        """Embed, retrieve, caption, score."""
+        if self.other_reranker is not None:
+            batches |= "Hear" >> Hear(self.other_reranker, self.sample_rate)
+        batches |= "EmbedAudio" >> EmbedAudio(self.clap)
+        batches |= "Retrieve" >> Retrieve(self.datastore, self.contexts, self.projection)
+        if self.reranking is None:
+            batches |= "WriteCaptions" >> WriteCaptions(self.captioner, self.clap)
+        else:
+            batches |= "WriteCaptions" >> WriteCaptions(
+                self.captioner, self.clap, self.reranking.beams, self.reranking.candidates
+            )
+            batches |= "Rerank" >> Rerank(self.reranking.clap)
+        return batches | "Score" >> Score(self.clap)
+
+    def run_here(self, batch: Batch) -> Batch:
+        """The same in this process."""
+        if self.other_reranker is not None:
+            batch = hear(batch, self.other_reranker.load(), self.sample_rate)
+        batch = embed_clips(batch, self.clap.load())
+        datastore = None if self.datastore is None else self.datastore.load()
+        batch = retrieve(batch, datastore, contexts=self.contexts, projection=self.projection)
+        captioner = self.captioner.load_with(self.clap)
+        if self.reranking is None:
+            batch = write_captions(batch, captioner)
+        else:
+            batch = write_captions(batch, captioner, self.reranking.beams, self.reranking.candidates)
+            batch = rerank(batch, self.reranking.clap.load())
+        return score(batch, self.clap.load())
+
+    def preview(self, row: CaptionRow) -> dict[str, Any]:
+        """The caption of a row, its score and its keywords."""
+        return {
+            "caption": row.caption,
+            "clap_score": row.clap_score,
+            "keywords": [keyword.label for keyword in row.keywords or ()],
+        }
+
+
+def prepare(config: CaptionConfig) -> CaptionJob:
+    """Open the datastore, load the captioner and the CLAP, and check that they belong together.
+
+    Raises:
+        FingerprintMismatchError: they were made with different CLAPs.
+        InputError: one of them cannot be used.
+    """
+    device = choose_device(config.device)
+    datastore = _datastore(config)
+    spec = CaptionerSpec(
+        name=str(config.captioner),
+        device=device,
+        precision=config.precision,
+        parity=config.parity,
+        beams=config.beams,
+        language=config.language,
+        fast=config.fast,
+    )
+    captioner = CaptionerReference.of(spec)
+    made_with = captioner.load().clap
+    clap = ClapReference.of(str(config.clap or made_with.name), device)
+    if datastore is not None:
+        datastore.load().require_clap(clap.name, clap.fingerprint)
+    if made_with.fingerprint != clap.fingerprint:
+        raise FingerprintMismatchError(
+            f"The captioner {config.captioner!r} works with the CLAP {made_with.name!r} "
+            f"({made_with.fingerprint[:12]}), and --clap {clap.name!r} is another one ({clap.fingerprint[:12]}). "
+            "A captioner fixes its CLAP.",
+            "Leave --clap out, or make or train a captioner with this CLAP.",
+        )
+    check_window(config.policy, clap)
+    projection = _projection(config, captioner.load().projection, clap.load().temperature)
+    contexts = _contexts(captioner, config.contexts)
+    _check_datastore(config, captioner, datastore, contexts, projection)
+    return CaptionJob(
+        config=config,
+        clap=clap,
+        captioner=captioner,
+        datastore=datastore,
+        contexts=contexts,
+        projection=projection,
+        reranking=choose_reranking(config, captioner, clap),
+    )
+
+
+def _datastore(config: CaptionConfig) -> DatastoreReference | None:
+    """The datastore; a support alone is one that nothing is retrieved from."""
+    if config.datastore is None:
+        return None if config.support is None else DatastoreReference.of(str(config.support))
+    return DatastoreReference.of(str(config.datastore), support=None if config.support is None else str(config.support))
+
+
+def _projection(
+    config: CaptionConfig, own: ProjectionSettings | None, clap_temperature: float
+) -> ProjectionSettings | None:
+    """The captioner's own projection with what the user asked for."""
+    if not (own is not None if config.projection is None else config.projection):
+        for option, value in (("--temperature", config.temperature), ("--renormalise", config.renormalise)):
+            if value is not None:
+                raise OptionError(
+                    f"{option} belongs to a projection, and there is none.", f"Add --projection or leave {option} out."
+                )
+        return None
+    settings = own or ProjectionSettings()
+    if config.temperature is not None:
+        settings = replace(settings, temperature=config.temperature)
+    if config.renormalise is not None:
+        settings = replace(settings, renormalise=config.renormalise)
+    return settings.resolved(clap_temperature)
+
+
+def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
+    """How many captions are retrieved for each clip."""
+    loaded: Captioner = captioner.load()
+    if contexts is None:
+        return loaded.contexts
+    if contexts and not loaded.contexts:
+        raise OptionError(
+            f"The captioner {captioner.spec.name!r} reads no retrieved captions, so --contexts {contexts} cannot be used.",
+            "Leave --contexts out, or name another captioner.",
+        )
+    longest = loaded.max_prompt_tokens
+    if longest is not None and contexts * SHORTEST_CONTEXT > longest:
+        raise OptionError(
+            f"--contexts {contexts}: the language model of {captioner.spec.name!r} takes prompts of {longest} tokens, "
+            "too few for so many captions.",
+            f"It learned with {loaded.contexts}; ask for fewer than {longest // SHORTEST_CONTEXT + 1}.",
+        )
+    return contexts
+
+
+def _check_datastore(
+    config: CaptionConfig,
+    captioner: CaptionerReference,
+    datastore: DatastoreReference | None,
+    contexts: int,
+    projection: ProjectionSettings | None,
+) -> None:
+    """Is there what captions are retrieved from and embeddings are projected on?"""
+    if contexts and config.datastore is None:
+        raise OptionError(
+            f"The captioner {captioner.spec.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
+            "Name one, or give --contexts 0.",
+        )
+    if datastore is None:
+        if projection is not None:
+            raise OptionError(
+                f"The captioner {captioner.spec.name!r} projects on a text support, and no --datastore is named.",
+                "Name one, name a --support, or give --no-projection.",
+            )
+        return
+    opened = datastore.load()
+    if config.contexts is not None and contexts > opened.count:
+        raise OptionError(
+            f"--contexts {contexts}: the datastore {config.datastore!r} holds {opened.count} captions.",
+            "Ask for fewer.",
+        )
+    if projection is not None and not opened.support.count:
+        raise OptionError(
+            f"The datastore {config.datastore!r} has no text support to project on.",
+            "Name another one's with --support, or leave the projection out with --no-projection.",
+        )

@@ -193,7 +193,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 # Commands whose options are still written by hand.
-WITHOUT_CONFIGURATION = {"make-captioner", "train-captioner", "tune-labels", "post-train-clap", "zste"}
+WITHOUT_CONFIGURATION = {"tune-labels", "post-train-clap", "zste"}
 
 
 def _run_without_configuration(name: str, argv: Sequence[str]) -> int:
@@ -209,7 +209,7 @@ def _run_without_configuration(name: str, argv: Sequence[str]) -> int:
     as_json, verbose = values.pop("json"), values.pop("verbose")
     _silence_beam_unless(verbose)
     beam_options(others, [])
-    if name in {"train-captioner", "post-train-clap", "zste"}:
+    if name in {"post-train-clap", "zste"}:
         values["beam_args"] = others
     job = JOBS[name]
     report = _load(job.function)(**values)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from sonogloss import __version__
-from sonogloss.pipelines.options import make_captioner, post_train_clap, train_captioner, tune_labels, zste
+from sonogloss.pipelines.options import post_train_clap, tune_labels, zste
 from sonogloss.pipelines.options.shared import Parser
 
 __all__ = ["make_parser", "option_names"]
 
 # In the order of `sonogloss --help`.
-_COMMANDS = (make_captioner, train_captioner, tune_labels, post_train_clap, zste)
+_COMMANDS = (tune_labels, post_train_clap, zste)
 
 _EPILOG = """\
 Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,

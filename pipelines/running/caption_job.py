@@ -231,7 +231,7 @@ def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
         return loaded.contexts
     if contexts and not loaded.contexts:
         raise OptionError(
-            f"The captioner {captioner.spec.name!r} reads no retrieved captions, so --contexts {contexts} cannot be used.",
+            f"The captioner {captioner.spec.name!r} reads no retrieved captions; --contexts {contexts} asks for some.",
             "Leave --contexts out, or name another captioner.",
         )
     longest = loaded.max_prompt_tokens

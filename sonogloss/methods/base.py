@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sonogloss.methods.labels import LabelBank, TextEncoder
     from sonogloss.methods.mapper import AnyMapper
 
-RELEASED_WINDOWS = 1  # the released systems caption the first ten seconds of a recording and nothing else
-
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionerSpec:
@@ -246,6 +244,7 @@ class Captioner(ABC):
         Raises:
             FingerprintMismatchError: it is another one than the captioner's.
         """
+        return None
 
     def check_embeddings(self, embeddings: FloatArray, count: int) -> None:
         """Refuse embeddings that are not [count, dim].

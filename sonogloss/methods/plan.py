@@ -22,8 +22,12 @@ _LONGEST_CAPTION = 60  # tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """What is looked up for every caption before training: `count` of the nearest captions of the corpus, itself
-    included, or, with a `band` of cosines (low, high), captions sampled from that band of the datastore by a `seed`.
+    """What is looked up for every caption before training.
+
+    Args:
+        count: how many captions; without a band the nearest ones of the corpus, itself included.
+        band: cosines (low, high); the captions are then sampled from that band of the datastore.
+        seed: of the sample.
     """
 
     count: int

@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import OptionError, unknown
@@ -87,7 +87,7 @@ class Method:
         Raises:
             OptionError: the method has no such beams, language or guidance.
         """
-        decode, prompt = manifest.decode, manifest.prompt
+        decode, prompt = manifest.decode, cast(Any, manifest.prompt)
         if spec.beams is not None:
             if not isinstance(decode, DecodeSettings):
                 raise OptionError(f"The captioner {spec.name!r} searches without beams.", "Leave --beams out.")

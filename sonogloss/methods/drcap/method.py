@@ -22,7 +22,7 @@ METHOD = Method(
     ),
     card="""# A DRCap captioner
 
-It captions sound with a decoder that learned from text alone: an audio embedding of CLAP `{clap}` is carried onto a text
-support, mapped to a soft prompt and continued by a language model that also reads retrieved captions.
+It captions sound with a decoder that learned from text alone: an audio embedding of CLAP `{clap}` is carried onto a
+text support, mapped to a soft prompt and continued by a language model that also reads retrieved captions.
 """,
 )

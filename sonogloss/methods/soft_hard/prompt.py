@@ -15,7 +15,7 @@ given, never learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenise, too_long
@@ -35,29 +35,28 @@ class Random(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftHardPrompt:
-    """The words around a caption. The defaults are the released system's, byte for byte.
+    """The words around a caption. The defaults are the released system's, byte for byte; each field says what it is.
 
     Args:
-        labels: how many labels the hard prompt names, K.
-        template: the hard prompt; `{labels}` stands for their names.
-        nothing: stands in their place where there are none.
-        soft_slots: how many vectors stand for the audio.
-        hard: whether there is a hard prompt at all.
-        soft: whether there is a soft one.
-        max_answer_tokens: captions to learn from are cut at this many tokens, a language's tag included.
-        bos: begin with the tokenizer's BOS; GPT-2 does not, Llama and Mistral want it.
-        languages: tags of the languages it was trained for; none for a model of one language.
+        languages: tags of the languages that it was trained for; none for one language.
         language_tag: the language it captions in, one of these.
     """
 
-    labels: int = 4
-    template: str = "There are {labels} in this audio."
-    nothing: str = "something"
-    soft_slots: int = 10
-    hard: bool = True
-    soft: bool = True
-    max_answer_tokens: int = 25
-    bos: bool = False
+    labels: int = field(default=4, metadata={"option": "label_count", "help": "labels that a hard prompt names"})
+    template: str = field(
+        default="There are {labels} in this audio.",
+        metadata={"help": "the hard prompt, with {labels}"},
+    )
+    nothing: str = field(default="something", metadata={"help": "what stands for {labels} where there are none"})
+    soft_slots: int = field(default=10, metadata={"help": "soft prompt vectors that stand for the audio"})
+    hard: bool = field(default=True, metadata={"help": "have a hard prompt"})
+    soft: bool = field(default=True, metadata={"help": "have a soft prompt"})
+    max_answer_tokens: int = field(
+        default=25, metadata={"help": "captions to learn from are cut at so many tokens, language tag included"}
+    )
+    bos: bool = field(
+        default=False, metadata={"help": "begin with the tokenizer's BOS; Llama and Mistral need it, GPT-2 does not"}
+    )
     languages: tuple[str, ...] = ()
     language_tag: str | None = None
 

@@ -11,7 +11,7 @@ The language model was never trained for it; the words alone set the scene.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from sonogloss.decoding.sequences import tokenise
@@ -24,18 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KeywordPrompt:
-    """The words before a caption. The defaults are the released system's, byte for byte.
+    """The words before a caption. The defaults are the released system's, byte for byte; each field says what it is.
 
-    Args:
-        keywords: how many are named, l; 0 leaves their sentence out.
-        objects: the sentence that names them; `{keywords}` stands for the list.
-        lead: the words that the caption continues. Its final blank is a token of its own for byte-level vocabularies;
-            leave it out for a language model that never met one.
+    The final blank of `lead` is a token of its own for byte-level vocabularies; leave it out for a language model that
+    never met one.
     """
 
-    keywords: int = 2
-    objects: str = "Objects: {keywords}. "
-    lead: str = "This is a sound of "
+    keywords: int = field(
+        default=2, metadata={"help": "keywords named in a prompt; 0 leaves their sentence out", "metavar": "N"}
+    )
+    objects: str = field(
+        default="Objects: {keywords}. ",
+        metadata={"help": "the sentence that names them, with {keywords}"},
+    )
+    lead: str = field(default="This is a sound of ", metadata={"help": "the words that a caption continues"})
     audio_slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:

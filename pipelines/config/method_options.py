@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields, make_dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from sonogloss.errors import OptionError
 from sonogloss.methods.registry import Method, get_method, method_names
@@ -13,6 +13,8 @@ from sonogloss.pipelines.config.fields import Configuration, option
 C = TypeVar("C", bound=Configuration)
 Parts = Callable[[Method], Sequence[type[Any]]]
 """The dataclasses of a method whose fields are options of a command."""
+DefaultOf = Callable[[Method, type[Any], Field[Any]], str]
+"""The default of a field of one of them, in words."""
 
 
 def described_fields(settings: type[Any]) -> dict[str, Field[Any]]:
@@ -43,53 +45,63 @@ def methods_where(fits: Callable[[Method], bool]) -> list[str]:
     return found
 
 
-def add_method_options(base: type[C], methods: Sequence[str], parts: Parts, default_text: str | None = None) -> type[C]:
+def add_method_options(base: type[C], methods: Sequence[str], parts: Parts, default_of: DefaultOf) -> type[C]:
     """A configuration with the options of these methods besides its own. None stands for a method's default.
 
     Args:
         base: the command's own options; the methods' must have other names.
         methods: whose options are added; one that several share says in its help what it means to each.
         parts: which of a method's dataclasses.
-        default_text: the defaults in words; by default those of the fields.
+        default_of: the default of an option.
 
     Raises:
         OptionError: a method names an option like the command's own, or like another method's of another type.
     """
-    owners: dict[str, list[tuple[str, Field[Any], Any]]] = {}
-    for name in methods:
-        for part in parts(get_method(name)):
+    owners: dict[str, list[_Owner]] = {}
+    for method in map(get_method, methods):
+        for part in parts(method):
             hints = get_type_hints(part)
             for option_name, field in described_fields(part).items():
-                owners.setdefault(option_name, []).append((name, field, hints[field.name]))
+                owner = _Owner(method.name, field.metadata, hints[field.name], default_of(method, part, field))
+                owners.setdefault(option_name, []).append(owner)
     taken = {field.name for field in fields(base)}  # type: ignore[arg-type]  # a dataclass
     added = []
     for option_name, found in owners.items():
-        kinds = [kind for _, _, kind in found]
-        if option_name in taken or any(kind != kinds[0] for kind in kinds):
+        if option_name in taken or any(owner.kind != found[0].kind for owner in found):
             raise OptionError(
-                f"The method {found[-1][0]!r} has a setting {option_name!r}, which is the name of another option.",
+                f"The method {found[-1].method!r} has a setting {option_name!r}, which is the name of another option.",
                 "Rename it, or give it another `option` in its metadata.",
             )
-        added.append((option_name, kinds[0] | None, _option(found, kinds[0], default_text)))
+        added.append((option_name, found[0].kind | None, _option(found)))
     return make_dataclass(base.__name__, added, bases=(base,), frozen=True, kw_only=True)
 
 
-def _option(found: Sequence[tuple[str, Field[Any], Any]], kind: Any, default_text: str | None) -> Any:
-    names, first = [name for name, _, _ in found], found[0][1]
-    texts = [field.metadata["help"] for _, field, _ in found]
-    shared = "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
-    several = get_args(kind) if get_origin(kind) is tuple else ()
+class _Owner(NamedTuple):
+    """What an option is to one method."""
+
+    method: str
+    metadata: Mapping[str, Any]
+    kind: Any
+    default: str
+
+
+def _option(owners: Sequence[_Owner]) -> Any:
+    first, several = owners[0], len(owners) > 1
+    parts = get_args(first.kind) if get_origin(first.kind) is tuple else ()
     return option(
         None,
-        group=" and ".join(names),
-        help=texts[0] if len(found) == 1 else shared,
+        group=" and ".join(owner.method for owner in owners),
+        help="; ".join(f"{owner.method}: " * several + owner.metadata["help"] for owner in owners),
         metavar=first.metadata.get("metavar"),
-        default_text=_text(first.default) if default_text is None else default_text,
-        count=len(several) if several and ... not in several else None,
+        default_text="; ".join(dict.fromkeys(owner.default for owner in owners)),
+        count=len(parts) if parts and ... not in parts else None,
     )
 
 
-def _text(default: Any) -> str:
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return repr(default) if isinstance(default, str) else str(default)
+def in_words(value: Any) -> str:
+    """A default as help shows it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(map(in_words, value))
+    return f"{value:g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sonogloss.errors import OptionError
+from sonogloss.methods.base import ClapIdentity
 from sonogloss.methods.registry import Method, get_method
 from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option, settings_of, unknown
-from sonogloss.pipelines.config.method_options import Parts, add_method_options, methods_where, option_names
+from sonogloss.pipelines.config.method_options import Parts, add_method_options, in_words, methods_where, option_names
 from sonogloss.pipelines.config.parser import JOB
 from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
 
 _TEXTS, _LEARNING, _ADAPTER, _MAPPER = "texts", "optimization", "adapter (LoRA)", "mapper"
 _CAPTIONER = "settings of the captioner"
-_PRESET = "the preset's"
+_VARIES = "set by captions and models"
 
 
 def trainable_methods() -> list[str]:
@@ -79,21 +80,22 @@ def foreign_option(name: str, method: str, owners: Sequence[str]) -> OptionError
     return OptionError(f"{flag} is no option of --method {method}.", remedy)
 
 
-def _number(help: str, **more: Any) -> Any:  # noqa: A002  # argparse's own word
-    return option(None, help=help, default_text=_PRESET, **more)
+def _number(help: str, default: str, **more: Any) -> Any:  # noqa: A002  # argparse's own word
+    """An option whose default is that of the preset: in words, what our own presets say."""
+    return option(None, help=help, default_text=default, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCaptionerOptions(MethodConfiguration):
     """Options of `train-captioner`; settings and prompt of every method that learns add theirs."""
 
-    method: str = option(help="what is trained", choices=trainable_methods)
+    method: str = option(help="what is trained; each brings options of its own, below", choices=trainable_methods)
     captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
     output: AnyPath = option(help="the captioner's directory", metavar="DIR", recorded=False)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
     language_model: AnyPath = option("pocket", help="a directory or a hub id, any causal one", metavar="L")
     preset: str | None = option(
-        None, help="the method's released hyper-parameters", default_text="our own", choices=preset_names
+        None, help="paper: the method's released hyper-parameters", default_text="our own, shown here", choices=preset_names
     )
     validation: Paths = option((), help="held-out captions: the weights of the lowest loss are kept", metavar="GLOB")
     datastore: AnyPath | None = option(
@@ -108,10 +110,12 @@ class TrainCaptionerOptions(MethodConfiguration):
         default_text="pocket, for prompts that name labels",
         metavar="FILE",
     )
-    steps: int | None = _number("optimizer steps", at_least=1)
-    batch_size: int | None = _number("captions a step, over all processes", at_least=1)
-    learning_rate: float | None = _number("the highest learning rate")
-    tune: Literal["all", "lora", "none"] | None = _number("which weights of the language model are trained")
+    steps: int | None = _number("optimizer steps", "about three epochs, 300 to 20,000", at_least=1)
+    batch_size: int | None = _number("captions a step, over all processes", "64", at_least=1)
+    learning_rate: float | None = _number("the highest learning rate", "0.001; with an adapter 0.0003")
+    tune: Literal["all", "lora", "none"] | None = _number(
+        "which weights of the language model are trained", "all up to 50 million, else lora"
+    )
 
     text_column: str = option("text", group=_TEXTS, help="column with the captions", metavar="NAME")
     revision: str | None = option(None, group=_TEXTS, help="revision of the language model's hub id", metavar="R")
@@ -131,24 +135,31 @@ class TrainCaptionerOptions(MethodConfiguration):
         None, group=_TEXTS, help="references of these recordings", metavar="FILE"
     )
 
-    accumulation: int | None = _number("parts that a batch is computed in", group=_LEARNING, at_least=1)
-    warmup_steps: int | None = _number("steps over which the learning rate rises", group=_LEARNING)
-    schedule: Literal["linear", "cosine"] | None = _number("how it falls from there to 0", group=_LEARNING)
-    weight_decay: float | None = _number("AdamW's, on matrices only", group=_LEARNING)
-    betas: tuple[float, float] | None = _number("AdamW's", group=_LEARNING, count=2)
-    grad_clip: float | None = _number("largest norm of the gradient; 0 does not clip", group=_LEARNING)
+    accumulation: int | None = _number("parts that a batch is computed in", "1", group=_LEARNING, at_least=1)
+    warmup_steps: int | None = _number(
+        "steps over which the learning rate rises", "a twentieth of the steps", group=_LEARNING
+    )
+    schedule: Literal["linear", "cosine"] | None = _number("how it falls from there to 0", "cosine", group=_LEARNING)
+    weight_decay: float | None = _number("AdamW's, on matrices only", "0.01", group=_LEARNING)
+    betas: tuple[float, float] | None = _number("AdamW's", "0.9 0.98", group=_LEARNING, count=2)
+    grad_clip: float | None = _number("largest norm of the gradient; 0 does not clip", "1", group=_LEARNING)
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = _number(
         "of matrix products; auto is what the hardware computes fast, float16 needs a GPU",
+        "auto",
         group=_LEARNING,
         old_values=OLD_PRECISIONS,
     )
-    seed: int | None = _number("of everything random", group=_LEARNING)
-    eval_every: int | None = _number("steps between two validations", group=_LEARNING, at_least=1)
-    checkpoint_every: int | None = _number("steps between two checkpoints", group=_LEARNING, at_least=1)
+    seed: int | None = _number("of everything random", "1234", group=_LEARNING)
+    eval_every: int | None = _number(
+        "steps between two validations", "a tenth of the steps", group=_LEARNING, at_least=1
+    )
+    checkpoint_every: int | None = _number(
+        "steps between two checkpoints", "a tenth of the steps", group=_LEARNING, at_least=1
+    )
 
-    lora_rank: int | None = _number("rank of the adapter's matrices", group=_ADAPTER, at_least=1)
-    lora_alpha: int | None = _number("the adapter's scale is alpha / rank", group=_ADAPTER, at_least=1)
-    lora_dropout: float | None = _number("dropout on what the adapter reads", group=_ADAPTER, metavar="SHARE")
+    lora_rank: int | None = _number("rank of the adapter's matrices", "8", group=_ADAPTER, at_least=1)
+    lora_alpha: int | None = _number("the adapter's scale is alpha / rank", "32", group=_ADAPTER, at_least=1)
+    lora_dropout: float | None = _number("dropout on what the adapter reads", "0.05", group=_ADAPTER, metavar="SHARE")
     lora_targets: Sequence[str] | None = option(
         None,
         group=_ADAPTER,
@@ -157,22 +168,29 @@ class TrainCaptionerOptions(MethodConfiguration):
         metavar="NAME",
     )
 
-    mapper: Literal["relu", "mlp", "transformer"] | None = _number("what maps an embedding to vectors", group=_MAPPER)
-    mapper_hidden: int | None = _number("relu: width of the hidden layer", group=_MAPPER, at_least=1)
-    mapper_layers: int | None = _number("transformer: number of layers", group=_MAPPER, at_least=1)
-    mapper_heads: int | None = _number("transformer: number of attention heads", group=_MAPPER, at_least=1)
+    mapper: Literal["relu", "mlp", "transformer"] | None = _number(
+        "what maps an embedding to vectors", "the method's", group=_MAPPER
+    )
+    mapper_hidden: int | None = _number(
+        "relu: width of the hidden layer", "512; with an adapter 2048", group=_MAPPER, at_least=1
+    )
+    mapper_layers: int | None = _number("transformer: number of layers", "8", group=_MAPPER, at_least=1)
+    mapper_heads: int | None = _number("transformer: number of attention heads", "8", group=_MAPPER, at_least=1)
 
-    projection: bool | None = _number("project audio embeddings on the text support", group=_CAPTIONER)
+    projection: bool | None = _number(
+        "project audio embeddings on the text support", "as the method does", group=_CAPTIONER
+    )
     temperature: float | Literal["clap"] | None = _number(
         "temperature of the softmax over the support, or clap for the CLAP's own",
+        "0.01",
         group=_CAPTIONER,
         metavar="T",
         at_least=0,
         aliases=["--projection-temperature"],
     )
-    renormalise: bool | None = _number("scale projected embeddings to unit length", group=_CAPTIONER)
-    beams: int | None = _number("beams of the search", group=_CAPTIONER, at_least=1)
-    max_new_tokens: int | None = _number("the longest caption, in tokens", group=_CAPTIONER, at_least=1)
+    renormalise: bool | None = _number("scale projected embeddings to unit length", "on", group=_CAPTIONER)
+    beams: int | None = _number("beams of the search", "the released system's", group=_CAPTIONER, at_least=1)
+    max_new_tokens: int | None = _number("the longest caption, in tokens", "60 at most", group=_CAPTIONER, at_least=1)
 
     resume: bool = option(
         True, group=JOB, help="continue an interrupted run of the same options; --no-resume begins anew", recorded=False
@@ -254,5 +272,21 @@ class MakeCaptionerOptions(MethodConfiguration):
             raise OptionError(f"--labels: the method {self.method!r} {need}.", "Leave them out, or name a file.")
 
 
-TrainCaptionerConfig = add_method_options(TrainCaptionerOptions, trainable_methods(), training_parts, _PRESET)
-MakeCaptionerConfig = add_method_options(MakeCaptionerOptions, assembled_methods(), assembly_parts)
+def _own_value(method: Method, part: type[Any], field: Field[Any]) -> str:
+    """What our own preset says, where it says the same for small models and few captions as for large and many."""
+    assert method.training is not None
+    sizes = ((10_000, 512, 10_000_000), (1_000_000, 1024, 1_000_000_000))
+    values = set()
+    for captions, dim, parameters in sizes:
+        clap = ClapIdentity(name="", fingerprint="", dim=dim)
+        plan = method.training.presets["own"](captions=captions, clap=clap, parameters=parameters)
+        values.add(getattr(plan.settings if part is method.training.settings else plan.prompt, field.name))
+    return in_words(values.pop()) if len(values) == 1 else _VARIES
+
+
+def _field_default(method: Method, part: type[Any], field: Field[Any]) -> str:
+    return in_words(field.default)
+
+
+TrainCaptionerConfig = add_method_options(TrainCaptionerOptions, trainable_methods(), training_parts, _own_value)
+MakeCaptionerConfig = add_method_options(MakeCaptionerOptions, assembled_methods(), assembly_parts, _field_default)

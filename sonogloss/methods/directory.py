@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -210,6 +211,7 @@ def _write_language_model(
 
     if reference.adapter is not None:
         language_model.save_pretrained(staging / reference.adapter)
+        _sort_targets(staging / reference.adapter / "adapter_config.json")
     if reference.path is None:
         return
     if base is not None:
@@ -222,6 +224,13 @@ def _write_language_model(
     with without_progress_bar():
         whole.save_pretrained(staging / reference.path)
     tokenizer.save_pretrained(staging / reference.path)
+
+
+def _sort_targets(path: Path) -> None:
+    """Peft writes a set in any order, and with it the file's digest changes from run to run."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _model_card(method: Method, clap: ClapIdentity, reference: LanguageModelReference) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.errors import OptionError
 from sonogloss.methods.base import ClapIdentity, ProjectionSettings
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import EmbeddedCaptions, IntArray
@@ -128,6 +129,10 @@ class MethodTraining:
     settings: type[Any]
     examples: str
     presets: Mapping[str, Preset]
+
+    def __post_init__(self) -> None:
+        if "own" not in self.presets:
+            raise OptionError(f"The presets of {self.settings.__name__} lack 'own'.", "Add it; it is the default.")
 
 
 def own_training(captions: int, parameters: int) -> TrainingConfig:

@@ -211,7 +211,10 @@ def test_one_captioner_speaks_several_languages(
         (["--validation-audio", "."], ["--validation-references"]),
         (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
         (["--contexts", -1], ["contexts is -1"]),
-        (["--projection-temperature", "warm"], ["projection-temperature", "a number or clap"]),
+        (["--temperature", "warm"], ["--temperature", "a number or 'clap'"]),
+        (["--preset", "papers"], ["--preset", "papers", "paper"]),
+        (["--languages", "en=text"], ["--languages", "soft-hard"]),
+        (["--method", "drcup"], ["--method", "Did you mean 'drcap'", "soft-hard"]),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(

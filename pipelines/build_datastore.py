@@ -25,7 +25,7 @@ from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.inputs import as_list, choose_device, too_many
+from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDoubles
@@ -64,6 +64,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         check_dump(dump)
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
+    note_pocket(clap, [dump.uri for dump in dumps])
     _clear(output)
     share_cores(options)
     head = DatastoreHead(

@@ -15,11 +15,12 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss import metrics as metrics_room
-from sonogloss.errors import FormatError, OptionError, StoreFormatError
+from sonogloss.errors import FormatError, MissingInputError, OptionError, StoreFormatError
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
 from sonogloss.pipelines.running.inputs import as_list
+from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.pipelines.running.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
@@ -42,6 +43,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or a file cannot be used.
     """
+    for option, path in (("--results", str(config.results)), ("--references", str(config.references))):
+        if not files.exists(path) and not files.is_dir(path):
+            raise MissingInputError(f"{option} {path!r} is not a file.", "Check the path.")
+    inputs = inputs_of(config)
+    if (report := computed_before(config, inputs)) is not None:
+        return report
+    report = {**_evaluate(config), "done_before": False}
+    write_record(config, inputs, report)
+    return report
+
+
+def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     results, references, output = str(config.results), str(config.references), str(config.output)
     if holds_tags(results):
         return evaluate_tags(
@@ -216,6 +229,8 @@ def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
+    if report["done_before"]:
+        Console().print("These metrics were computed from the same inputs with the same options before: nothing to do.")
     if "classes" in report:
         show_tags(report)
         return

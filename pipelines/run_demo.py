@@ -19,6 +19,7 @@ from sonogloss.pipelines.caption_audio import caption
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.evaluation import DemoConfig
 from sonogloss.pipelines.evaluate_captions import evaluate
+from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
 from sonogloss.transforms.commit_run import RUN_FILE
@@ -42,6 +43,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     started = time.time()
     output = str(config.output)
     scenes = _write_recordings(output, [sample_scene(FIRST_SEED + number) for number in range(config.scenes)])
+    files.write_json(files.join(output, DEMO_FILE), {"format": "sonogloss-demo", "first_seed": FIRST_SEED})
     dump = files.join(output, "captions.txt")
     lines = caption_dump(config.captions, FIRST_SEED)
     files.write_bytes(dump, "".join(f"{line}\n" for line in lines).encode())

@@ -18,11 +18,32 @@ _WINDOWS = "windows"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioJobConfig(Configuration):
+class JobOptions(Configuration):
     """What every job over audio takes."""
 
     audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
     output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
+    resume: bool = option(
+        True,
+        group=JOB,
+        help="continue what an earlier run of the same options left; --no-resume begins anew",
+        recorded=False,
+    )
+    overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
+    dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
+    max_dead_letters: float = dead_letters_option("inputs", JOB)
+    beam_args: Sequence[str] = ()
+
+    @property
+    def begin_anew(self) -> bool:
+        """Does the job replace what an earlier run left?"""
+        return self.overwrite or not self.resume
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions(Configuration):
+    """How recordings are cut, and where models run."""
+
     window: float = option(10.0, group=_WINDOWS, help="seconds a clip", metavar="S", digest="resolved")
     hop: float | None = option(
         None,
@@ -40,17 +61,7 @@ class AudioJobConfig(Configuration):
         at_least=1,
         digest="resolved",
     )
-    resume: bool = option(
-        True,
-        group=JOB,
-        help="continue what an earlier run of the same options left; --no-resume begins anew",
-        recorded=False,
-    )
-    overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
-    dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
-    max_dead_letters: float = dead_letters_option("inputs", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
 
     @property
     def policy(self) -> WindowPolicy:
@@ -60,19 +71,15 @@ class AudioJobConfig(Configuration):
         hop = self.window if self.hop is None else self.hop
         return WindowPolicy(window_s=self.window, hop_s=hop, max_windows=self.max_windows)
 
-    @property
-    def begin_anew(self) -> bool:
-        """Does the job replace what an earlier run left?"""
-        return self.overwrite or not self.resume
-
     def check(self) -> None:
         """Refuse windows that cannot be cut."""
+        super().check()
         _ = self.policy
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionConfig(AudioJobConfig):
-    """Options of `caption`."""
+class CaptionSettings(WindowOptions):
+    """Everything that shapes a caption."""
 
     datastore: AnyPath | None = option(
         None,
@@ -213,7 +220,12 @@ class CaptionConfig(AudioJobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig(AudioJobConfig):
+class CaptionConfig(CaptionSettings, JobOptions):
+    """Options of `caption`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig(WindowOptions, JobOptions):
     """Options of `classify`."""
 
     labels: AnyPath = option(
@@ -227,7 +239,7 @@ class ClassifyConfig(AudioJobConfig):
         digest="resolved",
     )
     label_prompts: AnyPath | None = option(
-        None, help="made by tune-labels; in place of a template", metavar="DIR", digest="resolved"
+        None, help="made by tune-labels; in place of a template", default_text="none", metavar="DIR", digest="resolved"
     )
     template: Sequence[str] = option(
         (),

@@ -23,7 +23,9 @@ class BuildDatastoreConfig(Configuration):
     source: str | None = option(
         None, help="what the captions are credited to", default_text="the name of their file", metavar="NAME"
     )
-    license: str | None = option(None, help="license of the captions, kept in the manifest", metavar="TEXT")
+    license: str | None = option(
+        None, help="license of the captions, kept in the manifest", default_text="none", metavar="TEXT"
+    )
     index: Literal["auto", "flat"] = option("auto", help="kind of index; auto and flat are exact")
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
@@ -37,8 +39,10 @@ class SearchConfig(Configuration):
     """Options of `search`."""
 
     datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
-    text: str | None = option(None, help="a sentence to look up; or", metavar="TEXT")
-    audio: AnyPath | None = option(None, help="a recording, of which every window is looked up", metavar="FILE")
+    text: str | None = option(None, help="a sentence to look up", default_text="none", metavar="TEXT")
+    audio: AnyPath | None = option(
+        None, help="a recording, of which every window is looked up", default_text="none", metavar="FILE"
+    )
     k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
     clap: AnyPath | None = option(
         None,

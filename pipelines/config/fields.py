@@ -207,6 +207,11 @@ class Configuration:
         values = {name: getattr(self, name) for name in recorded}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
+    def shaping_options(self) -> dict[str, Any]:
+        """The options that shape a row, by name, as JSON has them."""
+        values = self.as_json()
+        return {setting.name: values[setting.name] for setting in settings_of(type(self)) if setting.option.digest}
+
     def row_options(self) -> dict[str, Any]:
         """The options that shape a row as they stand, and are not the default: their part of the digest.
 
@@ -253,23 +258,19 @@ def _only_names(setting: Setting) -> bool:
 
 
 def _check_type(setting: Setting, value: Any) -> None:
-    kinds = [_plain(kind) for kind in _members(setting.kind)]
-    fits = any(
-        isinstance(value, int | float) and not isinstance(value, bool) if kind is float else _is(value, kind)
-        for kind in kinds
-    )
-    if not fits:
-        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
-        raise OptionError(f"{setting.flag} must be {words}, got {value!r}.", "Correct it.")
+    kinds = _members(setting.kind)
+    if not any(_fits(value, kind) for kind in kinds):
+        words = [repr(name) for kind in kinds for name in get_args(kind)]
+        words += [_WORDS[kind] for kind in kinds if kind in _WORDS]
+        raise OptionError(f"{setting.flag} must be {' or '.join(words)}, got {value!r}.", "Correct it.")
 
 
-def _plain(kind: Any) -> type:
-    """The class whose instances a value of this type is."""
-    return str if get_origin(kind) is Literal else kind
-
-
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -11,13 +11,14 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from sonogloss import files
-from sonogloss.pipelines.config.captioning import AudioJobConfig
+from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio
+from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -27,6 +28,11 @@ BATCH_SIZE = 32
 
 class AudioJob(Protocol):
     """The loaded parts of one job, and what shapes its rows."""
+
+    @property
+    def clap(self) -> ClapReference:
+        """The CLAP that embeds the audio."""
+        ...
 
     @property
     def sample_rate(self) -> int:
@@ -63,7 +69,7 @@ class AudioJob(Protocol):
         ...
 
 
-def run_audio_job(config: AudioJobConfig, prepare: Callable[[], AudioJob]) -> dict[str, Any]:
+def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], AudioJob]) -> dict[str, Any]:
     """Run a job over audio, from the listing to the report.
 
     Args:
@@ -80,10 +86,18 @@ def run_audio_job(config: AudioJobConfig, prepare: Callable[[], AudioJob]) -> di
     if not config.dry_run:
         check_output(output)
     job = prepare()
+    note_pocket(job.clap.name, sources)
     units = cut_units(sources)
     if config.dry_run:
         return _dry_run(config, job, sources, units=len(units), left_out=left_out)
-    plan = plan_units(output, units, configuration=job.digest(), begin_anew=config.begin_anew, rows=job.rows.folder)
+    plan = plan_units(
+        output,
+        units,
+        configuration=job.digest(),
+        begin_anew=config.begin_anew,
+        rows=job.rows.folder,
+        options=config.shaping_options(),
+    )
     if not plan.finished:
         files.check_writable(output)
         for name in plan.remove:
@@ -110,7 +124,7 @@ def run_audio_job(config: AudioJobConfig, prepare: Callable[[], AudioJob]) -> di
 
 def _connect(
     pipeline: beam.Pipeline,
-    config: AudioJobConfig,
+    config: CaptionConfig | ClassifyConfig,
     job: AudioJob,
     plan: UnitPlan,
     commit: CommitRun,
@@ -130,7 +144,9 @@ def _connect(
     (written, completed) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
 
 
-def _dry_run(config: AudioJobConfig, job: AudioJob, sources: list[str], *, units: int, left_out: int) -> dict[str, Any]:
+def _dry_run(
+    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[str], *, units: int, left_out: int
+) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     batch = job.run_here(batch)

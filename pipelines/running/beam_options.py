@@ -8,17 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib.util
 import io
 import multiprocessing
 import os
 import re
 from collections.abc import Iterable, Sequence
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.runner import create_runner
 
 from sonogloss.errors import InputError, OptionError
+from sonogloss.pipelines.config.fields import unknown
 
 LOCAL_RUNNER = "FnApiRunner"
+RUNNERS = (
+    "FnApiRunner",
+    "DirectRunner",
+    "DataflowRunner",
+    "FlinkRunner",
+    "SparkRunner",
+    "PortableRunner",
+    "PrismRunner",
+)
 _LOCAL_RUNNERS = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
 _WORKER_ERROR = re.compile(r"sonogloss\.errors\.\w*Error: (.+)")
 _NOTE = re.compile(r" ?\[while running '[^']*'\]")
@@ -53,7 +70,27 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptio
             f"--runner {standard.runner!r} loses data: of several outputs it computes only one, and says it is done.",
             "Use the default, another runner of Beam's, or Dataflow.",
         )
+    _check_runner(options)
     return options
+
+
+def _check_runner(options: PipelineOptions) -> None:
+    """Is there such a runner, and has it what it needs?"""
+    name = str(options.view_as(StandardOptions).runner)
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise unknown("--runner", name, RUNNERS) from error
+    if not name.rpartition(".")[2].lower().startswith("dataflow"):
+        return
+    cloud = options.view_as(GoogleCloudOptions)
+    missing = [f"--{option}" for option in ("project", "region", "temp_location") if not getattr(cloud, option)]
+    if missing:
+        raise OptionError(
+            f"--runner {name} needs {', '.join(missing)}.", "Give them; deploy/README.md shows a command."
+        )
+    if importlib.util.find_spec("apitools") is None:
+        raise OptionError(f"--runner {name} needs Beam's Google packages.", "Run pip install 'sonogloss[cpu,gcp]'.")
 
 
 def _check_stray(flags: Sequence[str]) -> None:

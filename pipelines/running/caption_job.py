@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
-from sonogloss.pipelines.config.captioning import CaptionConfig
+from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
 from sonogloss.records import CaptionRow
@@ -41,7 +41,7 @@ class CaptionJob:
         reranking: how one of several captions a clip is chosen; None for one caption a clip.
     """
 
-    config: CaptionConfig
+    config: CaptionSettings
     clap: ClapReference
     captioner: CaptionerReference
     datastore: DatastoreReference | None
@@ -153,7 +153,7 @@ class CaptionJob:
         }
 
 
-def prepare(config: CaptionConfig) -> CaptionJob:
+def prepare(config: CaptionSettings) -> CaptionJob:
     """Open the datastore, load the captioner and the CLAP, and check that they belong together.
 
     Raises:
@@ -198,7 +198,7 @@ def prepare(config: CaptionConfig) -> CaptionJob:
     )
 
 
-def _datastore(config: CaptionConfig) -> DatastoreReference | None:
+def _datastore(config: CaptionSettings) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     if config.datastore is None:
         return None if config.support is None else DatastoreReference.of(str(config.support))
@@ -206,7 +206,7 @@ def _datastore(config: CaptionConfig) -> DatastoreReference | None:
 
 
 def _projection(
-    config: CaptionConfig, own: ProjectionSettings | None, clap_temperature: float
+    config: CaptionSettings, own: ProjectionSettings | None, clap_temperature: float
 ) -> ProjectionSettings | None:
     """The captioner's own projection with what the user asked for."""
     if not (own is not None if config.projection is None else config.projection):
@@ -245,7 +245,7 @@ def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
 
 
 def _check_datastore(
-    config: CaptionConfig,
+    config: CaptionSettings,
     captioner: CaptionerReference,
     datastore: DatastoreReference | None,
     contexts: int,

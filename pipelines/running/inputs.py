@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
+from sonogloss.clap import is_pocket
 from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
 from sonogloss.transforms.models import ClapReference
+
+DEMO_FILE = "demo.json"
+"""Marks what `sonogloss demo` made."""
 
 # What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted. Sound that nobody
 # here decodes is listed all the same: it becomes a dead letter that says so.
@@ -95,6 +100,16 @@ def check_window(policy: WindowPolicy, clap: ClapReference, option: str = "--cla
             f"--window {policy.window_s:g} is longer than the {longest:g} s that {option} {clap.name!r} takes at once.",
             f"Give {longest:g} or less; longer recordings are cut into several clips.",
         )
+
+
+def note_pocket(clap: str, paths: Iterable[str]) -> None:
+    """Say on standard error that the embedded CLAP is for demonstrations, unless `demo` made these files."""
+    folders = {os.path.dirname(path) for path in paths}
+    made_by_demo = len(folders) == 1 and any(
+        files.exists(files.join(folder, DEMO_FILE)) for path in folders for folder in (path, os.path.dirname(path))
+    )
+    if is_pocket(clap) and not made_by_demo:
+        print(f"sonogloss: note: {clap} knows fifty synthetic sounds; name a CLAP for real work", file=sys.stderr)
 
 
 def check_share(value: float, option: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.captioning import CaptionConfig
+from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window
 from sonogloss.transforms.models import CaptionerReference, ClapReference
 
@@ -30,7 +30,7 @@ class Reranking:
     clap: ClapReference
 
 
-def choose_reranking(config: CaptionConfig, captioner: CaptionerReference, clap: ClapReference) -> Reranking | None:
+def choose_reranking(config: CaptionSettings, captioner: CaptionerReference, clap: ClapReference) -> Reranking | None:
     """What the options ask for, and whether captioner and CLAP can do it; None for one caption a clip.
 
     Raises:
@@ -55,7 +55,7 @@ def choose_reranking(config: CaptionConfig, captioner: CaptionerReference, clap:
     return Reranking(beams=tuple(config.candidate_beams), candidates=candidates, clap=_reranker(config, clap))
 
 
-def _reranker(config: CaptionConfig, clap: ClapReference) -> ClapReference:
+def _reranker(config: CaptionSettings, clap: ClapReference) -> ClapReference:
     """The CLAP of `--rerank`, or the job's own: the same model under another name has embedded the audio already."""
     if config.rerank is None:
         return clap

@@ -8,7 +8,7 @@ into.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,13 @@ class _Found:
 
 
 def plan_units(
-    output: str, units: Sequence[Unit], *, configuration: str, begin_anew: bool, rows: str = "captions"
+    output: str,
+    units: Sequence[Unit],
+    *,
+    configuration: str,
+    begin_anew: bool,
+    rows: str = "captions",
+    options: Mapping[str, Any] | None = None,
 ) -> UnitPlan:
     """Compare what a results directory holds with what a job should leave there. Nothing is changed.
 
@@ -57,6 +63,7 @@ def plan_units(
         configuration: digest of the options that shape a row.
         begin_anew: replace what is there instead of continuing it.
         rows: the folder of the job's rows, `captions` or `labels`.
+        options: those that shape a row, by name, to say which of them were others.
 
     Raises:
         OutputError: the directory holds something else, or rows that were made with other options or from sources that
@@ -70,7 +77,14 @@ def plan_units(
     if begin_anew:
         ours = [name for name in names if files.base_name(name).startswith("part-")]
         return UnitPlan(pending=list(units), completed=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
-    found, broken = _read_footers(output, [name for name in names if name.endswith(".parquet")], configuration)
+    parts = [name for name in names if name.endswith(".parquet")]
+    found, broken, foreign = _read_footers(output, parts, configuration)
+    if foreign:
+        raise OutputError(
+            f"--output {output!r} holds results that were made with other options or models"
+            f"{_differences(run, options or {})}.",
+            "Name another directory, or replace them with --overwrite.",
+        )
     committed = {part["path"]: part for part in run["parts"]} if run else {}
     completed = [result for unit in units if (result := _result_of(output, unit, found, committed, rows)) is not None]
     done = {result.unit for result in completed}
@@ -99,10 +113,23 @@ def _read_run(output: str) -> dict[str, Any] | None:
     return run
 
 
-def _read_footers(output: str, names: Sequence[str], configuration: str) -> tuple[dict[str, _Found], list[str]]:
-    """Read the footers: files by unit, and those that are broken."""
+def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:
+    """Which options were others, as far as an earlier run has recorded them."""
+    before = run.get("configuration", {}) if run else {}
+    others = [
+        f"--{name.replace('_', '-')} was {before[name]}"
+        for name, value in options.items()
+        if value is not None and name in before and before[name] != value
+    ]
+    return f" ({', '.join(others)})" if others else ""
+
+
+def _read_footers(
+    output: str, names: Sequence[str], configuration: str
+) -> tuple[dict[str, _Found], list[str], list[str]]:
+    """Read the footers: files by unit, those that are broken, and those of another configuration."""
     found: dict[str, _Found] = {}
-    broken = []
+    broken, foreign = [], []
     for name in names:
         try:
             with files.open_read(files.join(output, name)) as handle:
@@ -112,15 +139,13 @@ def _read_footers(output: str, names: Sequence[str], configuration: str) -> tupl
             continue
         metadata = footer.metadata or {}
         if metadata.get(CONFIGURATION_KEY) != configuration.encode():
-            raise OutputError(
-                f"--output {output!r} holds results that were made with other options or models.",
-                "Name another directory, or replace them with --overwrite.",
-            )
+            foreign.append(name)
+            continue
         unit = found.setdefault(metadata[UNIT_KEY].decode(), _Found())
         unit.rows[name] = footer.num_rows
         if PARTS_KEY in metadata:
             unit.parts = int(metadata[PARTS_KEY])
-    return found, broken
+    return found, broken, foreign
 
 
 def _result_of(

@@ -1,5 +1,5 @@
 """CLAP: text and audio in one space. One protocol, and backends that keep it."""
 
-from sonogloss.clap.backend import Clap, load_clap
+from sonogloss.clap.backend import Clap, is_pocket, load_clap
 
-__all__ = ["Clap", "load_clap"]
+__all__ = ["Clap", "is_pocket", "load_clap"]

@@ -62,6 +62,11 @@ POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}
 """The CLAPs of this package: the names they have, and their folders among its weights."""
 
 
+def is_pocket(name: str) -> bool:
+    """Is this a CLAP of the package, which knows its fifty synthetic sounds only?"""
+    return name in POCKET
+
+
 def load_clap(name: str, *, device: str = "cpu") -> Clap:
     """Load a CLAP by the name a user gave.
 

@@ -166,7 +166,7 @@ def test_other_options_into_the_same_output_are_refused_unless_begun_anew(
 ) -> None:
     output = tmp_path / "copy"
     shutil.copytree(results, output)
-    assert_one_line(run(*job(output, "--contexts", "1")), "--output", "--overwrite")
+    assert_one_line(run(*job(output, "--contexts", "1")), "--output", "--overwrite", "--contexts was 2")
     assert parts(output) == parts(results)
     assert run(*job(output, "--contexts", "1", "--no-resume")).code == 0
     assert {len(row["contexts"]) for row in rows(output)} == {1}

@@ -85,7 +85,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_not_mixed_in(
     again = run(*command)
     assert (again.report["taken_over"], again.report["units"]) == (1, 2)
     assert before == {path: path.read_bytes() for path in (tmp_path / "tags").rglob("*.parquet")}
-    assert_one_line(run(*command, "--top", "1"), "--output", "--overwrite")
+    assert_one_line(run(*command, "--top", "1"), "--output", "--overwrite", "--top was 5")
     assert run(*command, "--top", "1", "--no-resume").code == 0
 
 
@@ -166,7 +166,16 @@ def test_tags_are_evaluated(run: Run, command: list[object], tmp_path: Path) -> 
     truth += [{"filename": "99.wav", "class": "dog"}, {"filename": "8.wav", "class": "a whale"}]
     references = tmp_path / "truth.csv"
     pd.DataFrame(truth).to_csv(references, index=False)
-    argv = ["evaluate", "--results", tmp_path / "tags", "--references", references, "--output", tmp_path / "ev"]
+    argv = [
+        "evaluate",
+        "--results",
+        tmp_path / "tags",
+        "--references",
+        references,
+        "--output",
+        tmp_path / "ev",
+        "--overwrite",
+    ]
     outcome = run(*argv, "--json")
     assert outcome.code == 0, outcome.err
     report = outcome.report
@@ -190,7 +199,16 @@ def test_map_needs_all_scores_and_lists_of_labels_are_read(run: Run, command: li
     references.write_text(
         "".join(json.dumps({"file_name": f"{n}.wav", "labels": ["dog", "rain"]}) + "\n" for n in range(9))
     )
-    argv = ["evaluate", "--results", tmp_path / "tags", "--references", references, "--output", tmp_path / "ev"]
+    argv = [
+        "evaluate",
+        "--results",
+        tmp_path / "tags",
+        "--references",
+        references,
+        "--output",
+        tmp_path / "ev",
+        "--overwrite",
+    ]
     assert [row["metric"] for row in run(*argv, "--json").report["corpus"]] == ["accuracy"]
     assert_one_line(run(*argv, "--metrics", "map"), "--all-scores")
     references.write_text(json.dumps({"file_name": "0.wav", "sound": "dog"}))

@@ -59,6 +59,9 @@ def test_no_command_is_a_question_about_usage(run: Run) -> None:
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--window", "long"], ["--window"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_workers=x"], ["Beam", "x"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--runner=DaskRunner"], ["DaskRunner"]),
+        (["caption", "--audio", "x", "--output", "o", "--runner=DataflowRunner"], ["--project", "--temp_location"]),
+        (["caption", "--audio", "x", "--output", "o", "--runner=FinkRunner"], ["Did you mean 'FlinkRunner'?"]),
+        (["caption", "--audio", "x", "--output", "o", "--device", "gpu"], ["--device 'gpu'", "'cuda'"]),
         (["verify", "d", "--out=x"], ["--out"]),
         (["build-datastore", "--captions", "x", "--output", "o", "--shards", "0"], ["--shards"]),
         (["build-datastore", "--captions", "x", "--output", "o", "--text-colum", "c"], ["--text-column"]),
@@ -78,7 +81,7 @@ def test_options_of_beam_pass_and_are_understood() -> None:
     assert parsed.view_as(DirectOptions).direct_num_workers == 2
     assert parsed.view_as(StandardOptions).runner == "FnApiRunner"
     assert is_local(parsed)
-    assert not is_local(beam_options(["--runner=DataflowRunner", "--project=p", "--region=r"]))
+    assert not is_local(beam_options(["--runner=FlinkRunner", "--flink_master=host:8081"]))
 
 
 def test_option_names_are_those_of_the_command() -> None:

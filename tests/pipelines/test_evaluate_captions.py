@@ -71,7 +71,16 @@ def test_references_come_in_every_shape(run: Run, tmp_path: Path, predictions: P
     else:
         jsonl(path, flat)
     jsonl(tmp_path / "plain.jsonl", REFERENCES)
-    common = ["evaluate", "--results", predictions, "--output", tmp_path / "out", "--json", "--references"]
+    common = [
+        "evaluate",
+        "--results",
+        predictions,
+        "--output",
+        tmp_path / "out",
+        "--overwrite",
+        "--json",
+        "--references",
+    ]
     assert run(*common, path).report["corpus"] == run(*common, tmp_path / "plain.jsonl").report["corpus"]
 
 
@@ -124,3 +133,23 @@ def test_what_cannot_be_compared_is_told_in_one_line(
         path.write_text(references)
     outcome = run("evaluate", "--results", predictions, "--references", path, "--output", tmp_path / "out", *options)
     assert_one_line(outcome, *words)
+
+
+def test_metrics_are_computed_once_and_never_replaced_by_mistake(run: Run, tmp_path: Path) -> None:
+    predictions, references, others = (tmp_path / name for name in ("p.jsonl", "r.jsonl", "o.jsonl"))
+    predictions.write_text(json.dumps({"clip_id": "1", "caption": "a dog barks"}))
+    references.write_text(json.dumps({"clip_id": "1", "references": ["a dog barks loudly"]}))
+    others.write_text(json.dumps({"clip_id": "1", "references": ["rain falls"]}))
+    common = ["evaluate", "--results", predictions, "--output", tmp_path / "out", "--json", "--references"]
+    first = run(*common, references).report
+    again = run(*common, references).report
+    assert (first["done_before"], again["done_before"]) == (False, True)
+    assert again["corpus"] == first["corpus"]
+    assert_one_line(run(*common, others), "other inputs or options", "--overwrite")
+    assert_one_line(run(*common, references, "--metrics", "bleu_1"), "other inputs or options")
+    replaced = run(*common, others, "--overwrite").report
+    assert replaced["corpus"] != first["corpus"]
+    references.write_text(json.dumps({"clip_id": "1", "references": ["a cat"]}))
+    assert_one_line(run(*common, references), "other inputs or options")
+    (tmp_path / "out" / "metrics" / "metrics.json").unlink()  # as an earlier release left it
+    assert_one_line(run(*common, others), "--overwrite")

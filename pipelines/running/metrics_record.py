@@ -1,0 +1,59 @@
+"""The record beside metrics: which inputs and options they were computed from, so that none are replaced by mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sonogloss import __version__, files
+from sonogloss.errors import FormatError, OutputError
+from sonogloss.pipelines.config.evaluation import EvaluateConfig
+from sonogloss.transforms.commit_run import RUN_FILE
+
+METRICS_FILE = "metrics/metrics.json"
+FORMAT = "sonogloss-metrics"
+FORMAT_VERSION = 1
+
+
+def inputs_of(config: EvaluateConfig) -> dict[str, Any]:
+    """The options of an evaluation, with the sha256 of what it reads."""
+    results = str(config.results)
+    paths = {
+        "results": files.join(results, RUN_FILE) if files.is_dir(results) else results,
+        "references": str(config.references),
+    }
+    digests = {f"{name}_sha256": files.digest(path) if files.exists(path) else None for name, path in paths.items()}
+    return {**config.as_json(), **digests}
+
+
+def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """The report of metrics that the same inputs and options gave; None when there are none or they are to be replaced.
+
+    Raises:
+        OutputError: the output holds metrics of other inputs or options.
+    """
+    output = str(config.output)
+    path = files.join(output, METRICS_FILE)
+    if config.overwrite or not any(
+        files.exists(files.join(output, name)) for name in (METRICS_FILE, "metrics/corpus.parquet")
+    ):
+        return None
+    record = files.read_json(path, error=FormatError) if files.exists(path) else {}
+    if record.get("format") == FORMAT and record.get("inputs") == inputs:
+        report: dict[str, Any] = record["report"]
+        return {**report, "done_before": True}
+    raise OutputError(
+        f"--output {output!r} holds metrics of other inputs or options.",
+        "Name another directory, or replace them with --overwrite.",
+    )
+
+
+def write_record(config: EvaluateConfig, inputs: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write the record, last."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created_by": f"sonogloss {__version__}",
+        "inputs": inputs,
+        "report": report,
+    }
+    files.write_json(files.join(str(config.output), METRICS_FILE), content)

@@ -15,8 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sonogloss.pipelines.command_line import JOBS, WITHOUT_CONFIGURATION, command_parser
-from sonogloss.pipelines.options import make_parser
+from sonogloss.pipelines.command_line import JOBS, command_parser
 from sonogloss.pipelines.running.beam_options import beam_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,10 +99,7 @@ def commands_shown() -> Iterator[str]:
 def test_the_commands_in_the_documents_are_understood(command: str) -> None:
     """Ours parse, and Beam knows every option that goes on to it."""
     name, *arguments = shlex.split(command)[1:]
-    if name in WITHOUT_CONFIGURATION:
-        _, others = make_parser().parse_known_args([name, *arguments])
-    else:
-        _, others = command_parser(name).parse_known_args(arguments)
+    _, others = command_parser(name).parse_known_args(arguments)
     beam_options(others)
 
 

@@ -95,7 +95,10 @@ class TrainCaptionerOptions(MethodConfiguration):
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
     language_model: AnyPath = option("pocket", help="a directory or a hub id, any causal one", metavar="L")
     preset: str | None = option(
-        None, help="paper: the method's released hyper-parameters", default_text="our own, shown here", choices=preset_names
+        None,
+        help="paper: the method's released hyper-parameters",
+        default_text="our own, shown here",
+        choices=preset_names,
     )
     validation: Paths = option((), help="held-out captions: the weights of the lowest loss are kept", metavar="GLOB")
     datastore: AnyPath | None = option(
@@ -118,7 +121,9 @@ class TrainCaptionerOptions(MethodConfiguration):
     )
 
     text_column: str = option("text", group=_TEXTS, help="column with the captions", metavar="NAME")
-    revision: str | None = option(None, group=_TEXTS, help="revision of the language model's hub id", metavar="R")
+    revision: str | None = option(
+        None, group=_TEXTS, help="revision of the language model's hub id", default_text="its main branch", metavar="R"
+    )
     label_template: str = option(
         "{label}", group=_TEXTS, help="what is embedded of a label; {label} stands for its name"
     )
@@ -132,7 +137,7 @@ class TrainCaptionerOptions(MethodConfiguration):
         (), group=_TEXTS, help="recordings: the weights of the highest CIDEr-D on them are kept", metavar="GLOB"
     )
     validation_references: AnyPath | None = option(
-        None, group=_TEXTS, help="references of these recordings", metavar="FILE"
+        None, group=_TEXTS, help="references of these recordings", default_text="none", metavar="FILE"
     )
 
     accumulation: int | None = _number("parts that a batch is computed in", "1", group=_LEARNING, at_least=1)

@@ -1,12 +1,14 @@
-"""The numbers of a prompt tuning run."""
+"""The numbers of a prompt tuning run. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from sonogloss.tagging.scores import TEMPERATURE
 from sonogloss.training.config import check_settings
+
+TEMPERATURE = 0.10
+"""Of the softmax over words or frames in the fine score."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The numbers of a post-training run."""
+"""The numbers of a post-training run. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,90 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sonogloss.temporal.losses import TnceSettings
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.errors import OptionError
 from sonogloss.training.config import check_settings
 
 STAGES = ("A", "B")
+RELATIONS = ("before", "after", "while")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TnceSettings:
+    """How much each kind of negative and each block counts.
+
+    Attributes:
+        alpha_same: weight, in the softmax's denominator, of the same sample in another order; 0 removes it.
+        alpha_cross: weight of other samples in another order; 0 removes them.
+        beta: weight of the rows of every block but the first, in a weighted mean over all rows.
+        weight: the whole loss is multiplied by this (lambda).
+        released: compute as the released code does instead of as the equations stand. It takes embeddings as they are
+            and without a temperature (the caller's part, see :attr:`normalised`), adds log(alpha + 1e-8), which for
+            alpha 0 is -18.4 and not a removal, and begins to weight with beta at row B // 2 (two blocks) or
+            B // 3 (three), so that it hits positives of the first block.
+
+    Raises:
+        OptionError: a weight is negative or not finite.
+    """
+
+    alpha_same: float = 1.0
+    alpha_cross: float = 1.0
+    beta: float = 1.0
+    weight: float = 0.8
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("alpha_same", "alpha_cross", "beta", "weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise OptionError(f"{name} is {value!r}.", "Give a finite number of at least 0.")
+
+    @property
+    def normalised(self) -> bool:
+        """Are rows to be unit vectors, and cosines to be divided by the CLAP's temperature?"""
+        return not self.released
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """How two clips become one.
+
+    Attributes:
+        crossfade_s: seconds over which the first clip of a sequence gives way to the second, at equal power; at most
+            half of the shorter clip.
+        level_db: RMS level in dB below full scale that every clip is brought to before; None leaves them as they are.
+        overlay_db: level of B in an overlay, relative to A.
+        relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
+            the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
+            before and while only.
+        wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
+            with "this is a sound of".
+
+    Raises:
+        OptionError: a value cannot be.
+    """
+
+    crossfade_s: float = 0.0
+    level_db: float | None = None
+    overlay_db: float = 0.0
+    relations: tuple[str, ...] = RELATIONS
+    wording: Literal["published", "varied"] = "varied"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crossfade_s < math.inf:
+            raise OptionError(f"crossfade_s is {self.crossfade_s!r}.", "Give seconds, 0 for none.")
+        if self.level_db is not None and not -120 <= self.level_db <= 0:
+            raise OptionError(f"level_db is {self.level_db!r}.", "Give decibels below full scale, -20 for one.")
+        if not -60 <= self.overlay_db <= 60:
+            raise OptionError(f"overlay_db is {self.overlay_db!r}.", "Give decibels, 0 for equal levels.")
+        if unknown := sorted(set(self.relations) - set(RELATIONS)):
+            raise OptionError(f"Unknown relation {unknown[0]!r}.", f"There are {', '.join(RELATIONS)}.")
+        if not {"before", "after"} & set(self.relations) or "while" not in self.relations:
+            raise OptionError(
+                f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
+                "Give while, and before or after or both.",
+            )
+        if self.wording not in ("published", "varied"):
+            raise OptionError(f"wording is {self.wording!r}.", "Give published or varied.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The numbers of a text-only training run, whatever the method. Nothing heavy is imported here."""
+"""The numbers of a captioner's training. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sonogloss.errors import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a mapper and a language model learn, whatever the method.
+    """How a mapper and a language model are trained, whatever the method.
 
     Args:
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch_size: captions a step, over all its parts and all processes.
         learning_rate: the highest learning rate.
-        accumulation: parts a batch is computed in, one after the other; the gradient is that of the whole batch.
+        accumulation: parts that a batch is computed in, one after the other; the gradient is that of the whole batch.
         warmup_steps: steps over which the learning rate rises linearly from 0.
-        schedule: how it falls from there to 0 at `steps`.
+        schedule: how it falls to 0 afterwards.
         weight_decay: AdamW's, on matrices only.
         betas: AdamW's.
         grad_clip: largest norm of the gradient; 0 does not clip.
-        tune: train `all` weights of the language model, a `lora` adapter, or `none` (the mapper always learns).
+        tune: train `all` weights of the language model, a `lora` adapter, or `none`; the mapper is always trained.
         lora_rank, lora_alpha, lora_dropout: the adapter's.
-        lora_targets: names of the modules that are adapted; none means the query and value projections.
+        lora_targets: names of the adapted modules; empty means the query and value projections.
         precision: `float32`, `bfloat16`, `float16` (on a GPU, with a scaled loss), or `auto` for what the hardware
             computes fast (:func:`~sonogloss.training.precision.choose_precision`). The loss is always in float32.
-        seed: everything random follows from it and the step's number.
-        eval_every: steps between two looks at what it has not seen.
+        seed: of everything random, together with the number of the step.
+        eval_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
     """
 
@@ -77,7 +77,7 @@ class TrainingConfig:
         check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Learning rate of a step, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)

@@ -133,10 +133,10 @@ def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(
         assert run(*command, "--output", cut).code == 130
     assert not (cut / "captioner.json").exists()
     other = run(*command, "--output", cut, "--learning-rate", 0.5)
-    assert_told(other, "other settings or captions")
+    assert_told(other, "other settings or data")
     outcome = run(*command, "--output", cut)
     assert outcome.code == 0
-    assert "going on after step 2" in outcome.err
+    assert "resuming after step 2" in outcome.err
     for name in ("mapper.safetensors", "adapter/adapter_model.safetensors"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(
     assert_told(outcome, "No space left on device")
     resumed = run(*argv)
     assert resumed.code == 0
-    assert "going on after step 2" in resumed.err
+    assert "resuming after step 2" in resumed.err
 
 
 def test_the_corpus_is_a_datastore_that_captioning_can_use(

@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         (SHORT, soft_hard()),
     ]
     for config, source in others:
-        with pytest.raises(OptionError, match="other settings or captions"):
+        with pytest.raises(OptionError, match="other settings or data"):
             run(tmp_path, config, source, resume=True)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ModelFormatError, match="not a checkpoint"):
@@ -148,7 +148,7 @@ def test_a_full_disk_is_told_in_words_and_keeps_the_checkpoint(tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sonogloss.files.os.fsync", full)
-        with pytest.raises(OutputError, match=r"checkpoint.safetensors': No space left on device"):
+        with pytest.raises(OutputError, match=r"loss.csv': No space left on device"):
             run(tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "loss.csv"]
@@ -248,7 +248,7 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
         ({"config": replace(SHORT, precision="float16")}, "does not train in"),
         ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "nothing called c_atn"),
         ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "nothing called lm_head"),
-        ({"language_model": tiny_gpt2().bfloat16()}, "they are torch.bfloat16"),
+        ({"language_model": tiny_gpt2().bfloat16()}, "language model are torch.bfloat16"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

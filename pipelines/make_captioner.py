@@ -11,9 +11,9 @@ from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OutputError
-from sonogloss.methods import ClapIdentity, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import read_labels
-from sonogloss.methods.manifest import NAME
+from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.registry import get_method
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.method_options import with_given
@@ -34,13 +34,9 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    output, clap, base, files_of_labels = (
-        *(str(name) for name in (config.output, config.clap, config.language_model)),
-        as_list(config.labels),
-    )
-    manifest = files.join(output, NAME)
+    output = str(config.output)
     check_output(output)
-    if files.exists(manifest) and not config.overwrite:
+    if files.exists(files.join(output, NAME)) and not config.overwrite:
         raise OutputError(
             f"--output {output!r} holds a captioner already.", "Name another directory, or replace it with --overwrite."
         )
@@ -48,38 +44,34 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     prompt = method.prompt()
     prompt = replace(prompt, **with_given(prompt, given))
     decode = replace(method.decode, **with_given(method.decode, given))
-    labels = [label for name in files_of_labels for label in read_labels(name)]
-    encoder = load_clap(clap, device=choose_device(config.device))
-    loaded = load_language_model(base)
-    identity = ClapIdentity(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
-    bank = None if method.embed_labels is None else method.embed_labels(labels, encoder)
+    labels = [label for name in as_list(config.labels) for label in read_labels(name)]
+    clap = load_clap(str(config.clap), device=choose_device(config.device))
+    language_model = load_language_model(str(config.language_model))
+    identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
+    bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
+    parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
     # Parts that do not fit together are found now, not when they caption.
-    method.captioner_class()(
-        language_model=loaded, prompt=prompt, labels=bank, clap=identity, decode=decode, fingerprint=""
-    )
+    method.captioner_class()(language_model=language_model, fingerprint="", **parts)
     files.check_writable(output)
-    if files.exists(manifest):
-        files.remove(manifest)
+    if files.exists(files.join(output, NAME)):
+        files.remove(files.join(output, NAME))
     save_captioner(
         output,
-        clap=identity,
-        language_model=loaded.model,
-        tokenizer=loaded.tokenizer,
+        language_model=language_model.model,
+        tokenizer=language_model.tokenizer,
         mapper=None,
-        prompt=prompt,
         projection=None,
-        decode=decode,
-        labels=bank,
-        training={"labels": [files.base_name(name) for name in files_of_labels]},
-        base=base,
+        training={"labels": [files.base_name(name) for name in as_list(config.labels)]},
+        base=str(config.language_model),
+        **parts,
     )
     return {
         "output": output,
         "method": config.method,
-        "clap": clap,
-        "language_model": base,
+        "clap": config.clap,
+        "language_model": config.language_model,
         "keywords": 0 if bank is None else len(bank.labels),
-        "fingerprint": load_captioner(output).fingerprint,
+        "fingerprint": read_manifest(output).fingerprint,
         "problems": [],
     }
 

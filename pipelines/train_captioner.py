@@ -17,29 +17,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from rich.console import Console
-from torch import nn
 
 from sonogloss import files
-from sonogloss.clap import Clap, load_clap
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import Captioner, ClapIdentity, save_captioner
-from sonogloss.methods.labels import LabelBank, read_labels
+from sonogloss.methods import save_captioner
+from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
-from sonogloss.methods.mapper import AnyMapper, make_mapper
-from sonogloss.methods.plan import TrainingData, TrainingPlan
+from sonogloss.methods.plan import TrainingData
 from sonogloss.methods.registry import load_object
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCaptionerOptions
-from sonogloss.pipelines.running.audio_validation import Score, list_validation_audio, score_on_audio
+from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
-from sonogloss.pipelines.running.training_data import cast_weights, mine_neighbours, pocket_language_model, read_column
-from sonogloss.pipelines.running.training_plan import check_plan, make_plan, training_of
+from sonogloss.pipelines.running.training_data import mine_neighbours, read_column
+from sonogloss.pipelines.running.training_job import TrainingJob, TrainingModels, load_models, make_job, score_of
+from sonogloss.pipelines.running.training_plan import check_plan, training_of
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.parallel import ProcessGroup, join_process_group
@@ -69,13 +65,13 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
     if (report := _report_of_earlier_run(config, options)) is not None:
         return report
     inputs = _check_inputs(config, device)
-    models = _load_models(config, device)
+    models = load_models(config, device)
     datastore = _open_datastore(config, models)
     if group.is_main_process and files.exists(files.join(output, NAME)):
         files.remove(files.join(output, NAME))  # without it the directory is unfinished
     corpora, problems = _build_corpora(config, group, device)
     corpus, directory = corpora[CORPUS], files.join(output, TRAINING)
-    job = _make_job(config, models, corpus.count, inputs.labels)
+    job = make_job(config, models, corpus.count, inputs.labels)
     if group.is_main_process:
         files.check_writable(directory)
     data = TrainingData(
@@ -90,7 +86,7 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
         ),
         targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
     )
-    score, failed = _score(job, inputs.recordings, datastore or corpus)
+    score, failed = score_of(job, inputs.recordings, datastore or corpus)
     problems += [f"{failed} recordings of --validation-audio could not be read."] if failed else []
     record = train(
         load_object(training_of(config)[1].examples)(job.plan, data),
@@ -144,28 +140,7 @@ def _check_inputs(config: TrainCaptionerOptions, device: str) -> _Inputs:
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Models:
-    """The models of a training; `base` is the directory or the hub id of the language model."""
-
-    clap: Clap
-    identity: ClapIdentity
-    language_model: LanguageModel
-    base: str
-
-
-def _load_models(config: TrainCaptionerOptions, device: str) -> _Models:
-    clap = load_clap(str(config.clap), device=device)
-    base = pocket_language_model() if config.language_model == "pocket" else str(config.language_model)
-    return _Models(
-        clap=clap,
-        identity=ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=load_language_model(base, device=device, revision=config.revision),
-        base=base,
-    )
-
-
-def _open_datastore(config: TrainCaptionerOptions, models: _Models) -> Datastore | None:
+def _open_datastore(config: TrainCaptionerOptions, models: TrainingModels) -> Datastore | None:
     if config.datastore is None:
         return None
     datastore = Datastore.open(str(config.datastore))
@@ -198,65 +173,6 @@ def _build_corpora(
         group.barrier()
         corpora[name] = Datastore.open(path)
     return corpora, problems
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Job:
-    """The parts of the captioner that is trained."""
-
-    method: type[Captioner]
-    models: _Models
-    plan: TrainingPlan
-    labels: LabelBank | None
-    mapper: AnyMapper | None
-
-    def make_captioner(self, model: Any, mapper: nn.Module | None) -> Captioner:
-        """A captioner with the weights of the moment."""
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return self.method(
-            language_model=LanguageModel(model=plain, tokenizer=self.models.language_model.tokenizer),
-            mapper=mapper,  # type: ignore[arg-type]  # the loop knows mappers as modules
-            labels=self.labels,
-            prompt=self.plan.prompt,
-            clap=self.models.identity,
-            contexts=self.plan.settings.contexts,
-            projection=self.plan.projection,
-            decode=self.plan.decode,
-            fingerprint="",
-        )
-
-
-def _make_job(config: TrainCaptionerOptions, models: _Models, captions: int, labels: Sequence[str]) -> _Job:
-    """The plan and what depends on it; parts that do not fit together are found by making a captioner of them."""
-    method, _ = training_of(config)
-    language_model = models.language_model
-    plan = make_plan(
-        config,
-        captions=captions,
-        clap=models.identity,
-        parameters=sum(parameter.numel() for parameter in language_model.model.parameters()),
-        positions=language_model.max_positions,
-    )
-    cast_weights(language_model, plan)
-    bank = None
-    if plan.prompt.label_count and method.embed_labels is not None:
-        bank = method.embed_labels(labels, models.clap, template=config.label_template)
-    torch.manual_seed(plan.training.seed)
-    mapper = make_mapper(
-        plan.mapper, dim=models.identity.dim, width=language_model.width, slots=plan.prompt.audio_slots
-    )
-    job = _Job(method=method.captioner_class(), models=models, plan=plan, labels=bank, mapper=mapper)
-    job.make_captioner(language_model.model, mapper)
-    return job
-
-
-def _score(job: _Job, recordings: Mapping[str, list[str]], datastore: Datastore) -> tuple[Score | None, int]:
-    """The score that chooses the weights, where there are recordings, and how many of them could not be read."""
-    if not recordings:
-        return None, 0
-    return score_on_audio(
-        recordings, clap=job.models.clap, datastore=datastore, plan=job.plan, make_captioner=job.make_captioner
-    )
 
 
 def _print_line(line: str) -> None:
@@ -305,7 +221,7 @@ def _in_todays_words(options: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _save(config: TrainCaptionerOptions, job: _Job, record: TrainingRecord, options: Mapping[str, Any]) -> None:
+def _save(config: TrainCaptionerOptions, job: TrainingJob, record: TrainingRecord, options: Mapping[str, Any]) -> None:
     plan = job.plan
     save_captioner(
         str(config.output),

@@ -18,7 +18,7 @@ DefaultOf = Callable[[Method, type[Any], Field[Any]], str]
 
 
 def described_fields(settings: type[Any]) -> dict[str, Field[Any]]:
-    """The fields of a dataclass that say what they are, by the names of their options."""
+    """The fields of a dataclass that have a help text, by the names of their options."""
     return {field.metadata.get("option", field.name): field for field in fields(settings) if "help" in field.metadata}
 
 
@@ -33,7 +33,7 @@ def option_names(method: Method, parts: Parts) -> set[str]:
 
 
 def methods_where(fits: Callable[[Method], bool]) -> list[str]:
-    """The installed methods that fit. A package that cannot be imported is left out; naming it says what is wrong."""
+    """The installed methods that fit. A package that cannot be imported is left out until it is named."""
     found = []
     for name in method_names():
         try:
@@ -50,7 +50,7 @@ def add_method_options(base: type[C], methods: Sequence[str], parts: Parts, defa
 
     Args:
         base: the command's own options; the methods' must have other names.
-        methods: whose options are added; one that several share says in its help what it means to each.
+        methods: whose options are added; the help of one that several share names what it is to each.
         parts: which of a method's dataclasses.
         default_of: the default of an option.
 

@@ -81,7 +81,7 @@ def foreign_option(name: str, method: str, owners: Sequence[str]) -> OptionError
 
 
 def _number(help: str, default: str, **more: Any) -> Any:  # noqa: A002  # argparse's own word
-    """An option whose default is that of the preset: in words, what our own presets say."""
+    """An option whose default is the preset's; `default` is that of our own presets in words."""
     return option(None, help=help, default_text=default, **more)
 
 
@@ -278,7 +278,7 @@ class MakeCaptionerOptions(MethodConfiguration):
 
 
 def _own_value(method: Method, part: type[Any], field: Field[Any]) -> str:
-    """What our own preset says, where it says the same for small models and few captions as for large and many."""
+    """The value in our own preset, where it is the same for small models and few captions as for large and many."""
     assert method.training is not None
     sizes = ((10_000, 512, 10_000_000), (1_000_000, 1024, 1_000_000_000))
     values = set()

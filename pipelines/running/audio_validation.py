@@ -1,6 +1,6 @@
-"""Choosing a checkpoint by real audio: caption recordings with the weights of the moment, and compare with references.
+"""Choosing a checkpoint by real audio: caption recordings with the current weights, and compare with references.
 
-Training itself hears nothing; it is handed a function from weights to a score.
+The training loop knows no audio; it gets a function from weights to a score.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sonogloss.transforms.read_audio import read_source
 _BATCH = 32
 
 MakeCaptioner = Callable[[Any, nn.Module | None], Captioner]
-"""From the language model and the mapper of the moment to a captioner."""
+"""From the current language model and mapper to a captioner."""
 Score = Callable[[Any, nn.Module | None], float]
 
 

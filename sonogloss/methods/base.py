@@ -28,7 +28,7 @@ class CaptionerSpec:
         precision: of the language model's weights: `float32`, `bfloat16`, `float16` or `int8`; None means float32 on a
             CPU and for a language model in the captioner's own directory, else what its files hold.
         parity: contexts, projection and search as in the method's released code instead of the captioner's own.
-        beams: how many beams to decode with; None means as many as the captioner says.
+        beams: how many beams to decode with; None means the captioner's own number.
         language: language tag of a multilingual captioner; None means the captioner's own.
         fast: leave the CLAP out of a guided search: captions from keywords alone.
     """

@@ -95,7 +95,7 @@ def _open_parts(directory: Path, manifest: Manifest, spec: CaptionerSpec) -> dic
 
 
 def _positions(manifest: Manifest, directory: Path) -> int | None:
-    """How many positions the language model has, where its configuration lies in the directory and says so."""
+    """How many positions the language model has, where its configuration lies in the directory and names them."""
     path = None if manifest.language_model.path is None else directory / manifest.language_model.path / "config.json"
     if path is None or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""`captioner.json`: what a captioner directory says of itself."""
+"""`captioner.json`: the manifest of a captioner directory."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def verify_captioner(directory: str) -> list[str]:
         content = files.read_json(files.join(directory, NAME), error=ModelFormatError)
         listed = [dict(entry) for entry in content["files"]]
     except FileNotFoundError:
-        read_manifest(directory)  # says what is missing
+        read_manifest(directory)  # names what is missing
         raise
     except (ModelFormatError, KeyError, TypeError, ValueError) as error:
         return [f"{NAME} cannot be read ({error})."]

@@ -131,8 +131,8 @@ class _Layer(nn.Module):
         )
         attended = functional.scaled_dot_product_attention(q, k, v)
         x = x + self.joined(attended.transpose(1, 2).flatten(2))
-        thought: Tensor = self.linear2(torch.relu(self.linear1(self.norm2(x))))
-        return x + thought
+        mapped: Tensor = self.linear2(torch.relu(self.linear1(self.norm2(x))))
+        return x + mapped
 
 
 AnyMapper = Mapper | TanhMapper | TransformerMapper

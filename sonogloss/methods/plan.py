@@ -75,7 +75,7 @@ class TrainingPlan:
     """All settings of a training and of the captioner that it makes."""
 
     training: TrainingConfig
-    settings: Any  # MethodSettings; a dataclass, which a protocol cannot say
+    settings: Any  # MethodSettings; but `replace` and `asdict` take dataclasses only
     prompt: Any  # the method's prompt
     mapper: MapperSettings
     projection: ProjectionSettings | None
@@ -160,7 +160,7 @@ def own_training(captions: int, parameters: int) -> TrainingConfig:
 
 
 def own_decode(released: DecodeSettings) -> DecodeSettings:
-    """A method's released search in larger batches, without room for captions that nobody writes."""
+    """A method's released search in larger batches, for captions of a usual length."""
     return replace(released, max_new_tokens=min(_LONGEST_CAPTION, released.max_new_tokens), batch_size=32)
 
 

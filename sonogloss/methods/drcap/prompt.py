@@ -26,7 +26,7 @@ Layout = Literal["captions_first", "captions_in_prompt", "no_captions"]
 
 @dataclass(frozen=True, kw_only=True)
 class ComposedPrompt:
-    """The words around a caption. The defaults are DRCap's, byte for byte; each field says what it is.
+    """The words around a caption. The defaults are DRCap's, byte for byte.
 
     DRCap's instruction ends in a blank. Byte-level vocabularies, whose words begin with their blank, want
     `answer=" {answer}"` after a template without a final blank. The layout `captions_first` puts the retrieved captions

@@ -18,7 +18,7 @@ _RESERVE = 32  # from the band so many captions are sampled once; every epoch ch
 
 @dataclass(frozen=True, kw_only=True)
 class DrcapSettings:
-    """What DRCap shows its language model; each field says what it is. The defaults are the released ones.
+    """What DRCap shows its language model. The defaults are the released ones.
 
     The band imitates what *audio* finds: nearer captions would teach copying. The cosine between an embedding and the
     same with noise of standard deviation s in each of d dimensions is about 1 / sqrt(1 + d * s ** 2).

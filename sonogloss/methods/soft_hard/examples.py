@@ -106,8 +106,8 @@ class SoftHardExamples:
             rng = np.random.default_rng([self._seed, epoch, 0])
             self._plan = epoch_plan(self._rows, self._lengths, self._size, rng)
         chosen, rng = self._plan[number], np.random.default_rng([self._seed, step, 1])
-        lent = self._neighbours[chosen, rng.integers(self._neighbours.shape[1], size=len(chosen))]
-        clean = self._captions.vectors(lent)
+        neighbours = self._neighbours[chosen, rng.integers(self._neighbours.shape[1], size=len(chosen))]
+        clean = self._captions.vectors(neighbours)
         names = [masked(row, self.settings.mask, rng) for row in self._names(clean)]
         if not self._targets:
             return self._compose(self._captions.texts(chosen), names, self._blurred(clean, rng))

@@ -8,7 +8,7 @@ A sequence is ::
 The words of the hard prompt are the nearest labels of a :class:`~sonogloss.methods.labels.LabelBank`. Without the hard
 prompt this is ClipCap, without the soft one a language model that knows only names.
 
-A model of several languages is told which one by a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
+A multilingual model reads the language from a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
 given, never learned.
 """
 
@@ -35,7 +35,7 @@ class Random(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftHardPrompt:
-    """The words around a caption. The defaults are the released system's, byte for byte; each field says what it is.
+    """The words around a caption. The defaults are the released system's, byte for byte.
 
     Args:
         languages: tags of the languages that it was trained for; none for one language.
@@ -68,7 +68,7 @@ class SoftHardPrompt:
             if getattr(self, name) < least:
                 raise OptionError(f"The prompt's {name} is {getattr(self, name)}.", f"Give {least} or more.")
         if not (self.hard or self.soft):
-            raise OptionError("A prompt without hard and soft part says nothing.", "Keep one of the two.")
+            raise OptionError("A prompt without hard and soft part is empty.", "Keep one of the two.")
         if self.language_tag is not None and self.language_tag not in self.languages:
             known = ", ".join(self.languages) or "none at all"
             raise OptionError(
@@ -105,7 +105,7 @@ def compose_soft_hard_prompts(
     """Sequences to continue, one for each list of labels.
 
     Args:
-        label_lists: for each sequence its labels, best first; they are used as they are, whatever `prompt.labels` says.
+        label_lists: for each sequence its labels, best first; all of them are used, whatever `prompt.labels` is.
         prompt: the words and the layout.
         tokenizer: what it adds by itself is left out.
         max_tokens: the longest sequence allowed. Of one that is longer the last labels are dropped until it fits.
@@ -137,23 +137,23 @@ def compose_soft_hard_examples(
 
     Args:
         label_lists: for each sequence its labels.
-        captions: what is to be said.
+        captions: the answers.
         prompt: the words and the layout.
         tokenizer: what it adds by itself is left out.
         languages: for each sequence the tag of its language, in place of the prompt's own.
         max_tokens: as for prompts; captions count.
     """
-    spoken = [prompt.language_tag] * len(captions) if languages is None else list(languages)
-    tags = tokenise([_tag(language) for language in spoken], tokenizer)
-    texts = [_answer(caption, language) for caption, language in zip(captions, spoken, strict=True)]
+    each = [prompt.language_tag] * len(captions) if languages is None else list(languages)
+    tags = tokenise([_tag(language) for language in each], tokenizer)
+    texts = [_answer(caption, language) for caption, language in zip(captions, each, strict=True)]
     answers = [ids[: prompt.max_answer_tokens] for ids in tokenise(texts, tokenizer)]
     # The tag is tokenised together with its caption. As many tokens as it has alone count as given.
     given = [answer[: len(tag)] for tag, answer in zip(tags, answers, strict=True)]
-    rooms = [
+    limits = [
         None if max_tokens is None else max_tokens - len(answer) + len(tag)
         for tag, answer in zip(given, answers, strict=True)
     ]
-    starts = _starts(label_lists, prompt, tokenizer, given, rooms)
+    starts = _starts(label_lists, prompt, tokenizer, given, limits)
     return [
         Example(ids=start + answer[len(tag) :], labels=[IGNORED] * len(start) + answer[len(tag) :])
         for start, tag, answer in zip(starts, given, answers, strict=True)
@@ -174,17 +174,17 @@ def _starts(
     prompt: SoftHardPrompt,
     tokenizer: PreTrainedTokenizerBase,
     tags: Sequence[Sequence[int]],
-    rooms: Sequence[int | None],
+    limits: Sequence[int | None],
 ) -> list[list[int]]:
-    """Everything before the caption, in so many tokens; `tags` are the ids that it is given to begin with."""
+    """Everything before the caption, in at most so many tokens each; `tags` are ids that the caption begins with."""
     begin = [int(tokenizer.bos_token_id)] if prompt.bos and tokenizer.bos_token_id is not None else []
     texts = [prompt.hard_prompt_text(labels) if prompt.hard else "" for labels in label_lists]
     starts = []
-    for labels, hard, tag, room in zip(label_lists, tokenise(texts, tokenizer), tags, rooms, strict=True):
+    for labels, hard, tag, limit in zip(label_lists, tokenise(texts, tokenizer), tags, limits, strict=True):
         ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *tag]
-        if room is not None and len(ids) > room:
+        if limit is not None and len(ids) > limit:
             if not (labels and prompt.hard):
-                raise too_long(len(ids), room)
-            [ids] = _starts([labels[:-1]], prompt, tokenizer, [tag], [room])
+                raise too_long(len(ids), limit)
+            [ids] = _starts([labels[:-1]], prompt, tokenizer, [tag], [limit])
         starts.append(ids)
     return starts

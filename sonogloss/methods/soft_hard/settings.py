@@ -17,9 +17,8 @@ RELEASED_DECODE = DecodeSettings(num_beams=3, max_new_tokens=67, scoring="averag
 class SoftHardSettings:
     """What soft and hard prompts learn from: mixed augmentation, and labels that are sometimes missing.
 
-    Each field says what it is. How many labels a hard prompt names is a matter of the prompt, as captioning asks for as
-    many. The cosine between an embedding and the same with noise of variance v in each of d dimensions is about
-    1 / sqrt(1 + d * v).
+    How many labels a hard prompt names is a matter of the prompt, as captioning asks for as many. The cosine between an
+    embedding and the same with noise of variance v in each of d dimensions is about 1 / sqrt(1 + d * v).
     """
 
     neighbours: int = field(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KeywordPrompt:
-    """The words before a caption. The defaults are the released system's, byte for byte; each field says what it is.
+    """The words before a caption. The defaults are the released system's, byte for byte.
 
     The final blank of `lead` is a token of its own for byte-level vocabularies; leave it out for a language model that
     never met one.

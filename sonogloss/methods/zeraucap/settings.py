@@ -13,8 +13,7 @@ class GuidedSettings:
     """Guided greedy search; the defaults are ZerAuCap's (Salewski et al. 2023, section 3).
 
     A candidate's score is `(1 - alpha) * p - alpha * repetition + beta * f`: its probability, how much its hidden state
-    repeats an earlier one, and how well the text so far with it fits the sound among all candidates. Each field says
-    what it is.
+    repeats an earlier one, and how well the text so far with it fits the sound among all candidates.
 
     Args:
         alpha: above 0 every candidate needs a pass of the language model.

@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonogloss.errors import ClipError, Code, InputError, OptionError, SonoglossError
 from sonogloss.records import (
     CAPTION_ROW_SCHEMA,
     DEAD_LETTER_SCHEMA,
@@ -96,14 +94,3 @@ def test_names_that_are_no_text_have_an_id() -> None:
 def test_a_caption_id_fits_int64_and_follows_the_text(one: str, two: str) -> None:
     assert 0 <= caption_id(one) < 2**63
     assert (caption_id(one) == caption_id(two)) == (one == two)
-
-
-def test_errors_say_what_and_what_to_do() -> None:
-    error = OptionError("--window 0 is too short.", "Give 0.01 or more.")
-    assert str(error) == "--window 0 is too short. Give 0.01 or more."
-    assert isinstance(error, InputError)
-    assert isinstance(error, SonoglossError)
-    clip = ClipError(Code.EMPTY, "The file has no bytes.", byte_offset=0)
-    assert str(clip) == "EMPTY: The file has no bytes."
-    with pytest.raises(SonoglossError):
-        raise clip

@@ -14,7 +14,8 @@ from sonogloss.clap import Clap
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
-from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant, compose, levelled
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import PairGroup, Variant, compose, levelled
 from sonogloss.temporal.zste import Questions, needed
 from sonogloss.transforms.isolate import out_of_memory, run_isolated
 from sonogloss.transforms.models import ClapReference

@@ -14,7 +14,7 @@ from apache_beam.transforms.combiners import ToList
 from sonogloss import files
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.temporal.config import PairSettings
 from sonogloss.transforms.progress_file import note
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business

@@ -54,8 +54,8 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         else:
             failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
     left = batch.without(failures)
-    if captioner.names_labels and left.clips:
-        left = replace(left, labels=tuple(captioner.named_labels(left.projected)))
+    if captioner.has_keywords and left.clips:
+        left = replace(left, labels=tuple(captioner.keywords(left.projected)))
     if beams or best:
         return replace(left, candidates=tuple(said))
     return replace(left, captions=tuple(sentences[0] for sentences in said))

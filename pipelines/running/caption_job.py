@@ -10,7 +10,7 @@ from typing import Any
 from apache_beam.pvalue import PCollection
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from sonogloss.methods import Captioner, ProjectionSettings
+from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
@@ -71,7 +71,7 @@ class CaptionJob:
         """What a row holds."""
         return CaptionRows(
             method=self.method,
-            keywords=self.captioner.load().names_labels,
+            keywords=self.captioner.load().has_keywords,
             embedding_dim=self.clap.load().dim if self.config.embedding else None,
         )
 
@@ -91,7 +91,7 @@ class CaptionJob:
         shape = {
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
-            "precision": self.captioner.precision,
+            "precision": self.captioner.spec.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
             "candidate_beams": self.reranking.beams if self.reranking else (),
@@ -162,15 +162,16 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     """
     device = choose_device(config.device)
     datastore = _datastore(config)
-    captioner = CaptionerReference.of(
-        str(config.captioner),
-        device,
+    spec = CaptionerSpec(
+        name=str(config.captioner),
+        device=device,
         precision=config.precision,
         parity=config.parity,
         beams=config.beams,
         language=config.language,
         fast=config.fast,
     )
+    captioner = CaptionerReference.of(spec)
     made_with = captioner.load().clap
     clap = ClapReference.of(str(config.clap or made_with.name), device)
     if datastore is not None:
@@ -230,14 +231,15 @@ def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
         return loaded.contexts
     if contexts and not loaded.contexts:
         raise OptionError(
-            f"The captioner {captioner.name!r} reads no retrieved captions, so --contexts {contexts} cannot be used.",
+            f"The captioner {captioner.spec.name!r} reads no retrieved captions; --contexts {contexts} asks for some.",
             "Leave --contexts out, or name another captioner.",
         )
-    if loaded.room is not None and contexts * SHORTEST_CONTEXT > loaded.room:
+    longest = loaded.max_prompt_tokens
+    if longest is not None and contexts * SHORTEST_CONTEXT > longest:
         raise OptionError(
-            f"--contexts {contexts}: the language model of {captioner.name!r} takes prompts of {loaded.room} tokens, "
+            f"--contexts {contexts}: the language model of {captioner.spec.name!r} takes prompts of {longest} tokens, "
             "too few for so many captions.",
-            f"It learned with {loaded.contexts}; ask for fewer than {loaded.room // SHORTEST_CONTEXT + 1}.",
+            f"It learned with {loaded.contexts}; ask for fewer than {longest // SHORTEST_CONTEXT + 1}.",
         )
     return contexts
 
@@ -252,13 +254,13 @@ def _check_datastore(
     """Is there what captions are retrieved from and embeddings are projected on?"""
     if contexts and config.datastore is None:
         raise OptionError(
-            f"The captioner {captioner.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
+            f"The captioner {captioner.spec.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
             "Name one, or give --contexts 0.",
         )
     if datastore is None:
         if projection is not None:
             raise OptionError(
-                f"The captioner {captioner.name!r} projects on a text support, and no --datastore is named.",
+                f"The captioner {captioner.spec.name!r} projects on a text support, and no --datastore is named.",
                 "Name one, name a --support, or give --no-projection.",
             )
         return

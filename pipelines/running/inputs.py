@@ -112,16 +112,6 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
         print(f"sonogloss: note: {clap} knows fifty synthetic sounds; name a CLAP for real work", file=sys.stderr)
 
 
-def check_share(value: float, option: str) -> None:
-    """A share lies in [0, 1].
-
-    Raises:
-        OptionError: it does not.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise OptionError(f"{option} {value} is not a share.", "Give a number from 0 to 1; 0.05 is one in twenty.")
-
-
 def too_many(failed: int, total: int, *, share: float, what: str, where: str) -> list[str]:
     """A sentence when more than a share of all inputs failed, else nothing."""
     if failed <= share * total:

@@ -66,7 +66,7 @@ def make_ordered(directory: Path, recipe: PocketRecipe) -> Path:
 def _post_train(name: str, stages: tuple[str, ...], seed: int, finished: Path, recipe: PocketRecipe) -> Path:
     if (finished / "README.md").exists():
         return finished
-    config = PostTrainConfig(stages=stages, steps=recipe.order_steps, precision="bf16", seed=seed)
+    config = PostTrainConfig(stages=stages, steps=recipe.order_steps, precision="bfloat16", seed=seed)
     towers = Towers(name, config)
     clips = read_collection("soundscapes", split="train", per_class=recipe.order_clips)
     powers = ClipPowers([measure_clips(clips, LogMel(towers.mel), config.pairs)])

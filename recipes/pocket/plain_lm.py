@@ -89,7 +89,7 @@ def train_plain_model(
         weight_decay=0.01,
         betas=(0.9, 0.98),
         grad_clip=1.0,
-        precision="bf16",
+        precision="bfloat16",
         seed=recipe.seed,
         eval_every=250,
         checkpoint_every=50,

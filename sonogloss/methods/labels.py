@@ -177,7 +177,7 @@ def embed_labels(
 
 
 def normalised(text: str) -> str:
-    """A text as the WavCaps CLAPs were taught: lower-case, without punctuation, blanks for it.
+    """A text as the WavCaps CLAPs were trained on: lower-case, with blanks for punctuation.
 
     The released rule byte for byte: pairs of blanks are halved once after each step, so that a run may leave two.
     """

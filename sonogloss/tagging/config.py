@@ -1,12 +1,14 @@
-"""The numbers of a prompt tuning run."""
+"""The numbers of a prompt tuning run. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from sonogloss.errors import OptionError
-from sonogloss.tagging.scores import TEMPERATURE
+from sonogloss.training.config import check_settings
+
+TEMPERATURE = 0.10
+"""Of the softmax over words or frames in the fine score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +72,4 @@ class TuningConfig:
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }
-        for name, holds in rules.items():
-            if not holds:
-                raise OptionError(
-                    f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows."
-                )
+        check_settings(self, rules)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from sonogloss import __version__, files
 from sonogloss.errors import FingerprintMismatchError, MissingInputError, ModelFormatError
 from sonogloss.records import FloatArray
-from sonogloss.tagging.scores import TEMPERATURE
+from sonogloss.tagging.config import TEMPERATURE
 
 MANIFEST = "prompts.json"
 WEIGHTS = "prompts.safetensors"

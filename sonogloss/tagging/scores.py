@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-TEMPERATURE = 0.10
-"""Of the softmax over words or frames."""
+from sonogloss.tagging.config import TEMPERATURE
 
 
 def coarse_scores(wholes: Tensor, labels: Tensor) -> Tensor:

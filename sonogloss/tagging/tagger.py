@@ -20,8 +20,9 @@ from sonogloss.clap.transformers_clap import one_thread
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import embed_labels
 from sonogloss.records import FloatArray
+from sonogloss.tagging.config import TEMPERATURE
 from sonogloss.tagging.label_prompts import LabelPrompts
-from sonogloss.tagging.scores import TEMPERATURE, coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores
 
 TEMPLATE = "this is a sound of {label}"
 THRESHOLD = 0.5

@@ -1,4 +1,4 @@
-"""The numbers of a post-training run."""
+"""The numbers of a post-training run. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,89 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.temporal.losses import TnceSettings
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.training.config import check_settings
 
 STAGES = ("A", "B")
+RELATIONS = ("before", "after", "while")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TnceSettings:
+    """How much each kind of negative and each block counts.
+
+    Attributes:
+        alpha_same: weight, in the softmax's denominator, of the same sample in another order; 0 removes it.
+        alpha_cross: weight of other samples in another order; 0 removes them.
+        beta: weight of the rows of every block but the first, in a weighted mean over all rows.
+        weight: the whole loss is multiplied by this (lambda).
+        released: compute as the released code does instead of as the equations stand. It takes embeddings as they are
+            and without a temperature (the caller's part, see :attr:`normalised`), adds log(alpha + 1e-8), which for
+            alpha 0 is -18.4 and not a removal, and begins to weight with beta at row B // 2 (two blocks) or
+            B // 3 (three), so that it hits positives of the first block.
+
+    Raises:
+        OptionError: a weight is negative or not finite.
+    """
+
+    alpha_same: float = 1.0
+    alpha_cross: float = 1.0
+    beta: float = 1.0
+    weight: float = 0.8
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("alpha_same", "alpha_cross", "beta", "weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise OptionError(f"{name} is {value!r}.", "Give a finite number of at least 0.")
+
+    @property
+    def normalised(self) -> bool:
+        """Are rows to be unit vectors, and cosines to be divided by the CLAP's temperature?"""
+        return not self.released
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """How two clips become one.
+
+    Attributes:
+        crossfade_s: seconds over which the first clip of a sequence gives way to the second, at equal power; at most
+            half of the shorter clip.
+        level_db: RMS level in dB below full scale that every clip is brought to before; None leaves them as they are.
+        overlay_db: level of B in an overlay, relative to A.
+        relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
+            the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
+            before and while only.
+        wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
+            with "this is a sound of".
+
+    Raises:
+        OptionError: a value cannot be.
+    """
+
+    crossfade_s: float = 0.0
+    level_db: float | None = None
+    overlay_db: float = 0.0
+    relations: tuple[str, ...] = RELATIONS
+    wording: Literal["published", "varied"] = "varied"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crossfade_s < math.inf:
+            raise OptionError(f"crossfade_s is {self.crossfade_s!r}.", "Give seconds, 0 for none.")
+        if self.level_db is not None and not -120 <= self.level_db <= 0:
+            raise OptionError(f"level_db is {self.level_db!r}.", "Give decibels below full scale, -20 for one.")
+        if not -60 <= self.overlay_db <= 60:
+            raise OptionError(f"overlay_db is {self.overlay_db!r}.", "Give decibels, 0 for equal levels.")
+        if unknown := sorted(set(self.relations) - set(RELATIONS)):
+            raise OptionError(f"Unknown relation {unknown[0]!r}.", f"There are {', '.join(RELATIONS)}.")
+        if not {"before", "after"} & set(self.relations) or "while" not in self.relations:
+            raise OptionError(
+                f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
+                "Give while, and before or after or both.",
+            )
+        if self.wording not in ("published", "varied"):
+            raise OptionError(f"wording is {self.wording!r}.", "Give published or varied.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +118,7 @@ class PostTrainConfig:
             text tower learns from text alone to tell orders apart, and the audio tower has something to follow. Without
             it both wait for each other for some hundred steps.
         gain_db: every clip of a pair becomes louder or softer by up to this, at random.
-        precision: `fp32`, or `bf16` autocast with the loss in fp32.
+        precision: `float32`, `bfloat16`, or `auto` for what the hardware computes fast. The loss is always in float32.
         validation_share: share of the recordings that are not learnt from but looked at.
         seed: everything random follows from it and the step's number.
         eval_every: steps between two looks at the validation pairs.
@@ -68,7 +147,7 @@ class PostTrainConfig:
     anchor: float = 1.0
     words: float = 1.0
     gain_db: float = 6.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     validation_share: float = 0.1
     seed: int = 1234
     eval_every: int = 50
@@ -93,16 +172,13 @@ class PostTrainConfig:
             "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
             "words": self.words >= 0 and math.isfinite(self.words),
             "gain_db": 0 <= self.gain_db <= 60,
-            "precision": self.precision in ("fp32", "bf16"),
+            "precision": self.precision in ("auto", "float32", "bfloat16"),
             "validation_share": 0 <= self.validation_share < 1,
             "seed": self.seed >= 0,
             "eval_every": self.eval_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,
         }
-        for name, holds in rules.items():
-            if not holds:
-                value = getattr(self, name)
-                raise OptionError(f"{name} is {value!r}.", "Choose a value that the documentation allows.")
+        check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

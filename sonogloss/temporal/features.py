@@ -21,7 +21,8 @@ from sonogloss.audio.mel import LogMel
 from sonogloss.errors import ClipError
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
-from sonogloss.temporal.sequences import PairSettings, levelled
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import levelled
 
 STAGE = "measure_clips"
 _SHORTEST = 1024  # samples; the spectrum's reflected borders need more than half a frame

@@ -15,51 +15,14 @@ With all alphas 1 this is ordinary InfoNCE over all rows; alpha 0 removes the ne
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sonogloss.errors import OptionError
+from sonogloss.temporal.config import TnceSettings
 
 _RELEASED_EPSILON = 1e-8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TnceSettings:
-    """How much each kind of negative and each block counts.
-
-    Attributes:
-        alpha_same: weight, in the softmax's denominator, of the same sample in another order; 0 removes it.
-        alpha_cross: weight of other samples in another order; 0 removes them.
-        beta: weight of the rows of every block but the first, in a weighted mean over all rows.
-        weight: the whole loss is multiplied by this (lambda).
-        released: compute as the released code does instead of as the equations stand. It takes embeddings as they are
-            and without a temperature (the caller's part, see :attr:`normalised`), adds log(alpha + 1e-8), which for
-            alpha 0 is -18.4 and not a removal, and begins to weight with beta at row B // 2 (two blocks) or
-            B // 3 (three), so that it hits positives of the first block.
-
-    Raises:
-        OptionError: a weight is negative or not finite.
-    """
-
-    alpha_same: float = 1.0
-    alpha_cross: float = 1.0
-    beta: float = 1.0
-    weight: float = 0.8
-    released: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("alpha_same", "alpha_cross", "beta", "weight"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name} is {value!r}.", "Give a finite number of at least 0.")
-
-    @property
-    def normalised(self) -> bool:
-        """Are rows to be unit vectors, and cosines to be divided by the CLAP's temperature?"""
-        return not self.released
 
 
 def tnce_logits(similarity: Tensor, blocks: int, settings: TnceSettings) -> Tensor:

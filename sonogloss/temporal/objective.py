@@ -72,7 +72,14 @@ def make_anchor(towers: Towers, batches: PairBatches, clips: Sequence[LabelledCl
 
 
 class Validation:
-    """Pairs of clips that nothing is learnt from, the same at every look."""
+    """Pairs of held-out clips, the same at every validation."""
+
+    @classmethod
+    def of(
+        cls, powers: ClipPowers, held_out: Sequence[LabelledClip], towers: Towers, config: PostTrainConfig
+    ) -> Validation | None:
+        """A validation on these clips; None where they are of fewer than two classes."""
+        return cls(powers, held_out, towers, config) if len({clip.label for clip in held_out}) > 1 else None
 
     def __init__(
         self, powers: ClipPowers, held_out: Sequence[LabelledClip], towers: Towers, config: PostTrainConfig
@@ -82,8 +89,11 @@ class Validation:
         self._batches = {stage: PairBatches(stage, powers, held_out, towers.mel, config).of(groups) for stage in BLOCKS}
 
     @torch.no_grad()
-    def look(self, stage: str) -> tuple[float, float]:
-        """The stage's loss, and the share of sequences that are nearer to their sentence than to the other order's."""
+    def measure(self, stage: str) -> tuple[float, float]:
+        """The stage's loss, and the share of sequences that are nearer to their sentence than to the other order's.
+
+        The towers are left in evaluation mode.
+        """
         self._towers.eval()
         loss = float(stage_loss(stage, self._towers, self._batches[stage], self._config))
         batch = self._batches["B"]

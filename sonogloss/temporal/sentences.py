@@ -6,7 +6,8 @@ A CLAP that is taught by "A before B" alone has learnt that word, and not what "
 from __future__ import annotations
 
 from sonogloss.temporal.clips import rank
-from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import PairGroup, Variant
 
 BEFORE = ("{0} before {1}", "{0} followed by {1}", "{0} and then {1}", "{0}, then {1}", "first {0}, then {1}")
 AFTER = ("{1} after {0}", "after {0}, {1}")

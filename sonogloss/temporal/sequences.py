@@ -8,20 +8,18 @@ place in a listing (TeminAL, arXiv 2408.09269, section on data).
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip, rank
-
-RELATIONS = ("before", "after", "while")
+from sonogloss.temporal.config import PairSettings
 
 
 class Variant(StrEnum):
@@ -39,49 +37,6 @@ class PairGroup:
     id: str
     first: LabelledClip
     second: LabelledClip
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairSettings:
-    """How two clips become one.
-
-    Attributes:
-        crossfade_s: seconds over which the first clip of a sequence gives way to the second, at equal power; at most
-            half of the shorter clip.
-        level_db: RMS level in dB below full scale that every clip is brought to before; None leaves them as they are.
-        overlay_db: level of B in an overlay, relative to A.
-        relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
-            the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
-            before and while only.
-        wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
-            with "this is a sound of".
-
-    Raises:
-        OptionError: a value cannot be.
-    """
-
-    crossfade_s: float = 0.0
-    level_db: float | None = None
-    overlay_db: float = 0.0
-    relations: tuple[str, ...] = RELATIONS
-    wording: Literal["published", "varied"] = "varied"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crossfade_s < math.inf:
-            raise OptionError(f"crossfade_s is {self.crossfade_s!r}.", "Give seconds, 0 for none.")
-        if self.level_db is not None and not -120 <= self.level_db <= 0:
-            raise OptionError(f"level_db is {self.level_db!r}.", "Give decibels below full scale, -20 for one.")
-        if not -60 <= self.overlay_db <= 60:
-            raise OptionError(f"overlay_db is {self.overlay_db!r}.", "Give decibels, 0 for equal levels.")
-        if unknown := sorted(set(self.relations) - set(RELATIONS)):
-            raise OptionError(f"Unknown relation {unknown[0]!r}.", f"There are {', '.join(RELATIONS)}.")
-        if not {"before", "after"} & set(self.relations) or "while" not in self.relations:
-            raise OptionError(
-                f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
-                "Give while, and before or after or both.",
-            )
-        if self.wording not in ("published", "varied"):
-            raise OptionError(f"wording is {self.wording!r}.", "Give published or varied.")
 
 
 def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> list[PairGroup]:

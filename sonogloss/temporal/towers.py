@@ -19,6 +19,7 @@ from sonogloss.clap.model_directory import read_preprocessor
 from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.clap.weights import stored_dtype
 from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.training.precision import autocast, choose_precision
 
 # What a ClapModel directory holds beside its weights, and the authors of the sounds its first training heard.
 _KEPT = (
@@ -52,6 +53,7 @@ class Towers:
     Attributes:
         clap: the CLAP as it is now: its embeddings follow what is learnt.
         model: its ClapModel.
+        precision: what the towers compute in, `float32` or `bfloat16`.
         mel: its preprocessing.
 
     Raises:
@@ -63,9 +65,9 @@ class Towers:
             self.clap = TransformersClap.open(base, name=name, device=device)
             self.mel: MelSettings = read_preprocessor(base)
             self._kept = {path.name: path.read_bytes() for path in sorted(base.iterdir()) if path.name in _KEPT}
-            self._precision = stored_dtype(base)
+            self._dtype = stored_dtype(base)
         self.model = self.clap.model
-        self._config = config
+        self.precision = choose_precision(config.precision, device)
         self._adapted: Any = None
         self.model.requires_grad_(False)
         if config.tune == "lora":
@@ -114,7 +116,7 @@ class Towers:
         if self.model.config.audio_config.enable_fusion:
             mels = mels.expand(-1, 4, -1, -1)
         longer = torch.zeros((len(mels), 1), dtype=torch.bool, device=mels.device)
-        with self._autocast():
+        with autocast(self.model.device.type, self.precision):
             pooled = self.model.audio_model(input_features=mels, is_longer=longer).pooler_output
             rows: Tensor = self.model.audio_projection(pooled)
         return rows.float()
@@ -129,7 +131,7 @@ class Towers:
             ids[row, : len(own)] = torch.tensor(own)
             mask[row, : len(own)] = 1
         device = self.model.device
-        with self._autocast():
+        with autocast(self.model.device.type, self.precision):
             pooled = self.model.text_model(input_ids=ids.to(device), attention_mask=mask.to(device)).pooler_output
             rows: Tensor = self.model.text_projection(pooled)
         position = {text: row for row, text in enumerate(distinct)}
@@ -142,7 +144,7 @@ class Towers:
         """
         model = self.model if self._adapted is None else self._adapted.merge_and_unload()
         tensors = {
-            name: tensor.detach().to("cpu", self._precision if tensor.is_floating_point() else None).contiguous()
+            name: tensor.detach().to("cpu", self._dtype if tensor.is_floating_point() else None).contiguous()
             for name, tensor in model.state_dict().items()
         }
         for name, content in self._kept.items():
@@ -150,10 +152,6 @@ class Towers:
         metadata = {"format": "pt"}
         files.write_bytes(files.join(directory, "model.safetensors"), safetensors.torch.save(tensors, metadata))
         files.write_bytes(files.join(directory, "README.md"), card.encode())
-
-    def _autocast(self) -> torch.autocast:
-        device = self.model.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
 
 
 def unit(rows: Tensor) -> Tensor:

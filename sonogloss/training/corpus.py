@@ -1,4 +1,4 @@
-"""What a run learns from: captions with their embeddings, in memory or on disk, and whether they can be learnt."""
+"""Captions with their embeddings, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class CaptionArrays:
     Args:
         captions: n texts.
         embeddings: [n, d], unit rows.
-        what: the captions' name in messages.
+        what: name of the captions in messages.
 
     Raises:
-        OptionError: the numbers differ, or an embedding is not finite.
+        OptionError: the counts differ, or an embedding is not finite.
     """
 
     def __init__(self, captions: Sequence[str], embeddings: FloatArray, *, what: str = "caption") -> None:
@@ -92,7 +92,7 @@ class CaptionArrays:
 
 
 class CaptionRange:
-    """Some consecutive rows of other captions, from `start` up to and without `end`, as captions of their own."""
+    """The rows `start` to `end` (exclusive) of other captions."""
 
     def __init__(self, captions: EmbeddedCaptions, start: int, end: int) -> None:
         self._captions, self._start, self._end = captions, start, min(end, captions.count)
@@ -136,30 +136,32 @@ def text_lengths(captions: EmbeddedCaptions) -> IntArray:
     return np.fromiter((len(text) for part in all_texts(captions) for text in part), np.int64, captions.count)
 
 
-def rows_that_fit(captions: EmbeddedCaptions, tokens: Callable[[list[str]], list[int]], room: int | None) -> IntArray:
-    """The rows whose captions the language model has room for.
+def rows_that_fit(
+    captions: EmbeddedCaptions, tokens: Callable[[list[str]], list[int]], max_tokens: int | None
+) -> IntArray:
+    """The rows whose sequences are short enough for the language model.
 
     Args:
         captions: to choose from.
-        tokens: how long the sequence of each caption is, without retrieved captions.
-        room: the longest sequence that the language model takes; None where it has no such limit.
+        tokens: gives the length of the sequence of each caption, without retrieved captions.
+        max_tokens: the longest sequence that the language model takes; None without a limit.
 
     Raises:
         OptionError: there are no captions, or none that fits.
     """
     if captions.count == 0:
         raise OptionError("There are no captions to learn from.", "Name files that hold captions.")
-    if room is None:
+    if max_tokens is None:
         return np.arange(captions.count)
     lengths = np.fromiter((n for part in all_texts(captions) for n in tokens(part)), np.int64, captions.count)
-    rows = np.flatnonzero(lengths <= room)
+    rows = np.flatnonzero(lengths <= max_tokens)
     if len(rows) == 0:
-        raise OptionError(f"No caption fits into the language model's {room} positions.", "Shorten the captions.")
+        raise OptionError(f"No caption fits into the language model's {max_tokens} positions.", "Shorten the captions.")
     return rows
 
 
 def fingerprint(settings: object, *captions: EmbeddedCaptions | None) -> str:
-    """What settings and captions a run has, as one digest, however the captions lie in blocks and shards."""
+    """A digest of settings and captions, the same however the captions are split into blocks and shards."""
     whole = hashlib.sha256(repr(settings).encode())
     for given in captions:
         ids, vectors = hashlib.sha256(), hashlib.sha256()

@@ -54,7 +54,7 @@ def command(dump: Path, tmp_path: Path, tiny_clap_dir: Path, language_model: Pat
     (tmp_path / "held_out.txt").write_text("\n".join(f"{caption} at night" for caption in CAPTIONS))
     models = ["--clap", tiny_clap_dir, "--language-model", language_model]
     numbers = ["--steps", 6, "--batch-size", 4, "--mapper-hidden", 16, "--checkpoint-every", 2, "--tune", "lora"]
-    numbers += ["--precision", "fp32", "--band", -0.9, 0.99]
+    numbers += ["--precision", "float32", "--band", -0.9, 0.99]
     return ["train-captioner", "--method", "drcap", "--captions", dump, *models, *numbers]
 
 
@@ -133,10 +133,10 @@ def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(
         assert run(*command, "--output", cut).code == 130
     assert not (cut / "captioner.json").exists()
     other = run(*command, "--output", cut, "--learning-rate", 0.5)
-    assert_told(other, "other settings or captions")
+    assert_told(other, "other settings or data")
     outcome = run(*command, "--output", cut)
     assert outcome.code == 0
-    assert "going on after step 2" in outcome.err
+    assert "resuming after step 2" in outcome.err
     for name in ("mapper.safetensors", "adapter/adapter_model.safetensors"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
@@ -149,7 +149,7 @@ def test_a_store_of_ones_own_gives_the_contexts(run: Run, tmp_path: Path, comman
 def test_the_papers_numbers_are_where_one_starts(
     run: Run, tmp_path: Path, command: list[object], tiny_clap: Clap
 ) -> None:
-    argv = [word for word in command if word not in ("--tune", "lora", "--precision", "fp32", "--band", -0.9, 0.99)]
+    argv = [word for word in command if word not in ("--tune", "lora", "--precision", "float32", "--band", -0.9, 0.99)]
     outcome = run(*argv, "--output", tmp_path / "captioner", "--preset", "paper")
     assert outcome.code == 0, outcome.err
     told = json.loads((tmp_path / "captioner" / "captioner.json").read_text())
@@ -204,14 +204,17 @@ def test_one_captioner_speaks_several_languages(
         (["--captions", "nothing/*.txt"], ["--captions", "matches no file"]),
         (["--noise-variance", 0.1], ["--noise-variance", "--method drcap"]),
         (["--labels", "pocket"], ["--labels", "soft-hard"]),
-        (["--precision", "fp16"], ["fp16"]),
+        (["--precision", "float16"], ["float16"]),
         (["--lora-targets", "c_attn"], ["c_attn", "q_proj"]),
         (["--warmup-steps", 9], ["warmup_steps is 9"]),
         (["--accumulation", 9], ["accumulation is 9"]),
         (["--validation-audio", "."], ["--validation-references"]),
         (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
         (["--contexts", -1], ["contexts is -1"]),
-        (["--projection-temperature", "warm"], ["projection-temperature", "a number or clap"]),
+        (["--temperature", "warm"], ["--temperature", "a number or 'clap'"]),
+        (["--preset", "papers"], ["--preset", "papers", "paper"]),
+        (["--languages", "en=text"], ["--languages", "soft-hard"]),
+        (["--method", "drcup"], ["--method", "Did you mean 'drcap'", "soft-hard"]),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
@@ -262,7 +265,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(
     assert_told(outcome, "No space left on device")
     resumed = run(*argv)
     assert resumed.code == 0
-    assert "going on after step 2" in resumed.err
+    assert "resuming after step 2" in resumed.err
 
 
 def test_the_corpus_is_a_datastore_that_captioning_can_use(

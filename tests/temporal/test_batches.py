@@ -11,9 +11,8 @@ import torch
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.model_directory import read_json
 from sonogloss.temporal.batches import PairBatches
-from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.config import PairSettings, PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, MeasuredClips, decibels, measure_clips, read_part, write_part
-from sonogloss.temporal.sequences import PairSettings
 from tests.temporal.conftest import labelled
 
 PUBLISHED = PairSettings(relations=("before", "while"), wording="published")

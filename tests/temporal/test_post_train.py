@@ -14,13 +14,13 @@ from sonogloss.errors import OptionError
 from sonogloss.temporal import post_train as room
 from sonogloss.temporal.batches import PairBatches
 from sonogloss.temporal.card import clap_card
-from sonogloss.temporal.config import PostTrainConfig
-from sonogloss.temporal.curve import PICTURE, draw_curve
+from sonogloss.temporal.config import PostTrainConfig, TnceSettings
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.losses import TnceSettings, tnce
+from sonogloss.temporal.losses import tnce
 from sonogloss.temporal.objective import stage_loss
-from sonogloss.temporal.post_train import CURVE, PostTrainRecord, post_train
+from sonogloss.temporal.post_train import PostTrainRecord, post_train
 from sonogloss.temporal.towers import POSITIONS, Towers, unit
+from sonogloss.training.curve import CURVE, PICTURE, draw_curve
 
 Weights = dict[str, torch.Tensor]
 
@@ -117,9 +117,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     lines: list[str] = []
     towers = Towers(str(tiny_clap_dir), chosen)
     post_train(towers, powers, chosen, str(tmp_path / "parts"), resume=True, log=lines.append)
-    assert [line for line in lines if "going on" in line] == [
-        "stage A: going on after step 5",
-        "stage B: going on after step 2",
+    assert [line for line in lines if "resuming" in line] == [
+        "stage A: resuming after step 5",
+        "stage B: resuming after step 2",
     ]
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(towers)[name]), name
@@ -158,7 +158,10 @@ def test_the_result_is_an_ordinary_clap(tiny_clap_dir: Path, powers: ClipPowers,
 
 def test_the_released_loss_and_the_anchor_run(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     for number, chosen in enumerate(
-        [config(stages=("B",), loss=TnceSettings(released=True)), config(stages=("B",), anchor=1.0, precision="bf16")]
+        [
+            config(stages=("B",), loss=TnceSettings(released=True)),
+            config(stages=("B",), anchor=1.0, precision="bfloat16"),
+        ]
     ):
         _, record = trained(tiny_clap_dir, powers, tmp_path / str(number), chosen)
         assert np.isfinite(record.losses["B"])
@@ -172,7 +175,7 @@ def test_without_validation_clips_nothing_is_claimed(tiny_clap_dir: Path, powers
 
 def test_the_curve_is_drawn(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     trained(tiny_clap_dir, powers, tmp_path, config())
-    draw_curve(str(tmp_path), title="tiny")
+    draw_curve(str(tmp_path), title="tiny", unit="nats", score="validation_order")
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.temporal.clips import LabelledClip
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sentences import AFTER, BEFORE, LEADS, WHILE, group_sentence, sentence
-from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant, make_group
+from sonogloss.temporal.sequences import PairGroup, Variant, make_group
 
 
 def group(number: int) -> PairGroup:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper
-from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 from sonogloss.training.objective import answer_losses
@@ -39,7 +40,13 @@ from .conftest import (
 
 def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> None:
     config = TrainingConfig(
-        steps=150, batch_size=8, learning_rate=1e-2, warmup_steps=10, schedule="cosine", grad_clip=1.0
+        steps=150,
+        batch_size=8,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        schedule="cosine",
+        grad_clip=1.0,
+        precision="float32",
     )
     source = drcap(config, settings=DrcapSettings(context_dropout=1.0))
     record, mapper = run(tmp_path, config, source, language_model=tiny_gpt2(spread=0.02))
@@ -47,7 +54,7 @@ def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> 
     assert isinstance(mapper, Mapper)
     save_captioner(
         str(tmp_path / "captioner"),
-        clap=ClapReference(name="none", fingerprint="", dim=8),
+        clap=ClapIdentity(name="none", fingerprint="", dim=8),
         language_model=record.language_model,
         tokenizer=TOKENIZER,
         mapper=mapper,
@@ -110,7 +117,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         (SHORT, soft_hard()),
     ]
     for config, source in others:
-        with pytest.raises(OptionError, match="other settings or captions"):
+        with pytest.raises(OptionError, match="other settings or data"):
             run(tmp_path, config, source, resume=True)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ModelFormatError, match="not a checkpoint"):
@@ -141,7 +148,7 @@ def test_a_full_disk_is_told_in_words_and_keeps_the_checkpoint(tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sonogloss.files.os.fsync", full)
-        with pytest.raises(OutputError, match=r"checkpoint.safetensors': No space left on device"):
+        with pytest.raises(OutputError, match=r"loss.csv': No space left on device"):
             run(tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "loss.csv"]
@@ -192,19 +199,19 @@ def test_a_hard_prompt_alone_needs_no_mapper(tmp_path: Path) -> None:
 
 
 def test_bf16_learns_too(tmp_path: Path) -> None:
-    config = replace(SHORT, steps=30, learning_rate=4e-3, precision="bf16")
+    config = replace(SHORT, steps=30, learning_rate=4e-3, precision="bfloat16")
     record, _ = run(tmp_path, config)
     assert record.loss < float(curve(tmp_path)[0]["loss"])
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("tune", ["all", "lora"])
 def test_half_precision_learns_and_goes_on_on_a_gpu(
     tmp_path: Path, precision: Any, tune: Any, power_cut: Callable[[int], None]
 ) -> None:
     config = replace(SHORT, steps=30, learning_rate=4e-3, precision=precision, tune=tune, checkpoint_every=10)
-    kind = torch.float32 if tune == "all" else torch.bfloat16 if precision == "bf16" else torch.float16
+    kind = torch.float32 if tune == "all" else getattr(torch, precision)
     record, _ = run(tmp_path / "whole", config, language_model=tiny_gpt2().to("cuda", kind))
     losses = [float(row["loss"]) for row in curve(tmp_path / "whole")]
     assert record.loss < losses[0]
@@ -238,10 +245,10 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
         ({"mapper": Mapper(8, 16)}, "1 x 16"),
         ({"mapper": Mapper(7, 32)}, "8 dimensions and the mapper takes 7"),
         ({"mapper": None}, "no mapper for 1 audio slots"),
-        ({"config": replace(SHORT, precision="fp16")}, "does not train in"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "nothing called c_atn"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "nothing called lm_head"),
-        ({"language_model": tiny_gpt2().bfloat16()}, "they are torch.bfloat16"),
+        ({"config": replace(SHORT, precision="float16")}, "does not train in"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "no linear layer called c_atn"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "no linear layer called lm_head"),
+        ({"language_model": tiny_gpt2().bfloat16()}, "language model are torch.bfloat16"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from sonogloss.training.parallel import Crew, _buckets, join_crew
+from sonogloss.training.parallel import ProcessGroup, _buckets, join_process_group
 
 from .conftest import CAPTIONS, SHORT, curve, drcap, run, unit, weights
 
@@ -66,8 +66,9 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_a_process_on_its_own_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    crew = join_crew()
-    assert (type(crew), crew.rank, crew.count, crew.leads, crew.device) == (Crew, 0, 1, True, None)
+    group = join_process_group()
+    assert type(group) is ProcessGroup
+    assert (group.rank, group.world_size, group.is_main_process, group.device) == (0, 1, True, None)
 
 
 def test_messages_are_neither_too_small_nor_mixed() -> None:

@@ -15,7 +15,8 @@ from sonogloss import files
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.sequences import PairSettings, draw_groups
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.zste import Judge, Questions, TextBank, needed
 from sonogloss.transforms.encode_variants import BATCH, EncodedUnit, ZsteUnit, cut_zste_units, encode_unit
 from sonogloss.transforms.judge_items import JudgedUnit, judge_unit

@@ -41,7 +41,7 @@ class FakeClap:
 class FakeCaptioner:
     """Answers the number of contexts; says nothing, or fails, where told by the context."""
 
-    names_labels = False
+    has_keywords = False
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
@@ -138,9 +138,9 @@ def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
 class NamingCaptioner(FakeCaptioner):
     """Names one label a clip."""
 
-    names_labels = True
+    has_keywords = True
 
-    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+    def keywords(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
         return [(LabelScore(label="dog", score=float(row[0])),) for row in embeddings]
 
 

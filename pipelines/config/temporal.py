@@ -1,0 +1,295 @@
+"""Configurations of post-train-clap, zste and tune-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.parser import JOB
+from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
+from sonogloss.tagging.config import TuningConfig
+from sonogloss.temporal.config import RELATIONS, PairSettings, PostTrainConfig, TnceSettings
+
+_PAIRS, _LAYERS, _TRAINING = "how two clips become one", "what learns", "training"
+_LOSS = "sentences and loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsConfig(Configuration):
+    """Options of the commands that compose pairs of labelled clips."""
+
+    clips: Paths = option(
+        help="folders with metadata.csv (filename, class) or one sub-folder a class; soundscapes renders sounds",
+        metavar="DIR",
+    )
+    output: AnyPath = option(help="the output directory", metavar="DIR", recorded=False)
+    folds: Sequence[str] = option(
+        (), help="use only clips of these folds (column fold)", default_text="all", metavar="F"
+    )
+    held_out_classes: float = option(
+        0.0,
+        help="share of the classes, chosen by name, that post-train-clap leaves out and zste is limited to; 0 uses all "
+        "classes in both",
+        metavar="SHARE",
+        at_least=0,
+        at_most=1,
+    )
+    crossfade: float = option(
+        PairSettings.crossfade_s,
+        group=_PAIRS,
+        help="seconds over which the first clip of a sequence gives way to the second",
+        metavar="S",
+        at_least=0,
+    )
+    level: float | None = option(
+        PairSettings.level_db,
+        group=_PAIRS,
+        help="RMS level that clips are brought to, in dB below full scale (-20)",
+        default_text="their own",
+        metavar="DB",
+        at_least=-120,
+        at_most=0,
+    )
+    overlay_level: float = option(
+        PairSettings.overlay_db,
+        group=_PAIRS,
+        help="level of the second clip of an overlay, in dB relative to the first",
+        metavar="DB",
+        at_least=-60,
+        at_most=60,
+    )
+    overwrite: bool = option(False, group=JOB, help="replace the result that the output holds", recorded=False)
+    max_dead_letters: float = dead_letters_option("clips", JOB)
+    device: str = device_option(JOB)
+    beam_args: Sequence[str] = ()
+
+    @property
+    def pairs(self) -> PairSettings:
+        """How two clips become one."""
+        return PairSettings(crossfade_s=self.crossfade, level_db=self.level, overlay_db=self.overlay_level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZsteConfig(ClipsConfig):
+    """Options of `zste`."""
+
+    clips: AnyPath = option(
+        help="a folder with metadata.csv (filename, class) or one sub-folder a class; soundscapes renders sounds",
+        metavar="DIR",
+    )
+    clap: AnyPath = option(help=CLAP_NAMES, metavar="C")
+    items: int = option(500, help="clips and pairs, each at most", at_least=1)
+    released_rules: bool = option(False, help="add tasks 2 and 5 as the released scripts score them")
+    seed: int = option(0, help="seed of the pairs", at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostTrainClapConfig(ClipsConfig):
+    """Options of `post-train-clap`."""
+
+    clap: AnyPath = option("pocket", help=f"the CLAP to begin with: {CLAP_NAMES}", metavar="C")
+    per_class: int = option(40, help="soundscapes of each class", at_least=1)
+    stages: str = option("A,B", help="A: one sound or two? B: in which order?", metavar="LIST")
+    steps: int = option(PostTrainConfig.steps, help="optimizer steps of each stage", at_least=1)
+    groups: int = option(PostTrainConfig.groups, help="pairs a step", at_least=2)
+    learning_rate: float = option(PostTrainConfig.learning_rate, help="the highest learning rate")
+    tune: Literal["last", "lora"] = option(
+        PostTrainConfig.tune, help="what learns besides the projections: the last layers, or an adapter in all layers"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        PostTrainConfig.precision,
+        help="what is computed in; auto is bfloat16 where the hardware computes it fast, else float32",
+        old_values=OLD_PRECISIONS,
+    )
+    seed: int = option(PostTrainConfig.seed, help="seed of everything random", at_least=0)
+    validation_share: float = option(
+        PostTrainConfig.validation_share,
+        help="share of the recordings that are held out for validation",
+        metavar="SHARE",
+        at_least=0,
+    )
+    warmup_steps: int = option(
+        PostTrainConfig.warmup_steps, group=_TRAINING, help="steps over which the learning rate rises", at_least=0
+    )
+    weight_decay: float = option(
+        PostTrainConfig.weight_decay, group=_TRAINING, help="weight decay of matrices", at_least=0
+    )
+    grad_clip: float = option(
+        PostTrainConfig.grad_clip, group=_TRAINING, help="largest norm of the gradient; 0 does not clip", at_least=0
+    )
+    gain_db: float = option(
+        PostTrainConfig.gain_db,
+        group=_TRAINING,
+        help="largest random change of a clip's level, in dB",
+        metavar="DB",
+        at_least=0,
+        at_most=60,
+    )
+    anchor: float = option(
+        PostTrainConfig.anchor,
+        group=_TRAINING,
+        help="weight of the term that keeps single sounds and labels where they were",
+        at_least=0,
+    )
+    eval_every: int = option(
+        PostTrainConfig.eval_every, group=_TRAINING, help="steps between two validations", at_least=1
+    )
+    checkpoint_every: int = option(
+        PostTrainConfig.checkpoint_every, group=_TRAINING, help="steps between two checkpoints", at_least=1
+    )
+    layers: int = option(
+        PostTrainConfig.layers, group=_LAYERS, help="last: stages of the audio tower, from its end", at_least=1
+    )
+    text_layers: int = option(
+        PostTrainConfig.text_layers, group=_LAYERS, help="last: layers of the text tower, from its end", at_least=1
+    )
+    position_rate: float = option(
+        PostTrainConfig.position_rate,
+        group=_LAYERS,
+        help="factor on the learning rate of the audio tower's position biases",
+    )
+    lora_rank: int = option(PostTrainConfig.lora_rank, group=_LAYERS, help="lora: rank of the adapter", at_least=1)
+    lora_alpha: int = option(
+        PostTrainConfig.lora_alpha, group=_LAYERS, help="lora: the adapter is scaled by alpha / rank", at_least=1
+    )
+    lora_dropout: float = option(
+        PostTrainConfig.lora_dropout, group=_LAYERS, help="lora: dropout on the adapter's input", at_least=0
+    )
+    relations: Sequence[str] = option(
+        RELATIONS, group=_LOSS, help="words between two classes", choices=RELATIONS, metavar="WORD"
+    )
+    wording: Literal["published", "varied"] = option(
+        PairSettings.wording, group=_LOSS, help="only these words, or others of the same meaning too"
+    )
+    words: float = option(
+        PostTrainConfig.words,
+        group=_LOSS,
+        help="stage B: weight of the loss between a sentence and the same in other words",
+        at_least=0,
+    )
+    alpha_same: float = option(
+        TnceSettings.alpha_same,
+        group=_LOSS,
+        help="stage B: weight of the same pair in another order, as a negative",
+        at_least=0,
+    )
+    alpha_cross: float = option(
+        TnceSettings.alpha_cross,
+        group=_LOSS,
+        help="stage B: weight of other pairs in another order, as negatives",
+        at_least=0,
+    )
+    beta: float = option(TnceSettings.beta, group=_LOSS, help="weight of the rows after the first block", at_least=0)
+    weight: float = option(TnceSettings.weight, group=_LOSS, help="weight of the whole loss (lambda)", at_least=0)
+    released_loss: bool = option(
+        False, group=_LOSS, help="compute the loss as the released code does: no unit length, no temperature"
+    )
+    resume: bool = option(
+        True,
+        group=JOB,
+        help="continue what an earlier run of the same options left; --no-resume begins anew",
+        recorded=False,
+    )
+
+    @property
+    def pairs(self) -> PairSettings:
+        """How two clips become one, and in which words."""
+        relations = tuple(self.relations)
+        return replace(super().pairs, relations=relations, wording=self.wording)
+
+    @property
+    def training(self) -> PostTrainConfig:
+        """The numbers of the training."""
+        names = {field.name for field in fields(PostTrainConfig)} - {"stages", "loss", "pairs"}
+        numbers: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return PostTrainConfig(
+            stages=tuple(name.strip().upper() for name in self.stages.split(",") if name.strip()),
+            loss=TnceSettings(
+                alpha_same=self.alpha_same,
+                alpha_cross=self.alpha_cross,
+                beta=self.beta,
+                weight=self.weight,
+                released=self.released_loss,
+            ),
+            pairs=self.pairs,
+            **numbers,
+        )
+
+    def check(self) -> None:
+        """Refuse numbers that cannot be used."""
+        _ = self.training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneLabelsConfig(Configuration):
+    """Options of `tune-labels`."""
+
+    labels: AnyPath = option(help="one a line, csv or json with names; or pocket", metavar="FILE|NAME")
+    output: AnyPath = option(
+        help="the prompts' directory; it also receives curve.csv and the checkpoint", metavar="DIR", recorded=False
+    )
+    texts: Paths = option(
+        (),
+        help="captions to search for the labels' words: txt, jsonl, csv, tsv or parquet, also .gz or .zst",
+        metavar="GLOB",
+    )
+    name_only: bool = option(False, help="make the texts from the labels' names instead")
+    text_column: str = option("text", help="column with the captions", metavar="NAME")
+    keywords: AnyPath | None = option(
+        None,
+        help="json with phrases by label, to search for instead of the label's words",
+        default_text="none",
+        metavar="FILE",
+    )
+    texts_per_label: int = option(64, help="texts a label at most", at_least=2)
+    clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
+    multi_label: bool = option(False, help="a text may name several labels: ranking loss instead of cross-entropy")
+    slots: int = option(TuningConfig.slots, group=_TRAINING, help="learned vectors in front of a label", at_least=1)
+    initial: str = option(
+        TuningConfig.initial, group=_TRAINING, help="words that the vectors begin with", default_text="none: noise"
+    )
+    noise_cosine: float = option(
+        TuningConfig.noise_cosine,
+        group=_TRAINING,
+        help="mean cosine of a text with its noisy copy; 1 adds no noise, as published",
+        metavar="COSINE",
+        at_most=1,
+    )
+    keep: float = option(
+        TuningConfig.keep,
+        group=_TRAINING,
+        help="weight of the loss that keeps other words of the dump where they are; 0 as published",
+        at_least=0,
+    )
+    epochs: int = option(TuningConfig.epochs, group=_TRAINING, help="passes over the texts", at_least=1)
+    steps: int | None = option(
+        None, group=_TRAINING, help="optimizer steps", default_text="as many as the epochs have", at_least=1
+    )
+    seed: int = option(TuningConfig.seed, group=_TRAINING, help="seed of everything random", at_least=0)
+    resume: bool = option(
+        True,
+        group=JOB,
+        help="continue what an earlier run of the same options left; --no-resume begins anew",
+        recorded=False,
+    )
+    overwrite: bool = option(False, group=JOB, help="replace the prompts that the output holds", recorded=False)
+    device: str = device_option(JOB)
+
+    @property
+    def tuning(self) -> TuningConfig:
+        """The numbers of the training."""
+        names = [field.name for field in fields(TuningConfig) if hasattr(self, field.name)]
+        return TuningConfig(**{name: getattr(self, name) for name in names})
+
+    def check(self) -> None:
+        """Refuse options that exclude one another."""
+        if self.name_only and self.texts:
+            raise OptionError("--texts and --name-only exclude each other.", "Give one of them.")
+        if not self.name_only and not self.texts:
+            raise OptionError(
+                "There is nothing to learn from.", "Give captions to search with --texts, or --name-only."
+            )
+        _ = self.tuning

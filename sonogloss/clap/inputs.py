@@ -103,7 +103,7 @@ def _checked_waveform(samples: npt.NDArray[Any], number: int, clap: Clap, rate: 
     samples = _scaled(samples, number)
     if rate == clap.sample_rate:
         return samples
-    # A resampled full window may be a sample longer than the window.
+    # A full window may be a sample too long after resampling.
     return resample(samples, rate, clap.sample_rate)[: int(clap.window_s * clap.sample_rate)]
 
 

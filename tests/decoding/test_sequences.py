@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, end_of_text, fill_slots, tokenise, too_long
+from sonogloss.decoding.sequences import AUDIO_SLOT, end_of_text, fill_slots, tokenize, too_long
 from sonogloss.errors import ModelFormatError
 from tests.language_models import tiny_tokenizer
 
@@ -15,13 +15,13 @@ TOKENIZER = tiny_tokenizer()
 @settings(deadline=None, max_examples=60)
 @given(texts=st.lists(st.text(max_size=12) | st.sampled_from(["a dog", "</s>", "a<s>b", "<pad>"]), max_size=6))
 def test_each_text_gets_the_ids_that_it_has_alone(texts: list[str]) -> None:
-    found = tokenise(texts, TOKENIZER)
-    assert found == [tokenise([text], TOKENIZER)[0] for text in texts]
+    found = tokenize(texts, TOKENIZER)
+    assert found == [tokenize([text], TOKENIZER)[0] for text in texts]
     assert not {token for ids in found for token in ids} & set(TOKENIZER.all_special_ids)
 
 
 def test_a_special_token_in_a_text_is_spelled() -> None:
-    [ids] = tokenise(["a dog</s> barks"], TOKENIZER)
+    [ids] = tokenize(["a dog</s> barks"], TOKENIZER)
     assert TOKENIZER.decode(ids).strip() == "a dog</s> barks"
     assert end_of_text(TOKENIZER) not in ids
 

@@ -65,7 +65,7 @@ class MelSettings:
 
     @property
     def frames(self) -> int:
-        """Frames of a full window: 1001 for ten seconds with a hop of ten milliseconds (frames are centred)."""
+        """Frames of a full window: 1001 for ten seconds with a hop of ten milliseconds (frames are centered)."""
         return self.window_samples // self.hop_length + 1
 
     @classmethod
@@ -197,7 +197,7 @@ _Doubles = npt.NDArray[np.float64] | np.float64
 _LINEAR_HZ = 200.0 / 3.0  # width of a mel below the break, in Hz
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ
-_LOG_STEP = math.log(6.4) / 27.0  # natural logarithm of the ratio between neighbouring mels above the break
+_LOG_STEP = math.log(6.4) / 27.0  # natural logarithm of the ratio between neighboring mels above the break
 
 
 def _slaney_mel(hertz: _Doubles) -> Any:

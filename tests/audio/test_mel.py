@@ -193,7 +193,7 @@ def test_a_short_clip_fills_the_window_as_its_model_learned(padding: str, filled
     assert log_mel.fill(np.arange(8, dtype=np.float32)).tolist() == list(range(8))
 
 
-def test_samples_are_cut_to_16_bits_towards_zero_where_the_model_was_trained_so() -> None:
+def test_samples_are_cut_to_16_bits_toward_zero_where_the_model_was_trained_so() -> None:
     values = VALUES | {"quantise": "int16", "padding": "pad"}
     step = 1 / 32767
     waveform = np.array([0.6 * step, -0.6 * step, 1.5 * step, -1.5 * step, 2.0, -2.0], np.float32)

@@ -80,7 +80,7 @@ def test_a_policy_must_be_seconds(value: float) -> None:
         WindowPolicy(hop_s=value)
 
 
-def test_a_clip_says_where_it_comes_from(encode: Encode) -> None:
+def test_a_clip_carries_its_origin(encode: Encode) -> None:
     data = encode(0.1 * np.ones((44100 * 3, 2)), 44100)
     first, second = cut(data, window_s=2, hop_s=2)
     assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 2.0, 2.0, 3.0)

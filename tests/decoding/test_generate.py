@@ -54,7 +54,7 @@ def passes(model: LanguageModel) -> Iterator[list[tuple[str, int, int]]]:
     batch_size=st.integers(1, 8),
     order=st.randoms(use_true_random=False),
 )
-def test_neighbours_and_order_do_not_change_a_caption(
+def test_neighbors_and_order_do_not_change_a_caption(
     family: str,
     scoring: Scoring,
     words: list[list[int]],

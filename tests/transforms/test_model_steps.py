@@ -34,7 +34,7 @@ class FakeClap:
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         if "poison" in texts:
-            raise ValueError("cannot tokenise")
+            raise ValueError("cannot tokenize")
         return np.tile(np.array([1, 0, 0, 0], np.float32), (len(texts), 1))
 
 
@@ -185,7 +185,7 @@ class JudgingClap(FakeClap):
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         if "poison" in texts:
-            raise ValueError("cannot tokenise")
+            raise ValueError("cannot tokenize")
         self.seen += texts
         places = {"north": [1, 0, 0, 0], "near north": [0.8, 0.6, 0, 0]}
         return np.array([places.get(text, [0, 1, 0, 0]) for text in texts], np.float32)

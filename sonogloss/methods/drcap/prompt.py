@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenise, too_long
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenize, too_long
 from sonogloss.errors import OptionError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _fronts(
     contexts: Sequence[Sequence[str]], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase
 ) -> list[list[int]]:
     """Ids of what stands before the audio."""
-    return tokenise([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+    return tokenize([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
 
 
 def _tails(
@@ -171,7 +171,7 @@ def _tails(
     texts = [prompt.prompt_text(c) for c in contexts]
     if captions is not None:
         texts = [text + prompt.answer_text(caption) for text, caption in zip(texts, captions, strict=True)]
-    return tokenise(texts, tokenizer)
+    return tokenize(texts, tokenizer)
 
 
 def _head(front: list[int], tail: list[int], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenise, too_long
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenize, too_long
 from sonogloss.errors import OptionError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def compose_soft_hard_prompts(
     Raises:
         OptionError: a prompt is longer than `max_tokens` even without labels.
     """
-    [tag] = tokenise([_tag(prompt.language_tag)], tokenizer)
+    [tag] = tokenize([_tag(prompt.language_tag)], tokenizer)
     n = len(label_lists)
     return _starts(label_lists, prompt, tokenizer, [tag] * n, [max_tokens] * n)
 
@@ -144,9 +144,9 @@ def compose_soft_hard_examples(
         max_tokens: as for prompts; captions count.
     """
     each = [prompt.language_tag] * len(captions) if languages is None else list(languages)
-    tags = tokenise([_tag(language) for language in each], tokenizer)
+    tags = tokenize([_tag(language) for language in each], tokenizer)
     texts = [_answer(caption, language) for caption, language in zip(captions, each, strict=True)]
-    answers = [ids[: prompt.max_answer_tokens] for ids in tokenise(texts, tokenizer)]
+    answers = [ids[: prompt.max_answer_tokens] for ids in tokenize(texts, tokenizer)]
     # The tag is tokenised together with its caption. As many tokens as it has alone count as given.
     given = [answer[: len(tag)] for tag, answer in zip(tags, answers, strict=True)]
     limits = [
@@ -180,7 +180,7 @@ def _starts(
     begin = [int(tokenizer.bos_token_id)] if prompt.bos and tokenizer.bos_token_id is not None else []
     texts = [prompt.hard_prompt_text(labels) if prompt.hard else "" for labels in label_lists]
     starts = []
-    for labels, hard, tag, limit in zip(label_lists, tokenise(texts, tokenizer), tags, limits, strict=True):
+    for labels, hard, tag, limit in zip(label_lists, tokenize(texts, tokenizer), tags, limits, strict=True):
         ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *tag]
         if limit is not None and len(ids) > limit:
             if not (labels and prompt.hard):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from sonogloss.decoding.sequences import tokenise
+from sonogloss.decoding.sequences import tokenize
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import LabelBank, TextEncoder, embed_labels
 
@@ -97,4 +97,4 @@ def compose_keyword_prompts(
 ) -> list[list[int]]:
     """Sequences to continue, one for each list of keywords: the tokenizer's BOS, where it names one, and the prompt."""
     begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-    return [[*begin, *ids] for ids in tokenise([prompt.text(keywords) for keywords in keyword_lists], tokenizer)]
+    return [[*begin, *ids] for ids in tokenize([prompt.text(keywords) for keywords in keyword_lists], tokenizer)]

@@ -55,6 +55,8 @@ def load_captioner(captioner: str | os.PathLike[str] | CaptionerSpec, **settings
         MissingInputError: there is no such directory.
         ModelFormatError: a file is missing, damaged, or of another format.
     """
+    if isinstance(captioner, CaptionerSpec) and settings:
+        raise TypeError("load_captioner takes no settings beside a spec, which has them.")
     spec = captioner if isinstance(captioner, CaptionerSpec) else CaptionerSpec(name=os.fspath(captioner), **settings)
     with _local_directory(spec.name) as directory:
         manifest = read_manifest(str(directory))

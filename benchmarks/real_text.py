@@ -207,7 +207,7 @@ def hear(folder: Path, output: Path, stores: dict[str, Datastore], clap: Clap) -
 
 
 def print_tables(report: dict[str, Any]) -> None:
-    """The tables of docs/results.md."""
+    """The tables of benchmarks/results/real_text.md."""
     facts = report["text tower"]
     print("\n| the text tower on human captions | " + " | ".join(facts) + " |\n|---|" + "---|" * len(facts))
     for name in next(iter(facts.values())):

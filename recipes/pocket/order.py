@@ -3,7 +3,7 @@ r"""Make and release the CLAP `pocket:ordered`: the pocket CLAP after TeminAL, a
 python -m recipes.pocket --ordered            post-trains it, and trains soft and hard prompts over it for comparison
 python -m benchmarks.pocket_quality --clap pocket-training/clap-ordered --captioner pocket-training/soft-hard-ordered \
     --output bench-output/soft-hard-ordered-quality
-python -m benchmarks.caption_order --system pocket pocket pocket --judge ordered pocket-training/clap-ordered
+python -m benchmarks.caption_order --system pocket pocket pocket --rerank ordered pocket-training/clap-ordered
 python -m recipes.pocket --ordered --release  puts the CLAP into the package; the captioner is worse than `pocket`'s
 """
 
@@ -48,7 +48,7 @@ pitch and distance, it hears less well than `pocket` does: its sounds find the c
 {zero_shot:.3f}. Of "A followed by B" and "B followed by A" the true one is nearer to the sound in {order:.3f} of 200
 pairs; chance is 0.5.
 
-## Licence
+## License
 
 Apache-2.0. The attribution of the real clips is due to their authors (`ATTRIBUTION.csv`).
 """

@@ -56,7 +56,7 @@ datastore of grammar captions first, which the published method does not.
 |---|---|---|
 {table}
 
-## Licence
+## License
 
 Apache-2.0.
 """

@@ -43,14 +43,14 @@ of all of it in the last, which half of the time begins with `this is a sound of
 model brings along, how such sentences go and that a text keeps to its subject. It read **no list of keywords and no
 prompt**. It knows the fifty sounds of the pocket CLAP and nothing else. Held-out loss {validation_loss:.3f} a token.
 
-The decoder of the pocket DRCap cannot take its place: it learnt to answer its own prompt behind captions and a soft
+The decoder of the pocket DRCap cannot take its place: it learned to answer its own prompt behind captions and a soft
 vector, and named no right sound behind this one (20 scenes, without guidance).
 
 ## Scores
 
 {scores}
 
-## Licence
+## License
 
 Apache-2.0.
 """

@@ -20,7 +20,7 @@ _POWER_FLOOR = 1e-10  # -100 dB, the floor of the reference
 
 @dataclass(frozen=True, kw_only=True)
 class MelSettings:
-    """The preprocessing values a CLAP was trained with; they come from its `preprocessor_config.json`, never from here.
+    """The preprocessing values that a CLAP was trained with, from its directory; there are no defaults.
 
     Attributes:
         sample_rate: in Hz.
@@ -69,11 +69,15 @@ class MelSettings:
         return self.window_samples // self.hop_length + 1
 
     @classmethod
-    def from_preprocessor(cls, values: Mapping[str, Any]) -> MelSettings:
-        """Settings from the content of a `preprocessor_config.json`.
+    def from_preprocessor(cls, values: Mapping[str, Any], *, file: str = "preprocessor_config.json") -> MelSettings:
+        """Settings from the values of a saved ClapFeatureExtractor.
 
-        Every value but `quantise` must be there: the reference's defaults (0 Hz as the lowest frequency, for one)
-        differ from what published models were trained with, so a guess would be silently wrong.
+        Every value but `quantise` is required: the reference's defaults (0 Hz as the lowest frequency, for one) differ
+        from those of published models, so a guess would be silently wrong.
+
+        Args:
+            values: by the extractor's names.
+            file: where they come from, for messages.
 
         Raises:
             ModelFormatError: a value is missing or cannot be.
@@ -96,9 +100,9 @@ class MelSettings:
                 quantise=values.get("quantise"),
             )
         except KeyError as error:
-            raise ModelFormatError(f"preprocessor_config.json has no {error.args[0]!r}.", remedy) from error
+            raise ModelFormatError(f"{file} has no {error.args[0]!r}.", remedy) from error
         except (TypeError, ValueError) as error:
-            raise ModelFormatError(f"preprocessor_config.json cannot be used: {error}.", remedy) from error
+            raise ModelFormatError(f"{file} cannot be used: {error}.", remedy) from error
 
 
 class LogMel(nn.Module):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -17,8 +15,9 @@ from torch.nn import functional
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.backend import clap_directory
-from sonogloss.clap.model_directory import read_json
+from sonogloss.clap.model_directory import read_preprocessor
 from sonogloss.clap.transformers_clap import TransformersClap
+from sonogloss.clap.weights import stored_dtype
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.training.precision import autocast, choose_precision
 
@@ -26,6 +25,7 @@ from sonogloss.training.precision import autocast, choose_precision
 _KEPT = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -63,9 +63,9 @@ class Towers:
     def __init__(self, name: str, config: PostTrainConfig, device: str = "cpu") -> None:
         with clap_directory(name) as base:
             self.clap = TransformersClap.open(base, name=name, device=device)
-            self.mel = MelSettings.from_preprocessor(read_json(base / "preprocessor_config.json"))
+            self.mel: MelSettings = read_preprocessor(base)
             self._kept = {path.name: path.read_bytes() for path in sorted(base.iterdir()) if path.name in _KEPT}
-            self._dtype = _stored_dtype(base)
+            self._dtype = stored_dtype(base)
         self.model = self.clap.model
         self.precision = choose_precision(config.precision, device)
         self._adapted: Any = None
@@ -163,11 +163,3 @@ def _last_layers(model: Any, config: PostTrainConfig) -> list[nn.Module]:
     """The last layers of both towers, with what stands between them and the projections."""
     audio, text = model.audio_model.audio_encoder, model.text_model
     return [*audio.layers[-config.layers :], audio.norm, *text.encoder.layer[-config.text_layers :], text.pooler]
-
-
-def _stored_dtype(base: Path) -> torch.dtype:
-    """float16 where the base's weights are stored so, else float32."""
-    with next(iter(sorted(base.glob("*.safetensors")))).open("rb") as handle:
-        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-    stored = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
-    return torch.float16 if "F16" in stored else torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,9 @@ class CaptionerSpec:
     beams: int | None = None
     language: str | None = None
     fast: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", os.fspath(self.name))
 
 
 @dataclass(frozen=True, kw_only=True)

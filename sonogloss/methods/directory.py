@@ -55,6 +55,8 @@ def load_captioner(captioner: str | os.PathLike[str] | CaptionerSpec, **settings
         MissingInputError: there is no such directory.
         ModelFormatError: a file is missing, damaged, or of another format.
     """
+    if isinstance(captioner, CaptionerSpec) and settings:
+        raise TypeError("load_captioner takes no settings beside a spec, which has them.")
     spec = captioner if isinstance(captioner, CaptionerSpec) else CaptionerSpec(name=os.fspath(captioner), **settings)
     with _local_directory(spec.name) as directory:
         manifest = read_manifest(str(directory))
@@ -136,8 +138,8 @@ def save_captioner(
         decode: how it searches; by default as the method's released system.
         labels: what its prompts name; None where they name nothing.
         training: how it was trained, as JSON values (`TrainingRecord.as_json()`).
-        base: where the language model's own weights are when training left them alone: a local directory (whose files
-            are copied) or a hub id (which is named only). None writes the weights.
+        base: the language model as it was, where training left its weights alone: a local directory, whose files are
+            copied, or a hub id, which is named only. None writes the weights.
         half: store weights as float16; they are read back as float32 on a CPU.
         model_card: text of `README.md`; by default a short one.
 
@@ -155,10 +157,7 @@ def save_captioner(
             save_bank(labels, str(staging / LABELS))
         card = _model_card(method, clap, reference) if model_card is None else model_card
         (staging / "README.md").write_text(card, encoding="utf-8")
-        names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
-        for name in names:
-            with (staging / name).open("rb") as source, files.atomic_write(files.join(directory, name)) as target:
-                shutil.copyfileobj(source, target)
+        names = _copy_files(staging, directory)
     manifest = Manifest(
         method=method.name,
         clap=clap,
@@ -172,6 +171,15 @@ def save_captioner(
         files=tuple(files.file_entry(directory, name) for name in names),
     )
     write_manifest(directory, manifest)
+
+
+def _copy_files(staging: Path, directory: str) -> list[str]:
+    """Copy a local folder's files, each whole; returns their names."""
+    names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
+    for name in names:
+        with (staging / name).open("rb") as source, files.atomic_write(files.join(directory, name)) as target:
+            shutil.copyfileobj(source, target)
+    return names
 
 
 def _reference(language_model: Any, base: str | None) -> LanguageModelReference:

@@ -44,7 +44,7 @@ def write_shard(directory: str, number: int, captions: pa.Table, vectors: FloatA
     Args:
         directory: the datastore's path or URL.
         number: the shard's number, 0 <= number < 100000; it names the folder.
-        captions: columns id (int64), text, source without nulls, then any others of the dump.
+        captions: columns id (int64), text, source without nulls, then any others of the source file.
         vectors: float32 [rows, dim], unit rows, row i for caption i.
 
     Returns:

@@ -3,7 +3,7 @@
 ::
 
     manifest.json                      written last: a directory without it is unfinished
-    shards/00000/captions.parquet      id int64, text, source, then the dump's other columns
+    shards/00000/captions.parquet      id int64, text, source, then the source file's other columns
     shards/00000/vectors.faiss         IndexFlatIP, row i belongs to row i of captions.parquet
     support/part-00000.npy             float32 [rows, dim]: the embeddings that queries are projected on
 

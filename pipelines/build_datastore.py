@@ -26,10 +26,11 @@ from sonogloss.pipelines.beam_options import beam_options, share_cores
 from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
 from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
-from sonogloss.transforms.drop_duplicates import DropDoubles
+from sonogloss.transforms.caption_formats import caption_format
+from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import Dump, ReadCaptions, check_dump, dump_kind, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
 from sonogloss.transforms.write_shards import WriteShards
 
 CAPTIONS_A_SHARD = 1_000_000
@@ -94,7 +95,7 @@ def build_datastore(
                 "Name another directory, or replace it with --overwrite.",
             )
     for dump in dumps:
-        check_dump(dump)
+        check_source_file(dump)
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(device))
     _clear(output)
@@ -113,7 +114,7 @@ def build_datastore(
 
 def _connect(
     pipeline: beam.Pipeline,
-    dumps: list[Dump],
+    dumps: list[SourceFile],
     *,
     output: str,
     head: DatastoreHead,
@@ -128,7 +129,7 @@ def _connect(
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
-    distinct = read.lines | "DropDoubles" >> DropDoubles()
+    distinct = read.lines | "DropDuplicates" >> DropDuplicates()
     number_of_shards = (
         distinct | "CountCaptions" >> Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
     )
@@ -142,7 +143,7 @@ def _connect(
     )
 
 
-def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[Dump]:
+def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[SourceFile]:
     """The dumps that patterns name, in order of their names.
 
     Raises:
@@ -150,8 +151,8 @@ def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str)
     """
     uris = files.expand(captions, option="--captions")
     for uri in uris:
-        dump_kind(uri)
-    return [Dump(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
+        caption_format(uri)
+    return [SourceFile(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
 
 
 def choose_shards(captions: int, asked: int | None) -> int:

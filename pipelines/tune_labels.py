@@ -29,7 +29,7 @@ from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
 from sonogloss.training.checkpoint import NAME as CHECKPOINT
-from sonogloss.transforms.read_captions import Dump, ReadCount, check_dump, read_captions
+from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
 
 TEXTS_PER_LABEL = 64
 FEWEST = 16  # texts; a label for which search finds fewer gets texts from its name besides
@@ -147,18 +147,18 @@ def tune_labels(
     return _report(output, training, time.time() - started)
 
 
-def _list_dumps(texts: Sequence[str], text_column: str) -> list[Dump]:
+def _list_dumps(texts: Sequence[str], text_column: str) -> list[SourceFile]:
     try:
         dumps = list_dumps(texts, source=None, text_column=text_column)
         for dump in dumps:
-            check_dump(dump)
+            check_source_file(dump)
     except (FormatError, MissingInputError) as error:
         raise type(error)(error.what.replace("--captions", "--texts"), error.remedy) from error
     return dumps
 
 
 def _search(
-    dumps: Sequence[Dump],
+    dumps: Sequence[SourceFile],
     names: Sequence[str],
     *,
     keywords: str | None,

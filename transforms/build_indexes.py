@@ -38,7 +38,7 @@ def build_indexes(
 
     Args:
         written: what :func:`sonogloss.transforms.write_shards.write_embedded` returned, in any order.
-        counts: what became of the dumps' lines; the sum goes into the manifest.
+        counts: what became of the source files' lines; the sums go into the manifest.
         after: what had to be written before; only its being there matters.
         output: the datastore's directory.
         head: what the driver knows.
@@ -49,13 +49,13 @@ def build_indexes(
         shards=[entry["shard"] for entry in written],
         support=[entry["support"] for entry in written],
         clap=head.clap,
-        options={**head.options, "counts": account(counts, sum(entry["shard"]["count"] for entry in written))},
+        options={**head.options, "counts": sum_lines(counts, sum(entry["shard"]["count"] for entry in written))},
         licenses=head.licenses,
     )
 
 
-def account(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
-    """Every line that was met is one of these: `read = kept + doubles`, and `empty` and `malformed` ones beside."""
+def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
+    """Lines by what became of them: `read` is `kept` and `doubles` (duplicates); `empty` and `malformed` are others."""
     read = sum(count.read for count in counts)
     return {
         "read": read,
@@ -71,7 +71,7 @@ class BuildIndexes(beam.PTransform[PCollection[dict[str, Any]], PCollection[Mani
 
     Args:
         output: the datastore's directory.
-        counts: the dumps' counts, a list as a side input.
+        counts: one a source file, a list as a side input.
         head: what the driver knows.
         after: what else must be on disk before the manifest is, as a side input.
     """

@@ -20,7 +20,7 @@ def write_embedded(shard: EmbeddedShard, columns: Mapping[str, str], *, output: 
 
     Args:
         shard: captions and vectors.
-        columns: the dumps' further columns and their types, equal for all shards.
+        columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
 
     Returns:
@@ -34,7 +34,7 @@ def write_embedded(shard: EmbeddedShard, columns: Mapping[str, str], *, output: 
 
 
 def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:
-    """The captions of a shard as a table: id, text, source, then the further columns, null where a dump lacks one."""
+    """The captions of a shard as a table: id, text, source, then the further columns, null where a file lacks one."""
     arrays = {
         "id": pa.array([line.id for line in shard.lines], pa.int64()),
         "text": pa.array([line.text for line in shard.lines], pa.string()),

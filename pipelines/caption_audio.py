@@ -24,15 +24,17 @@ from sonogloss.pipelines.checks import as_list, check_share, list_audio
 from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from sonogloss.pipelines.take_over import Plan, plan
+from sonogloss.transforms.batch_step import BatchStep
 from sonogloss.transforms.commit_run import CommitRun
-from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.models import CaptionerWithClap
 from sonogloss.transforms.read_audio import ReadAudio
-from sonogloss.transforms.rerank import Hear, Rerank, hear
+from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking
 from sonogloss.transforms.rerank import rerank as choose_captions
-from sonogloss.transforms.retrieve import Retrieve, retrieve
-from sonogloss.transforms.score import Score, score
+from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.score import score
 from sonogloss.transforms.work import Unit, cut_units
-from sonogloss.transforms.write_captions import WriteCaptions, write_captions
+from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows, WriteRows
 
 BATCH_SIZE = 32
@@ -200,23 +202,27 @@ def _connect(
         | "ReadAudio" >> ReadAudio(job.policy, job.sample_rate, BATCH_SIZE)
     )
     if job.other_judge is not None:
-        clips |= "Hear" >> Hear(job.other_judge, job.sample_rate)
+        clips |= "EmbedForReranking" >> BatchStep(
+            embed_for_reranking, stage=EMBED_STAGE, reranker=job.other_judge, sample_rate=job.sample_rate
+        )
     embedded = (
         clips
-        | "EmbedAudio" >> EmbedAudio(job.clap)
-        | "Retrieve" >> Retrieve(job.datastore, job.contexts, job.projection)
+        | "EmbedAudio" >> BatchStep(embed_audio, clap=job.clap)
+        | "Retrieve" >> BatchStep(retrieve, datastore=job.datastore, contexts=job.contexts, projection=job.projection)
     )
+    captioner = CaptionerWithClap(captioner=job.captioner, clap=job.clap)
     if job.choice is None:
-        captioned = embedded | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap)
+        captioned = embedded | "WriteCaptions" >> BatchStep(write_captions, captioner=captioner)
     else:
         captioned = (
             embedded
-            | "WriteCaptions" >> WriteCaptions(job.captioner, job.clap, job.choice.beams, job.choice.best)
-            | "Rerank" >> Rerank(job.choice.judge)
+            | "WriteCaptions"
+            >> BatchStep(write_captions, captioner=captioner, beams=job.choice.beams, best=job.choice.best)
+            | "Rerank" >> BatchStep(choose_captions, reranker=job.choice.judge)
         )
     written = (
         captioned
-        | "Score" >> Score(job.clap)
+        | "Score" >> BatchStep(score, clap=job.clap)
         | "WriteRows"
         >> WriteRows(
             output,
@@ -233,8 +239,8 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
     """Caption the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     if job.other_judge is not None:
-        batch = hear(batch, job.other_judge.load(), job.sample_rate)
-    batch = embed_clips(batch, job.clap.load())
+        batch = embed_for_reranking(batch, job.other_judge.load(), job.sample_rate)
+    batch = embed_audio(batch, job.clap.load())
     batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
     captioner = job.captioner.load_with(job.clap)
     if job.choice is None:
@@ -245,9 +251,9 @@ def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: i
     batch = score(batch, job.clap.load())
     rows = [
         {
-            "uri": row.uri,
-            "start_s": row.start_s,
-            "end_s": row.end_s,
+            "uri": row.clip.uri,
+            "start_s": row.clip.start_s,
+            "end_s": row.clip.end_s,
             "caption": row.caption,
             "clap_score": row.clap_score,
             "keywords": [keyword.label for keyword in row.keywords or ()],

@@ -26,11 +26,12 @@ from sonogloss.pipelines.checks import as_list, check_share, choose_device, list
 from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from sonogloss.pipelines.take_over import Plan, plan
+from sonogloss.transforms.batch_step import BatchStep
 from sonogloss.transforms.commit_run import CommitRun
-from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
-from sonogloss.transforms.tag_clips import Choice, TagClips, tag_clips
+from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.work import Unit, cut_units
 from sonogloss.transforms.write_rows import LabelRows, WriteRows
 
@@ -48,7 +49,7 @@ class TagJob:
 
     clap: ClapReference
     tagger: Tagger
-    choice: Choice
+    choice: LabelSelection
     policy: WindowPolicy
     all_scores: bool
 
@@ -216,9 +217,9 @@ def prepare(
     else:
         tagger = plain_tagger(names, model.load(), templates or [TEMPLATE])
     if multi_label:
-        choice = Choice(top=top, threshold=THRESHOLD if threshold is None else threshold)
+        choice = LabelSelection(top=top, threshold=THRESHOLD if threshold is None else threshold)
     else:
-        choice = Choice(top=TOP if top is None else top, threshold=threshold)
+        choice = LabelSelection(top=TOP if top is None else top, threshold=threshold)
     return TagJob(clap=model, tagger=tagger, choice=choice, policy=policy, all_scores=all_scores)
 
 
@@ -238,8 +239,8 @@ def _connect(
         | "ListUnits" >> beam.Create(todo.todo)
         | "SpreadUnits" >> beam.Reshuffle()
         | "ReadAudio" >> ReadAudio(job.policy, job.clap.load().sample_rate, BATCH_SIZE)
-        | "EmbedAudio" >> EmbedAudio(job.clap, frames=job.tagger.needs_frames)
-        | "TagClips" >> TagClips(job.tagger, job.choice)
+        | "EmbedAudio" >> BatchStep(embed_audio, clap=job.clap, frames=job.tagger.needs_frames)
+        | "TagClips" >> BatchStep(tag_clips, tagger=job.tagger, selection=job.choice)
         | "WriteRows" >> WriteRows(output, configuration=job.digest(), kind=job.rows, progress=progress)
     )
     taken = pipeline | "TakeOver" >> beam.Create(todo.taken)
@@ -250,12 +251,12 @@ def _dry_run(job: TagJob, sources: list[str], units: list[Unit], left_out: int) 
     """Tag the first batch of the first source that can be read, in this process."""
     clap = job.clap.load()
     batch = first_batch(sources, policy=job.policy, sample_rate=clap.sample_rate, batch_size=BATCH_SIZE)
-    batch = tag_clips(embed_clips(batch, clap, frames=job.tagger.needs_frames), job.tagger, job.choice)
+    batch = tag_clips(embed_audio(batch, clap, frames=job.tagger.needs_frames), job.tagger, job.choice)
     rows = [
         {
-            "uri": row.uri,
-            "start_s": row.start_s,
-            "end_s": row.end_s,
+            "uri": row.clip.uri,
+            "start_s": row.clip.start_s,
+            "end_s": row.clip.end_s,
             "labels": [asdict(label) for label in row.labels],
         }
         for row in job.rows.of(batch)

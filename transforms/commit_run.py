@@ -12,7 +12,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToList
 
 from sonogloss import __version__, files
-from sonogloss.transforms.work import UnitResult, add_up
+from sonogloss.transforms.work import UnitResult, sum_counts
 
 RUN_FILE = "run.json"
 FORMAT = "sonogloss-results"
@@ -45,11 +45,11 @@ def commit_run(
             "dead_letters": sum(result.dead_letters for result in results),
             "skipped": 0,
         },
-        "dead_letter_codes": add_up(result.codes for result in results),
+        "dead_letter_codes": sum_counts(result.codes for result in results),
         **head,
         "wall_time_s": round(time.time() - started_at, 3),
         "stage_times_s": {
-            step: round(seconds, 3) for step, seconds in add_up(result.seconds for result in results).items()
+            step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()
         },
         "parts": sorted((asdict(part) for result in results for part in result.parts), key=lambda part: part["path"]),
     }

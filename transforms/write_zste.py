@@ -27,7 +27,7 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     Args:
         units: in any order.
         output: the directory.
-        facts: what made it, kept with the accounts in the summary's metadata.
+        facts: what made it, kept with the counts in the summary's metadata.
 
     Returns:
         The facts and `counts`: `encoded` (sounds that went through the model), `items`, `left_out` (groups with a clip
@@ -36,7 +36,7 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     units = list(units)
     items = in_order(item for unit in units for item in unit.items)
     # A clip that cannot be read fails wherever it is wanted; it is one dead letter.
-    dead = {letter.clip_id: letter for unit in units for letter in unit.dead}
+    dead = {dead_letter.clip_id: dead_letter for unit in units for dead_letter in unit.dead}
     counts = {
         "encoded": sum(unit.encoded for unit in units),
         "items": len(items),
@@ -44,8 +44,8 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
         "dead_letters": len(dead),
     }
     facts = {**facts, "counts": counts}
-    letters = sorted(dead.values(), key=lambda letter: letter.uri)
-    files.write_table(files.join(output, DEAD_LETTERS), table(letters, DEAD_LETTER_SCHEMA))
+    dead_letters = sorted(dead.values(), key=lambda dead_letter: dead_letter.uri)
+    files.write_table(files.join(output, DEAD_LETTERS), table(dead_letters, DEAD_LETTER_SCHEMA))
     rows = [asdict(item) for item in items]
     files.write_table(files.join(output, ITEMS), pa.Table.from_pylist(rows, schema=ITEM_SCHEMA))
     summary = pa.Table.from_pylist([asdict(row) for row in summarise(items)], schema=SUMMARY_SCHEMA)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +15,8 @@ from sonogloss import metrics as metrics_room
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.pipelines.checks import as_list
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
-from sonogloss.pipelines.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, table
+from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
 
 KEYS = ("clip_id", "uri", "file_name")
@@ -116,12 +113,9 @@ def read_results(path: str) -> list[dict[str, Any]]:
         InputError: it is neither.
     """
     if not files.is_dir(path):
-        rows = read_records(path, option="--results")
-        if "caption" not in rows[0]:
-            raise FormatError(
-                f"--results {path!r} has no column caption.", f"It has these: {', '.join(map(str, rows[0]))}."
-            )
-        return rows
+        predictions = read_table(path, option="--results")
+        predictions.require("caption")
+        return [row for _, row in predictions.rows]
     run_path = files.join(path, RUN_FILE)
     if not files.exists(run_path):
         raise StoreFormatError(
@@ -148,30 +142,24 @@ def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, l
     Raises:
         FormatError: there is no such key, or no references.
     """
-    rows = read_records(path, option="--references")
+    references = read_table(path, option="--references")
     if "uri" in available:
         available = available | {"file_name"}
-    key = next((name for name in KEYS if name in rows[0] and name in available), None)
+    key = references.find(name for name in KEYS if name in available)
     if key is None:
         raise FormatError(
-            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) has no key column that the results have.",
+            f"{references.name} (columns: {', '.join(references.columns)}) has no key column that the results have.",
             f"Give one of {', '.join(KEYS)}.",
         )
-    if not {"references", "reference"} & set(rows[0]):
-        raise FormatError(
-            f"--references {path!r} has no column references (columns: {', '.join(map(str, rows[0]))}).",
-            "Give `references`, a list of strings, or one `reference` a row.",
-        )
+    references.require("references", "reference")
     known: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, 1):
-        texts = _references(row)
-        if texts is None or row.get(key) is None:
-            raise FormatError(
-                f"--references {path!r}, row {number}: no {key}, or references that are not text.", "Correct the row."
-            )
+    for place, row in references.rows:
+        texts = cell_values(row, "references", "reference")
+        if row.get(key) is None or not all(isinstance(text, str) for text in texts):
+            raise references.wrong(place, f"no {key}, or references that are not text")
         known.setdefault(_key(row, key), []).extend(text for text in texts if text.strip())
     if key == "file_name":
-        _check_names([str(row["file_name"]) for row in rows], "--references", path)
+        _check_names([str(row["file_name"]) for _, row in references.rows], "--references", path)
     return key, {name: texts for name, texts in known.items() if texts}
 
 
@@ -185,22 +173,6 @@ def _check_names(names: Sequence[str], option: str, path: str) -> None:
                 f"{option} {path!r} names two files {files.base_name(name)!r}: {first!r} and {name!r}.",
                 "Use the key uri or clip_id.",
             )
-
-
-def _references(row: Mapping[str, Any]) -> list[str] | None:
-    value = row.get("references", row.get("reference"))
-    if isinstance(value, str) and "references" in row and value.lstrip().startswith("["):
-        value = _list_in_a_cell(value)
-    values = [value] if isinstance(value, str) else value
-    return values if isinstance(values, list) and all(isinstance(text, str) for text in values) else None
-
-
-def _list_in_a_cell(text: str) -> Any:
-    """A list in a CSV cell, as JSON or, which is what pandas writes, as Python spells it."""
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError):
-            return read(text)
-    return text
 
 
 def _key(row: Mapping[str, Any], key: str) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +13,8 @@ from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.metrics.accuracy import TagCounts
 from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
-from sonogloss.pipelines.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
+from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import RUN_FILE
 from sonogloss.transforms.write_rows import LabelRows
 
@@ -129,37 +126,18 @@ def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
     Raises:
         FormatError: there is no such key, or no labels.
     """
-    rows = read_records(path, option="--references")
-    rows = [{{"filename": "file_name", "class": "label"}.get(name, name): row[name] for name in row} for row in rows]
-    key = next((name for name in KEYS if name in rows[0]), None)
-    if key is None or not {"label", "labels"} & set(rows[0]):
-        raise FormatError(
-            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) lacks a key or labels.",
-            f"Give one of {', '.join(KEYS)}, and `label`, or `labels`, a list.",
-        )
+    references = read_table(path, option="--references")
+    column = references.require(*KEYS, "filename")
+    key = "file_name" if column == "filename" else column
+    one = references.require("label", "class", "labels")
     known: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, 1):
-        labels = _labels(row)
-        if labels is None or row.get(key) is None:
-            raise FormatError(
-                f"--references {path!r}, row {number}: no {key}, or labels that are not text.", "Correct the row."
-            )
-        name = files.base_name(str(row[key])) if key == "file_name" else str(row[key])
-        known.setdefault(name, []).extend(labels)
+    for place, row in references.rows:
+        labels = cell_values(row, "labels", one)
+        if row.get(column) is None or not all(isinstance(label, str | int) for label in labels):
+            raise references.wrong(place, f"no {column}, or labels that are not text")
+        name = files.base_name(str(row[column])) if key == "file_name" else str(row[column])
+        known.setdefault(name, []).extend(str(label) for label in labels if str(label).strip())
     return key, known
-
-
-def _labels(row: Mapping[str, Any]) -> list[str] | None:
-    value = row.get("labels", row.get("label"))
-    if isinstance(value, str) and "labels" in row and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError):
-                value = read(value)
-                break
-    values = [value] if isinstance(value, str | int) else value
-    if not isinstance(values, list) or not all(isinstance(label, str | int) for label in values):
-        return None
-    return [str(label) for label in values if str(label).strip()]
 
 
 def _words(label: str) -> str:

@@ -104,7 +104,7 @@ def test_results_of_a_caption_job_are_scored_by_file_and_by_window(
         ('{"name": "a.wav", "references": ["x"]}', [], ["key column"]),
         ('{"file_name": "a.wav", "text": "x"}', [], ["no column references"]),
         ('{"file_name": "z.wav", "references": ["x"]}', [], ["in common"]),
-        ('{"file_name": "a.wav", "references": 5}', [], ["row 1"]),
+        ('{"file_name": "a.wav", "references": 5}', [], ["line 1"]),
         ("", [], ["no rows"]),
         (
             '{"file_name": "x/a.wav", "references": ["x"]}\n{"file_name": "y/a.wav", "references": ["y"]}',

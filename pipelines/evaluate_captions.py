@@ -12,8 +12,7 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss import metrics as metrics_room
-from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.pipelines.checks import as_list
+from sonogloss.errors import FormatError, StoreFormatError
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from sonogloss.tables import cell_values, read_table
@@ -55,12 +54,11 @@ def evaluate(
         InputError: an option or a file cannot be used.
     """
     if holds_tags(results):
-        return evaluate_tags(
-            results=results, references=references, output=output, metrics=None if metrics is None else as_list(metrics)
-        )
+        return evaluate_tags(results=results, references=references, output=output, metrics=metrics)
     rows = read_results(results)
     key, known = read_references(references, available=set(rows[0]))
-    names = _choose_metrics(metrics, scored=any(row.get("clap_score") is not None for row in rows))
+    scored = any(row.get("clap_score") is not None for row in rows)
+    names = metrics_room.check_metrics(metrics, {"references", "clap_scores"} if scored else {"references"})
     keys = [_key(row, key) for row in rows]
     matched = [number for number, name in enumerate(keys) if name in known]
     if not matched:
@@ -179,16 +177,6 @@ def _key(row: Mapping[str, Any], key: str) -> str:
     if key == "file_name":
         return files.base_name(str(row.get("file_name", row.get("uri"))))
     return str(row[key])
-
-
-def _choose_metrics(metrics: str | Sequence[str] | None, *, scored: bool) -> tuple[str, ...]:
-    if metrics is None:
-        return metrics_room.METRICS if scored else metrics_room.REFERENCE_METRICS
-    names = [name.strip() for entry in as_list(metrics) for name in entry.split(",") if name.strip()]
-    try:
-        return metrics_room.check_metrics(names)
-    except OptionError as error:
-        raise OptionError(f"--metrics: {error.what}", error.remedy) from error
 
 
 def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:

@@ -21,6 +21,7 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
+from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.beam_options import beam_options, share_cores
 from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
@@ -76,6 +77,7 @@ def build_datastore(
     started = time.time()
     check_share(max_dead_letters, "--max-dead-letters")
     options = beam_options(beam_args)
+    kind = choose_kind(index)
     dumps = list_dumps(as_list(captions), source=source, text_column=text_column)
     made_with = {
         "captions": as_list(captions),
@@ -104,6 +106,7 @@ def build_datastore(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options=made_with,
         licenses={dump.source: license for dump in dumps} if license else {},
+        kind=kind,
     )
     with progress_file(options) as path:
         pipeline = beam.Pipeline(options=options)
@@ -137,7 +140,7 @@ def _connect(
     (
         distinct
         | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> WriteShards(output, beam.pvalue.AsSingleton(columns))
+        | "WriteShards" >> WriteShards(output, beam.pvalue.AsSingleton(columns), head.kind)
         | "BuildIndexes"
         >> BuildIndexes(output, beam.pvalue.AsList(read.counts), head, after=beam.pvalue.AsList(read.dead))
     )

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 # Python's numbers where a column is narrower than Arrow's int64 and float64.
 Int32 = Annotated[int, pa.int32()]

@@ -19,11 +19,12 @@ from sonogloss.transforms.read_captions import ReadCount
 
 @dataclass(frozen=True, kw_only=True)
 class DatastoreHead:
-    """What the driver knows of a datastore: its CLAP (name, fingerprint, dim), its options and licences by source."""
+    """What the driver knows of a datastore: its CLAP (name, fingerprint, dim), options, licences, kind of index."""
 
     clap: Mapping[str, Any]
     options: Mapping[str, Any]
     licenses: Mapping[str, str]
+    kind: str = "flat"
 
 
 def build_indexes(
@@ -51,6 +52,7 @@ def build_indexes(
         clap=head.clap,
         options={**head.options, "counts": sum_lines(counts, sum(entry["shard"]["count"] for entry in written))},
         licenses=head.licenses,
+        kind=head.kind,
     )
 
 

@@ -15,20 +15,23 @@ from sonogloss.transforms.embed_text import EmbeddedShard
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 
 
-def write_embedded(shard: EmbeddedShard, columns: Mapping[str, str], *, output: str) -> dict[str, Any]:
+def write_embedded(
+    shard: EmbeddedShard, columns: Mapping[str, str], *, output: str, kind: str = "flat"
+) -> dict[str, Any]:
     """Write one shard; the support is all captions, so each shard is a part of it too.
 
     Args:
         shard: captions and vectors.
         columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
+        kind: of the index, see :mod:`sonogloss.indexes.kinds`.
 
     Returns:
         `{"shard": ..., "support": ...}`: the entries for the manifest.
     """
     captions = shard_table(shard, columns)
     return {
-        "shard": write_shard(output, shard.number, captions, shard.vectors),
+        "shard": write_shard(output, shard.number, captions, shard.vectors, kind),
         "support": write_support_part(output, shard.number, shard.vectors),
     }
 
@@ -53,11 +56,13 @@ class WriteShards(beam.PTransform[PCollection[EmbeddedShard], PCollection[dict[s
     Args:
         output: the datastore's directory.
         columns: the further columns, one mapping as a side input.
+        kind: of the index.
     """
 
-    def __init__(self, output: str, columns: beam.pvalue.AsSingleton) -> None:
+    def __init__(self, output: str, columns: beam.pvalue.AsSingleton, kind: str = "flat") -> None:
         super().__init__()
-        self._output, self._columns = output, columns
+        self._columns = columns
+        self._options = {"output": output, "kind": kind}
 
     def expand(self, pcoll: PCollection[EmbeddedShard]) -> PCollection[dict[str, Any]]:
-        return pcoll | beam.Map(write_embedded, self._columns, output=self._output)
+        return pcoll | beam.Map(write_embedded, self._columns, **self._options)

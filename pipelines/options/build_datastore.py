@@ -25,7 +25,7 @@ def add(commands: argparse._SubParsersAction[Parser]) -> None:
     output(parser, "the datastore's directory")
     clap(parser, default="pocket")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column with the captions (%(default)s)")
-    parser.add_argument("--index", choices=["auto", "flat"], default="auto", help="kind of index (%(default)s)")
+    parser.add_argument("--index", default="auto", metavar="KIND", help="kind of index (%(default)s)")
     parser.add_argument(
         "--shards", type=positive, metavar="N", help="number of shards (default: one per million captions)"
     )

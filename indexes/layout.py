@@ -93,7 +93,7 @@ class IndexEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry:
-    """Where captions came from; `license` is None when nobody said."""
+    """Where captions came from; `license` is None where it was not given."""
 
     name: str
     license: str | None

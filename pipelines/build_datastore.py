@@ -26,13 +26,14 @@ from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.beam_options import beam_options, share_cores
 from sonogloss.pipelines.checks import as_list, check_share, choose_device, too_many
 from sonogloss.pipelines.progress import progress_file, run_pipeline
-from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
+from sonogloss.transforms.batch_step import Gather
+from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
 from sonogloss.transforms.caption_formats import caption_format
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
-from sonogloss.transforms.write_shards import WriteShards
+from sonogloss.transforms.write_shards import write_embedded
 
 CAPTIONS_A_SHARD = 1_000_000
 
@@ -140,9 +141,11 @@ def _connect(
     (
         distinct
         | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> WriteShards(output, beam.pvalue.AsSingleton(columns), head.kind)
+        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output, kind=head.kind)
         | "BuildIndexes"
-        >> BuildIndexes(output, beam.pvalue.AsList(read.counts), head, after=beam.pvalue.AsList(read.dead))
+        >> Gather(
+            build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
+        )
     )
 
 

@@ -24,11 +24,11 @@ from sonogloss.pipelines.checks import as_list, check_share, list_audio
 from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from sonogloss.pipelines.take_over import Plan, plan
-from sonogloss.transforms.batch_step import BatchStep
-from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import CaptionerWithClap
-from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking
 from sonogloss.transforms.rerank import rerank as choose_captions
 from sonogloss.transforms.retrieve import retrieve
@@ -199,7 +199,7 @@ def _connect(
         pipeline
         | "ListUnits" >> beam.Create(todo.todo)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "ReadAudio" >> ReadAudio(job.policy, job.sample_rate, BATCH_SIZE)
+        | "ReadAudio" >> beam.FlatMap(read_unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     )
     if job.other_judge is not None:
         clips |= "EmbedForReranking" >> BatchStep(
@@ -232,7 +232,8 @@ def _connect(
         )
     )
     taken = pipeline | "TakeOver" >> beam.Create(todo.taken)
-    (written, taken) | "AllUnits" >> beam.Flatten() | "CommitRun" >> CommitRun(output, head, started_at)
+    commit = Gather(commit_run, output=output, head=head, started_at=started_at)
+    (written, taken) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
 
 
 def _dry_run(job: CaptionJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:

@@ -26,11 +26,11 @@ from sonogloss.pipelines.checks import as_list, check_share, choose_device, list
 from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.pipelines.run_report import first_batch, report_run, show_dry_run, show_run
 from sonogloss.pipelines.take_over import Plan, plan
-from sonogloss.transforms.batch_step import BatchStep
-from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.work import Unit, cut_units
 from sonogloss.transforms.write_rows import LabelRows, WriteRows
@@ -238,13 +238,15 @@ def _connect(
         pipeline
         | "ListUnits" >> beam.Create(todo.todo)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "ReadAudio" >> ReadAudio(job.policy, job.clap.load().sample_rate, BATCH_SIZE)
+        | "ReadAudio"
+        >> beam.FlatMap(read_unit, policy=job.policy, sample_rate=job.clap.load().sample_rate, batch_size=BATCH_SIZE)
         | "EmbedAudio" >> BatchStep(embed_audio, clap=job.clap, frames=job.tagger.needs_frames)
         | "TagClips" >> BatchStep(tag_clips, tagger=job.tagger, selection=job.choice)
         | "WriteRows" >> WriteRows(output, configuration=job.digest(), kind=job.rows, progress=progress)
     )
     taken = pipeline | "TakeOver" >> beam.Create(todo.taken)
-    (written, taken) | "AllUnits" >> beam.Flatten() | "CommitRun" >> CommitRun(output, head, started_at, rows=ROWS)
+    commit = Gather(commit_run, output=output, head=head, started_at=started_at, rows=ROWS)
+    (written, taken) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
 
 
 def _dry_run(job: TagJob, sources: list[str], units: list[Unit], left_out: int) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from sonogloss.pipelines.progress import progress_file, run_pipeline
 from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.zste import Questions
+from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
 from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, WriteZste
+from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, write_zste
 
 
 def zste(
@@ -164,7 +165,7 @@ def _connect(
         | "SpreadUnits" >> beam.Reshuffle()
         | "EncodeVariants" >> EncodeVariants(clap, settings, progress)
         | "JudgeItems" >> JudgeItems(questions, beam.pvalue.AsSingleton(bank))
-        | "WriteZste" >> WriteZste(output, facts)
+        | "WriteZste" >> Gather(write_zste, output=output, facts=facts)
     )
 
 

@@ -1,4 +1,4 @@
-"""One Beam step for all: a pure function whose models load once on the worker, and whose time is noted.
+"""Beam steps around pure functions: models load once on the worker, and the time of every step is noted.
 
 ::
 
@@ -18,7 +18,8 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsSideInput, PCollection
+from apache_beam.transforms.combiners import ToList
 
 from sonogloss.transforms.models import Reference
 from sonogloss.transforms.work import Batch
@@ -57,6 +58,24 @@ class BatchStep(Step):
     def __init__(self, function: Callable[..., Batch], /, *, stage: str | None = None, **arguments: Any) -> None:
         super().__init__(function, **arguments)
         self._fn = _StepFn(partial(timed, stage or function.__name__, function), arguments)
+
+
+class Gather(beam.PTransform[PCollection[Any], PCollection[Any]]):
+    """All elements, as one list in any order -> what a function makes of them.
+
+    Args:
+        function: takes the list and the arguments.
+        side_inputs: further arguments that Beam computes.
+        arguments: by name.
+    """
+
+    def __init__(self, function: Callable[..., Any], /, *side_inputs: AsSideInput, **arguments: Any) -> None:
+        super().__init__()
+        self._label = function.__name__
+        self._map = beam.Map(function, *side_inputs, **arguments)
+
+    def expand(self, pcoll: PCollection[Any]) -> PCollection[Any]:
+        return pcoll | "ToList" >> ToList() | self._label >> self._map
 
 
 class _StepFn(beam.DoFn):

@@ -9,10 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
-
 from sonogloss.indexes import Manifest, commit_datastore
 from sonogloss.transforms.read_captions import ReadCount
 
@@ -66,25 +62,3 @@ def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
         "doubles": read - kept,
         "kept": kept,
     }
-
-
-class BuildIndexes(beam.PTransform[PCollection[dict[str, Any]], PCollection[Manifest]]):
-    """Entries of all shards -> the manifest, see :func:`build_indexes`.
-
-    Args:
-        output: the datastore's directory.
-        counts: one a source file, a list as a side input.
-        head: what the driver knows.
-        after: what else must be on disk before the manifest is, as a side input.
-    """
-
-    def __init__(
-        self, output: str, counts: beam.pvalue.AsList, head: DatastoreHead, *, after: beam.pvalue.AsList
-    ) -> None:
-        super().__init__()
-        self._output, self._counts, self._head, self._after = output, counts, head, after
-
-    def expand(self, pcoll: PCollection[dict[str, Any]]) -> PCollection[Manifest]:
-        return (
-            pcoll | ToList() | beam.Map(build_indexes, self._counts, self._after, output=self._output, head=self._head)
-        )

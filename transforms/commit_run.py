@@ -7,10 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
-
 from sonogloss import __version__, files
 from sonogloss.transforms.work import UnitResult, sum_counts
 
@@ -55,14 +51,3 @@ def commit_run(
     }
     files.write_json(files.join(output, RUN_FILE), run)
     return run
-
-
-class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, Any]]]):
-    """Everything that was written -> one `run.json`, see :func:`commit_run`."""
-
-    def __init__(self, output: str, head: dict[str, Any], started_at: float, rows: str = "captions") -> None:
-        super().__init__()
-        self._options = {"output": output, "head": head, "started_at": started_at, "rows": rows}
-
-    def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
-        return pcoll | ToList() | beam.Map(commit_run, **self._options)

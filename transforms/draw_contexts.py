@@ -67,13 +67,13 @@ def draw_part(part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCap
 
 
 def write_part(part: CorpusPart, rows: IntArray) -> None:
-    """Write what was drawn: a column `rows` of lists, a list a caption."""
+    """Write the rows of a part [n, count]: a column `rows` with a list a caption."""
     lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel(), pa.int64()), rows.shape[1])
     files.write_table(part.path, pa.table({"rows": lists}))
 
 
 def read_parts(parts: list[CorpusPart]) -> IntArray:
-    """What was drawn for all captions [count, m].
+    """The rows of all captions [captions, count].
 
     Raises:
         StoreFormatError: a file does not hold its part.

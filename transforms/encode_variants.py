@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -75,7 +76,8 @@ def encode_unit(
     dead: dict[str, DeadLetter] = {}
     vectors: dict[Hashable, FloatArray] = {}
     encoded = 0
-    for sounds in _batches(_sounds(unit, clap, settings, read, dead), BATCH):
+    stream = _sounds(unit, clap, settings, read, dead)
+    while sounds := list(islice(stream, BATCH)):
         outcomes = run_isolated(lambda batch: list(clap.embed_audio([s.samples for s in batch])), sounds)
         encoded += len(sounds)
         for sound, outcome in zip(sounds, outcomes, strict=True):
@@ -133,17 +135,6 @@ def _sounds(
         for variant in needed(group):
             samples = compose(first, second, variant, settings, sample_rate=clap.sample_rate, window_s=clap.window_s)
             yield _Sound(key=(group.id, variant), name=f"its {variant}", clip=group.first, samples=samples)
-
-
-def _batches(sounds: Iterator[_Sound], size: int) -> Iterator[list[_Sound]]:
-    batch: list[_Sound] = []
-    for sound in sounds:
-        batch.append(sound)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def clip_reader(clap: Clap, settings: PairSettings) -> Reader:

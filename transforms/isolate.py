@@ -31,7 +31,7 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) 
         results = list(run(items))
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a model raises, its neighbours must not pay for it
+    except Exception as error:  # noqa: BLE001  # whatever a model raises on one item, the others go on
         if len(items) == 1:
             return [error]
     else:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
 
 from sonogloss import files
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.clips import LabelledClip
 from sonogloss.temporal.sequences import PairSettings
+from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.progress_file import note
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business
@@ -61,7 +61,7 @@ def measure_unit(
 def commit_clips(units: Iterable[MeasuredUnit], *, output: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write `clips.json`, last: `parts`, and the `dead_letters`, beside what the driver knows."""
     ordered = sorted(units, key=lambda unit: unit.name)
-    dead = [asdict(letter) for unit in ordered for letter in unit.dead]
+    dead = [asdict(dead_letter) for unit in ordered for dead_letter in unit.dead]
     content = {**facts, "parts": [unit.name for unit in ordered if unit.clips], "dead_letters": dead}
     files.write_json(files.join(output, COMMITTED), content)
     return content
@@ -74,13 +74,8 @@ class MeasureClips(beam.PTransform[PCollection[tuple[LabelledClip, ...]], PColle
         self, output: str, mel: MelSettings, settings: PairSettings, facts: dict[str, Any], progress: str | None
     ) -> None:
         super().__init__()
-        self._measure = {"output": output, "mel": mel, "settings": settings, "progress": progress}
-        self._commit = {"output": output, "facts": facts}
+        self._measure = beam.Map(measure_unit, output=output, mel=mel, settings=settings, progress=progress)
+        self._commit = Gather(commit_clips, output=output, facts=facts)
 
     def expand(self, pcoll: PCollection[tuple[LabelledClip, ...]]) -> PCollection[dict[str, Any]]:
-        return (
-            pcoll
-            | "Measure" >> beam.Map(measure_unit, **self._measure)
-            | "Gather" >> ToList()
-            | "Commit" >> beam.Map(commit_clips, **self._commit)
-        )
+        return pcoll | "Measure" >> self._measure | "Commit" >> self._commit

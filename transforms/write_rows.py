@@ -167,7 +167,7 @@ class UnitWriter:
             inputs=self._inputs,
             rows=rows,
             dead_letters=len(self._dead),
-            codes=dict(Counter(letter.code for letter in self._dead)),
+            codes=dict(Counter(dead_letter.code for dead_letter in self._dead)),
             seconds=self._seconds,
         )
         self._begin()

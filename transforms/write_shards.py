@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
 
 from sonogloss.indexes import write_shard, write_support_part
 from sonogloss.transforms.embed_text import EmbeddedShard
@@ -48,21 +46,3 @@ def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:
         values = [line.extra.get(name) for line in shard.lines]
         arrays[name] = pa.array([None if value is None else convert[kind](value) for value in values], _TYPES[kind])
     return pa.table(arrays)
-
-
-class WriteShards(beam.PTransform[PCollection[EmbeddedShard], PCollection[dict[str, Any]]]):
-    """Embedded shards -> entries of what was written, see :func:`write_embedded`.
-
-    Args:
-        output: the datastore's directory.
-        columns: the further columns, one mapping as a side input.
-        kind: of the index.
-    """
-
-    def __init__(self, output: str, columns: beam.pvalue.AsSingleton, kind: str = "flat") -> None:
-        super().__init__()
-        self._columns = columns
-        self._options = {"output": output, "kind": kind}
-
-    def expand(self, pcoll: PCollection[EmbeddedShard]) -> PCollection[dict[str, Any]]:
-        return pcoll | beam.Map(write_embedded, self._columns, **self._options)

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
 
 from sonogloss import files
 from sonogloss.records import DEAD_LETTER_SCHEMA, table
@@ -35,7 +32,7 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     """
     units = list(units)
     items = in_order(item for unit in units for item in unit.items)
-    # A clip that cannot be read fails wherever it is wanted; it is one dead letter.
+    # A clip that cannot be read fails in every unit that needs it, and is one dead letter.
     dead = {dead_letter.clip_id: dead_letter for unit in units for dead_letter in unit.dead}
     counts = {
         "encoded": sum(unit.encoded for unit in units),
@@ -52,14 +49,3 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     metadata = {FACTS_KEY: json.dumps(facts).encode()}
     files.write_table(files.join(output, SUMMARY), summary.replace_schema_metadata(metadata))
     return facts
-
-
-class WriteZste(beam.PTransform[PCollection[JudgedUnit], PCollection[dict[str, Any]]]):
-    """Judged units -> the evaluation on disk, see :func:`write_zste`."""
-
-    def __init__(self, output: str, facts: dict[str, Any]) -> None:
-        super().__init__()
-        self._options = {"output": output, "facts": facts}
-
-    def expand(self, pcoll: PCollection[JudgedUnit]) -> PCollection[dict[str, Any]]:
-        return pcoll | ToList() | beam.Map(write_zste, **self._options)

@@ -63,14 +63,19 @@ def corpus_bleu(corpus: list[tuple[Tokens, list[Tokens]]], order: int) -> float:
     ("candidate", "references", "matches", "guesses"),
     [
         # Papineni et al. 2002, example 2: "the" counts twice, as often as in the reference that has it most often.
-        ("the the the the the the the", ["the cat is on the mat", "there is a cat on the mat"], (2, 0, 0, 0), (7, 6, 5, 4)),
+        (
+            "the the the the the the the",
+            ["the cat is on the mat", "there is a cat on the mat"],
+            (2, 0, 0, 0),
+            (7, 6, 5, 4),
+        ),
         ("a dog barks", ["a dog barks loudly"], (3, 2, 1, 0), (3, 2, 1, 0)),
         ("a dog a dog", ["a dog", "dog a"], (2, 2, 0, 0), (4, 3, 2, 1)),
         ("rain falls on a roof", ["a roof", "rain falls"], (4, 2, 0, 0), (5, 4, 3, 2)),
         ("rain", ["snow"], (0, 0, 0, 0), (1, 0, 0, 0)),
         ("", ["snow"], (0, 0, 0, 0), (0, 0, 0, 0)),
     ],
-)  # fmt: skip
+)
 def test_matches_are_clipped_by_the_best_reference(
     candidate: str, references: list[str], matches: tuple[int, ...], guesses: tuple[int, ...]
 ) -> None:

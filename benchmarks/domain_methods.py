@@ -11,14 +11,16 @@ import torch
 from benchmarks.base_language_model import load_base
 from benchmarks.domains import LABELS, Domain, Store
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
 from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.labels import embed_labels
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
+from sonogloss.methods.soft_hard.settings import SoftHardSettings
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 
@@ -100,8 +102,8 @@ def train_method(
     torch.manual_seed(seed)
     texts, held_out = domain.captions(sizes.captions, 1 + seed), domain.captions(400, 1000 + seed)
     captions, validation = (CaptionArrays(t, clap.embed_text(t)) for t in (texts, held_out))
-    room = int(model.config.n_positions)
-    common = {"tokenizer": tokenizer, "batch_size": sizes.batch, "seed": seed, "room": room}
+    positions = int(model.config.n_positions)
+    common = {"tokenizer": tokenizer, "batch_size": sizes.batch, "seed": seed, "max_tokens": positions}
     bank = None
     if isinstance(method.prompt, ComposedPrompt):
         mapper: Mapper | TanhMapper | None = Mapper(clap.dim, model.config.n_embd, hidden=512)
@@ -152,7 +154,7 @@ def train_method(
     )
     save_captioner(
         str(finished),
-        clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+        clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
         language_model=record.language_model,
         tokenizer=tokenizer,
         mapper=mapper,

@@ -33,12 +33,12 @@ from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner, load_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
 from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import load_mapper
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, collate
-from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.objective import answer_losses
 
@@ -171,7 +171,7 @@ def perplexities(directory: Path, told: list[str], embeddings: FloatArray, store
             settings=DrcapSettings(contexts=contexts),
             batch_size=64,
             seed=SEED,
-            room=model.max_positions,
+            max_tokens=model.max_positions,
         )
         batches = source.held_out()
         kinds = {f"{contexts} contexts": batches}

@@ -164,8 +164,6 @@ def _run(argv: Sequence[str]) -> int:
     if name not in JOBS:
         raise unknown("The command", name, tuple(JOBS))
     job = JOBS[name]
-    if name in WITHOUT_CONFIGURATION:
-        return _run_without_configuration(name, argv)
     config = job.load_config()
     parser = command_parser(name)
     try:
@@ -183,36 +181,6 @@ def _run(argv: Sequence[str]) -> int:
         values["beam_args"] = tuple(others)
     made = config(**values)
     report = _load(job.function)(made)
-    if as_json:
-        print(json.dumps(report, ensure_ascii=False, indent=2))
-    else:
-        importlib.import_module(f"sonogloss.pipelines.{job.function.partition(':')[0]}").show(report)
-    for problem in report["problems"]:
-        print(f"sonogloss: {problem}", file=sys.stderr)
-    return UNSOUND if report["problems"] else DONE
-
-
-# Commands whose options are still written by hand.
-WITHOUT_CONFIGURATION = {"make-captioner", "train-captioner"}
-
-
-def _run_without_configuration(name: str, argv: Sequence[str]) -> int:
-    from sonogloss.pipelines.options import make_parser
-    from sonogloss.pipelines.running.beam_options import beam_options
-
-    try:
-        known, others = make_parser().parse_known_args(argv)
-    except SystemExit as done:
-        return int(done.code or 0)
-    values = vars(known)
-    del values["command"]
-    as_json, verbose = values.pop("json"), values.pop("verbose")
-    _silence_beam_unless(verbose)
-    beam_options(others, [])
-    if name == "train-captioner":
-        values["beam_args"] = others
-    job = JOBS[name]
-    report = _load(job.function)(**values)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:

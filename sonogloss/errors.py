@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -68,12 +70,31 @@ class FingerprintMismatchError(InputError):
     """Two parts that must share one model were made with different ones."""
 
 
+def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:
+    """The error for a name that a registry does not hold; it lists the choices and the nearest one.
+
+    Args:
+        kind: what was asked for, as a user calls it ("metric", "index").
+        name: the name that is not there.
+        choices: the names that are, in the order in which a user should read them.
+
+    Example:
+        >>> print(unknown("index", "fleet", ["auto", "flat"]))
+        There is no index 'fleet'. Choose one of auto, flat; did you mean 'flat'?
+    """
+    choices = list(choices)
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    hint = f"; did you mean {by_lower_case[near[0]]!r}?" if near else "."
+    return OptionError(f"There is no {kind} {name!r}.", f"Choose one of {', '.join(choices)}{hint}")
+
+
 class Code(StrEnum):
     """Why one record failed; the `code` column of a dead letter."""
 
     UNREADABLE = "UNREADABLE"  # the bytes could not be fetched (missing, permission, network)
     EMPTY = "EMPTY"  # no bytes, or a header without samples
-    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec nobody here decodes
+    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec that cannot be decoded here
     CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
     TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
     TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit

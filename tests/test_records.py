@@ -1,14 +1,13 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonogloss.errors import ClipError, Code, InputError, OptionError, SonoglossError
 from sonogloss.records import (
     CAPTION_ROW_SCHEMA,
     DEAD_LETTER_SCHEMA,
     METRIC_ROW_SCHEMA,
     CaptionRow,
+    ClipInfo,
     Context,
     DeadLetter,
     LabelScore,
@@ -19,23 +18,27 @@ from sonogloss.records import (
     table,
 )
 
+CLIP = {
+    "clip_id": "0" * 32,
+    "uri": "gs://bucket/a.wav",
+    "member": None,
+    "start_s": 0.0,
+    "end_s": 10.0,
+    "duration_s": 25.0,
+    "sample_rate": 44_100,
+    "channels": 2,
+    "flags": ("SHORT",),
+    "audio_sha256": "f" * 64,
+}
+
 
 def row(**changes: object) -> CaptionRow:
     values: dict[str, object] = {
-        "clip_id": "0" * 32,
-        "uri": "gs://bucket/a.wav",
-        "member": None,
-        "start_s": 0.0,
-        "end_s": 10.0,
-        "duration_s": 25.0,
-        "sample_rate": 44_100,
-        "channels": 2,
+        "clip": ClipInfo(**CLIP),  # type: ignore[arg-type]
         "caption": "a dog barks",
         "clap_score": 0.5,
         "contexts": (Context(id=7, text="a dog", score=0.25, source="mine"),),
         "method": "drcap",
-        "flags": ("SHORT",),
-        "audio_sha256": "f" * 64,
         "embedding": np.ones(4, np.float32),
     }
     return CaptionRow(**(values | changes))  # type: ignore[arg-type]
@@ -96,14 +99,3 @@ def test_names_that_are_no_text_have_an_id() -> None:
 def test_a_caption_id_fits_int64_and_follows_the_text(one: str, two: str) -> None:
     assert 0 <= caption_id(one) < 2**63
     assert (caption_id(one) == caption_id(two)) == (one == two)
-
-
-def test_errors_say_what_and_what_to_do() -> None:
-    error = OptionError("--window 0 is too short.", "Give 0.01 or more.")
-    assert str(error) == "--window 0 is too short. Give 0.01 or more."
-    assert isinstance(error, InputError)
-    assert isinstance(error, SonoglossError)
-    clip = ClipError(Code.EMPTY, "The file has no bytes.", byte_offset=0)
-    assert str(clip) == "EMPTY: The file has no bytes."
-    with pytest.raises(SonoglossError):
-        raise clip

@@ -241,6 +241,7 @@ class TuneLabelsConfig(Configuration):
     keywords: AnyPath | None = option(
         None,
         help="json with phrases by label, to search for instead of the label's words",
+        default_text="none",
         metavar="FILE",
     )
     texts_per_label: int = option(64, help="texts a label at most", at_least=2)

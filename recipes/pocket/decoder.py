@@ -12,12 +12,13 @@ from recipes.pocket.calibrate import SCENES, band_table, temperature_table
 from recipes.pocket.held_out import HeldOutScenes
 from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
 from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper
 from sonogloss.soundscapes import caption_dump
-from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 
@@ -83,7 +84,7 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, settings: D
         settings=settings,
         batch_size=config.batch_size,
         seed=config.seed,
-        room=model.config.n_positions,
+        max_tokens=model.config.n_positions,
     )
     record = train(
         source,
@@ -98,7 +99,7 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, settings: D
     def save(path: Path, temperature: float, training: dict[str, object]) -> None:
         save_captioner(
             str(path),
-            clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+            clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
             language_model=model,
             tokenizer=tokenizer,
             mapper=mapper,

@@ -18,16 +18,13 @@ from recipes.pocket.decoder import training_config
 from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import embed_labels
-from sonogloss.methods.manifest import SOFT_HARD
 from sonogloss.methods.mapper import TanhMapper
-from sonogloss.methods.released import DECODE
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.methods.soft_hard.settings import RELEASED_DECODE, SoftHardSettings
 from sonogloss.soundscapes import CLASSES, caption_dump
-from sonogloss.training.config import SoftHardSettings
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 
@@ -92,7 +89,7 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
         settings=settings,
         batch_size=config.batch_size,
         seed=config.seed,
-        room=model.config.n_positions,
+        max_tokens=model.config.n_positions,
         validation=CaptionArrays(held_out, clap.embed_text(held_out)),
     )
     record = train(
@@ -104,18 +101,16 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
         resume=True,
         log=lambda line: print(f"{name}: {line}", flush=True),
     )
-    released = DECODE[SOFT_HARD]
-    assert isinstance(released, DecodeSettings)
     save_captioner(
         str(finished),
-        clap=ClapReference(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
+        clap=ClapIdentity(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
         language_model=model,
         tokenizer=tokenizer,
         mapper=mapper,
         prompt=PROMPT,
         projection=None,
         contexts=0,
-        decode=replace(released, max_new_tokens=48, batch_size=32),
+        decode=replace(RELEASED_DECODE, max_new_tokens=48, batch_size=32),
         labels=labels,
         training=record.as_json() | {"settings": asdict(settings)},
         half=True,

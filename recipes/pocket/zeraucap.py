@@ -14,7 +14,7 @@ from recipes.pocket.plain_lm import train_plain_model
 from recipes.pocket.recipe import PocketRecipe, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import embed_labels
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
 from sonogloss.methods.zeraucap.settings import GuidedSettings
@@ -65,7 +65,7 @@ def make_zeraucap(directory: Path, recipe: PocketRecipe) -> Path:
     model, record = train_plain_model(directory / "zeraucap-training", recipe, tokenizer)
     save_captioner(
         str(finished),
-        clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+        clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
         language_model=model,
         tokenizer=tokenizer,
         mapper=None,

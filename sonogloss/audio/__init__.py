@@ -1,4 +1,4 @@
-"""Audio in: the bytes of a file become clips. The mel front end lies apart in `sonogloss.audio.mel`: it needs torch."""
+"""From the bytes of audio files to clips. The mel front end, `sonogloss.audio.mel`, needs torch and is not imported."""
 
 from sonogloss.audio.decode import AudioLimits, Recording, read_recording
 from sonogloss.audio.windows import WindowPolicy, cut_clips, expected_windows, resample

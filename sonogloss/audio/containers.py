@@ -1,11 +1,11 @@
-"""What the first bytes of a file say: which container it is, and how much sound a RIFF or AIFF header announces."""
+"""Recognize a container by its first bytes, and read the chunks of a RIFF or AIFF header."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-# Containers that libsndfile reads. A file that begins like one of these and still does not open is broken.
+# Containers that libsndfile reads; a file that begins like one of them and does not open is broken.
 _READABLE = {
     b"RIFF": "WAV",
     b"RIFX": "WAV",
@@ -19,7 +19,7 @@ _READABLE = {
     b".snd": "AU",
 }
 
-# Sound that somebody else decodes.
+# Sound that other programs decode.
 _CONVERTIBLE = {
     b"\x1aE\xdf\xa3": "a Matroska or WebM container",
     b"0&\xb2u\x8ef\xcf\x11": "a Windows Media (ASF) container",
@@ -30,7 +30,7 @@ _CONVERTIBLE = {
     b"wvpk": "WavPack",
 }
 
-# What else arrives under the name of an audio file.
+# Other files with the name of an audio file.
 _SOUNDLESS = {
     b"MThd": "a MIDI score, which holds notes and no sound",
     b"PK\x03\x04": "a zip archive",
@@ -46,18 +46,18 @@ CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
 # Codecs inside WAV that libsndfile decodes (WAVEFORMATEX tags); 0xFFFE names its codec further down.
 _WAV_CODECS = {0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0x0031, 0x0040, 0x0045, 0x0055, 0x0064, 0x0065, 0xFFFE}
 _OGG_CODECS = (b"vorbis", b"OpusHead", b"FLAC", b"Speex")
-_UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more when they cannot know
+_UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more, as they do not know the size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Announcement:
-    """What the chunks of a WAV or AIFF file announce, true or not.
+    """What the header of a WAV or AIFF file announces, which may be wrong.
 
     Attributes:
         codec: WAVEFORMATEX tag; 1 (PCM) for AIFF.
         channels: number of channels.
         sample_rate: in Hz, or None for AIFF, which writes it as an 80-bit float.
-        missing: bytes of the sample chunk that are announced but not there.
+        missing: bytes of the sample chunk that are announced but missing.
         frame_bytes: bytes of one block of samples.
     """
 
@@ -69,7 +69,7 @@ class Announcement:
 
 
 def readable_container(data: bytes) -> str | None:
-    """The name of the container when it is one that libsndfile reads, by its first bytes."""
+    """The name of the container, if libsndfile reads it."""
     if data[:4] == b"RIFF" and data[8:12] not in (b"WAVE", b""):
         return None
     for magic, name in _READABLE.items():
@@ -82,7 +82,7 @@ def readable_container(data: bytes) -> str | None:
 
 
 def foreign_content(data: bytes) -> str:
-    """In words, what a file that libsndfile does not know seems to be, and what to do when there is sound in it."""
+    """A description of a file that libsndfile does not read, with advice if there is sound in it."""
     if data[4:8] == b"ftyp":
         return f"an MP4 or M4A container (AAC sound); {CONVERT}"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
@@ -100,11 +100,11 @@ def foreign_content(data: bytes) -> str:
         return "a web page or other markup"
     if not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "text"
-    return "nothing that is known here"
+    return "an unknown kind of file"
 
 
 def unknown_codec(data: bytes) -> str | None:
-    """The name of the codec when the container is readable but what it carries is not."""
+    """The name of the codec, if the container is readable but the codec is not."""
     announced = announcement(data)
     if announced is not None and announced.codec not in _WAV_CODECS:
         return f"WAV with codec {announced.codec:#06x}"
@@ -114,10 +114,10 @@ def unknown_codec(data: bytes) -> str | None:
 
 
 def announcement(data: bytes) -> Announcement | None:
-    """Walk the chunks of a WAV (RIFF, RIFX, RF64) or AIFF file up to the samples.
+    """Read the chunks of a WAV (RIFF, RIFX, RF64) or AIFF file up to the samples.
 
     Returns:
-        None for other files, and where the header breaks off before the samples.
+        None for other files, and where the header ends before the samples.
     """
     if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
         order = ">" if data[:4] == b"RIFX" else "<"

@@ -1,7 +1,7 @@
-"""Bytes of an audio file to mono samples at the source's own rate, block by block, whatever its length.
+"""Decode the bytes of an audio file to mono samples at the source's own rate, block by block.
 
-What a header says is never believed: frames are counted by decoding them. That makes two passes over long recordings
-(decoding is a small share of a clip's cost) and one over short ones, whose samples are kept.
+Headers are not trusted: frames are counted by decoding them. Long recordings are decoded twice (decoding is a small
+share of a clip's cost), short ones once, as their samples are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sonogloss.audio.mpeg import with_frame_count
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 
-_BLOCK_FRAMES = 1 << 14  # what is lost of a block in which decoding breaks: a third of a second
+_BLOCK_FRAMES = 1 << 14  # a third of a second, which is lost where decoding breaks
 _KEPT_FRAMES = 1 << 22  # recordings up to this length (87 s at 48 kHz, 16 MiB) are decoded once
 _SHORTEST_S = 0.010  # one analysis frame
 _OVERDRIVEN = 2.0  # 6 dB over full scale: more than any lossy codec overshoots
@@ -34,7 +34,7 @@ _OVERDRIVEN = 2.0  # 6 dB over full scale: more than any lossy codec overshoots
 
 @dataclass(frozen=True, kw_only=True)
 class AudioLimits:
-    """What a source may be; beyond it becomes a dead letter before memory is taken.
+    """Limits of a source, checked before memory is allocated.
 
     Attributes:
         max_bytes: size of the encoded source.
@@ -60,13 +60,13 @@ class AudioLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A source that has been decoded once and found good.
+    """A source that was decoded once without an error.
 
     Attributes:
         sample_rate: of the source, in Hz.
         channels: of the source.
-        frames: that truly decode.
-        truncated: the header announces more, or decoding broke off; what came before is whole.
+        frames: number of decoded frames.
+        truncated: the header announces more, or decoding broke; all earlier samples are good.
         overdriven: samples far beyond full scale were limited.
     """
 
@@ -80,7 +80,7 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
-        """Seconds that truly decode."""
+        """Duration of the decoded frames in seconds."""
         return self.frames / self.sample_rate
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -89,19 +89,19 @@ class Recording:
             yield from self._kept
             return
         with suppress(soundfile.LibsndfileError), _open(self._data) as file:
-            for block in _decoded(file):
+            for block in _decoded_blocks(file):
                 yield _mono(block)
 
 
 def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
-    """Decode a source once: count its frames, look at every sample, keep it when it is short.
+    """Decode a source once: count its frames, check every sample, keep the samples of a short one.
 
     Args:
-        data: the bytes of a WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, CAF, Wave64 or AU file, whatever its name says.
-        limits: what is still accepted.
+        data: the bytes of a WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, CAF, Wave64 or AU file, whatever its name.
+        limits: of what is accepted.
 
     Raises:
-        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, and in words what was found.
+        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, with a description.
     """
     limits = limits or AudioLimits()
     if not data:
@@ -120,54 +120,68 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
     with file:
         channels, sample_rate = int(file.channels), int(file.samplerate)
         _check_form(channels, sample_rate, limits)
-        frames, peak, broke = 0, 0.0, False
-        kept: list[FloatArray] | None = []
-        try:
-            for block in _decoded(file):
-                if not np.isfinite(block).all():
-                    raise ClipError(
-                        Code.NOT_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers."
-                    )
-                frames += len(block)
-                if frames > limits.max_seconds * sample_rate:
-                    raise ClipError(
-                        Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s."
-                    )
-                peak = max(peak, float(np.abs(block).max()))
-                if frames > _KEPT_FRAMES:
-                    kept = None
-                if kept is not None:
-                    kept.append(_mono(block))
-        except soundfile.LibsndfileError:
-            broke = True
+        decoded = _decode_all(file, limits)
         header_frames = int(file.frames)
-    if frames == 0 and (broke or header_frames > 0):
+    if decoded.frames == 0 and (decoded.broke or header_frames > 0):
         raise ClipError(Code.CORRUPT, f"The {readable_container(data) or 'audio'} file breaks before its first sample.")
-    if frames == 0:
+    if decoded.frames == 0:
         raise ClipError(Code.EMPTY, "The file has a header and no samples.")
-    if frames < _SHORTEST_S * sample_rate:
+    if decoded.frames < _SHORTEST_S * sample_rate:
         raise ClipError(
             Code.TOO_SHORT,
-            f"The recording has {frames} samples ({1000 * frames / sample_rate:.1f} ms); 10 ms are needed.",
+            f"The recording has {decoded.frames} samples ({1000 * decoded.frames / sample_rate:.1f} ms); 10 ms are "
+            "needed.",
         )
-    # libsndfile lowers the announced length of a cut WAV to what is there without a word, so the chunk is looked at.
+    # libsndfile reduces the announced length of a cut WAV to what is there, so the chunk itself is checked.
     missing = announced is not None and announced.missing >= announced.frame_bytes
     return Recording(
         sample_rate=sample_rate,
         channels=channels,
-        frames=frames,
-        truncated=broke or missing or ogg_is_cut(data) or frames < header_frames,
-        overdriven=peak > _OVERDRIVEN,
+        frames=decoded.frames,
+        truncated=decoded.broke or missing or ogg_is_cut(data) or decoded.frames < header_frames,
+        overdriven=decoded.peak > _OVERDRIVEN,
         _data=data,
-        _kept=None if kept is None else tuple(kept),
+        _kept=None if decoded.kept is None else tuple(decoded.kept),
     )
 
 
-class _Stream(soundfile.SoundFile):
-    """A file that is only read on.
+@dataclass
+class _Decoded:
+    """The first pass over a source: frames, largest amplitude, whether decoding broke, and blocks if it is short."""
 
-    After every read soundfile seeks to where it already is; for MP3 that empties the decoder's bit reservoir, and the
-    first frame of the next block comes out wrong. A file that cannot seek is left alone.
+    frames: int = 0
+    peak: float = 0.0
+    broke: bool = False
+    kept: list[FloatArray] | None = field(default_factory=list)
+
+
+def _decode_all(file: soundfile.SoundFile, limits: AudioLimits) -> _Decoded:
+    """Decode to the end, or to where decoding breaks."""
+    sample_rate, decoded = int(file.samplerate), _Decoded()
+    try:
+        for block in _decoded_blocks(file):
+            if not np.isfinite(block).all():
+                raise ClipError(
+                    Code.NOT_FINITE, f"Samples near {decoded.frames / sample_rate:.2f} s are not finite numbers."
+                )
+            decoded.frames += len(block)
+            if decoded.frames > limits.max_seconds * sample_rate:
+                raise ClipError(Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s.")
+            decoded.peak = max(decoded.peak, float(np.abs(block).max()))
+            if decoded.frames > _KEPT_FRAMES:
+                decoded.kept = None
+            if decoded.kept is not None:
+                decoded.kept.append(_mono(block))
+    except soundfile.LibsndfileError:
+        decoded.broke = True
+    return decoded
+
+
+class _Stream(soundfile.SoundFile):
+    """A file that is read from beginning to end.
+
+    After every read soundfile seeks to its present position; for MP3 that empties the decoder's bit reservoir, and the
+    first frame of the next block is wrong. It does not seek in a file that says that it cannot.
     """
 
     def seekable(self) -> bool:
@@ -178,8 +192,8 @@ def _open(data: bytes) -> soundfile.SoundFile:
     return _Stream(io.BytesIO(data))
 
 
-def _decoded(file: soundfile.SoundFile) -> Iterator[FloatArray]:
-    """Blocks `[frames, channels]` until nothing more comes, asking for a fixed amount whatever the header says."""
+def _decoded_blocks(file: soundfile.SoundFile) -> Iterator[FloatArray]:
+    """Blocks `[frames, channels]` up to the end, read in a fixed size that does not depend on the header."""
     while True:
         block = np.empty((_BLOCK_FRAMES, file.channels), dtype=np.float32)
         count = file.buffer_read_into(block, dtype="float32")
@@ -211,7 +225,7 @@ def _check_form(channels: int, sample_rate: int | None, limits: AudioLimits) -> 
 
 
 def _unopened(data: bytes) -> ClipError:
-    """Why libsndfile would not open the bytes, in words: its own are 'unknown error' too often."""
+    """Why libsndfile cannot open the bytes; its own message is often 'unknown error'."""
     container = readable_container(data)
     if container is None:
         return ClipError(

@@ -1,7 +1,7 @@
-"""MP3 of varying bitrate without a frame count: give it one, or most of it would be lost.
+"""Add a frame count to MP3 files of varying bitrate that lack one.
 
-libsndfile guesses the length of such a file from the bitrate of its first frame and stops there without a word. A file
-that says how many frames it holds (in an `Info` frame, as encoders write it) is decoded to its end.
+libsndfile estimates the length of such a file from the bitrate of its first frame and stops there without an error. A
+file with a count of its frames (in an `Info` frame, as encoders write it) is decoded to its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _INFO_BITRATE = 9  # 128 or 80 kbit/s: a frame with room for the count
 
 
 def with_frame_count(data: bytes) -> bytes:
-    """The MP3 with an `Info` frame before its first, if its bitrate varies and it has none; else `data` itself."""
+    """The MP3 with an `Info` frame in front if its bitrate varies and it has none, else `data` itself."""
     start = _after_id3(data)
     if any(tag in data[start : start + 64] for tag in (b"Xing", b"Info", b"VBRI")):
         return data
@@ -38,7 +38,7 @@ def with_frame_count(data: bytes) -> bytes:
 
 
 def _after_id3(data: bytes) -> int:
-    """Where sound begins: behind an ID3v2 tag, whose size is written in seven bits a byte."""
+    """The position of the first frame, after an ID3v2 tag, whose size is written in seven bits a byte."""
     if not data.startswith(b"ID3") or len(data) < 10:
         return 0
     a, b, c, d = data[6:10]
@@ -46,7 +46,7 @@ def _after_id3(data: bytes) -> int:
 
 
 def _frame_size(data: bytes, position: int) -> int | None:
-    """Bytes of the Layer III frame whose header stands here; None when none does."""
+    """Bytes of the Layer III frame whose header is at this position; None if there is none."""
     if position + 4 > len(data) or data[position] != 0xFF or data[position + 1] & 0xE6 != 0xE2:
         return None
     version, bitrate, rate = data[position + 1] >> 3 & 3, data[position + 2] >> 4, data[position + 2] >> 2 & 3

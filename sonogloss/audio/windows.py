@@ -1,4 +1,4 @@
-"""Recordings to clips: resample the stream and cut it at exact sample positions, window by window."""
+"""From recordings to clips: resample the stream and cut it into windows at exact sample positions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sonogloss.audio.decode import AudioLimits, read_recording
 from sonogloss.errors import OptionError
 from sonogloss.records import Clip, FloatArray, clip_id
 
-SHORTEST_REMAINDER_S = 0.5  # new sound after the last whole window that is worth a clip of its own
-SHORT_S = 0.5  # a recording below this fills its window with many copies of itself: flag SHORT
-SILENT_PEAK = 1e-4  # -80 dBFS; 16-bit noise of three steps. Below it there is nothing to caption: flag SILENT
+SHORTEST_REMAINDER_S = 0.5  # the least new sound of a further window
+SHORT_S = 0.5  # a shorter clip fills its window with many copies of itself: flag SHORT
+SILENT_PEAK = 1e-4  # -80 dBFS, 16-bit noise of three steps; with a lower peak there is nothing to caption: flag SILENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class WindowPolicy:
     """How recordings are cut.
 
     Attributes:
-        window_s: length of a clip in seconds; at most what the CLAP takes at once.
+        window_s: length of a clip in seconds; at most the CLAP's window.
         hop_s: from the start of one clip to the start of the next. Below `window_s` clips overlap, above it sound is
             skipped.
-        max_windows: at most so many clips of a recording, from its start; all by default. The released captioners hear
-            the first one only.
+        max_windows: the largest number of clips of a recording, from its start; all by default. The released captioners
+            use the first one only.
 
     Raises:
         OptionError: a value is not a number of seconds from 0.01 up, or no window is left.
@@ -43,14 +43,14 @@ class WindowPolicy:
             if not (math.isfinite(value) and value >= 0.01):
                 raise OptionError(f"{option} {value!r} is not a usable number of seconds.", "Give 0.01 or more.")
         if self.max_windows is not None and self.max_windows < 1:
-            raise OptionError(f"--max-windows {self.max_windows} leaves nothing to caption.", "Give 1 or more.")
+            raise OptionError(f"--max-windows {self.max_windows} leaves no window.", "Give 1 or more.")
 
 
 def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[float, float]]:
-    """Start and end, in seconds, of every clip that a recording of this duration gives, in order.
+    """Start and end, in seconds, of every clip of a recording of this duration, in order.
 
-    The first window is always there, however short the recording. A further one is there when at least half a second
-    of sound lies behind its start that no earlier window covers.
+    A recording of any length has a first window. It has a further one if at least half a second of the sound after its
+    start is not covered by earlier windows.
     """
     windows: list[tuple[float, float]] = []
     covered = 0.0
@@ -76,24 +76,24 @@ def cut_clips(
 ) -> Iterator[Clip]:
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
-    Memory is bounded by the encoded source and some windows, not by the duration. Samples depend only on the source
+    Memory is bounded by the encoded source and a few windows, not by the duration. Samples depend only on the source
     and the policy. Flags: TRUNCATED (all clips of a source that ends early or breaks), CLIPPED (all clips of a source
-    with samples more than 6 dB over full scale, which were limited), SILENT (this clip's peak is below -80 dBFS), SHORT
-    (this clip is shorter than half a second).
+    with samples more than 6 dB over full scale, which are limited), SILENT (the clip's peak is below -80 dBFS), SHORT
+    (the clip is shorter than half a second).
 
     Args:
         data: the bytes of the audio file.
-        uri: where it lies.
-        member: its name inside the archive at `uri`, if it is in one.
+        uri: of the file, or of its archive.
+        member: its name inside the archive, None for a file.
         policy: how to cut.
         sample_rate: of the clips, in Hz: the CLAP's.
-        limits: what is still accepted.
+        limits: of what is accepted.
 
     Yields:
         Clips in the order of time.
 
     Raises:
-        ClipError: the source cannot be opened or gives nothing usable; raised before the first clip.
+        ClipError: the source cannot be opened or has no usable sound; raised before the first clip.
     """
     recording = read_recording(data, limits)
     digest = hashlib.sha256(data).hexdigest()
@@ -134,14 +134,24 @@ def _resample(blocks: Iterable[FloatArray], source_rate: int, sample_rate: int) 
 
 
 def resample(samples: FloatArray, source_rate: int, sample_rate: int) -> FloatArray:
-    """The samples of a clip at another rate, by the resampler that made them."""
+    """Mono samples in [-1, 1] at another rate, by the same resampler as :func:`cut_clips`.
+
+    Args:
+        samples: float32 [samples].
+        source_rate: of the samples, in Hz.
+        sample_rate: of the result, in Hz.
+
+    Returns:
+        float32, as long as the samples to within one sample, limited to [-1, 1]; the samples themselves where the rates
+        are equal.
+    """
     return np.concatenate([*_resample([samples], source_rate, sample_rate)])
 
 
 def _cut(
     stream: Iterator[FloatArray], windows: Iterable[tuple[float, float]], sample_rate: int, size: int
 ) -> Iterator[FloatArray]:
-    """The samples of each window; only the stream from a window's start to its end is held."""
+    """The samples of each window; memory holds the stream from a window's start to its end only."""
     held = np.empty(0, dtype=np.float32)
     origin = 0  # position of held[0] in the stream
     for start_s, end_s in windows:

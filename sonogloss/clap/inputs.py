@@ -118,7 +118,7 @@ def _checked_waveform(waveform: npt.ArrayLike, number: int, clap: Clap, rate: in
         )
     if rate == clap.sample_rate:
         return samples
-    # A resampled full window may be a sample longer than the window.
+    # A full window may be a sample too long after resampling.
     return resample(samples, rate, clap.sample_rate)[: int(clap.window_s * clap.sample_rate)]
 
 

@@ -127,7 +127,7 @@ def load_language_model(
 
 def _load(name: str, *, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
     """The model and the tokenizer, from a directory or from the hub."""
-    local = Path(name).is_dir()
+    local = bool(name) and Path(name).is_dir()
     if not local and not _HUB_ID.fullmatch(name):
         raise MissingInputError(
             f"The language model {name!r} is not a directory.", "Name a directory or a hub id like 'owner/name'."

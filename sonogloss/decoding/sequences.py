@@ -45,7 +45,7 @@ def too_long(length: int, limit: int) -> OptionError:
     )
 
 
-def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def tokenize(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Ids without special tokens. A special token spelled out in a text is words: a caption cannot end the sequence."""
     distinct = list(dict.fromkeys(texts))
     settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}

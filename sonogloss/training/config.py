@@ -84,64 +84,6 @@ class TrainingConfig:
         return self.learning_rate * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrcapSettings:
-    """What DRCap shows its language model (arXiv 2410.09472).
-
-    Args:
-        contexts: retrieved captions an example, drawn from the band.
-        band: cosines (low, high), both exclusive, between a caption and the datastore captions shown with it. The band
-            imitates what *audio* finds; nearer captions would teach copying.
-        redraw: draw other contexts in every epoch (the released system draws once).
-        context_dropout: share of examples shown without retrieved captions, so that one model serves both cases.
-        noise_std_max: the standard deviation of Gaussian noise added to each dimension of a unit embedding is drawn
-            uniformly from 0 to this, the sum is re-normalised; 0 adds none. The remaining cosine is about
-            1 / sqrt(1 + dim * std ** 2).
-    """
-
-    contexts: int = 3
-    band: tuple[float, float] = (0.75, 0.85)
-    redraw: bool = False
-    context_dropout: float = 0.0
-    noise_std_max: float = 0.0
-
-    def __post_init__(self) -> None:
-        rules = {
-            "contexts": self.contexts >= 0,
-            "band": len(self.band) == 2 and -1 <= self.band[0] < self.band[1],
-            "context_dropout": 0 <= self.context_dropout <= 1,
-            "noise_std_max": self.noise_std_max >= 0 and math.isfinite(self.noise_std_max),
-        }
-        check_settings(self, rules)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftHardSettings:
-    """What soft and hard prompts learn from: mixed augmentation, and labels that are sometimes missing.
-
-    How many labels a hard prompt names is a matter of the prompt, as captioning asks for as many.
-
-    Args:
-        neighbours: an example's embedding is that of one of the caption's so many nearest training captions, itself
-            among them; 1 is always its own.
-        mask: probability with which each label is left out, so that the language model does not trust the list blindly.
-        noise_variance: of Gaussian noise on each dimension of the unit embedding, added after the labels are chosen;
-            the sum is re-normalised. The remaining cosine is about 1 / sqrt(1 + dim * variance).
-    """
-
-    neighbours: int = 5
-    mask: float = 0.4
-    noise_variance: float = 0.0
-
-    def __post_init__(self) -> None:
-        rules = {
-            "neighbours": self.neighbours >= 1,
-            "mask": 0 <= self.mask <= 1,
-            "noise_variance": self.noise_variance >= 0 and math.isfinite(self.noise_variance),
-        }
-        check_settings(self, rules)
-
-
 def check_settings(settings: object, rules: Mapping[str, bool]) -> None:
     """Refuse the first field whose rule does not hold.
 

@@ -96,7 +96,7 @@ def test_no_bytes_and_no_samples_are_empty(encode: Encode) -> None:
         (b"\x1aE\xdf\xa3" + bytes(100), "Matroska"),
         (b"RIFF\x10\x00\x00\x00AVI LIST", "AVI"),
         (b"PK\x03\x04" + bytes(100), "zip"),
-        (bytes(range(256)), "nothing that is known"),
+        (bytes(range(256)), "an unknown kind of file"),
         (wav(0x0161, 1, RATE, bytes(2000)), "codec 0x0161"),
         (b"OggS" + bytes(24) + b"\x80theora" + bytes(100), "neither Vorbis"),
     ],

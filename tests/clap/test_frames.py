@@ -78,7 +78,7 @@ def test_prompts_that_are_words_give_the_sentence_with_these_words(tiny_clap: Cl
         found = labels.encode(prompts).numpy()
     tokens = tiny_clap.tokenize(["the sound of a dog", "the sound of rain"])  # type: ignore[attr-defined]
     apart = tiny_clap.tokenize(["the sound of", " a dog", " rain"])  # type: ignore[attr-defined]
-    assert tokens[0] == apart[0][:-1] + apart[1][1:]  # the tokenizer cuts the words alike, or the test says nothing
+    assert tokens[0] == apart[0][:-1] + apart[1][1:]  # the tokenizer splits the words alike, or the test is void
     assert np.allclose(found, tiny_clap.embed_text(["the sound of a dog", "the sound of rain"]), atol=1e-5)
 
 

@@ -107,7 +107,7 @@ def test_nothing_gives_no_rows(tiny_clap: Clap) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(texts=st.lists(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)), min_size=1, max_size=8))
-def test_a_text_does_not_depend_on_its_neighbours(tiny_clap: Clap, texts: list[str]) -> None:
+def test_a_text_does_not_depend_on_its_neighbors(tiny_clap: Clap, texts: list[str]) -> None:
     together = tiny_clap.embed_text(texts)
     alone = np.concatenate([tiny_clap.embed_text([text]) for text in texts])
     assert np.abs(together - alone).max() <= 1e-5
@@ -120,7 +120,7 @@ def test_many_texts_come_back_in_order(tiny_clap: Clap) -> None:
         assert np.abs(together[row] - tiny_clap.embed_text([texts[row]])[0]).max() <= 1e-5
 
 
-def test_a_clip_does_not_depend_on_its_neighbours(tiny_clap: Clap) -> None:
+def test_a_clip_does_not_depend_on_its_neighbors(tiny_clap: Clap) -> None:
     waves = sounds() * 3  # more than one internal batch
     together = tiny_clap.embed_audio(waves)
     alone = np.concatenate([tiny_clap.embed_audio([wave]) for wave in sounds()] * 3)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM, MambaConfig, MambaForCausalLM
 
 from sonogloss.decoding.beam_state import BeamState, check_supported
@@ -53,6 +55,48 @@ def test_beams_of_one_row_get_the_logits_of_their_whole_sequences(family: str) -
                 torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", CONFIGS)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    prefix=st.integers(0, 6),
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    beams=st.integers(1, 3),
+    steps=st.integers(1, 20),
+    random=st.randoms(use_true_random=False),
+)
+@torch.no_grad()
+def test_any_selection_of_clips_and_parents_equals_recomputation(
+    family: str, prefix: int, lengths: list[int], beams: int, steps: int, random: Any
+) -> None:
+    model = language_model(family).model
+    table = model.get_input_embeddings()
+    start = [random.randrange(3, 320) for _ in range(prefix)]
+    prompts = [[random.randrange(3, 320) for _ in range(length)] for length in sorted(lengths)]
+    state = BeamState(model, beams=beams, longest=prefix + max(lengths) + steps)
+    if start:
+        state.prefill([(table(torch.tensor([start])), torch.tensor([0]))])
+    state = state.expand(len(prompts))
+    pads = [len(prompts[-1]) - len(prompt) for prompt in prompts]
+    padded = torch.tensor([[7] * pad + prompt for pad, prompt in zip(pads, prompts, strict=True)])
+    state.prefill([(table(padded), torch.tensor(pads))])
+    texts = [[start + prompt] * beams for prompt in prompts]
+    for _ in range(steps):
+        if len(texts) > 1 and random.random() < 0.3:
+            kept = sorted(random.sample(range(len(texts)), len(texts) - 1))
+            state.select(kept)
+            texts = [texts[row] for row in kept]
+        tokens = [[random.randrange(3, 320) for _ in range(beams)] for _ in texts]
+        parents = [[random.randrange(beams) for _ in range(beams)] for _ in texts]
+        logits = state.step(torch.tensor(tokens), torch.tensor(parents))
+        texts = [
+            [[*rows[parent], token] for parent, token in zip(chosen, new, strict=True)]
+            for rows, chosen, new in zip(texts, parents, tokens, strict=True)
+        ]
+    for row, whole in enumerate(texts):
+        expected = model(input_ids=torch.tensor(whole)).logits[:, -1]
+        torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -83,7 +127,7 @@ def test_fixed_shapes_give_the_same_captions_from_few_shapes(family: str, scorin
     model = language_model(family)
     prompts = [[5, 6, 7, 8, 3 + i, AUDIO_SLOT, *range(9, 9 + i % 5)] for i in range(11)]
     soft = torch.randn(11, 1, model.width, generator=torch.Generator().manual_seed(4))
-    settings = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=8, scoring=scoring)
+    decode = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=8, scoring=scoring)
     shapes = set()
 
     def step(**named: Any) -> Any:
@@ -92,8 +136,8 @@ def test_fixed_shapes_give_the_same_captions_from_few_shapes(family: str, scorin
         shapes.add((named["input_ids"].shape, mask.shape))
         return model.model(**named)
 
-    assert generate(replace(model, compiled_forward=step), prompts, soft, settings) == generate(
-        model, prompts, soft, settings
+    assert generate(replace(model, compiled_forward=step), prompts, soft, decode) == generate(
+        model, prompts, soft, decode
     )
     assert {entries for _, (*_, entries) in shapes} == {64 + 3 * 14}
     assert {rows for (rows, _), _ in shapes} <= {8, 4, 3, 2, 1}
@@ -111,9 +155,9 @@ def test_a_step_of_beams_is_one_graph_that_is_traced_once_a_shape(family: str) -
 
     step = torch.compile(model.model.forward, backend=backend, fullgraph=True, dynamic=False)
     prompts = [[5, 6, 7, 8, 3 + i] for i in range(3)]
-    settings = DecodeSettings(num_beams=3, max_new_tokens=6, batch_size=1)
-    traced = generate(replace(model, compiled_forward=step), prompts, None, settings)
-    assert traced == generate(model, prompts, None, settings)
+    decode = DecodeSettings(num_beams=3, max_new_tokens=6, batch_size=1)
+    traced = generate(replace(model, compiled_forward=step), prompts, None, decode)
+    assert traced == generate(model, prompts, None, decode)
     assert len(graphs) == 1
 
 
@@ -123,9 +167,9 @@ def test_a_compiled_model_on_a_gpu_writes_the_captions_of_a_plain_one(tmp_path: 
     model.model.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     prompts = [[5, 6, 7, 8, 3 + i] for i in range(6)]
-    settings = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=4)
+    decode = DecodeSettings(num_beams=3, max_new_tokens=14, batch_size=4)
     plain, compiled = (
         load_language_model(str(tmp_path), device="cuda", dtype="float32", compiled=compiled)
         for compiled in (False, True)
     )
-    assert generate(compiled, prompts, None, settings) == generate(plain, prompts, None, settings)
+    assert generate(compiled, prompts, None, decode) == generate(plain, prompts, None, decode)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
@@ -51,6 +53,35 @@ def test_a_blank_before_a_word_counts_where_tokenizers_drop_it_at_the_beginning(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<unk>")
     criteria = StopCriteria(tokenizer, 0, (" end",))
     assert criteria(torch.tensor([[2, 3], [2, 4]]), 5).tolist() == [True, False]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.text(alphabet="ab .\n。é", min_size=1, max_size=12),
+    stop=st.lists(st.text(alphabet="ab .\n。é", min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_the_first_end_is_the_first_token_with_which_a_stop_string_is_there(text: str, stop: list[str]) -> None:
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    criteria = StopCriteria(TOKENIZER, 2, tuple(stop))
+    found = [bool(criteria(torch.tensor([ids[:end]]), 330)[0]) for end in range(1, len(ids) + 1)]
+    texts = [TOKENIZER.decode(ids[:end], clean_up_tokenization_spaces=False) for end in range(1, len(ids) + 1)]
+    expected = [any(string in decoded for string in stop) for decoded in texts]
+    assert found.index(True) == expected.index(True) if True in expected else True not in found
+
+
+def test_a_batch_of_beams_is_judged_row_by_row() -> None:
+    criteria = StopCriteria(TOKENIZER, 2, ("\n\n",))
+    [line], [word] = (TOKENIZER(text, add_special_tokens=False)["input_ids"][-1:] for text in ("a\n", "a"))
+    ids = torch.tensor([[[word, line, line], [line, word, line]], [[word, word, 2], [line, line, word]]])
+    assert criteria(ids, 330).tolist() == [[True, False], [True, False]]
+
+
+def test_one_tokenizer_serves_models_of_several_vocabularies() -> None:
+    """A model may have more rows than its tokenizer has tokens, or fewer."""
+    criteria = StopCriteria(TOKENIZER, 2, (".",))
+    [period] = TOKENIZER("a.", add_special_tokens=False)["input_ids"][-1:]
+    for vocabulary in (330, period + 1, 400):
+        assert criteria(torch.tensor([[period], [5], [vocabulary - 1]]), vocabulary).tolist()[:2] == [True, False]
 
 
 def test_captions_stop_at_stop_strings_and_keep_them() -> None:

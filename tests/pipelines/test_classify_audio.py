@@ -190,7 +190,7 @@ def test_tags_are_evaluated(run: Run, command: list[object], tmp_path: Path) -> 
     assert pq.read_table(tmp_path / "ev/metrics/corpus.parquet").to_pylist() == report["corpus"]
     assert len(pq.read_table(tmp_path / "ev/metrics/clips.parquet")) == 11
     assert "a whale" in run(*argv).out
-    assert_one_line(run(*argv, "--metrics", "cider_d"), "--metrics")
+    assert_one_line(run(*argv, "--metrics", "cider_d"), "cider_d", "captions")
 
 
 def test_map_needs_all_scores_and_lists_of_labels_are_read(run: Run, command: list[object], tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_mistakes_in_tuning_are_told_in_one_line(run: Run, tmp_path: Path, label
     assert_one_line(run(*argv, "--texts", dump, "--name-only"), "exclude")
     assert_one_line(run(*argv, "--texts", dump), "--name-only")
     assert_one_line(run(*argv, "--texts", tmp_path / "no.txt"), "--texts")
-    assert_one_line(run(*argv, "--name-only", "--slots", 100), "room for")
+    assert_one_line(run(*argv, "--name-only", "--slots", 100), "takes at most")
     keywords = tmp_path / "keywords.json"
     keywords.write_text('{"dog": "bark"}')
     assert_one_line(run(*argv, "--texts", dump, "--keywords", keywords), "--keywords")

@@ -14,12 +14,14 @@ from torch import nn
 
 from sonogloss.methods.drcap.examples import DrcapExamples
 from sonogloss.methods.drcap.prompt import ComposedPrompt
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.records import FloatArray
-from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.objective import answer_losses
@@ -59,7 +61,7 @@ def drcap(config: TrainingConfig = SHORT, **changes: Any) -> DrcapExamples:
         "settings": DrcapSettings(band=(-0.9, 0.9), context_dropout=0.25, noise_std_max=0.1, redraw=True),
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "room": 256,
+        "max_tokens": 256,
     }
     return DrcapExamples(**(options | changes))
 
@@ -73,7 +75,7 @@ def soft_hard(config: TrainingConfig = SHORT, **changes: Any) -> SoftHardExample
         "settings": SoftHardSettings(neighbours=3, noise_variance=0.01),
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "room": 256,
+        "max_tokens": 256,
     }
     return SoftHardExamples(**(options | changes))
 

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
 from sonogloss.errors import OptionError
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper, TanhMapper, load_mapper
+from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.training.batches import Examples, collate, noisy
-from sonogloss.training.config import DrcapSettings, SoftHardSettings
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.objective import answer_losses
 from tests.language_models import FAMILIES, SENTENCES, tiny_model
@@ -134,7 +135,7 @@ def test_parts_cannot_be_mixed_up() -> None:
     with pytest.raises(OptionError, match="targets in 'fr'"):
         soft_hard(targets={"fr": CAPTIONS[:3]})
     with pytest.raises(OptionError, match="positions"):
-        drcap(room=3)
+        drcap(max_tokens=3)
 
 
 def test_the_remaining_cosine_is_what_the_width_of_the_noise_says() -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper
 from sonogloss.training.batches import collate
-from sonogloss.training.config import DrcapSettings, TrainingConfig
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import run_fingerprint, train
 from sonogloss.training.objective import answer_losses
@@ -54,7 +55,7 @@ def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> 
     assert isinstance(mapper, Mapper)
     save_captioner(
         str(tmp_path / "captioner"),
-        clap=ClapReference(name="none", fingerprint="", dim=8),
+        clap=ClapIdentity(name="none", fingerprint="", dim=8),
         language_model=record.language_model,
         tokenizer=TOKENIZER,
         mapper=mapper,
@@ -246,8 +247,8 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
         ({"mapper": Mapper(7, 32)}, "8 dimensions and the mapper takes 7"),
         ({"mapper": None}, "no mapper for 1 audio slots"),
         ({"config": replace(SHORT, precision="float16")}, "does not train in"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "c_atn"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "lm_head"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "no linear layer called c_atn"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "no linear layer called lm_head"),
         ({"language_model": tiny_gpt2().bfloat16()}, "language model are torch.bfloat16"),
     ],
 )

@@ -7,20 +7,28 @@ from transformers import PreTrainedTokenizerBase
 
 from sonogloss.errors import OptionError
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples, keeps_its_prompt
+from sonogloss.methods.drcap.settings import DrcapSettings
+from sonogloss.methods.plan import TrainingData, TrainingPlan
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy
-from sonogloss.training.config import DrcapSettings
 from sonogloss.training.corpus import EmbeddedCaptions, IntArray, fingerprint, rows_that_fit, text_lengths
 from sonogloss.training.neighbours import choose_contexts, draw_contexts
 
-# From the band so many captions are drawn once; every epoch chooses its own among them. Comparing all captions with
-# the whole datastore is the costly part, and no run has more epochs than these give choices.
-RESERVE = 32
 
-
-def how_many_to_draw(settings: DrcapSettings) -> int:
-    """How many captions of the band a run draws for each caption."""
-    return max(RESERVE, settings.contexts) if settings.redraw and settings.contexts else settings.contexts
+def make_examples(plan: TrainingPlan, data: TrainingData) -> DrcapExamples:
+    """The examples of a plan; see :class:`~sonogloss.methods.plan.MethodTraining`."""
+    return DrcapExamples(
+        captions=data.captions,
+        datastore=data.datastore,
+        prompt=plan.prompt,
+        tokenizer=data.tokenizer,
+        settings=plan.settings,
+        batch_size=plan.training.batch_size,
+        seed=plan.training.seed,
+        max_tokens=data.max_tokens,
+        validation=data.validation,
+        neighbours=data.neighbours,
+    )
 
 
 class DrcapExamples:
@@ -34,11 +42,11 @@ class DrcapExamples:
         settings: the method's numbers.
         batch_size: captions a step; all of them when there are fewer.
         seed: of everything random.
-        room: the longest sequence that the language model takes; captions that are longer without retrieved ones are
-            left out, of others the last retrieved captions are dropped until they fit. None where it has no such limit.
+        max_tokens: the longest sequence that the language model takes; captions that are longer without retrieved ones
+            are left out, of others the last retrieved captions are dropped until they fit. None where it has no limit.
         validation: held-out captions, shown datastore captions as in training.
-        drawn: rows of the datastore drawn for each caption [count, :func:`how_many_to_draw`] by
-            :func:`~sonogloss.training.neighbours.draw_contexts`, when that was done before.
+        neighbours: rows of the datastore [count, `settings.sampled`] that
+            :func:`~sonogloss.training.neighbours.draw_contexts` sampled for each caption, when that was done before.
 
     Raises:
         OptionError: there are no captions or none fits, widths differ, or captions change the prompt's tokens.
@@ -54,31 +62,31 @@ class DrcapExamples:
         settings: DrcapSettings,
         batch_size: int,
         seed: int,
-        room: int | None,
+        max_tokens: int | None,
         validation: EmbeddedCaptions | None = None,
-        drawn: IntArray | None = None,
+        neighbours: IntArray | None = None,
     ) -> None:
         self.settings, self.dim, self.slots = settings, captions.dim, prompt.audio_slots
         self.vocabulary = len(tokenizer)
         self._captions, self._datastore, self._validation = captions, datastore, validation
-        self._prompt, self._tokenizer, self._room, self._seed = prompt, tokenizer, room, seed
-        self._rows = rows_that_fit(captions, self._bare_lengths, room)
+        self._prompt, self._tokenizer, self._max_tokens, self._seed = prompt, tokenizer, max_tokens, seed
+        self._rows = rows_that_fit(captions, self._bare_lengths, max_tokens)
         self.left_out = captions.count - len(self._rows)
         self._size = min(batch_size, len(self._rows))
         self.fingerprint = fingerprint((settings, prompt, self._size, seed), captions, datastore, validation)
         self._check_prompt()
-        self._drawn = self._draw(captions) if drawn is None else drawn
+        self._sampled = self._sample(captions) if neighbours is None else neighbours
         self._lengths = text_lengths(captions)
         self._datastore_lengths = np.append(text_lengths(datastore), 0)  # the last one is that of row -1: no caption
         self._epoch, self._plan = -1, list[IntArray]()
-        self._contexts, self._dropped = self._drawn, np.zeros(captions.count, bool)
+        self._contexts = self._sampled
 
     def at(self, step: int) -> Examples:
         """What a step learns from. An epoch leaves its incomplete last batch out."""
-        epoch, place = divmod(step, len(self._rows) // self._size)
+        epoch, number = divmod(step, len(self._rows) // self._size)
         if epoch != self._epoch:
             self._begin(epoch)
-        chosen = self._plan[place]
+        chosen = self._plan[number]
         embeddings = self._captions.vectors(chosen)
         if self.settings.noise_std_max > 0:
             rng = np.random.default_rng([self._seed, step, 1])
@@ -90,8 +98,8 @@ class DrcapExamples:
         """The validation captions with contexts of their own and without noise."""
         if self._validation is None:
             return []
-        rows = rows_that_fit(self._validation, self._bare_lengths, self._room)
-        contexts = self._draw(self._validation)[rows, : self.settings.contexts]
+        rows = rows_that_fit(self._validation, self._bare_lengths, self._max_tokens)
+        contexts = self._sample(self._validation)[rows, : self.settings.contexts]
         examples = self._compose(self._validation.texts(rows), self._validation.vectors(rows), contexts)
         return by_length(examples.sequences, examples.embeddings, self._size)
 
@@ -99,22 +107,22 @@ class DrcapExamples:
         """Choose the epoch's contexts and put its captions in order."""
         rng, count = np.random.default_rng([self._seed, epoch, 0]), self._captions.count
         self._epoch = epoch
-        self._contexts = choose_contexts(self._drawn, self.settings.contexts, seed=self._seed, epoch=epoch)
+        self._contexts = choose_contexts(self._sampled, self.settings.contexts, seed=self._seed, epoch=epoch)
         if self.settings.context_dropout > 0:
             dropped = rng.random(count) < self.settings.context_dropout
             self._contexts = np.where(dropped[:, None], -1, self._contexts)
         shown = self._datastore_lengths[self._contexts].sum(axis=1)
         self._plan = epoch_plan(self._rows, self._lengths + shown, self._size, rng)
 
-    def _draw(self, captions: EmbeddedCaptions) -> IntArray:
-        settings, count = self.settings, how_many_to_draw(self.settings)
-        return draw_contexts(captions, self._datastore, count=count, band=settings.band, seed=self._seed)
+    def _sample(self, captions: EmbeddedCaptions) -> IntArray:
+        settings = self.settings
+        return draw_contexts(captions, self._datastore, count=settings.sampled, band=settings.band, seed=self._seed)
 
     def _compose(self, texts: list[str], embeddings: FloatArray, contexts: IntArray) -> Examples:
         places = contexts >= 0
         shown = iter(self._datastore.texts(contexts[places]))
         lists = [[next(shown) for _ in range(number)] for number in places.sum(axis=1)]
-        sequences = compose_examples(lists, texts, self._prompt, self._tokenizer, max_tokens=self._room)
+        sequences = compose_examples(lists, texts, self._prompt, self._tokenizer, max_tokens=self._max_tokens)
         return Examples(sequences=sequences, embeddings=embeddings)
 
     def _bare_lengths(self, texts: list[str]) -> list[int]:

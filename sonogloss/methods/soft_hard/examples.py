@@ -15,12 +15,30 @@ from transformers import PreTrainedTokenizerBase
 
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.plan import TrainingData, TrainingPlan
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_examples, masked
+from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy
-from sonogloss.training.config import SoftHardSettings
 from sonogloss.training.corpus import EmbeddedCaptions, IntArray, fingerprint, rows_that_fit, text_lengths
 from sonogloss.training.neighbours import nearest
+
+
+def make_examples(plan: TrainingPlan, data: TrainingData) -> SoftHardExamples:
+    """The examples of a plan; see :class:`~sonogloss.methods.plan.MethodTraining`."""
+    return SoftHardExamples(
+        captions=data.captions,
+        labels=data.labels,
+        prompt=plan.prompt,
+        tokenizer=data.tokenizer,
+        settings=plan.settings,
+        batch_size=plan.training.batch_size,
+        seed=plan.training.seed,
+        max_tokens=data.max_tokens,
+        validation=data.validation,
+        neighbours=data.neighbours,
+        targets=data.targets,
+    )
 
 
 class SoftHardExamples:
@@ -34,13 +52,13 @@ class SoftHardExamples:
         settings: the method's numbers.
         batch_size: captions a step; all of them when there are fewer.
         seed: of everything random.
-        room: the longest sequence that the language model takes; of longer ones the last labels are dropped, and
-            captions that are too long without labels are left out. None where it has no such limit.
+        max_tokens: the longest sequence that the language model takes; of longer ones the last labels are dropped, and
+            captions that are too long without labels are left out. None where it has no limit.
         validation: held-out captions; they keep their own embedding and all labels, and get noise as in training.
         neighbours: rows of each caption's nearest captions [count, k], itself among them, when they were looked up
             before by :func:`~sonogloss.training.neighbours.nearest`.
-        targets: for a model of several languages, by tag, what is to be said for each caption in that language; an
-            example speaks one by chance. Without them the captions themselves are to be said.
+        targets: for a multilingual captioner, by language tag, the text of each caption in that language; an example
+            has one of them by chance. Without them the captions themselves are the texts.
 
     Raises:
         OptionError: there are no captions or none fits, or labels, captions and prompt do not go together.
@@ -56,7 +74,7 @@ class SoftHardExamples:
         settings: SoftHardSettings,
         batch_size: int,
         seed: int,
-        room: int | None,
+        max_tokens: int | None,
         validation: EmbeddedCaptions | None = None,
         neighbours: IntArray | None = None,
         targets: Mapping[str, Sequence[str]] | None = None,
@@ -64,10 +82,10 @@ class SoftHardExamples:
         self.settings, self.dim, self.slots = settings, captions.dim, prompt.audio_slots
         self.vocabulary = len(tokenizer)
         self._captions, self._labels, self._validation = captions, labels, validation
-        self._prompt, self._tokenizer, self._room, self._seed = prompt, tokenizer, room, seed
+        self._prompt, self._tokenizer, self._max_tokens, self._seed = prompt, tokenizer, max_tokens, seed
         self._targets, self._languages = targets or {}, tuple(targets or ())
         self._check_parts()
-        self._rows = rows_that_fit(captions, self._bare_lengths, room)
+        self._rows = rows_that_fit(captions, self._bare_lengths, max_tokens)
         self.left_out = captions.count - len(self._rows)
         self._size = min(batch_size, len(self._rows))
         what: tuple[Any, ...] = (settings, prompt, self._size, seed, sorted(self._targets.items()))
@@ -82,35 +100,35 @@ class SoftHardExamples:
 
     def at(self, step: int) -> Examples:
         """What a step learns from. An epoch leaves its incomplete last batch out."""
-        epoch, place = divmod(step, len(self._rows) // self._size)
+        epoch, number = divmod(step, len(self._rows) // self._size)
         if epoch != self._epoch:
             self._epoch = epoch
             rng = np.random.default_rng([self._seed, epoch, 0])
             self._plan = epoch_plan(self._rows, self._lengths, self._size, rng)
-        chosen, rng = self._plan[place], np.random.default_rng([self._seed, step, 1])
-        lent = self._neighbours[chosen, rng.integers(self._neighbours.shape[1], size=len(chosen))]
-        clean = self._captions.vectors(lent)
+        chosen, rng = self._plan[number], np.random.default_rng([self._seed, step, 1])
+        neighbours = self._neighbours[chosen, rng.integers(self._neighbours.shape[1], size=len(chosen))]
+        clean = self._captions.vectors(neighbours)
         names = [masked(row, self.settings.mask, rng) for row in self._names(clean)]
         if not self._targets:
             return self._compose(self._captions.texts(chosen), names, self._blurred(clean, rng))
-        spoken = [self._languages[i] for i in rng.integers(len(self._languages), size=len(chosen))]
-        texts = [self._targets[language][row] for language, row in zip(spoken, chosen, strict=True)]
-        return self._compose(texts, names, self._blurred(clean, rng), spoken)
+        languages = [self._languages[i] for i in rng.integers(len(self._languages), size=len(chosen))]
+        texts = [self._targets[language][row] for language, row in zip(languages, chosen, strict=True)]
+        return self._compose(texts, names, self._blurred(clean, rng), languages)
 
     def held_out(self) -> list[Examples]:
         """The validation captions with all their labels, and noise in place of the gap that audio will bring."""
         if self._validation is None:
             return []
-        rows = rows_that_fit(self._validation, self._bare_lengths, self._room)
+        rows = rows_that_fit(self._validation, self._bare_lengths, self._max_tokens)
         clean = self._validation.vectors(rows)
         blurred = self._blurred(clean, np.random.default_rng([self._seed, 2]))
         examples = self._compose(self._validation.texts(rows), self._names(clean), blurred)
         return by_length(examples.sequences, examples.embeddings, self._size)
 
     def _names(self, embeddings: FloatArray) -> list[list[str]]:
-        if self._labels is None or not self._prompt.hard:
+        if self._labels is None:
             return [[] for _ in embeddings]
-        return self._labels.names(embeddings, self._prompt.labels)
+        return self._labels.names(embeddings, self._prompt.label_count)
 
     def _blurred(self, embeddings: FloatArray, rng: np.random.Generator) -> FloatArray:
         variance = self.settings.noise_variance
@@ -120,7 +138,7 @@ class SoftHardExamples:
         self, texts: list[str], names: list[list[str]], embeddings: FloatArray, languages: list[str] | None = None
     ) -> Examples:
         sequences = compose_soft_hard_examples(
-            names, texts, self._prompt, self._tokenizer, languages=languages, max_tokens=self._room
+            names, texts, self._prompt, self._tokenizer, languages=languages, max_tokens=self._max_tokens
         )
         return Examples(sequences=sequences, embeddings=embeddings)
 
@@ -129,7 +147,7 @@ class SoftHardExamples:
         return [len(example.ids) for example in bare]
 
     def _check_parts(self) -> None:
-        wanted = self._prompt.labels if self._prompt.hard else 0
+        wanted = self._prompt.label_count
         if wanted and self._labels is None:
             raise OptionError(f"The hard prompt names {wanted} labels and there are none.", "Give a list of labels.")
         if wanted and self._labels is not None:

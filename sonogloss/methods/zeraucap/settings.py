@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sonogloss.errors import OptionError
 
@@ -16,27 +16,26 @@ class GuidedSettings:
     repeats an earlier one, and how well the text so far with it fits the sound among all candidates.
 
     Args:
-        candidates: how many of the most probable next tokens compete (m, `k` in the released code).
-        alpha: weight of the repetition penalty, 0 to 1. Above 0 every candidate needs a pass of the language model.
-        beta: weight of the guidance; 0 leaves the sound out, and a caption then depends on its prompt alone.
-        kappa: sharpness of the softmax over the candidates' similarities to the sound.
-        gamma: the score of a token that ends a caption is multiplied by gamma * t at step t = 0, 1, ...
-        max_tokens: of BOS, prompt and caption together.
+        alpha: above 0 every candidate needs a pass of the language model.
         text_tokens: how many of a caption's last tokens are compared with the sound.
         batch_size: captions that advance together; results do not depend on it.
-        compat: apply the end penalty as the released code does: at the ending token's rank by score, counted in the
-            order of probability, and so at times to a token that ends nothing.
+        compat: the released code applies the penalty at the ending token's rank by score, counted in the order of
+            probability, and so at times to a token that ends nothing.
     """
 
-    candidates: int = 45
-    alpha: float = 0.0
-    beta: float = 0.5
-    kappa: float = 10.0
-    gamma: float = 0.1
-    max_tokens: int = 78
+    candidates: int = field(default=45, metadata={"help": "next tokens that compete (m)", "metavar": "M"})
+    alpha: float = field(default=0.0, metadata={"help": "weight of the repetition penalty, 0 to 1"})
+    beta: float = field(
+        default=0.5, metadata={"help": "weight of the CLAP's guidance; with 0 a caption depends on its prompt alone"}
+    )
+    kappa: float = field(default=10.0, metadata={"help": "sharpness of the softmax over the candidates' similarities"})
+    gamma: float = field(
+        default=0.1, metadata={"help": "the score of a token that ends a caption is multiplied by X * t at step t"}
+    )
+    max_tokens: int = field(default=78, metadata={"help": "tokens of BOS, prompt and caption together"})
     text_tokens: int = 77
     batch_size: int = 64
-    compat: bool = False
+    compat: bool = field(default=False, metadata={"help": "apply the end penalty as the released code does"})
 
     def __post_init__(self) -> None:
         for name in ("candidates", "max_tokens", "text_tokens", "batch_size"):

@@ -17,7 +17,7 @@ from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.methods.zeraucap import guided
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
-from sonogloss.methods.zeraucap.guided_states import State
+from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
 from sonogloss.methods.zeraucap.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.records import FloatArray
@@ -239,3 +239,63 @@ def test_a_model_without_keys_and_values_is_refused() -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         GuidedSettings(**wrong)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    paths=st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=6).map(tuple), min_size=1, max_size=5, unique=True),
+    max_bytes=st.sampled_from([0, 20_000, 1 << 30]),
+    kind=st.sampled_from(["gpt2", "llama"]),
+)
+def test_every_state_of_the_tree_equals_the_whole_text_computed_anew(
+    paths: list[tuple[int, ...]], max_bytes: int, kind: str
+) -> None:
+    states = LanguageStates(model(kind), candidates=9, hidden=True, max_bytes=max_bytes)
+    nodes = [states.root([5, 6, 7, *path[:1]]) for path in paths]  # some prompts are equal
+    for depth in range(7):
+        states.read(nodes)
+        for node in nodes:
+            text = [token for part in node.path() for token in part.ids]
+            with torch.inference_mode():
+                output = model(kind).model(torch.tensor([text]), output_hidden_states=True)
+            best = output.logits[0, -1].softmax(-1).topk(9)
+            assert node.length == len(text)
+            assert node.top_ids.tolist() == best.indices.tolist()
+            np.testing.assert_allclose(node.probabilities, best.values, atol=1e-5)
+            assert node.hidden is not None
+            np.testing.assert_allclose(node.hidden[-1], output.hidden_states[-1][0, -1], atol=1e-4)
+        nodes = [
+            node.child(path[depth]) if depth < len(path) else node for node, path in zip(nodes, paths, strict=True)
+        ]
+
+
+def test_the_repetition_penalty_is_the_largest_cosine_with_an_earlier_state() -> None:
+    states = LanguageStates(model(), candidates=5, hidden=True, max_bytes=1 << 30)
+    node = states.root([5, 6, 7])
+    states.read([node])
+    node = node.child(11)
+    states.read([node])
+    found = states.weigh_repetition(node)
+    for candidate, cosine in zip(node.top_ids.tolist(), found, strict=True):
+        with torch.inference_mode():
+            hidden = model().model(torch.tensor([[5, 6, 7, 11, candidate]]), output_hidden_states=True)
+        rows = torch.nn.functional.normalize(hidden.hidden_states[-1][0], dim=-1)
+        assert cosine == pytest.approx(float((rows[:-1] @ rows[-1]).max()), abs=1e-5)
+    rows_before = states.rows
+    assert states.weigh_repetition(node) is found
+    assert states.rows == rows_before
+
+
+def test_prompts_used_last_are_kept_and_the_others_recomputed() -> None:
+    states = LanguageStates(model(), candidates=5, hidden=False, max_bytes=1 << 30)
+    states.read([states.root([5, 6])])
+    one = sum(states._bytes.values())
+    states = LanguageStates(model(), candidates=5, hidden=False, max_bytes=2 * one)
+    first, second = states.root([5, 6]), states.root([5, 7])
+    states.read([first, second])
+    states.read([states.root([5, 6]), states.root([5, 8])])  # [5, 7] was used longest ago
+    assert states.root([5, 6]) is first
+    assert states.root([5, 7]) is not second
+    child = second.child(9)
+    states.read([child])  # who still holds it can go on
+    assert len(child.top_ids) == 5

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.command_line import JOBS, WITHOUT_CONFIGURATION, command_parser
+from sonogloss.pipelines.command_line import JOBS, command_parser
 from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.config.fields import settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
@@ -19,7 +19,7 @@ from sonogloss.pipelines.config.shared import numbers
 
 from .test_fields import Toy
 
-COMMANDS = sorted(JOBS.keys() - WITHOUT_CONFIGURATION)
+COMMANDS = sorted(JOBS)
 
 
 def parse(config: Any, *argv: str) -> Any:

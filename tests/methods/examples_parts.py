@@ -1,0 +1,33 @@
+"""A small corpus on the axes of an eight-dimensional space, for the examples of both methods that learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sonogloss.methods.labels import LabelBank
+from sonogloss.records import FloatArray
+from sonogloss.training.corpus import CaptionArrays
+from tests.language_models import SENTENCES, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+
+
+def axes(count: int, shift: int) -> FloatArray:
+    """Unit vectors, one axis after the other."""
+    return np.eye(8, dtype=np.float32)[(np.arange(count) + shift) % 8]
+
+
+CAPTIONS = CaptionArrays(SENTENCES[:6], axes(6, 0))
+STORE = CaptionArrays(SENTENCES[20:30], axes(10, 3))
+HELD_OUT = CaptionArrays(SENTENCES[40:43], axes(3, 1))
+BANK = LabelBank(labels=("dog", "rain", "bell"), embeddings=axes(3, 2), clap="")
+COMMON: dict[str, Any] = {
+    "captions": CAPTIONS,
+    "tokenizer": TOKENIZER,
+    "batch_size": 4,
+    "seed": 3,
+    "max_tokens": 64,
+    "validation": HELD_OUT,
+}

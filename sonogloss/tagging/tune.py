@@ -138,27 +138,27 @@ class _Tuner:
 
     def run(self, log: Callable[[str], None]) -> None:
         """All steps that are left; a checkpoint and a row of the curve an epoch."""
-        first, losses = self.state.progress.step, list[float]()
+        first, losses, count = self.state.progress.step, list[float](), 0
         step_log = StepLog(log, self.steps, first, unit="texts")
         for step in range(first, self.steps):
             epoch, place = divmod(step, self.epoch_steps)
             rows = self._batch(epoch, place)
             losses.append(self._step(step, rows))
-            done = step + 1
-            ends_epoch = done % self.epoch_steps == 0 or done == self.steps
-            if ends_epoch:
-                loss, accuracy = self._validate()
-                self.state.keep_if_best(done, loss)
-                self.state.curve.add(
-                    step=f"{done}",
-                    epoch=f"{epoch + 1}",
-                    loss=f"{np.mean(losses):.6f}",
-                    held_out_loss=f"{loss:.6f}",
-                    held_out_accuracy=f"{accuracy:.4f}",
-                )
-                self.state.save(done)
-                losses = []
-            step_log.show(done, self._describe(losses), count=len(rows), validated=ends_epoch)
+            done, count = step + 1, count + len(rows)
+            if done % self.epoch_steps and done < self.steps:
+                continue
+            loss, accuracy = self._validate()
+            self.state.keep_if_best(done, loss)
+            self.state.curve.add(
+                step=f"{done}",
+                epoch=f"{epoch + 1}",
+                loss=f"{np.mean(losses):.6f}",
+                held_out_loss=f"{loss:.6f}",
+                held_out_accuracy=f"{accuracy:.4f}",
+            )
+            self.state.save(done)
+            step_log.show(self.state.curve.rows[-1], count=count, validated=True)
+            losses, count = [], 0
 
     def _batch(self, epoch: int, place: int) -> list[int]:
         order = np.random.default_rng([self.config.seed, epoch]).permutation(self.train)
@@ -191,16 +191,6 @@ class _Tuner:
             best = scores.argmax(dim=1).cpu().numpy()
             right += int(self.features.truth[rows, best].sum())
         return total / len(self.held_out), right / len(self.held_out)
-
-    def _describe(self, losses: Sequence[float]) -> str:
-        """The last epoch as the curve has it; within an epoch the mean so far."""
-        if losses:
-            return f"mean loss of {len(losses)} steps {np.mean(losses):.4f}"
-        row = self.state.curve.rows[-1]
-        return (
-            f"epoch {row['epoch']}, loss {row['loss']}, held-out loss {row['held_out_loss']}, "
-            f"accuracy {row['held_out_accuracy']}"
-        )
 
 
 def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:

@@ -160,7 +160,7 @@ class _Trainer:
                 self.curve.add(stage=stage, step=f"{done}", **cells)
                 if done % config.checkpoint_every == 0 or last:
                     state.save(done)
-                step_log.show(done, self._describe(stage), count=sounds, validated=bool(measured))
+                step_log.show(self.curve.rows[-1], count=sounds, validated=bool(measured))
 
     def _state(self, stage: str) -> TrainingState:
         parameters, config = self.towers.parameters(), self.config
@@ -180,12 +180,6 @@ class _Trainer:
     def mean_loss(self, stage: str) -> float:
         """Mean loss of the last steps of a stage."""
         return float(np.mean(self.curve.last("loss", MEAN_OF, stage=stage)))
-
-    def _describe(self, stage: str) -> str:
-        row = self.curve.rows[-1]
-        words = [f"stage {stage}, loss {row['loss']} (mean of {MEAN_OF}: {self.mean_loss(stage):.4f})"]
-        words += [f"{n.replace('_', ' ')} {row[n]}" for n in ("validation_loss", "validation_order") if row[n]]
-        return ", ".join(words)
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], config: PostTrainConfig) -> list[dict[str, Any]]:

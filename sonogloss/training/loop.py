@@ -190,7 +190,7 @@ class _Trainer:
                 )
                 if done % config.checkpoint_every == 0 or last:
                     state.save(done)
-                step_log.show(done, self._describe(), count=samples, validated=bool(measured))
+                step_log.show(state.curve.rows[-1], count=samples, validated=bool(measured))
         state.load_best()
         self._set_mode(training=False)
         return TrainingRecord(
@@ -198,7 +198,7 @@ class _Trainer:
             samples=config.steps * len(self.source.at(0).sequences),
             left_out=self.source.left_out,
             seconds=time.perf_counter() - began,
-            loss=round(self._mean_loss(), 6),
+            loss=round(float(np.mean(state.curve.last("loss", MEAN_OF))), 6),
             validation_loss=state.progress.best_loss,
             score=state.progress.best_score,
             best_step=state.progress.best_step,
@@ -265,16 +265,6 @@ class _Trainer:
         shared = torch.tensor([score], device=self.device)
         self.group.all_reduce([shared])
         return shared.item()
-
-    def _mean_loss(self) -> float:
-        return float(np.mean(self.state.curve.last("loss", MEAN_OF)))
-
-    def _describe(self) -> str:
-        """The last step's numbers as the curve has them, and the running mean of the loss."""
-        row = self.state.curve.rows[-1]
-        words = [f"loss {row['loss']} (mean of {MEAN_OF}: {self._mean_loss():.4f})"]
-        words += [f"{name.replace('_', ' ')} {row[name]}" for name in ("validation_loss", "score") if row[name]]
-        return ", ".join(words)
 
     def _set_mode(self, *, training: bool) -> None:
         for module in self.modules.values():

@@ -1,13 +1,14 @@
-"""How far a training has come: its loss, its speed and the time that remains, a line at a time."""
+"""How far a training has come: the last row of its curve, its speed and the time that remains."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 _EVERY_S = 10.0
 _SHORTEST_PAUSE_S = 1.0
+_NOT_SHOWN = {"step", "lr", "samples_per_s", "sounds_per_s"}
 
 
 class StepLog:
@@ -17,7 +18,7 @@ class StepLog:
         log: prints a line.
         steps: number of steps of the run.
         first: steps that were done before.
-        unit: what speed counts, `samples`.
+        unit: what the speed counts.
         clock: seconds; another one in tests.
     """
 
@@ -34,22 +35,21 @@ class StepLog:
         self._began = self._printed = clock()
         self._count = 0
 
-    def show(self, step: int, text: str, *, count: int, validated: bool = False) -> None:
-        """Report a step.
+    def show(self, row: Mapping[str, str], *, count: int, validated: bool = False) -> None:
+        """Report a step: the loss of the line is that of the curve.
 
         Args:
-            step: steps done.
-            text: what the line says of it.
-            count: samples of this step.
-            validated: a validation followed this step.
+            row: of the curve.
+            count: samples since the last row.
+            validated: a validation followed the step.
         """
         self._count += count
-        now = self._clock()
-        pause = now - self._printed
-        due = pause >= (_SHORTEST_PAUSE_S if validated else _EVERY_S)
-        if not due and step < self._steps:
+        step, now = int(row["step"]), self._clock()
+        if now - self._printed < (_SHORTEST_PAUSE_S if validated else _EVERY_S) and step < self._steps:
             return
         self._printed = now
         seconds = max(now - self._began, 1e-9)
         left = timedelta(seconds=round(seconds / (step - self._first) * (self._steps - step)))
-        self._log(f"step {step:,} of {self._steps:,}: {text}, {self._count / seconds:,.0f} {self._unit}/s, {left} left")
+        cells = [f"{name.replace('_', ' ')} {cell}" for name, cell in row.items() if cell and name not in _NOT_SHOWN]
+        speed = f"{self._count / seconds:,.0f} {self._unit}/s"
+        self._log(", ".join([f"step {step:,} of {self._steps:,}: {cells[0]}", *cells[1:], speed, f"{left} left"]))

@@ -229,6 +229,5 @@ def test_training_says_what_it_computes_in_and_how_long_it_takes(
     rows = (tmp_path / "clap" / "training" / "loss.csv").read_text().splitlines()
     last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
     line = next(line for line in lines if line.startswith("step 2 of 2:"))
-    assert f"loss {last['loss']} (mean of 50: " in line
-    assert f"validation loss {last['validation_loss']}" in line
+    assert f"stage B, loss {last['loss']}, validation loss {last['validation_loss']}, " in line
     assert line.endswith("0:00:00 left")

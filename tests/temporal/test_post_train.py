@@ -143,7 +143,7 @@ def test_the_record_has_the_curve_s_numbers(tiny_clap_dir: Path, powers: ClipPow
         assert record.losses[stage] == pytest.approx(np.mean(losses), abs=1e-6)
     assert record.validation_order == float(rows[-1]["validation_order"])
     assert lines[0] == "precision float32, device cpu, 3 steps a stage"
-    assert lines[-1].startswith(f"step 3 of 3: stage B, loss {rows[-1]['loss']} (mean of 50: ")
+    assert lines[-1].startswith(f"step 3 of 3: stage B, loss {rows[-1]['loss']}, validation loss ")
     assert f"validation order {rows[-1]['validation_order']}, " in lines[-1]
     assert lines[-1].endswith(" sounds/s, 0:00:00 left")
     rates = [row["lr"] for row in rows if row["stage"] == "A"]

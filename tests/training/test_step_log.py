@@ -21,7 +21,8 @@ class Run:
     def step(self, seconds: float, *, validated: bool = False, count: int = 4) -> None:
         self.now += seconds
         self._done += 1
-        self._log.show(self._done, f"loss {self._done}", count=count, validated=validated)
+        row = {"step": str(self._done), "loss": str(self._done), "score": "", "lr": "1e-3", "samples_per_s": "3"}
+        self._log.show(row, count=count, validated=validated)
 
     @property
     def shown(self) -> list[int]:
@@ -76,3 +77,11 @@ def test_no_time_at_all_divides_by_nothing() -> None:
     run = Run(1)
     run.step(0.0)
     assert run.shown == [1]
+
+
+def test_a_line_has_all_cells_of_the_row_but_rate_and_speed_of_the_step() -> None:
+    lines: list[str] = []
+    row = {"stage": "B", "step": "3", "loss": "1.250000", "validation_loss": "2.000000", "validation_order": "0.5000"}
+    StepLog(lines.append, 3, 2, unit="sounds", clock=lambda: 0.0).show(row | {"lr": "1", "sounds_per_s": "7"}, count=0)
+    words = "stage B, loss 1.250000, validation loss 2.000000, validation order 0.5000"
+    assert lines == [f"step 3 of 3: {words}, 0 sounds/s, 0:00:00 left"]

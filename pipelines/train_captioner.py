@@ -37,7 +37,7 @@ from sonogloss.pipelines.running.training_data import mine_neighbours, read_colu
 from sonogloss.pipelines.running.training_job import TrainingJob, TrainingModels, load_models, make_job, score_of
 from sonogloss.pipelines.running.training_plan import check_plan, training_of
 from sonogloss.training.curve import draw_curve
-from sonogloss.training.loop import TrainingRecord, train
+from sonogloss.training.loop import MEAN_OF, TrainingRecord, train
 from sonogloss.training.parallel import ProcessGroup, join_process_group
 from sonogloss.training.precision import choose_precision
 
@@ -271,7 +271,7 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was trained with these options before: nothing to do.", markup=False)
-    seen = [f"loss {report['loss']:.4f} nats a token"]
+    seen = [f"mean loss of the last {MEAN_OF} steps {report['loss']:.4f} nats a token"]
     if report["validation_loss"] is not None:
         seen.append(f"validation {report['validation_loss']:.4f}")
     if report["score"] is not None:

@@ -32,14 +32,14 @@ def task_4_texts(group: PairGroup, labels: Sequence[str]) -> list[str]:
     others = sorted((label for label in labels if label not in own), key=lambda name: rank("other", group.id, name))
     classes = (*own, *others[:TASK_4_OTHERS])
     forced = [ORDER.format(sentence(*own, variant)) for variant in (Variant.FORWARD, Variant.OVERLAY)]
-    drawn = [
+    candidates = [
         ORDER.format(sentence(a, b, variant))
         for a in classes
         for b in classes
         if a != b
         for variant in (Variant.FORWARD, Variant.OVERLAY)
     ]
-    rest = sorted(set(drawn) - set(forced), key=lambda text: rank("text", group.id, text))
+    rest = sorted(set(candidates) - set(forced), key=lambda text: rank("text", group.id, text))
     return [*forced, *rest[: TASK_4_TEXTS - len(forced)]]
 
 

@@ -55,9 +55,9 @@ def draw_contexts(
     Raises:
         OptionError: the two sides have different widths.
     """
-    drawn = np.full((captions.count, count), -1, np.int64)
+    sampled = np.full((captions.count, count), -1, np.int64)
     if count == 0 or datastore.count == 0:
-        return drawn
+        return sampled
     _check_widths(captions, datastore)
     smallest = np.full((captions.count, count), _LAST)
     for first, ids, vectors in _blocks(datastore, block):
@@ -66,20 +66,20 @@ def draw_contexts(
             keys = _scramble(_scramble(own[rows].astype(np.uint64) ^ np.uint64(seed)) ^ ids[columns].astype(np.uint64))
             wanted = (own[rows] != ids[columns]) & (keys < smallest[start + rows, -1])
             keep = slice(start, start + len(own))
-            smallest[keep], drawn[keep] = _smallest(
-                smallest[keep], drawn[keep], rows[wanted], keys[wanted], first + columns[wanted]
+            smallest[keep], sampled[keep] = _smallest(
+                smallest[keep], sampled[keep], rows[wanted], keys[wanted], first + columns[wanted]
             )
-    return drawn
+    return sampled
 
 
-def choose_contexts(drawn: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
-    """Choose `count` of the rows drawn for each caption [n, m], anew in every epoch: [n, count], filled up with -1."""
-    if drawn.shape[1] <= count:
-        return drawn
+def choose_contexts(sampled: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
+    """Choose `count` of the rows sampled for each caption [n, m], anew in every epoch: [n, count], filled up with -1."""
+    if sampled.shape[1] <= count:
+        return sampled
     mixed = _scramble(np.array([seed], np.uint64)) ^ np.uint64(epoch)
-    keys = _scramble(_scramble(mixed ^ np.arange(len(drawn), dtype=np.uint64))[:, None] ^ drawn.astype(np.uint64))
-    keys[drawn < 0] = _LAST
-    return np.take_along_axis(drawn, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)
+    keys = _scramble(_scramble(mixed ^ np.arange(len(sampled), dtype=np.uint64))[:, None] ^ sampled.astype(np.uint64))
+    keys[sampled < 0] = _LAST
+    return np.take_along_axis(sampled, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)
 
 
 def nearest(

@@ -96,7 +96,7 @@ def test_too_many_broken_clips_are_a_problem(run: Run, collection: Path, tiny_cl
     assert "1 of 13 clips failed" in outcome.err
 
 
-def test_mistakes_are_told_in_one_line(run: Run, collection: Path, tiny_clap_dir: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(run: Run, collection: Path, tiny_clap_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     base = ["--clap", tiny_clap_dir, "--output", tmp_path / "out"]
     assert_one_line(run("zste", "--clips", tmp_path / "gone", *base), "--clips", "not a directory")

@@ -1,4 +1,4 @@
-"""Prompt tuning on a tiny CLAP: it learns, it goes on where it was stopped, and its prompts are kept and refused."""
+"""Prompt tuning on a tiny CLAP: it learns, it resumes, and its prompts are saved, loaded and refused."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_the_clap_stays_as_it_is(tiny_clap: Clap, texts: LabelledTexts, tmp_path
     assert np.array_equal(tiny_clap.embed_text(["a dog barks"]), before)
 
 
-def test_another_run_does_not_go_on_from_it(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+def test_another_run_does_not_resume_from_it(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
     run(tiny_clap, texts, tmp_path, replace(CONFIG, epochs=1))
     with pytest.raises(OptionError, match="other settings"):
         run(tiny_clap, texts, tmp_path, replace(CONFIG, slots=5), resume=True)
@@ -235,7 +235,7 @@ def test_prompts_come_back_as_they_were_kept(kept: Path) -> None:
     assert json.loads((kept / "prompts.json").read_text())["options"] == {"seed": 1}
 
 
-def test_what_is_wrong_with_kept_prompts_is_told(kept: Path) -> None:
+def test_damaged_prompts_are_reported(kept: Path) -> None:
     with pytest.raises(MissingInputError, match=r"prompts\.json"):
         load_label_prompts(str(kept.parent))
     weights = (kept / "prompts.safetensors").read_bytes()
@@ -297,7 +297,7 @@ def test_scores_are_means_of_both_and_a_row_does_not_depend_on_the_others(tiny_c
         tagger.scores(clips)
 
 
-def test_a_tagger_s_fingerprint_knows_labels_and_their_order(tiny_clap: Clap) -> None:
+def test_a_tagger_s_fingerprint_depends_on_labels_and_their_order(tiny_clap: Clap) -> None:
     one = plain_tagger(["dog", "rain"], tiny_clap)
     assert one.fingerprint == plain_tagger(["dog", "rain"], tiny_clap).fingerprint
     assert one.fingerprint != plain_tagger(["rain", "dog"], tiny_clap).fingerprint

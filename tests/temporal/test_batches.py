@@ -63,10 +63,10 @@ def test_equal_meanings_are_marked(powers: ClipPowers, mel: MelSettings) -> None
 def test_wordings_change_from_step_to_step(powers: ClipPowers, mel: MelSettings) -> None:
     source = batches("B", powers, mel, groups=24, pairs=PairSettings())
     group_count = source.epoch_steps * 24
-    said = {text for step in range(4) for text in source.at(step * source.epoch_steps).texts}
-    assert any(text.startswith("the sound of ") for text in said)
-    assert any(" followed by " in text for text in said)
-    assert len(said) > 2 * group_count
+    texts = {text for step in range(4) for text in source.at(step * source.epoch_steps).texts}
+    assert any(text.startswith("the sound of ") for text in texts)
+    assert any(" followed by " in text for text in texts)
+    assert len(texts) > 2 * group_count
 
 
 def test_an_epoch_meets_every_clip_once_as_the_first_and_steps_stand_alone(

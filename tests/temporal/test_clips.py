@@ -73,7 +73,7 @@ def test_an_id_outlives_a_move_and_a_new_neighbour(collection: Path, tmp_path_fa
         ("", "no rows"),
     ],
 )
-def test_broken_metadata_is_told_in_words(tmp_path: Path, content: str, words: str) -> None:
+def test_broken_metadata_is_reported_in_one_sentence(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "metadata.csv").write_text(content)
     with pytest.raises(FormatError, match=words):
         read_collection(str(tmp_path), split="train")

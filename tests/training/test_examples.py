@@ -45,8 +45,8 @@ def test_an_epoch_has_every_caption_once_and_a_step_is_a_function_of_its_number(
     source, again = method(), method()
     steps = [source.at(step) for step in range(4)]
     for epoch in (steps[:2], steps[2:]):
-        said = [text.rstrip(".") for examples in epoch for text in answers(examples)]
-        assert sorted(said) == sorted(CAPTIONS)
+        shown = [text.rstrip(".") for examples in epoch for text in answers(examples)]
+        assert sorted(shown) == sorted(CAPTIONS)
     for step in (3, 0, 2):
         assert again.at(step).sequences == steps[step].sequences
         assert np.array_equal(again.at(step).embeddings, steps[step].embeddings)
@@ -101,16 +101,16 @@ def test_labels_are_masked_and_noise_comes_after_they_are_chosen() -> None:
         examples = source.at(step)
         own = np.array([EMBEDDINGS[CAPTIONS.index(text.rstrip("."))] for text in answers(examples)])
         for head, names in zip(heads(examples), BANK.names(own, 2), strict=True):
-            said = head.removeprefix("There are ").removesuffix(" in this audio.")
-            left = [name for name in names if name in said]
-            assert said == (", ".join(left) or "something")
+            shown = head.removeprefix("There are ").removesuffix(" in this audio.")
+            left = [name for name in names if name in shown]
+            assert shown == (", ".join(left) or "something")
             kept.append(len(left))
         cosines.extend((own * examples.embeddings).sum(axis=1))
     assert np.mean(kept) == pytest.approx(1.2, abs=0.1)
     assert np.mean(cosines) == pytest.approx(1 / np.sqrt(1 + 8 * 0.02), abs=0.02)
 
 
-def test_a_model_of_several_languages_speaks_one_at_a_time() -> None:
+def test_each_example_of_a_multilingual_model_has_one_language() -> None:
     targets = {"en": CAPTIONS, "fr": [f"{text} ici" for text in CAPTIONS]}
     source = soft_hard(targets=targets, prompt=replace(NAMES, languages=("en", "fr")))
     spoken = [text for step in range(20) for text in answers(source.at(step))]
@@ -118,7 +118,7 @@ def test_a_model_of_several_languages_speaks_one_at_a_time() -> None:
     ids = source.at(0).sequences[0].ids
     given = TOKENIZER.decode([i for i in ids if i >= 0])
     assert "<en>" in given or "<fr>" in given
-    assert not any("<" in text for text in spoken)  # the tag is given, never learnt
+    assert not any("<" in text for text in spoken)  # the tag is given, never predicted
 
 
 def test_parts_cannot_be_mixed_up() -> None:

@@ -39,7 +39,7 @@ from .conftest import (
 )
 
 
-def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> None:
+def test_eight_captions_are_memorized_and_generated_again(tmp_path: Path) -> None:
     config = TrainingConfig(
         steps=150,
         batch_size=8,
@@ -70,7 +70,7 @@ def test_eight_captions_are_learnt_by_heart_and_written_back(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("method", [drcap, soft_hard])
 @pytest.mark.parametrize("tune", ["all", "lora"])
-def test_a_run_that_goes_on_equals_one_without_a_break_bit_by_bit(
+def test_a_resumed_run_equals_one_without_a_break_bit_by_bit(
     tmp_path: Path, tune: Any, method: Callable[..., Any], power_cut: Callable[[int], None]
 ) -> None:
     config = replace(SHORT, tune=tune)
@@ -140,7 +140,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
     assert all(torch.isfinite(value).all() for value in weights(*run(tmp_path, resume=True)).values())
 
 
-def test_a_full_disk_is_told_in_words_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     run(tmp_path, replace(SHORT, steps=3))
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
 
@@ -208,7 +208,7 @@ def test_bf16_learns_too(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("tune", ["all", "lora"])
-def test_half_precision_learns_and_goes_on_on_a_gpu(
+def test_half_precision_trains_and_resumes_on_a_gpu(
     tmp_path: Path, precision: Any, tune: Any, power_cut: Callable[[int], None]
 ) -> None:
     config = replace(SHORT, steps=30, learning_rate=4e-3, precision=precision, tune=tune, checkpoint_every=10)

@@ -73,7 +73,7 @@ def draw_contexts(
 
 
 def choose_contexts(sampled: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
-    """Choose `count` of the rows sampled for each caption [n, m], anew in every epoch: [n, count], filled up with -1."""
+    """Choose `count` of the rows sampled for each caption [n, m], anew an epoch: [n, count], filled up with -1."""
     if sampled.shape[1] <= count:
         return sampled
     mixed = _scramble(np.array([seed], np.uint64)) ^ np.uint64(epoch)

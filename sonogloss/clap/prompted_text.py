@@ -52,7 +52,7 @@ class PromptedLabels:
         if len(tokens[longest]) > limit:
             raise OptionError(
                 f"The label {labels[longest]!r} has {len(tokens[longest])} tokens, and beside {slots} learned vectors "
-                f"the text tower of {clap.name!r} takes at most {limit}.",
+                f"the text tower of {clap.name!r} has room for {limit}.",
                 "Learn fewer vectors, or shorten the label.",
             )
         self._model = own.model.requires_grad_(False)

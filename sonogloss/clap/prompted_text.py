@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from sonogloss.clap.inputs import checked_texts
 from sonogloss.clap.protocol import Clap
-from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread
+from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread, pad
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
@@ -149,13 +149,3 @@ def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[Floa
             sentences[row] = vectors[line, 0]
             words[row] = vectors[line, 1 : len(tokens[row])]
     return sentences, words
-
-
-def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids, padded on the right, and their mask."""
-    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
-    mask = torch.zeros_like(ids)
-    for line, row in enumerate(tokens):
-        ids[line, : len(row)] = torch.tensor(row)
-        mask[line, : len(row)] = 1
-    return ids, mask

@@ -69,7 +69,7 @@ class ToyCaptioner(Captioner):
 EXAMPLES = """
 import numpy as np
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenise
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenize
 from sonogloss.training.batches import Examples
 
 
@@ -83,7 +83,7 @@ class EchoExamples:
     def at(self, step):
         rows = np.arange(self._plan.training.batch_size) % self._data.captions.count
         texts = [" ".join([text] * self._plan.settings.echoes) for text in self._data.captions.texts(rows)]
-        answers = tokenise(texts, self._data.tokenizer)
+        answers = tokenize(texts, self._data.tokenizer)
         sequences = [Example(ids=[AUDIO_SLOT, *ids], labels=[IGNORED, *ids]) for ids in answers]
         return Examples(sequences=sequences, embeddings=self._data.captions.vectors(rows))
 

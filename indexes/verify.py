@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import InputError
-from sonogloss.indexes.layout import CAPTIONS, VECTORS, FileEntry, Manifest, ShardEntry, read_manifest
+from sonogloss.indexes.kinds import KINDS
+from sonogloss.indexes.layout import CAPTIONS, FileEntry, Manifest, ShardEntry, read_manifest
 from sonogloss.indexes.shard import open_index
 from sonogloss.indexes.support import load_part
 
@@ -24,9 +25,14 @@ def verify(directory: str) -> list[str]:
         return [str(error)]
     damaged = {entry.path: problem for entry in manifest.files() if (problem := _check_file(directory, entry))}
     problems = list(damaged.values())
+    if manifest.index.kind not in KINDS:
+        return [
+            *problems,
+            f"The index is of the kind {manifest.index.kind!r}, and this release reads {', '.join(KINDS)}.",
+        ]
     for shard in manifest.shards:
         if not any(entry.path in damaged for entry in shard.files):
-            problems += _check_shard(directory, shard)
+            problems += _check_shard(directory, shard, manifest.index.kind)
     return problems + _check_support(directory, manifest, damaged)
 
 
@@ -41,7 +47,7 @@ def _check_file(directory: str, entry: FileEntry) -> str | None:
     return None
 
 
-def _check_shard(directory: str, shard: ShardEntry) -> list[str]:
+def _check_shard(directory: str, shard: ShardEntry, kind: str) -> list[str]:
     problems = []
     captions = shard.file(CAPTIONS).path
     try:
@@ -56,7 +62,7 @@ def _check_shard(directory: str, shard: ShardEntry) -> list[str]:
         problems.append(f"{captions} does not begin with the columns id (int64), text and source.")
     if local := files.local_path(directory):
         try:
-            open_index(files.join(local, shard.file(VECTORS).path), shard)
+            open_index(local, shard, kind)
         except InputError as error:
             problems.append(error.what)
     return problems

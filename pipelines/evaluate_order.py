@@ -31,10 +31,11 @@ from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, se
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.zste import Questions
+from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
 from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, WriteZste
+from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, write_zste
 
 
 @command(ZsteConfig)
@@ -141,7 +142,7 @@ def _connect(
         | "SpreadUnits" >> beam.Reshuffle()
         | "EncodeVariants" >> EncodeVariants(clap, settings, progress)
         | "JudgeItems" >> JudgeItems(questions, beam.pvalue.AsSingleton(bank))
-        | "WriteZste" >> WriteZste(output, facts)
+        | "WriteZste" >> Gather(write_zste, output=output, facts=facts)
     )
 
 

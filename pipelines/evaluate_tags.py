@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,15 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
-from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.metrics.accuracy import TagCounts
-from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
-from sonogloss.pipelines.running.read_records import read_records
+from sonogloss.errors import FormatError, StoreFormatError
+from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
+from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import RUN_FILE
 from sonogloss.transforms.write_rows import LabelRows
 
-METRICS = ("accuracy", "map")
 KEYS = ("clip_id", "uri", "file_name")
 _NAMED = 10
 
@@ -47,7 +42,7 @@ def holds_tags(results: str) -> bool:
     return isinstance(run, dict) and LabelRows.folder in run.get("counts", {})
 
 
-def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequence[str] | None) -> dict[str, Any]:
+def evaluate_tags(*, results: str, references: str, output: str, metrics: str | Sequence[str] | None) -> dict[str, Any]:
     """Compare tags with true labels.
 
     Labels are compared as words: case and underscores do not count. A clip whose true labels are none of the run's is
@@ -58,7 +53,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequen
         references: a table with a key column (`clip_id`, `uri`, `file_name` or `filename`) and `label` (or `class`), or
             `labels`, a list.
         output: `metrics/corpus.parquet`, `metrics/clips.parquet` and `metrics/classes.parquet` go below it.
-        metrics: names out of `METRICS`; None gives accuracy, and mAP where the run kept all scores.
+        metrics: names of metrics that need labels; None gives accuracy, and mAP where the run kept all scores.
 
     Returns:
         The report: `corpus`, `classes`, `clips`, `key`, and what did not match.
@@ -69,7 +64,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequen
     run = files.read_json(files.join(results, RUN_FILE), error=StoreFormatError)
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run["configuration"]["all_scores"])
-    chosen = _choose(metrics, all_scores)
+    chosen = check_metrics(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
     parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
     rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
     rows.sort(key=lambda row: (row["uri"], row["start_s"]))
@@ -101,9 +96,8 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequen
             )
             for column, label in enumerate(run["labels"])
         }
-    corpus = [MetricRow(metric="accuracy", value=counts.accuracy, n=counts.clips)] if "accuracy" in chosen else []
-    if "map" in chosen:
-        corpus.append(MetricRow(metric="map", value=mean_average_precision(ranked.values())[0], n=counts.clips))
+    statistics = TagStatistics(counts=counts, ranked=ranked)
+    corpus = [MetricRow(metric=name, value=METRICS[name].value(statistics), n=counts.clips) for name in chosen]
     classes = [_class_row(label, counts, ranked[label]) for label in run["labels"]]
     files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
     files.write_table(files.join(output, "metrics/clips.parquet"), pa.Table.from_pylist(clips))
@@ -129,57 +123,22 @@ def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
     Raises:
         FormatError: there is no such key, or no labels.
     """
-    rows = read_records(path, option="--references")
-    rows = [{{"filename": "file_name", "class": "label"}.get(name, name): row[name] for name in row} for row in rows]
-    key = next((name for name in KEYS if name in rows[0]), None)
-    if key is None or not {"label", "labels"} & set(rows[0]):
-        raise FormatError(
-            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) lacks a key or labels.",
-            f"Give one of {', '.join(KEYS)}, and `label`, or `labels`, a list.",
-        )
+    references = read_table(path, option="--references")
+    column = references.require(*KEYS, "filename")
+    key = "file_name" if column == "filename" else column
+    one = references.require("label", "class", "labels")
     known: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, 1):
-        labels = _labels(row)
-        if labels is None or row.get(key) is None:
-            raise FormatError(
-                f"--references {path!r}, row {number}: no {key}, or labels that are not text.", "Correct the row."
-            )
-        name = files.base_name(str(row[key])) if key == "file_name" else str(row[key])
-        known.setdefault(name, []).extend(labels)
+    for place, row in references.rows:
+        labels = cell_values(row, "labels", one)
+        if row.get(column) is None or not all(isinstance(label, str | int) for label in labels):
+            raise references.wrong(place, f"no {column}, or labels that are not text")
+        name = files.base_name(str(row[column])) if key == "file_name" else str(row[column])
+        known.setdefault(name, []).extend(str(label) for label in labels if str(label).strip())
     return key, known
-
-
-def _labels(row: Mapping[str, Any]) -> list[str] | None:
-    value = row.get("labels", row.get("label"))
-    if isinstance(value, str) and "labels" in row and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError):
-                value = read(value)
-                break
-    values = [value] if isinstance(value, str | int) else value
-    if not isinstance(values, list) or not all(isinstance(label, str | int) for label in values):
-        return None
-    return [str(label) for label in values if str(label).strip()]
 
 
 def _words(label: str) -> str:
     return " ".join(str(label).replace("_", " ").lower().split())
-
-
-def _choose(metrics: Sequence[str] | None, all_scores: bool) -> tuple[str, ...]:
-    if metrics is None:
-        return METRICS if all_scores else METRICS[:1]
-    names = [name.strip() for entry in metrics for name in entry.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in METRICS]:
-        raise OptionError(
-            f"--metrics: there is no metric {unknown[0]!r} of tags.", f"Choose from {', '.join(METRICS)}."
-        )
-    if "map" in names and not all_scores:
-        raise OptionError(
-            "--metrics: map needs the scores of all labels, which this run did not keep.",
-            "Run classify with --all-scores.",
-        )
-    return tuple(dict.fromkeys(names))
 
 
 def _class_row(label: str, counts: TagCounts, ranked: RankedClips) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from sonogloss.clap.inputs import checked_rate, checked_samples
 from sonogloss.errors import ClipError, FormatError, MissingInputError, OptionError
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.config.fields import AnyPath
-from sonogloss.pipelines.running.audio_job import BATCH_SIZE
+from sonogloss.pipelines.running.audio_job import BATCH_SIZE, run_here
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.records import CaptionRow, Clip
 from sonogloss.transforms.work import Batch
@@ -79,8 +79,8 @@ class AudioCaptioner:
             sample_rate: of arrays, in Hz.
 
         Returns:
-            For each recording the rows of its windows in order, each with `caption`, `clap_score`, `contexts`,
-            `start_s`; for one recording its rows.
+            For each recording the rows of its windows in order, each with `caption`, `clap_score`, `contexts` and
+            `clip` (`start_s`, `end_s`, ...); for one recording its rows.
 
         Raises:
             InputError: a recording cannot be read, or an array is not mono samples of a known rate.
@@ -99,7 +99,7 @@ class AudioCaptioner:
             raise FormatError(f"{name!r} cannot be captioned: {error.message}", "Give another recording.") from error
 
     def _rows(self, batch: Batch) -> Sequence[CaptionRow]:
-        done = self._job.run_here(batch)
+        done = run_here(self._job, batch)
         for letter in done.dead:
             raise FormatError(f"{letter.uri!r} cannot be captioned: {letter.message}", "Give another recording.")
         return self._job.rows.of(done)

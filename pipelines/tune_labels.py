@@ -33,7 +33,7 @@ from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
 from sonogloss.training.checkpoint import CHECKPOINT
-from sonogloss.transforms.read_captions import Dump, ReadCount, check_dump, read_captions
+from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
 
 FEWEST = 16  # texts; a label for which search finds fewer gets texts made from its name as well
 _NAMED = 10
@@ -98,11 +98,11 @@ def _options(config: TuneLabelsConfig) -> dict[str, Any]:
     }
 
 
-def _list_dumps(config: TuneLabelsConfig) -> list[Dump]:
+def _list_dumps(config: TuneLabelsConfig) -> list[SourceFile]:
     try:
         dumps = list_dumps(as_list(config.texts), source=None, text_column=config.text_column)
         for dump in dumps:
-            check_dump(dump)
+            check_source_file(dump)
     except (FormatError, MissingInputError) as error:
         raise type(error)(error.what.replace("--captions", "--texts"), error.remedy) from error
     return dumps
@@ -120,7 +120,7 @@ class _Found:
 def _make_texts(
     config: TuneLabelsConfig,
     names: Sequence[str],
-    dumps: Sequence[Dump],
+    dumps: Sequence[SourceFile],
     phrases: Mapping[str, Sequence[str]] | None,
 ) -> _Found:
     """Texts made from the names, or found by search; labels with too few get some made from their names."""

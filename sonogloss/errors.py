@@ -94,7 +94,7 @@ class Code(StrEnum):
 
     UNREADABLE = "UNREADABLE"  # the bytes could not be fetched (missing, permission, network)
     EMPTY = "EMPTY"  # no bytes, or a header without samples
-    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec nobody here decodes
+    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec that cannot be decoded here
     CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
     TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
     TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit

@@ -26,7 +26,7 @@ def _file_system(path: str) -> tuple[Any, str]:
     """The file system of a path or URL, and the path inside it.
 
     Raises:
-        OptionError: nobody here knows the protocol, or its package is not installed.
+        OptionError: the protocol is unknown, or its package is not installed.
     """
     try:
         return url_to_fs(path)

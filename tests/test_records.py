@@ -7,6 +7,7 @@ from sonogloss.records import (
     DEAD_LETTER_SCHEMA,
     METRIC_ROW_SCHEMA,
     CaptionRow,
+    ClipInfo,
     Context,
     DeadLetter,
     LabelScore,
@@ -17,23 +18,27 @@ from sonogloss.records import (
     table,
 )
 
+CLIP = {
+    "clip_id": "0" * 32,
+    "uri": "gs://bucket/a.wav",
+    "member": None,
+    "start_s": 0.0,
+    "end_s": 10.0,
+    "duration_s": 25.0,
+    "sample_rate": 44_100,
+    "channels": 2,
+    "flags": ("SHORT",),
+    "audio_sha256": "f" * 64,
+}
+
 
 def row(**changes: object) -> CaptionRow:
     values: dict[str, object] = {
-        "clip_id": "0" * 32,
-        "uri": "gs://bucket/a.wav",
-        "member": None,
-        "start_s": 0.0,
-        "end_s": 10.0,
-        "duration_s": 25.0,
-        "sample_rate": 44_100,
-        "channels": 2,
+        "clip": ClipInfo(**CLIP),  # type: ignore[arg-type]
         "caption": "a dog barks",
         "clap_score": 0.5,
         "contexts": (Context(id=7, text="a dog", score=0.25, source="mine"),),
         "method": "drcap",
-        "flags": ("SHORT",),
-        "audio_sha256": "f" * 64,
         "embedding": np.ones(4, np.float32),
     }
     return CaptionRow(**(values | changes))  # type: ignore[arg-type]

@@ -7,12 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
-
 from sonogloss import __version__, files
-from sonogloss.transforms.work import UnitResult, add_up
+from sonogloss.transforms.work import UnitResult, sum_counts
 
 RUN_FILE = "run.json"
 FORMAT = "sonogloss-results"
@@ -45,24 +41,13 @@ def commit_run(
             "dead_letters": sum(result.dead_letters for result in results),
             "skipped": 0,
         },
-        "dead_letter_codes": add_up(result.codes for result in results),
+        "dead_letter_codes": sum_counts(result.codes for result in results),
         **head,
         "wall_time_s": round(time.time() - started_at, 3),
         "stage_times_s": {
-            step: round(seconds, 3) for step, seconds in add_up(result.seconds for result in results).items()
+            step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()
         },
         "parts": sorted((asdict(part) for result in results for part in result.parts), key=lambda part: part["path"]),
     }
     files.write_json(files.join(output, RUN_FILE), run)
     return run
-
-
-class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, Any]]]):
-    """Everything that was written -> one `run.json`, see :func:`commit_run`."""
-
-    def __init__(self, output: str, head: dict[str, Any], started_at: float, rows: str = "captions") -> None:
-        super().__init__()
-        self._options = {"output": output, "head": head, "started_at": started_at, "rows": rows}
-
-    def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
-        return pcoll | ToList() | beam.Map(commit_run, **self._options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -10,13 +10,14 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.zste import Item, Judge, Questions, TextBank
+from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.encode_variants import EncodedUnit
 from sonogloss.transforms.models import ClapReference
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedUnit:
-    """The items of a unit, and its accounts."""
+    """The items of a unit, and its counts."""
 
     items: tuple[Item, ...]
     encoded: int
@@ -31,23 +32,11 @@ def judge_unit(unit: EncodedUnit, judge: Judge) -> JudgedUnit:
     return JudgedUnit(items=tuple(items), encoded=unit.encoded, left_out=unit.left_out, dead=unit.dead)
 
 
-class _EmbedSentencesFn(beam.DoFn):
-    def __init__(self, clap: ClapReference) -> None:
-        self._reference = clap
-
-    def process(self, texts: Sequence[str]) -> Iterator[TextBank]:
-        yield TextBank.embed(texts, self._reference.load())
-
-
-class EmbedSentences(beam.PTransform[PCollection[list[str]], PCollection[TextBank]]):
+class EmbedSentences(Step):
     """All sentences of an evaluation, as one list -> one bank of their embeddings."""
 
     def __init__(self, clap: ClapReference) -> None:
-        super().__init__()
-        self._fn = _EmbedSentencesFn(clap)
-
-    def expand(self, pcoll: PCollection[list[str]]) -> PCollection[TextBank]:
-        return pcoll | beam.ParDo(self._fn)
+        super().__init__(TextBank.embed, clap=clap)
 
 
 class _JudgeItemsFn(beam.DoFn):

@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import FingerprintMismatchError
@@ -23,6 +23,15 @@ M = TypeVar("M")
 
 _loaded: dict[object, object] = {}
 _lock = threading.Lock()
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """What travels to the workers in place of a model or a store, and is loaded there once."""
+
+    def load(self) -> Any:
+        """What it stands for."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +86,18 @@ class CaptionerReference:
         captioner = load_captioner(self.spec)
         _require("captioner", self.spec.name, self.fingerprint, captioner.fingerprint)
         return captioner
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerWithClap:
+    """A captioner that shares the job's CLAP, where it embeds text while it captions."""
+
+    captioner: CaptionerReference
+    clap: ClapReference
+
+    def load(self) -> Captioner:
+        """The captioner, loaded once a process."""
+        return self.captioner.load_with(self.clap)
 
 
 @dataclass(frozen=True, kw_only=True)

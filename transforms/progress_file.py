@@ -9,7 +9,7 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> Non
     """Append what a batch achieved. Lines this short are appended whole, also by several processes at once.
 
     Args:
-        path: a local file, or None: nobody is looking.
+        path: a local file; None notes nothing.
         done: records that went through.
         failed: records that became dead letters.
         units: units of work that ended with this batch.
@@ -19,7 +19,7 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> Non
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
-        return  # the driver has gone; the work may still end well
+        return  # the driver has gone; the work goes on without it
     try:
         os.write(handle, f"{done} {failed} {units}\n".encode())
     finally:

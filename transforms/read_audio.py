@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-
 from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
@@ -71,7 +68,7 @@ def read_source(
         yield _dead(uri, error)
     except MemoryError:
         yield _dead(uri, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
-    except Exception as error:  # noqa: BLE001  # a decoder that breaks in a way nobody foresaw costs one file, not the job
+    except Exception as error:  # noqa: BLE001  # a decoder that breaks in an unforeseen way costs one file, not the job
         sentence = f"Decoding failed ({type(error).__name__}: {error})."
         yield _dead(uri, ClipError(Code.CORRUPT, sentence))
 
@@ -98,14 +95,3 @@ def _fetch(uri: str, limits: AudioLimits) -> bytes:
         raise
     except Exception as error:  # every file system raises its own errors; each costs one file only
         raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
-
-
-class ReadAudio(beam.PTransform[PCollection[Unit], PCollection[Batch]]):
-    """Units -> batches of clips, see :func:`read_unit`."""
-
-    def __init__(self, policy: WindowPolicy, sample_rate: int, batch_size: int) -> None:
-        super().__init__()
-        self._options = {"policy": policy, "sample_rate": sample_rate, "batch_size": batch_size}
-
-    def expand(self, pcoll: PCollection[Unit]) -> PCollection[Batch]:
-        return pcoll | beam.FlatMap(read_unit, **self._options)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
 from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
-
-P = ParamSpec("P")
 
 LARGEST_UNIT = 64
 SMALLEST_UNIT = 8
@@ -33,17 +30,22 @@ class Unit:
     uris: tuple[str, ...]
 
 
+def _no_vectors() -> FloatArray:
+    return NO_VECTORS
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Clips on their way through the models, one row of every filled column a clip.
+    """Clips on their way through the models.
 
-    `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps, and
-    `candidates` by a decoder that was asked for several captions a clip; `heard` [clips, dim] is the sound as another
-    CLAP hears it that is to choose among them. `labels` (best first) are what a prompt named, or what tagging found;
-    tagging also fills `frames` [clips, frames, dim] where its labels are compared with frames, and `label_scores`
-    [clips, labels].
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
     `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
+
+    All other fields but `dead` are columns with a row a clip, empty until their step fills them. `embeddings` and
+    `projected` are [clips, dim]. `candidates` come from a decoder that was asked for several captions a clip, and
+    `rerank_embeddings` [clips, dim] from the CLAP that chooses among them, where it is another one. `labels` (best
+    first) are what a prompt named, or what tagging found; tagging also fills `label_scores` [clips, labels], and its
+    labels may need `frames` [clips, frames, dim].
     """
 
     unit: str
@@ -52,16 +54,16 @@ class Batch:
     inputs: int
     clips: tuple[Clip, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
-    embeddings: FloatArray = field(default_factory=lambda: NO_VECTORS)
-    projected: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    embeddings: FloatArray = field(default_factory=_no_vectors)
+    projected: FloatArray = field(default_factory=_no_vectors)
     contexts: tuple[tuple[Context, ...], ...] = ()
-    heard: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    rerank_embeddings: FloatArray = field(default_factory=_no_vectors)
     candidates: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    frames: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    frames: FloatArray = field(default_factory=_no_vectors)
     labels: tuple[tuple[LabelScore, ...], ...] = ()
-    label_scores: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    label_scores: FloatArray = field(default_factory=_no_vectors)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def without(self, failures: Mapping[int, DeadLetter]) -> Batch:
@@ -69,18 +71,17 @@ class Batch:
         if not failures:
             return self
         keep = [row for row in range(len(self.clips)) if row not in failures]
-        columns: dict[str, Any] = {
-            name: tuple(column[row] for row in keep)
-            for name in ("clips", "contexts", "candidates", "captions", "scores", "labels")
-            if (column := getattr(self, name))
-        }
-        vectors = {
-            name: column[keep]
-            for name in ("embeddings", "projected", "heard", "frames", "label_scores")
-            if len(column := getattr(self, name))
-        }
-        dead = (*self.dead, *(failures[row] for row in sorted(failures)))
-        return replace(self, **columns, **vectors, dead=dead)
+        columns: dict[str, Any] = {name: _rows(getattr(self, name), keep) for name in _COLUMNS}
+        return replace(self, **columns, dead=(*self.dead, *(failures[row] for row in sorted(failures))))
+
+
+_COLUMNS = {item.name for item in fields(Batch)} - {"unit", "number", "last", "inputs", "dead", "seconds"}
+
+
+def _rows(column: Any, keep: Sequence[int]) -> Any:
+    if not len(column):
+        return column
+    return column[keep] if isinstance(column, np.ndarray) else tuple(column[row] for row in keep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """What one unit left on disk, and its accounts: `rows` are captions or tags, `codes` dead letters by code."""
+    """What one unit left on disk, and its counts: `rows` are captions or tags, `codes` dead letters by code."""
 
     unit: str
     parts: tuple[Part, ...]
@@ -121,16 +122,7 @@ def make_unit(uris: Sequence[str]) -> Unit:
     return Unit(id=hashlib.sha256(names).hexdigest()[:16], uris=tuple(uris))
 
 
-def timed(
-    step: str, function: Callable[Concatenate[Batch, P], Batch], batch: Batch, *args: P.args, **kwargs: P.kwargs
-) -> Batch:
-    """Run a step's function on a batch and note the seconds it took."""
-    start = time.perf_counter()
-    result = function(batch, *args, **kwargs)
-    return replace(result, seconds={**batch.seconds, step: time.perf_counter() - start})
-
-
-def add_up(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def sum_counts(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The sum of several counts by key, keys sorted."""
     total: Counter[str] = Counter()
     for count in counts:

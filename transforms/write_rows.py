@@ -27,7 +27,7 @@ from sonogloss.records import (
     table,
 )
 from sonogloss.transforms.progress_file import note
-from sonogloss.transforms.work import Batch, Part, UnitResult, add_up
+from sonogloss.transforms.work import Batch, Part, UnitResult, sum_counts
 
 ROWS_A_PART = 20_000
 
@@ -72,20 +72,11 @@ class CaptionRows:
         """The finished rows of a batch."""
         return [
             CaptionRow(
-                clip_id=clip.clip_id,
-                uri=clip.uri,
-                member=clip.member,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                duration_s=clip.duration_s,
-                sample_rate=clip.sample_rate,
-                channels=clip.channels,
+                clip=clip,
                 caption=batch.captions[row],
                 clap_score=batch.scores[row],
                 contexts=batch.contexts[row],
                 method=self.method,
-                flags=clip.flags,
-                audio_sha256=clip.audio_sha256,
                 keywords=batch.labels[row] if self.keywords else None,
                 embedding=None if self.embedding_dim is None else batch.embeddings[row],
             )
@@ -109,17 +100,8 @@ class LabelRows:
         """The finished rows of a batch."""
         return [
             LabelRow(
-                clip_id=clip.clip_id,
-                uri=clip.uri,
-                member=clip.member,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                duration_s=clip.duration_s,
-                sample_rate=clip.sample_rate,
-                channels=clip.channels,
+                clip=clip,
                 labels=batch.labels[row],
-                flags=clip.flags,
-                audio_sha256=clip.audio_sha256,
                 scores=None if self.all_scores is None else batch.label_scores[row],
             )
             for row, clip in enumerate(batch.clips)
@@ -166,28 +148,26 @@ class UnitWriter:
             )
         self._number += 1
         self._inputs += batch.inputs
-        self._seconds = add_up([self._seconds, batch.seconds])
+        self._seconds = sum_counts([self._seconds, batch.seconds])
         self._dead += batch.dead
         self._rows += self._kind.of(batch)
-        while (
-            len(self._rows) > self._rows_a_part
-        ):  # never the last row: the unit's last file must not be known too early
+        # Never the last row: a unit's last file, which says that it is the last, is written when the unit ends.
+        while len(self._rows) > self._rows_a_part:
             self._write_rows(batch.unit, self._rows[: self._rows_a_part], last=False)
             self._rows = self._rows[self._rows_a_part :]
         return self._finish(batch.unit) if batch.last else None
 
     def _finish(self, unit: str) -> UnitResult:
         rows = sum(part.rows for part in self._parts) + len(self._rows)
-        name = dead_letters_name(unit)
-        letters = self._write(name, unit, table(self._dead, DEAD_LETTER_SCHEMA), {})
+        dead_letters = self._write(dead_letters_name(unit), unit, table(self._dead, DEAD_LETTER_SCHEMA), {})
         self._write_rows(unit, self._rows, last=True)
         result = UnitResult(
             unit=unit,
-            parts=(*self._parts, letters),
+            parts=(*self._parts, dead_letters),
             inputs=self._inputs,
             rows=rows,
             dead_letters=len(self._dead),
-            codes=dict(Counter(letter.code for letter in self._dead)),
+            codes=dict(Counter(dead_letter.code for dead_letter in self._dead)),
             seconds=self._seconds,
         )
         self._begin()

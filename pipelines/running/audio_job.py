@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection
 
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
@@ -17,9 +16,10 @@ from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
-from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
 
@@ -56,12 +56,8 @@ class AudioJob(Protocol):
         """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
         ...
 
-    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
-        """The steps from decoded clips to finished batches."""
-        ...
-
-    def run_here(self, batch: Batch) -> Batch:
-        """The same steps on one batch, in this process."""
+    def steps(self) -> dict[str, BatchStep]:
+        """The steps from decoded clips to finished batches, by label."""
         ...
 
     def preview(self, row: Any) -> dict[str, Any]:
@@ -117,7 +113,8 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
         }
         with progress_file(options) as path:
             pipeline = beam.Pipeline(options=options)
-            _connect(pipeline, config, job, plan, CommitRun(output, head, started, rows=job.rows.folder), path)
+            commit = Gather(commit_run, output=output, head=head, started_at=started, rows=job.rows.folder)
+            _connect(pipeline, config, job, plan, commit, path)
             run_pipeline(pipeline, noun="clips", path=path, total_units=len(plan.pending))
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder)
 
@@ -127,17 +124,20 @@ def _connect(
     config: CaptionConfig | ClassifyConfig,
     job: AudioJob,
     plan: UnitPlan,
-    commit: CommitRun,
+    commit: Gather,
     progress: str | None,
 ) -> None:
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
-    clips = (
+    batches = (
         pipeline
         | "ListUnits" >> beam.Create(plan.pending)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "ReadAudio" >> ReadAudio(config.policy, job.sample_rate, BATCH_SIZE)
+        | "ReadAudio"
+        >> beam.FlatMap(read_unit, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     )
-    written = job.steps(clips) | "WriteRows" >> WriteRows(
+    for label, step in job.steps().items():
+        batches |= label >> step
+    written = batches | "WriteRows" >> WriteRows(
         str(config.output), configuration=job.digest(), kind=job.rows, progress=progress
     )
     completed = pipeline | "CompletedUnits" >> beam.Create(plan.completed)
@@ -149,7 +149,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
-    batch = job.run_here(batch)
+    batch = run_here(job, batch)
     return {
         "dry_run": True,
         "sources": len(sources),
@@ -157,9 +157,16 @@ def _dry_run(
         "units": units,
         "fingerprints": job.fingerprints(),
         "rows": [
-            {"uri": row.uri, "start_s": row.start_s, "end_s": row.end_s, **job.preview(row)}
+            {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}
             for row in job.rows.of(batch)
         ],
         "dead_letters": [asdict(letter) for letter in batch.dead],
         "problems": [],
     }
+
+
+def run_here(job: AudioJob, batch: Batch) -> Batch:
+    """The steps of a job on one batch, in this process."""
+    for step in job.steps().values():
+        batch = step.run_here(batch)
+    return batch

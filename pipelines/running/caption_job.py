@@ -7,21 +7,19 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from apache_beam.pvalue import PCollection
-
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
 from sonogloss.records import CaptionRow
-from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
-from sonogloss.transforms.models import CaptionerReference, ClapReference, DatastoreReference
-from sonogloss.transforms.rerank import Hear, Rerank, hear, rerank
-from sonogloss.transforms.retrieve import Retrieve, retrieve
-from sonogloss.transforms.score import Score, score
-from sonogloss.transforms.work import Batch
-from sonogloss.transforms.write_captions import WriteCaptions, write_captions
+from sonogloss.transforms.batch_step import BatchStep
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, ClapReference, DatastoreReference
+from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking, rerank
+from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.score import score
+from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
 
 SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
@@ -114,35 +112,26 @@ class CaptionJob:
             "device": self.clap.device,
         }
 
-    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+    def steps(self) -> dict[str, BatchStep]:
         """Embed, retrieve, caption, score."""
+        found: dict[str, BatchStep] = {}
         if self.other_reranker is not None:
-            batches |= "Hear" >> Hear(self.other_reranker, self.sample_rate)
-        batches |= "EmbedAudio" >> EmbedAudio(self.clap)
-        batches |= "Retrieve" >> Retrieve(self.datastore, self.contexts, self.projection)
-        if self.reranking is None:
-            batches |= "WriteCaptions" >> WriteCaptions(self.captioner, self.clap)
-        else:
-            batches |= "WriteCaptions" >> WriteCaptions(
-                self.captioner, self.clap, self.reranking.beams, self.reranking.candidates
+            found["EmbedForReranking"] = BatchStep(
+                embed_for_reranking, stage=EMBED_STAGE, reranker=self.other_reranker, sample_rate=self.sample_rate
             )
-            batches |= "Rerank" >> Rerank(self.reranking.clap)
-        return batches | "Score" >> Score(self.clap)
-
-    def run_here(self, batch: Batch) -> Batch:
-        """The same in this process."""
-        if self.other_reranker is not None:
-            batch = hear(batch, self.other_reranker.load(), self.sample_rate)
-        batch = embed_clips(batch, self.clap.load())
-        datastore = None if self.datastore is None else self.datastore.load()
-        batch = retrieve(batch, datastore, contexts=self.contexts, projection=self.projection)
-        captioner = self.captioner.load_with(self.clap)
+        found["EmbedAudio"] = BatchStep(embed_audio, clap=self.clap)
+        found["Retrieve"] = BatchStep(
+            retrieve, datastore=self.datastore, contexts=self.contexts, projection=self.projection
+        )
+        captioner = CaptionerWithClap(captioner=self.captioner, clap=self.clap)
         if self.reranking is None:
-            batch = write_captions(batch, captioner)
+            found["WriteCaptions"] = BatchStep(write_captions, captioner=captioner)
         else:
-            batch = write_captions(batch, captioner, self.reranking.beams, self.reranking.candidates)
-            batch = rerank(batch, self.reranking.clap.load())
-        return score(batch, self.clap.load())
+            found["WriteCaptions"] = BatchStep(
+                write_captions, captioner=captioner, beams=self.reranking.beams, best=self.reranking.candidates
+            )
+            found["Rerank"] = BatchStep(rerank, reranker=self.reranking.clap)
+        return found | {"Score": BatchStep(score, clap=self.clap)}
 
     def preview(self, row: CaptionRow) -> dict[str, Any]:
         """The caption of a row, its score and its keywords."""

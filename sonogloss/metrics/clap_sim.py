@@ -1,7 +1,7 @@
 """CLAP similarity: the cosine between a caption and the clip it describes, both embedded by one CLAP.
 
-It needs no references. It judges with the eyes of the model that made the caption, so compare it between runs with the
-same CLAP only, and against references with the other metrics. The corpus score is the mean of the clips'.
+It needs no references. It favors captions that the same CLAP retrieved or chose, so compare it between runs with that
+CLAP only, and use the other metrics beside it. The corpus score is the mean of the clips'.
 """
 
 from __future__ import annotations

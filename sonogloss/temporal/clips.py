@@ -6,9 +6,7 @@ without any pair or split changing.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code, FormatError, MissingInputError, OptionError
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
+from sonogloss.tables import read_table
 
 SOUNDSCAPES = "soundscapes"
 _SCHEME = "soundscape:"
@@ -164,23 +163,19 @@ def hold_out_sources(
 
 
 def _from_metadata(folder: str, path: str) -> list[LabelledClip]:
-    reader = csv.DictReader(io.StringIO(files.read_bytes(path).decode("utf-8-sig", "replace"), newline=""))
-    if missing := {"filename", "class"} - set(reader.fieldnames or ()):
-        raise FormatError(
-            f"{path!r} has no column {min(missing)} (columns: {', '.join(reader.fieldnames or ('none',))}).",
-            "Give every clip its filename and its class.",
-        )
+    table = read_table(path, option="--clips")
+    name_column, label_column = table.require("filename", "file_name"), table.require("class", "label")
     found = []
-    for number, row in enumerate(reader, 2):
-        name, label = (row["filename"] or "").strip(), (row["class"] or "").strip()
+    for place, row in table.rows:
+        name, label = (row[column].strip() for column in (name_column, label_column))
         if not name or not label:
-            raise FormatError(f"{path!r}, row {number}: no filename or no class.", "Correct the row.")
+            raise table.wrong(place, f"no {name_column} or no {label_column}")
         source = (row.get("src_id") or "").strip()
         found.append(
             _clip(name, files.join(folder, name), label, source=source, fold=row.get("fold"), collection=folder)
         )
-    if twice := [name for name, count in Counter(clip.uri for clip in found).items() if count > 1]:
-        raise FormatError(f"{path!r} names {twice[0]!r} twice.", "Give every clip one row.")
+    if repeated := [name for name, count in Counter(clip.uri for clip in found).items() if count > 1]:
+        raise FormatError(f"{path!r} names {repeated[0]!r} twice.", "Give every clip one row.")
     return found
 
 

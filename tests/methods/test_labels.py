@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.errors import FormatError, MissingInputError, ModelFormatError, OptionError
 from sonogloss.methods.labels import LabelBank, embed_labels, load_bank, normalised, read_labels, save_bank
 from sonogloss.records import FloatArray
 
@@ -64,22 +64,22 @@ def test_labels_come_in_many_files(tmp_path: Path, name: str, content: str) -> N
     ("name", "content", "message"),
     [
         ("empty.txt", "\n \n", "holds no labels"),
-        ("other.csv", "sound,count\ndog,1\n", "none of its columns"),
-        ("broken.json", "[", "cannot be read"),
-        ("number.json", "3", "neither a list nor an object"),
-        ("numbers.json", "[1, 2]", "not all of its names are words"),
-        ("unnamed.json", '[{"id": 1}]', "not all of its names are words"),
-        ("deep.json", '{"Dog": [1]}', "cannot be read"),
+        ("other.csv", "sound,count\ndog,1\n", "no column name or label"),
+        ("broken.json", "[", "line 1: not JSON"),
+        ("number.json", "3", "holds no names"),
+        ("numbers.json", "[1, 2]", "holds no names"),
+        ("unnamed.json", '[{"id": 1}]', "no column name"),
+        ("deep.json", '{"Dog": [1]}', "not the index of a name"),
     ],
 )
 def test_what_holds_no_labels_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(FormatError, match=message):
         read_labels(str(tmp_path / name))
 
 
 def test_labels_that_are_not_there() -> None:
-    with pytest.raises(MissingInputError, match="Name 'pocket'"):
+    with pytest.raises(MissingInputError, match=r"--labels 'no-such-labels\.txt' is not a file"):
         read_labels("no-such-labels.txt")
 
 

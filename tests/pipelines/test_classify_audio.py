@@ -190,7 +190,7 @@ def test_tags_are_evaluated(run: Run, command: list[object], tmp_path: Path) -> 
     assert pq.read_table(tmp_path / "ev/metrics/corpus.parquet").to_pylist() == report["corpus"]
     assert len(pq.read_table(tmp_path / "ev/metrics/clips.parquet")) == 11
     assert "a whale" in run(*argv).out
-    assert_one_line(run(*argv, "--metrics", "cider_d"), "--metrics")
+    assert_one_line(run(*argv, "--metrics", "cider_d"), "cider_d", "captions")
 
 
 def test_map_needs_all_scores_and_lists_of_labels_are_read(run: Run, command: list[object], tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_captions_are_those_of_the_job(
     lists = opened.caption([recordings / "0.wav", str(recordings / "3.wav")])
     assert sum(map(len, lists)) == len(expected)
     for row in (row for part in lists for row in part):
-        there = expected[Path(row.uri).name, row.start_s]
-        assert (row.clip_id, row.caption, row.clap_score) == (
+        there = expected[Path(row.clip.uri).name, row.clip.start_s]
+        assert (row.clip.clip_id, row.caption, row.clap_score) == (
             there["clip_id"],
             there["caption"],
             pytest.approx(there["clap_score"], abs=1e-6),

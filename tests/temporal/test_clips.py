@@ -67,10 +67,10 @@ def test_an_id_outlives_a_move_and_a_new_neighbour(collection: Path, tmp_path_fa
     ("content", "words"),
     [
         ("file,class\na.wav,dog", "no column filename"),
-        ("filename,class\na.wav,", "row 2"),
+        ("filename,class\na.wav,", "line 2"),
         ("filename,class\na.wav,dog\na.wav,cat", "twice"),
         ("filename,class\na.wav,dog\nb.wav,dog", "fewer than two classes"),
-        ("", "no column class"),
+        ("", "no rows"),
     ],
 )
 def test_broken_metadata_is_told_in_words(tmp_path: Path, content: str, words: str) -> None:

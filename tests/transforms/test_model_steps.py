@@ -8,11 +8,12 @@ import pytest
 
 from sonogloss.bridge import project
 from sonogloss.records import Context, FloatArray, LabelScore
-from sonogloss.transforms.embed_audio import embed_clips
-from sonogloss.transforms.rerank import hear, rerank
+from sonogloss.transforms.batch_step import timed
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.rerank import embed_for_reranking, rerank
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
-from sonogloss.transforms.work import NO_VECTORS, Batch, timed
+from sonogloss.transforms.work import NO_VECTORS, Batch
 from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
 
@@ -65,7 +66,7 @@ def raw(values: Sequence[float]) -> Batch:
 
 
 def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
-    batch = embed_clips(raw([1, 666, 2, 13, 3]), FakeClap())
+    batch = embed_audio(raw([1, 666, 2, 13, 3]), FakeClap())
     assert [clip.uri for clip in batch.clips] == ["/audio/000.wav", "/audio/002.wav", "/audio/004.wav"]
     np.testing.assert_allclose(batch.embeddings[:, 0], np.cos([1, 2, 3]), rtol=1e-6)
     assert all(clip.samples.size == 0 for clip in batch.clips)
@@ -78,16 +79,16 @@ def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
 
 
 def test_neighbours_of_poison_are_as_they_would_be_without_it() -> None:
-    whole = embed_clips(raw([1, 2, 3]), FakeClap())
-    poisoned = embed_clips(raw([1, 2, 666, 3]), FakeClap())
+    whole = embed_audio(raw([1, 2, 3]), FakeClap())
+    poisoned = embed_audio(raw([1, 2, 666, 3]), FakeClap())
     np.testing.assert_array_equal(whole.embeddings, poisoned.embeddings)
 
 
 def test_empty_batches_walk_through_every_step() -> None:
-    batch = embed_clips(raw([]), FakeClap())
+    batch = embed_audio(raw([]), FakeClap())
     batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
     batch = rerank(write_captions(batch, FakeCaptioner(), (2, 4)), FakeClap())  # type: ignore[arg-type]
-    batch = rerank(hear(write_captions(batch, FakeCaptioner(), (), 3), FakeClap(), 48000), FakeClap())  # type: ignore[arg-type]
+    batch = rerank(embed_for_reranking(write_captions(batch, FakeCaptioner(), (), 3), FakeClap(), 48000), FakeClap())  # type: ignore[arg-type]
     batch = score(write_captions(batch, FakeCaptioner()), FakeClap())  # type: ignore[arg-type]
     assert not batch.clips
     assert batch.last
@@ -209,18 +210,20 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
 
 
 def test_another_judge_hears_the_sound_and_leaves_the_score_to_the_jobs_own_clap() -> None:
-    batch = hear(raw([0, 666, np.pi / 2, 13]), JudgingClap(), 32000)
-    np.testing.assert_allclose(batch.heard, np.eye(2, 4), atol=1e-6)
+    batch = embed_for_reranking(raw([0, 666, np.pi / 2, 13]), JudgingClap(), 32000)
+    np.testing.assert_allclose(batch.rerank_embeddings, np.eye(2, 4), atol=1e-6)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "rerank_audio", "MODEL_FAILED"),
         ("/audio/003.wav", "rerank_audio", "NOT_FINITE"),
     ]
     assert all(clip.samples.size for clip in batch.clips)  # the job's own CLAP comes next
-    own = replace(batch, embeddings=batch.heard[::-1].copy(), candidates=(("east", "north"), ("north", "east")))
+    own = replace(
+        batch, embeddings=batch.rerank_embeddings[::-1].copy(), candidates=(("east", "north"), ("north", "east"))
+    )
     done = rerank(own, JudgingClap())
     assert done.captions == ("north", "east")  # by its own embeddings the job's CLAP would have it the other way round
     assert done.scores == ()
-    assert done.heard.size == 0
+    assert done.rerank_embeddings.size == 0
     assert score(done, JudgingClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
     one = replace(own, candidates=(("poison",), ("north", "poison", "east")))
     left = rerank(one, JudgingClap())
@@ -237,9 +240,9 @@ def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() 
             return super().embed_audio(waveforms)
 
     clips = (make_clip(0, np.zeros(3201, np.float32)), make_clip(1, np.zeros(1600, np.float32)))
-    heard = hear(replace(raw([]), clips=clips), Listener(), 32000)
+    heard = embed_for_reranking(replace(raw([]), clips=clips), Listener(), 32000)
     assert heard.dead == ()
-    assert len(heard.heard) == 2
+    assert len(heard.rerank_embeddings) == 2
 
 
 def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -> None:
@@ -252,5 +255,5 @@ def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -
 
 
 def test_seconds_are_noted_by_step(make_batch: MakeBatch) -> None:
-    batch = timed("score", score, make_batch(2), FakeClap())
+    batch = timed("score", score, make_batch(2), clap=FakeClap())
     assert set(batch.seconds) == {"read_audio", "score"}

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from sonogloss.errors import FormatError
 from sonogloss.records import CaptionLine, DeadLetter, caption_id
+from sonogloss.transforms.caption_formats import caption_format
 from sonogloss.transforms.read_captions import (
-    Dump,
     ReadCount,
-    check_dump,
-    dump_kind,
+    SourceFile,
+    check_source_file,
     merge_columns,
-    normalise,
+    normalize,
     read_captions,
     write_dead_lines,
 )
 
 
 def read(path: Path, **options: str) -> tuple[list[CaptionLine], list[DeadLetter], ReadCount]:
-    items = list(read_captions(Dump(uri=str(path), source="s", **options)))
+    items = list(read_captions(SourceFile(uri=str(path), source="s", **options)))
     lines = [item[1] for item in items if isinstance(item, tuple)]
     dead = [item for item in items if isinstance(item, DeadLetter)]
     assert isinstance(items[-1], ReadCount)
@@ -107,33 +107,33 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert "longer than" in dead[0].message
 
 
-def test_the_head_of_a_dump_shows_a_wrong_text_column(tmp_path: Path) -> None:
+def test_the_head_of_a_source_file_shows_a_wrong_text_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("caption,year\nx,1\n")
     with pytest.raises(FormatError, match="caption, year"):
-        check_dump(Dump(uri=str(path), source="s"))
-    check_dump(Dump(uri=str(path), source="s", text_column="caption"))
+        check_source_file(SourceFile(uri=str(path), source="s"))
+    check_source_file(SourceFile(uri=str(path), source="s", text_column="caption"))
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.parquet", b"no parquet"), ("a.txt.gz", b"no gzip")])
-def test_the_head_of_a_dump_shows_a_wrong_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_the_head_of_a_source_file_shows_a_wrong_name(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(FormatError, match="cannot be read"):
-        check_dump(Dump(uri=str(path), source="s"))
+        check_source_file(SourceFile(uri=str(path), source="s"))
 
 
 def test_kinds_go_by_the_ending() -> None:
-    assert dump_kind("gs://b/A.JSONL.gz") == "jsonl"
-    assert dump_kind("x.ndjson") == "jsonl"
+    assert caption_format("gs://b/A.JSONL.gz") == "jsonl"
+    assert caption_format("x.ndjson") == "ndjson"
     with pytest.raises(FormatError, match=r"notes\.docx"):
-        dump_kind("notes.docx")
+        caption_format("notes.docx")
 
 
 @given(st.text())
-def test_normalised_text_is_settled_and_on_one_line(text: str) -> None:
-    once = normalise(text)
-    assert normalise(once) == once
+def test_normalized_text_is_settled_and_on_one_line(text: str) -> None:
+    once = normalize(text)
+    assert normalize(once) == once
     assert "\n" not in once
     assert once == once.strip()
 

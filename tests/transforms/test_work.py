@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonogloss.transforms.work import add_up, cut_units, make_unit
+from sonogloss.transforms.work import cut_units, make_unit, sum_counts
 
 
 @given(st.integers(0, 3000))
@@ -22,4 +22,4 @@ def test_a_unit_is_known_by_its_sources_and_nothing_else() -> None:
 
 
 def test_sums_are_by_key() -> None:
-    assert add_up([{"b": 1, "a": 2.5}, {"b": 2}, {}]) == {"a": 2.5, "b": 3}
+    assert sum_counts([{"b": 1, "a": 2.5}, {"b": 2}, {}]) == {"a": 2.5, "b": 3}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.transforms.isolate import as_clip_error, dead_letter, drop_failures, out_of_memory, run_isolated
 
-from .conftest import MakeBatch, make_clip
+from .conftest import MakeBatch
 
 
 class Fussy:
@@ -88,9 +88,9 @@ def test_a_model_that_loses_items_is_an_error() -> None:
     ],
 )
 def test_a_dead_letter_says_what_failed_in_one_short_line(error: Exception, code: str, message: str) -> None:
-    found = dead_letter(make_clip(3), "score", error)
+    found = dead_letter(error, stage="score", uri="a.zip", member="b.wav", clip_id="c")
     assert (found.stage, found.code, found.message) == ("score", code, message)
-    assert (found.clip_id, found.uri) == (make_clip(3).clip_id, make_clip(3).uri)
+    assert (found.clip_id, found.uri, found.member) == ("c", "a.zip", "b.wav")
     assert found.byte_offset == (12 if isinstance(error, ClipError) else None)
     assert len(found.message) <= 500
     assert as_clip_error(error).code.value == code

@@ -165,9 +165,6 @@ def commit_datastore(
     for numbered in ([s.number for s in entries], [p.number for p in parts]):
         if len(set(numbered)) < len(numbered):
             raise StoreFormatError(f"A shard number is given twice ({numbered}).", "Commit each shard once.")
-    counts: Counter[str] = Counter()
-    for shard in entries:
-        counts.update(shard.sources)
     try:
         manifest = Manifest(
             created_by=f"sonogloss {sonogloss.__version__}",
@@ -176,10 +173,7 @@ def commit_datastore(
             dim=entries[0].dim,
             clap=clap,
             shards=tuple(entries),
-            sources=tuple(
-                SourceEntry(name=name, license=(licenses or {}).get(name), count=count)
-                for name, count in sorted(counts.items())
-            ),
+            sources=_sources(entries, licenses or {}),
             support=SupportEntry(count=sum(part.count for part in parts), parts=tuple(parts)),
             index=KINDS[kind].describe(),
         )
@@ -191,3 +185,12 @@ def commit_datastore(
             raise StoreFormatError(f"{path!r} is not the file that was written.", "Build the datastore again.")
     files.write_json(files.join(directory, MANIFEST), to_json(manifest))
     return manifest
+
+
+def _sources(shards: Sequence[ShardEntry], licenses: Mapping[str, str]) -> tuple[SourceEntry, ...]:
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts.update(shard.sources)
+    return tuple(
+        SourceEntry(name=name, license=licenses.get(name), count=count) for name, count in sorted(counts.items())
+    )

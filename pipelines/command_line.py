@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sonogloss import __version__
-from sonogloss.errors import InputError
-from sonogloss.pipelines.config.fields import Configuration, settings_of, unknown
+from sonogloss.errors import InputError, unknown
+from sonogloss.pipelines.config.fields import Configuration, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
 
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
@@ -162,7 +162,7 @@ def _run(argv: Sequence[str]) -> int:
     if name is None or argv[0] != name:
         return _general(argv)
     if name not in JOBS:
-        raise unknown("The command", name, tuple(JOBS))
+        raise unknown("command", name, JOBS)
     job = JOBS[name]
     config = job.load_config()
     parser = command_parser(name)

@@ -34,7 +34,7 @@ from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 from sonogloss.pipelines.running.training_data import mine_neighbours, read_column
-from sonogloss.pipelines.running.training_job import TrainingJob, TrainingModels, load_models, make_job, score_of
+from sonogloss.pipelines.running.training_job import TrainingJob, load_models, make_job, score_of
 from sonogloss.pipelines.running.training_plan import check_plan, training_of
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import MEAN_OF, TrainingRecord, train
@@ -66,27 +66,29 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
         return report
     inputs = _check_inputs(config, device)
     models = load_models(config, device)
-    datastore = _open_datastore(config, models)
+    if inputs.datastore is not None:
+        inputs.datastore.require_clap(models.identity.name, models.identity.fingerprint)
     if group.is_main_process and files.exists(files.join(output, NAME)):
         files.remove(files.join(output, NAME))  # without it the directory is unfinished
     corpora, problems = _build_corpora(config, group, device)
     corpus, directory = corpora[CORPUS], files.join(output, TRAINING)
+    datastore = inputs.datastore or corpus
     job = make_job(config, models, corpus.count, inputs.labels)
     if group.is_main_process:
         files.check_writable(directory)
     data = TrainingData(
         captions=corpus,
-        datastore=datastore or corpus,
+        datastore=datastore,
         tokenizer=models.language_model.tokenizer,
         max_tokens=models.language_model.max_positions,
         validation=corpora.get(VALIDATION),
         labels=job.labels,
         neighbours=mine_neighbours(
-            job.plan, corpus, datastore or corpus, output=directory, group=group, beam_args=config.beam_args
+            job.plan, corpus, datastore, output=directory, group=group, beam_args=config.beam_args
         ),
         targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
     )
-    score, failed = score_of(job, inputs.recordings, datastore or corpus)
+    score, failed = score_of(job, inputs.recordings, datastore)
     problems += [f"{failed} recordings of --validation-audio could not be read."] if failed else []
     record = train(
         load_object(training_of(config)[1].examples)(job.plan, data),
@@ -116,9 +118,10 @@ def recorded_options(config: TrainCaptionerOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Inputs:
-    """What is read before any model: the labels, and the references of validation recordings by uri."""
+    """What is read before any model: labels, the datastore, and the references of validation recordings by uri."""
 
     labels: tuple[str, ...]
+    datastore: Datastore | None
     recordings: Mapping[str, list[str]]
 
 
@@ -136,16 +139,9 @@ def _check_inputs(config: TrainCaptionerOptions, device: str) -> _Inputs:
         recordings = list_validation_audio(as_list(config.validation_audio), str(config.validation_references))
     return _Inputs(
         labels=read_labels(str(config.labels or "pocket")) if method.embed_labels is not None else (),
+        datastore=None if config.datastore is None else Datastore.open(str(config.datastore)),
         recordings=recordings,
     )
-
-
-def _open_datastore(config: TrainCaptionerOptions, models: TrainingModels) -> Datastore | None:
-    if config.datastore is None:
-        return None
-    datastore = Datastore.open(str(config.datastore))
-    datastore.require_clap(models.identity.name, models.identity.fingerprint)
-    return datastore
 
 
 def _build_corpora(

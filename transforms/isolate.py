@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from sonogloss.errors import ClipError, Code, InputError
-from sonogloss.records import ClipInfo, DeadLetter
+from sonogloss.records import DeadLetter
 from sonogloss.transforms.work import Batch
 
 T = TypeVar("T")
@@ -68,17 +68,19 @@ def drop_failures(
         if error is None:
             results.append(outcome)  # type: ignore[arg-type]  # an exception would be the error
         else:
-            failures[row] = dead_letter(clip, stage, error)
+            failures[row] = dead_letter(error, stage=stage, uri=clip.uri, member=clip.member, clip_id=clip.clip_id)
     return batch.without(failures), results
 
 
-def dead_letter(clip: ClipInfo, stage: str, error: Exception) -> DeadLetter:
-    """The dead letter of a clip: what a ClipError says, or that the model failed on this clip alone."""
+def dead_letter(
+    error: Exception, *, stage: str, uri: str, member: str | None = None, clip_id: str | None = None
+) -> DeadLetter:
+    """The dead letter of a clip, or of a source that could not be cut, by what :func:`as_clip_error` says."""
     failure = as_clip_error(error)
     return DeadLetter(
-        clip_id=clip.clip_id,
-        uri=clip.uri,
-        member=clip.member,
+        clip_id=clip_id,
+        uri=uri,
+        member=member,
         stage=stage,
         code=failure.code.value,
         message=failure.message,

@@ -9,6 +9,7 @@ from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
+from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.work import Batch, Unit
 
 STAGE = "read_audio"
@@ -65,24 +66,13 @@ def read_source(
         data = _fetch(uri, limits)
         yield from cut_clips(data, uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
     except ClipError as error:
-        yield _dead(uri, error)
+        yield dead_letter(error, stage=STAGE, uri=uri)
     except MemoryError:
-        yield _dead(uri, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
+        memory = ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file.")
+        yield dead_letter(memory, stage=STAGE, uri=uri)
     except Exception as error:  # noqa: BLE001  # a decoder that breaks in an unforeseen way costs one file, not the job
-        sentence = f"Decoding failed ({type(error).__name__}: {error})."
-        yield _dead(uri, ClipError(Code.CORRUPT, sentence))
-
-
-def _dead(uri: str, error: ClipError) -> DeadLetter:
-    return DeadLetter(
-        clip_id=None,
-        uri=uri,
-        member=None,
-        stage=STAGE,
-        code=error.code.value,
-        message=error.message,
-        byte_offset=error.byte_offset,
-    )
+        corrupt = ClipError(Code.CORRUPT, f"Decoding failed ({type(error).__name__}: {error}).")
+        yield dead_letter(corrupt, stage=STAGE, uri=uri)
 
 
 def _fetch(uri: str, limits: AudioLimits) -> bytes:

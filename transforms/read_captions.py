@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from sonogloss import files
-from sonogloss.errors import Code, FormatError
+from sonogloss.errors import Code, FormatError, InputError
 from sonogloss.records import DEAD_LETTER_SCHEMA, CaptionLine, DeadLetter, caption_id, table
 from sonogloss.transforms.caption_formats import Row, first_line, numbered_rows
 
@@ -55,7 +54,9 @@ def check_source_file(file: SourceFile) -> None:
     rows = numbered_rows(file.uri, file.text_column)
     try:
         first = next((row for _, row in rows if isinstance(row, Mapping)), None)
-    except (OSError, EOFError, ValueError) as error:  # pyarrow's errors are ValueErrors, gzip's are OSErrors
+    except InputError:
+        raise
+    except Exception as error:  # every kind of compression raises its own errors
         raise FormatError(
             f"--captions {file.uri!r} cannot be read ({first_line(error)}).",
             "Check that its content is what its name says.",
@@ -118,7 +119,9 @@ def _rows_until_broken(file: SourceFile) -> Iterator[tuple[int, Row | str]]:
     try:
         for number, row in numbered_rows(file.uri, file.text_column):
             yield number, row
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every kind of compression raises its own errors
         yield number + 1, f"The file cannot be read from here on ({first_line(error)})."
 
 

@@ -9,7 +9,6 @@ jsonargparse does not let unknown options pass on to Beam.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import sys
 import types
@@ -18,7 +17,7 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from sonogloss.errors import OptionError
+from sonogloss.errors import OptionError, unknown
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A local path or any fsspec URL; kept as a string."""
@@ -31,53 +30,12 @@ _KEY = "sonogloss-option"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What a field says about its option, beside its type and default; made by :func:`option`."""
+    """What a field says about its option, beside its type and default.
 
-    help: str
-    metavar: str | None = None
-    group: str | None = None
-    default: str | None = None
-    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    count: int | None = None
-    positional: bool = False
-    flag: str | None = None
-    aliases: tuple[str, ...] = ()
-    old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    parse: Callable[[str], Any] | None = None
-    check: Callable[[Any], None] | None = None
-    recorded: bool = True
-    digest: Digest | None = None
-
-
-def option(
-    default: Any = MISSING,
-    *,
-    help: str,  # noqa: A002  # argparse's own word
-    metavar: str | None = None,
-    group: str | None = None,
-    default_text: str | None = None,
-    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    count: int | None = None,
-    positional: bool = False,
-    flag: str | None = None,
-    aliases: Sequence[str] = (),
-    old_values: Mapping[str, str] | None = None,
-    parse: Callable[[str], Any] | None = None,
-    check: Callable[[Any], None] | None = None,
-    recorded: bool = True,
-    digest: Digest | None = None,
-) -> Any:
-    """A field of a configuration that is an option too.
-
-    Args:
-        default: the value when it is left out; without one the option is required.
+    Attributes:
         help: what it does and in which unit. The default is added.
         metavar: the value's name in `--help`.
-        group: the heading in `--help`; by default "options".
+        group: the heading in `--help`; None is "options".
         default_text: the default in words, where None stands for something that is found out later.
         choices: the values allowed, or a function that lists them (a registry's names).
         at_least: the smallest number allowed.
@@ -94,27 +52,33 @@ def option(
         digest: how the option shapes a row. `value`: as it stands, unless it is the default. `resolved`: through what
             the job makes of it, which the job puts into the digest itself. None: it does not.
     """
-    described = Option(
-        help=help,
-        metavar=metavar,
-        group=group,
-        default=default_text,
-        choices=choices,
-        at_least=at_least,
-        at_most=at_most,
-        count=count,
-        positional=positional,
-        flag=flag,
-        aliases=tuple(aliases),
-        old_values=old_values or {},
-        parse=parse,
-        check=check,
-        recorded=recorded,
-        digest=digest,
-    )
-    if default is MISSING:
-        return dataclasses.field(metadata={_KEY: described})
-    return dataclasses.field(default=default, metadata={_KEY: described})
+
+    help: str
+    metavar: str | None = None
+    group: str | None = None
+    default_text: str | None = None
+    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    count: int | None = None
+    positional: bool = False
+    flag: str | None = None
+    aliases: Sequence[str] = ()
+    old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any], None] | None = None
+    recorded: bool = True
+    digest: Digest | None = None
+
+
+def option(default: Any = MISSING, **described: Any) -> Any:
+    """A field of a configuration that is an option too.
+
+    Args:
+        default: the value when it is left out; without one the option is required.
+        **described: attributes of :class:`Option`.
+    """
+    return dataclasses.field(default=default, metadata={_KEY: Option(**described)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +207,7 @@ def _one(setting: Setting, value: Any) -> Any:
         old, value = value, setting.option.old_values[value]
         print(f"sonogloss: note: {setting.flag} {old} is now {setting.flag} {value}", file=sys.stderr)
     if (names := setting.names) is not None and value not in names and _only_names(setting):
-        raise unknown(setting.flag, value, names)
+        raise unknown(setting.flag, str(value), names)
     _check_type(setting, value)
     if setting.option.check is not None:
         setting.option.check(value)
@@ -282,10 +246,3 @@ def _check_range(setting: Setting, value: float) -> None:
         limits = [f"at least {low:g}"] if low is not None else []
         limits += [f"at most {high:g}"] if high is not None else []
         raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
-
-
-def unknown(flag: str, value: object, names: Sequence[str], *, given: str | None = None) -> OptionError:
-    """The error of a name that is none of the choices, with the nearest one; `given` is what the user typed."""
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return OptionError(f"{flag} {given or value!r} is unknown.", f"{hint}Choose one of {', '.join(names)}.")

@@ -75,8 +75,8 @@ def help_text(setting: Setting) -> str:
 
 def default_text(setting: Setting) -> str:
     """The default in words."""
-    if setting.option.default is not None:
-        return setting.option.default
+    if setting.option.default_text is not None:
+        return setting.option.default_text
     default = setting.default
     if default is None or default == ():
         return "none"

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import option, unknown
+from sonogloss.pipelines.config.fields import option
 
 CLAP_NAMES = "pocket, pocket:ordered, a directory, a hub id or laion:CKPT.pt"
 OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -16,7 +16,8 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 def check_device(name: str) -> None:
     """Refuse what is no device's name. Whether this machine has the device is asked when a model loads."""
     if not _DEVICE.fullmatch(name):
-        raise unknown("--device", {"gpu": "cuda"}.get(name, name), ("auto", "cpu", "cuda"), given=name)
+        hint = "; did you mean 'cuda'?" if name.startswith("gpu") else "."
+        raise OptionError(f"There is no --device {name!r}.", f"Choose one of auto, cpu, cuda, cuda:N{hint}")
 
 
 def device_option(group: str | None = None) -> Any:

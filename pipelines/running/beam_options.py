@@ -23,8 +23,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
-from sonogloss.errors import InputError, OptionError
-from sonogloss.pipelines.config.fields import unknown
+from sonogloss.errors import InputError, OptionError, unknown
 
 LOCAL_RUNNER = "FnApiRunner"
 RUNNERS = (

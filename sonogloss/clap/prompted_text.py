@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from sonogloss.clap.inputs import checked_texts
 from sonogloss.clap.protocol import Clap
-from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread
+from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread, pad
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
@@ -52,7 +52,7 @@ class PromptedLabels:
         if len(tokens[longest]) > limit:
             raise OptionError(
                 f"The label {labels[longest]!r} has {len(tokens[longest])} tokens, and beside {slots} learned vectors "
-                f"the text tower of {clap.name!r} takes at most {limit}.",
+                f"the text tower of {clap.name!r} has room for {limit}.",
                 "Learn fewer vectors, or shorten the label.",
             )
         self._model = own.model.requires_grad_(False)
@@ -149,13 +149,3 @@ def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[Floa
             sentences[row] = vectors[line, 0]
             words[row] = vectors[line, 1 : len(tokens[row])]
     return sentences, words
-
-
-def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids, padded on the right, and their mask."""
-    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
-    mask = torch.zeros_like(ids)
-    for line, row in enumerate(tokens):
-        ids[line, : len(row)] = torch.tensor(row)
-        mask[line, : len(row)] = 1
-    return ids, mask

@@ -98,11 +98,7 @@ class TransformersClap:
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         for start in range(0, len(order), _TEXT_BATCH):
             rows = order[start : start + _TEXT_BATCH]
-            ids = torch.full((len(rows), len(tokens[rows[-1]])), self._pad_id)
-            mask = torch.zeros_like(ids)
-            for line, row in enumerate(rows):
-                ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
-                mask[line, : len(tokens[row])] = 1
+            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
             with torch.inference_mode(), one_thread():
                 output = self.model.get_text_features(
                     input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
@@ -148,6 +144,16 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
             "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one from a LAION checkpoint.",
         )
     return clap
+
+
+def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right, and their mask."""
+    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
+    mask = torch.zeros_like(ids)
+    for line, row in enumerate(tokens):
+        ids[line, : len(row)] = torch.tensor(row)
+        mask[line, : len(row)] = 1
+    return ids, mask
 
 
 @contextmanager

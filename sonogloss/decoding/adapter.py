@@ -77,7 +77,7 @@ def _targets(model: PreTrainedModel, named: Sequence[str]) -> Sequence[str]:
     if named:
         if missing := [name for name in named if name not in adaptable]:
             raise OptionError(
-                f"{type(model).__name__} has no linear layer called {', '.join(missing)}.",
+                f"{type(model).__name__} has nothing called {', '.join(missing)} to adapt.",
                 f"Choose among {', '.join(sorted(adaptable))}.",
             )
         return named

@@ -16,7 +16,7 @@ from sonogloss import files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.backend import clap_directory
 from sonogloss.clap.model_directory import read_preprocessor
-from sonogloss.clap.transformers_clap import TransformersClap
+from sonogloss.clap.transformers_clap import TransformersClap, pad
 from sonogloss.clap.weights import stored_dtype
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.training.precision import autocast, choose_precision
@@ -125,11 +125,7 @@ class Towers:
         """Float32 rows [n, d], not normalized; every distinct text is encoded once."""
         distinct = list(dict.fromkeys(texts))
         tokens = self.clap.tokenize(distinct)
-        ids = torch.full((len(tokens), max(map(len, tokens))), int(self.model.config.text_config.pad_token_id))
-        mask = torch.zeros_like(ids)
-        for row, own in enumerate(tokens):
-            ids[row, : len(own)] = torch.tensor(own)
-            mask[row, : len(own)] = 1
+        ids, mask = pad(tokens, int(self.model.config.text_config.pad_token_id))
         device = self.model.device
         with autocast(self.model.device.type, self.precision):
             pooled = self.model.text_model(input_ids=ids.to(device), attention_mask=mask.to(device)).pooler_output

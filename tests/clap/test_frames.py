@@ -93,7 +93,7 @@ def test_only_the_prompts_learn(tiny_clap_dir: Path) -> None:
 
 def test_what_does_not_fit_is_refused_in_words(tiny_clap: Clap, encode: Callable[..., bytes]) -> None:
     room = positions(tiny_clap)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="takes at most"):
+    with pytest.raises(OptionError, match="room for"):
         PromptedLabels(tiny_clap, ["dog"], room)
     with pytest.raises(OptionError, match="no labels"):
         PromptedLabels(tiny_clap, [], 2)

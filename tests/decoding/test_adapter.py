@@ -53,7 +53,7 @@ def test_modules_are_adapted_by_name() -> None:
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(OptionError, match="no linear layer called nothing") as caught:
+    with pytest.raises(OptionError, match="has nothing called nothing") as caught:
         attach_adapter(tiny_llama(), rank=2, alpha=4, dropout=0.0, targets=["q_proj", "nothing"])
     assert "q_proj" in caught.value.remedy
 

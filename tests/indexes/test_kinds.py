@@ -1,4 +1,4 @@
-"""Kinds of index: what every one of them owes a datastore, and how an unknown one is refused."""
+"""Kinds of index: what a datastore relies on, and how an unknown one is refused."""
 
 import faiss
 import numpy as np

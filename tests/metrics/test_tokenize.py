@@ -114,7 +114,7 @@ def test_ptb_keeps_texts_and_lines_together(java):
         ({"lose": "'lost' in line"}, "failed .*no message"),
     ],
 )
-def test_ptb_that_fails_or_loses_a_line_is_told(java, options, words):
+def test_ptb_that_fails_or_loses_a_line_is_an_error(java, options, words):
     java(**options)
     with pytest.raises(OptionError, match=words):
         tokenize(["kept", "lost"], "ptb")

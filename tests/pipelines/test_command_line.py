@@ -60,7 +60,7 @@ def test_no_command_is_a_question_about_usage(run: Run) -> None:
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_workers=x"], ["Beam", "x"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--runner=DaskRunner"], ["DaskRunner"]),
         (["caption", "--audio", "x", "--output", "o", "--runner=DataflowRunner"], ["--project", "--temp_location"]),
-        (["caption", "--audio", "x", "--output", "o", "--runner=FinkRunner"], ["Did you mean 'FlinkRunner'?"]),
+        (["caption", "--audio", "x", "--output", "o", "--runner=FinkRunner"], ["did you mean 'FlinkRunner'?"]),
         (["caption", "--audio", "x", "--output", "o", "--device", "gpu"], ["--device 'gpu'", "'cuda'"]),
         (["verify", "d", "--out=x"], ["--out"]),
         (["build-datastore", "--captions", "x", "--output", "o", "--shards", "0"], ["--shards"]),

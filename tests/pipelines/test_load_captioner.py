@@ -87,7 +87,7 @@ def test_parts_that_do_not_belong_together_are_refused(store: Path, captioner: P
         sonogloss.load_captioner(captioner, datastore=None, contexts=0, projection=False, clap="pocket")
     with pytest.raises(OptionError, match="--datastore"):
         sonogloss.load_captioner(captioner)
-    with pytest.raises(OptionError, match="Did you mean"):
+    with pytest.raises(OptionError, match="did you mean"):
         sonogloss.load_captioner(captioner, datastore=store, precision="float31")
 
 

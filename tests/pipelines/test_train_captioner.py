@@ -303,6 +303,7 @@ def test_the_tokenizer_travels_with_the_captioner(run: Run, tmp_path: Path, comm
         (["--band", 0.9, 0.1], ["band is (0.9, 0.1)"]),
         (["--template", "{prompt}{prompt}"], ["{prompt} once"]),
         (["--labels", "pocket"], ["--labels", "soft-hard"]),
+        (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
         (["--temperature", -1], ["--temperature -1"]),
         (["--validation-audio", ".", "--validation-references", "nowhere.csv"], ["--audio"]),
     ],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import ClapModel
 
 from sonogloss.clap import load_clap
 from sonogloss.errors import OptionError
@@ -240,3 +244,18 @@ def test_the_rate_rises_and_falls() -> None:
     assert max(rates) == rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.01
+
+
+def test_towers_open_and_save_the_forms_in_which_claps_come(tiny_clap_dir: Path, tmp_path: Path) -> None:
+    """Preprocessing values as transformers 5 saves them, half-precision weights in a file of torch.save."""
+    base = Path(shutil.copytree(tiny_clap_dir, tmp_path / "base"))
+    values = json.loads((base / "preprocessor_config.json").read_text())
+    (base / "preprocessor_config.json").unlink()
+    (base / "processor_config.json").write_text(json.dumps({"feature_extractor": values}))
+    torch.save(ClapModel.from_pretrained(base).half().state_dict(), base / "pytorch_model.bin")
+    (base / "model.safetensors").unlink()
+    towers = Towers(str(base), config())
+    towers.save(str(tmp_path / "new"), "a card")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "new" / "model.safetensors").values()} >= {torch.float16}
+    new, old = load_clap(str(tmp_path / "new")), load_clap(str(base))
+    np.testing.assert_array_equal(new.embed_text(["dog before rain"]), old.embed_text(["dog before rain"]))

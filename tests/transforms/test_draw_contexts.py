@@ -51,7 +51,7 @@ def test_parts_are_drawn_like_the_whole(tmp_path: Path, stores: tuple[str, str],
     assert np.array_equal(read_parts(parts), expected)
 
 
-def test_what_is_there_is_not_drawn_again_and_what_is_not_whole_is_told(
+def test_parts_that_exist_are_not_drawn_again_and_partial_ones_are_refused(
     tmp_path: Path, stores: tuple[str, str]
 ) -> None:
     corpus, store = (Datastore.open(path) for path in stores)

@@ -1,4 +1,4 @@
-"""ZSTE's steps: each sound is encoded once, failures cost what hangs on them, and items come out judged."""
+"""ZSTE's steps: each sound is encoded once, failures cost what hangs on them, and every item has its answer."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_embeddings_that_are_no_numbers_are_dead_letters() -> None:
     assert [letter.code for letter in unit.dead] == ["NOT_FINITE"]
 
 
-def test_the_summary_is_written_last_with_its_accounts(questions: Questions, tmp_path: Path) -> None:
+def test_the_summary_is_written_last_with_its_counts(questions: Questions, tmp_path: Path) -> None:
     clap = CountingClap()
     judge = Judge(questions, TextBank.embed(questions.texts(), clap))
     judged: list[JudgedUnit] = [judge_unit(unit, judge) for unit in encode(questions, clap)]

@@ -40,7 +40,7 @@ class FakeClap:
 
 
 class FakeCaptioner:
-    """Answers the number of contexts; says nothing, or fails, where told by the context."""
+    """Captions a clip by its number of contexts; a context may ask for an empty caption or for a failure."""
 
     has_keywords = False
 
@@ -56,8 +56,8 @@ class FakeCaptioner:
     def candidates(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
     ) -> list[tuple[str, ...]]:
-        said = self.caption(embeddings, contexts)
-        return [tuple(text if text == " " else f"{text}{n}" for n in range(count)) for text in said]
+        sentences = self.caption(embeddings, contexts)
+        return [tuple(text if text == " " else f"{text}{n}" for n in range(count)) for text in sentences]
 
 
 def raw(values: Sequence[float]) -> Batch:
@@ -65,7 +65,7 @@ def raw(values: Sequence[float]) -> Batch:
     return Batch(unit="u", number=0, last=True, inputs=len(values), clips=clips)
 
 
-def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
+def test_a_clip_that_cannot_be_embedded_is_a_dead_letter_and_samples_are_dropped() -> None:
     batch = embed_audio(raw([1, 666, 2, 13, 3]), FakeClap())
     assert [clip.uri for clip in batch.clips] == ["/audio/000.wav", "/audio/002.wav", "/audio/004.wav"]
     np.testing.assert_allclose(batch.embeddings[:, 0], np.cos([1, 2, 3]), rtol=1e-6)
@@ -78,13 +78,13 @@ def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
     assert batch.dead[0].clip_id == make_clip(1).clip_id
 
 
-def test_neighbours_of_poison_are_as_they_would_be_without_it() -> None:
+def test_the_neighbours_of_a_failing_clip_are_embedded_as_without_it() -> None:
     whole = embed_audio(raw([1, 2, 3]), FakeClap())
     poisoned = embed_audio(raw([1, 2, 666, 3]), FakeClap())
     np.testing.assert_array_equal(whole.embeddings, poisoned.embeddings)
 
 
-def test_empty_batches_walk_through_every_step() -> None:
+def test_empty_batches_pass_through_every_step() -> None:
     batch = embed_audio(raw([]), FakeClap())
     batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
     batch = rerank(write_captions(batch, FakeCaptioner(), (2, 4)), FakeClap())  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> N
     np.testing.assert_array_equal(alone.projected, batch.embeddings)
 
 
-def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
+def test_a_clip_without_a_caption_is_a_dead_letter(make_batch: MakeBatch) -> None:
     def context(text: str) -> tuple[Context, ...]:
         return (Context(id=1, text=text, score=0.5, source="s"),)
 
@@ -146,7 +146,7 @@ class NamingCaptioner(FakeCaptioner):
 
 
 @pytest.mark.parametrize("best", [0, 2])
-def test_what_a_prompt_named_goes_with_its_clip(make_batch: MakeBatch, best: int) -> None:
+def test_keywords_of_a_prompt_stay_with_their_clip(make_batch: MakeBatch, best: int) -> None:
     words = ["rain", "fail", "rain", "silence"]
     contexts = tuple((Context(id=1, text=word, score=0.5, source="s"),) for word in words)
     batch = replace(make_batch(4), contexts=contexts, captions=(), scores=())
@@ -178,7 +178,7 @@ def test_one_search_gives_candidates_too(make_batch: MakeBatch) -> None:
     assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
 
 
-class JudgingClap(FakeClap):
+class CompassClap(FakeClap):
     """Puts `north` and `near north` near the first axis, the rest on the second; counts the texts it embeds."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
     candidates = (("east", "near north", "north"), ("a", "b"), ("poison", "north"), ("poison",), ("north",))
     north = np.tile(np.array([1, 0, 0, 0], np.float32), (5, 1))
     batch = replace(make_batch(5), embeddings=north, candidates=candidates, captions=(), scores=())
-    clap = JudgingClap()
+    clap = CompassClap()
     done = rerank(batch, clap)
     assert done.captions == ("north", "a", "north", "north")  # of equals the first
     assert done.scores == (1.0, 0.0, 1.0, 1.0)
@@ -209,8 +209,8 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
     assert len(clap.seen) == before
 
 
-def test_another_judge_hears_the_sound_and_leaves_the_score_to_the_jobs_own_clap() -> None:
-    batch = embed_for_reranking(raw([0, 666, np.pi / 2, 13]), JudgingClap(), 32000)
+def test_another_reranker_embeds_the_clips_itself_and_leaves_the_scores_to_the_jobs_own_clap() -> None:
+    batch = embed_for_reranking(raw([0, 666, np.pi / 2, 13]), CompassClap(), 32000)
     np.testing.assert_allclose(batch.rerank_embeddings, np.eye(2, 4), atol=1e-6)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "rerank_audio", "MODEL_FAILED"),
@@ -220,19 +220,19 @@ def test_another_judge_hears_the_sound_and_leaves_the_score_to_the_jobs_own_clap
     own = replace(
         batch, embeddings=batch.rerank_embeddings[::-1].copy(), candidates=(("east", "north"), ("north", "east"))
     )
-    done = rerank(own, JudgingClap())
+    done = rerank(own, CompassClap())
     assert done.captions == ("north", "east")  # by its own embeddings the job's CLAP would have it the other way round
     assert done.scores == ()
     assert done.rerank_embeddings.size == 0
-    assert score(done, JudgingClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert score(done, CompassClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
     one = replace(own, candidates=(("poison",), ("north", "poison", "east")))
-    left = rerank(one, JudgingClap())
+    left = rerank(one, CompassClap())
     assert left.captions == ("east",)
     assert [(letter.uri, letter.stage) for letter in left.dead][2:] == [("/audio/000.wav", "rerank")]
 
 
-def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() -> None:
-    class Listener(FakeClap):
+def test_a_reranker_of_another_rate_gets_resampled_clips_and_never_too_long_ones() -> None:
+    class OtherRate(FakeClap):
         sample_rate, window_s = 48000, 0.1
 
         def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
@@ -240,7 +240,7 @@ def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() 
             return super().embed_audio(waveforms)
 
     clips = (make_clip(0, np.zeros(3201, np.float32)), make_clip(1, np.zeros(1600, np.float32)))
-    heard = embed_for_reranking(replace(raw([]), clips=clips), Listener(), 32000)
+    heard = embed_for_reranking(replace(raw([]), clips=clips), OtherRate(), 32000)
     assert heard.dead == ()
     assert len(heard.rerank_embeddings) == 2
 

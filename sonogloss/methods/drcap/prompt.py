@@ -5,8 +5,8 @@ With captions first (the released setting) a sequence is ::
     <bos> c1. c2. c3. <eos>  [AUDIO]  <bos> USER: Describe the audio you hear. \n ASSISTANT:{answer} <eos>
     |-- retrieved captions --| slots |--------------------- prompt ------------------------||-- answer --|
 
-Training and inference go through the same functions, and a piece between two special tokens is always tokenised as one
-string: byte-pair merges reach across the joints of strings, so pieces tokenised apart would give other ids.
+Training and inference go through the same functions, and a piece between two special tokens is always tokenized as one
+string: byte-pair merges reach across the joints of strings, so pieces tokenized apart would give other ids.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def compose_examples(
 ) -> list[Example]:
     """Sequences to learn from: the prompt of :func:`compose_prompts`, the caption and the tokenizer's EOS.
 
-    Prompt and caption are tokenised together. Where they meet, as many tokens as the prompt has alone count as prompt,
+    Prompt and caption are tokenized together. Where they meet, as many tokens as the prompt has alone count as prompt,
     which is how the released code masks its labels.
     """
     fronts = _fronts(contexts, prompt, tokenizer)

@@ -147,7 +147,7 @@ def compose_soft_hard_examples(
     tags = tokenize([_tag(language) for language in each], tokenizer)
     texts = [_answer(caption, language) for caption, language in zip(captions, each, strict=True)]
     answers = [ids[: prompt.max_answer_tokens] for ids in tokenize(texts, tokenizer)]
-    # The tag is tokenised together with its caption. As many tokens as it has alone count as given.
+    # The tag is tokenized together with its caption. As many tokens as it has alone count as given.
     given = [answer[: len(tag)] for tag, answer in zip(tags, answers, strict=True)]
     limits = [
         None if max_tokens is None else max_tokens - len(answer) + len(tag)

@@ -253,7 +253,7 @@ def test_mistakes_in_tuning_are_told_in_one_line(run: Run, tmp_path: Path, label
     assert_one_line(run(*argv, "--texts", dump, "--name-only"), "exclude")
     assert_one_line(run(*argv, "--texts", dump), "--name-only")
     assert_one_line(run(*argv, "--texts", tmp_path / "no.txt"), "--texts")
-    assert_one_line(run(*argv, "--name-only", "--slots", 100), "takes at most")
+    assert_one_line(run(*argv, "--name-only", "--slots", 100), "room for")
     keywords = tmp_path / "keywords.json"
     keywords.write_text('{"dog": "bark"}')
     assert_one_line(run(*argv, "--texts", dump, "--keywords", keywords), "--keywords")

@@ -72,7 +72,7 @@ def test_what_does_not_go_together_is_told_before_anything_is_written(
     assert_one_line(run(*make, *good, "--max-tokens", 30), "longest keywords", "30")
     assert_one_line(run(*make, *good, "--beta", "-1"), "beta")
     assert_one_line(run(*make, *good, "--objects", "Objects."), "{keywords}")
-    assert_one_line(run(*make, *good, "--method", "drcap"), "--method 'drcap' is unknown", "zeraucap")
+    assert_one_line(run(*make, *good, "--method", "drcap"), "There is no --method 'drcap'", "zeraucap")
     assert_one_line(run(*make, "--language-model", language_model), "--labels", "zeraucap")
     assert_one_line(run(*make, "--language-model", tmp_path / "none", "--labels", labels), "language model")
     assert_one_line(run(*make, "--language-model", language_model, "--labels", tmp_path / "none"), "labels")

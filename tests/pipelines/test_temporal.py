@@ -203,7 +203,7 @@ def test_mistakes_are_found_before_a_model_is_loaded(
     ]
     for command in commands:
         argv = [*command, "--output", tmp_path / "out"]
-        assert_one_line(run(*argv, "--device", "gpu"), "--device 'gpu'", "auto, cpu, cuda")
+        assert_one_line(run(*argv, "--device", "gpu"), "There is no --device 'gpu'", "auto, cpu, cuda")
         assert_one_line(run(*command, "--output", tmp_path / "file" / "out"), "--output", "is not a directory")
         assert_one_line(run(*argv, "--device", "cuda:99"), "--device") if not torch.cuda.is_available() else None
     for command in commands[:2]:

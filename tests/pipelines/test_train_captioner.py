@@ -219,7 +219,7 @@ def test_one_captioner_speaks_several_languages(
         (["--temperature", "warm"], ["--temperature", "a number or 'clap'"]),
         (["--preset", "papers"], ["--preset", "papers", "paper"]),
         (["--languages", "en=text"], ["--languages", "soft-hard"]),
-        (["--method", "drcup"], ["--method", "Did you mean 'drcap'", "soft-hard"]),
+        (["--method", "drcup"], ["--method", "did you mean 'drcap'", "soft-hard"]),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(

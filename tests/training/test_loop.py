@@ -247,8 +247,8 @@ def test_captions_too_long_for_the_model_are_left_out_and_counted(tmp_path: Path
         ({"mapper": Mapper(7, 32)}, "8 dimensions and the mapper takes 7"),
         ({"mapper": None}, "no mapper for 1 audio slots"),
         ({"config": replace(SHORT, precision="float16")}, "does not train in"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "c_atn"),
-        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "lm_head"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("c_atn",))}, "nothing called c_atn"),
+        ({"config": replace(SHORT, tune="lora", lora_targets=("lm_head",))}, "nothing called lm_head"),
         ({"language_model": tiny_gpt2().bfloat16()}, "language model are torch.bfloat16"),
     ],
 )

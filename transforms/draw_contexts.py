@@ -17,7 +17,8 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
-from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions, IntArray
+from sonogloss.records import IntArray
+from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions
 from sonogloss.training.neighbours import draw_contexts, nearest
 from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.models import DatastoreReference

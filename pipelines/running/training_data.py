@@ -17,7 +17,7 @@ from sonogloss.indexes import Datastore
 from sonogloss.methods.plan import TrainingPlan
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
-from sonogloss.training.corpus import IntArray
+from sonogloss.records import IntArray
 from sonogloss.training.parallel import ProcessGroup
 from sonogloss.training.precision import choose_precision
 from sonogloss.transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts

@@ -19,12 +19,13 @@ import torch
 from sonogloss import files
 from sonogloss.audio.mel import LogMel
 from sonogloss.errors import ClipError
-from sonogloss.records import DeadLetter, FloatArray
+from sonogloss.records import DeadLetter, FloatArray, schema_of
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import levelled
 
 STAGE = "measure_clips"
+_SCHEMA = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
 _SHORTEST = 1024  # samples; the reflected borders of a spectrum need more than half a frame
 
 
@@ -126,16 +127,3 @@ def read_part(directory: str, unit: str) -> MeasuredClips:
         power = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
     frames = tuple(int(row.pop("frames")) for row in rows)
     return MeasuredClips(clips=tuple(LabelledClip(**row) for row in rows), frames=frames, power=power)
-
-
-_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("fold", pa.string()),
-        pa.field("collection", pa.string(), nullable=False),
-        pa.field("frames", pa.int32(), nullable=False),
-    ]
-)

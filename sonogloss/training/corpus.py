@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray, caption_id
-
-IntArray = npt.NDArray[np.int64]
+from sonogloss.records import FloatArray, IntArray, caption_id
 
 _BLOCK = 16_384
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import CaptionArrays, IntArray, fingerprint
+from sonogloss.records import FloatArray, IntArray
+from sonogloss.training.corpus import CaptionArrays, fingerprint
 from sonogloss.training.neighbours import choose_contexts, draw_contexts, nearest, pairs_in_band
 
 from .conftest import unit

@@ -9,9 +9,9 @@ from sonogloss.errors import OptionError
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples, keeps_its_prompt
 from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.plan import TrainingData, TrainingPlan
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, IntArray
 from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy
-from sonogloss.training.corpus import EmbeddedCaptions, IntArray, fingerprint, rows_that_fit, text_lengths
+from sonogloss.training.corpus import EmbeddedCaptions, fingerprint, rows_that_fit, text_lengths
 from sonogloss.training.neighbours import choose_contexts, draw_contexts
 
 

@@ -81,10 +81,10 @@ def parquet(members: Members, **columns: list[object]) -> bytes:
     return parquet_of(pa.table({"audio": audio, **columns}))
 
 
-def parquet_of(table: pa.Table, row_group_size: int = 3) -> bytes:
+def parquet_of(table: pa.Table, row_group_size: int = 3, rows_a_page: int = 1024) -> bytes:
     """A table as the bytes of a Parquet file."""
     target = io.BytesIO()
-    pq.write_table(table, target, row_group_size=row_group_size)
+    pq.write_table(table, target, row_group_size=row_group_size, write_batch_size=rows_a_page)
     return target.getvalue()
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import heapq
 import io
 import os
 import re
 import stat
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -127,13 +127,13 @@ def scan(folder: str) -> list[Entry]:
 def walk(top: Entry) -> Iterator[Entry | Skipped]:
     """A folder and all that lies below it, parents first, each folder once.
 
-    Folders behind links come last, so that what also lies in the tree itself is found there. Hidden folders and those
-    of the system are left out and said to be.
+    Folders behind links come last, so that what also lies in the tree itself is found there, and the nearest links
+    first. Hidden folders and those of the system are left out and said to be.
     """
     seen: set[object] = set()
-    starts = deque([top])
+    starts = [(0, top.uri, top)]
     while starts:
-        start = starts.popleft()
+        start = heapq.heappop(starts)[2]
         stack = [iter([start])]
         while stack:
             entry = next(stack[-1], None)
@@ -144,7 +144,7 @@ def walk(top: Entry) -> Iterator[Entry | Skipped]:
             elif entry is not start and (why := left_out(entry.name)):
                 yield Skipped(uri=entry.uri, code=why[0], reason=f"{why[1]} The folder was not entered.")
             elif entry is not start and entry.linked:
-                starts.append(entry)
+                heapq.heappush(starts, (entry.uri.count("/"), entry.uri, entry))
             elif entry.identity in seen:
                 yield Skipped(uri=entry.uri, code=SkipCode.LOOP, reason="It leads to a folder that is listed anyway.")
             else:

@@ -140,59 +140,53 @@ def _lines(handle: Opened) -> Iterator[tuple[str, str]]:
     newline = "\r" if b"\r" in head and b"\n" not in head else "\n"
     errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     text = io.TextIOWrapper(handle, encoding, errors, newline=newline)
-    try:
-        number = 0
-        while line := text.readline(_LONGEST_LINE):
-            number += 1
-            if len(line) == _LONGEST_LINE and not line.endswith(newline):
-                while line and not line.endswith(newline):
-                    line = text.readline(_LONGEST_LINE)
-                yield f"Line {number}", ""
-            elif (line := line.removesuffix(newline).removesuffix("\r")).strip():
-                yield f"Line {number}", line
-    finally:
-        text.detach()
+    number = 0
+    while line := text.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE and not line.endswith(newline):
+            while line and not line.endswith(newline):
+                line = text.readline(_LONGEST_LINE)
+            yield f"Line {number}", ""
+        elif (line := line.removesuffix(newline).removesuffix("\r")).strip():
+            yield f"Line {number}", line
 
 
 def _csv(
     entry: Entry, lines: Iterator[tuple[str, str]], delimiter: str
 ) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """The rows of a csv or tsv. A quote that never closes costs its line, not all that follow."""
+    """The rows of a csv or tsv. A quote that never closes costs its line, and in a tsv it is a letter."""
     heading: list[str] = []
-    waiting: deque[tuple[str, str]] = deque()
-    while True:
-        taken = [waiting.popleft() if waiting else next(lines, ("", ""))]
-        where, line = taken[0]
-        if not where:
-            return
-        cells = _split(line, delimiter) if line else _TOO_LONG
-        while cells is None and len(taken) < _LONGEST_ROW:
-            taken.append(waiting.popleft() if waiting else next(lines, ("", "")))
-            if not taken[-1][0]:
-                break
-            cells = _split("\n".join(text for _, text in taken), delimiter)
-        if cells is None:
-            waiting.extendleft(reversed([each for each in taken[1:] if each[0]]))
-            cells = line.split(delimiter) if delimiter == "\t" else "a quote is opened and never closed"
+    waiting: deque[tuple[str, str]] = deque()  # lines that were read ahead
+    while line := waiting.popleft() if waiting else next(lines, None):
+        cells = _split(line[1], delimiter) if line[1] else _TOO_LONG
+        ahead: list[tuple[str, str]] = []
+        while (
+            cells is None
+            and len(ahead) < _LONGEST_ROW
+            and (more := waiting.popleft() if waiting else next(lines, None))
+        ):
+            ahead.append(more)
+            cells = _split("\n".join([line[1], *(text for _, text in ahead)]), delimiter)
+        if not isinstance(cells, list):
+            waiting.extendleft(reversed(ahead))
+            cells = line[1].split(delimiter) if delimiter == "\t" and line[1] else cells or "a quote is never closed"
         if isinstance(cells, str):
-            yield where, cells
+            yield line[0], cells
         elif not heading:
             heading = [cell.strip() for cell in cells]
             _check_columns(entry, heading)
         elif len(cells) != len(heading):
-            yield where, f"{len(cells)} cells where the heading has {len(heading)}"
+            yield line[0], f"{len(cells)} cells where the heading has {len(heading)}"
         else:
-            yield where, dict(zip(heading, cells, strict=True))
+            yield line[0], dict(zip(heading, cells, strict=True))
 
 
 def _split(text: str, delimiter: str) -> list[str] | str | None:
-    """The cells of a row; None while a quote is open; what is wrong with it."""
+    """The cells of a row; None while a quote is open; in words, what is wrong with it."""
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True))
     except csv.Error as error:
-        if "unexpected end" in str(error):
-            return None
-        return text.split(delimiter) if delimiter == "\t" else str(error)
+        return None if "unexpected end" in str(error) else str(error)
 
 
 def _json(line: str) -> Mapping[str, Any] | str:

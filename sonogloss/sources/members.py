@@ -138,7 +138,7 @@ def _left_out(name: str) -> tuple[SkipCode, str] | None:
     for part in name.split("/"):
         if why := left_out(part):
             return why
-    if named_like_a_container(name) or foreign_archive(name):
+    if named_like_a_container(name) not in (None, "listing") or foreign_archive(name):
         return _NESTED
     if ending(name) in OTHER_ENDINGS - SIDECAR_ENDINGS:
         return SkipCode.NOT_AUDIO, "It is not named like audio."

@@ -115,7 +115,14 @@ def test_a_folder_of_archives(tmp_path: Path) -> None:
 
 def test_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
     inner = zipped(MEMBERS)
-    members = {"a.wav": wav(1), "b.zip": inner, "c.tar.gz": b"", "blob": inner, "d.7z": b"", "e.parquet": parquet(MEMBERS)}
+    members = {
+        "a.wav": wav(1),
+        "b.zip": inner,
+        "c.tar.gz": b"",
+        "blob": inner,
+        "d.7z": b"",
+        "e.parquet": parquet(MEMBERS),
+    }
     for name in ("a.tar", "deflated.zip", "a.tar.zst"):
         sources, skipped = listed(put(tmp_path, name, ARCHIVES[name](members)))
         assert [source.member for source in sources] == ["a.wav"]
@@ -142,7 +149,9 @@ def test_memory_does_not_grow_with_the_members(name: str, build: Build, tmp_path
 @settings(max_examples=30, deadline=None)
 @given(
     members=st.dictionaries(
-        st.text("abcé .-:[]*☂", min_size=1, max_size=12).map(lambda name: f"x{name}.wav"), st.binary(max_size=3000), max_size=5
+        st.text("abcé .-:[]*☂", min_size=1, max_size=12).map(lambda name: f"x{name}.wav"),
+        st.binary(max_size=3000),
+        max_size=5,
     ),
     kind=st.sampled_from(sorted(ARCHIVES)),
 )
@@ -188,7 +197,7 @@ def test_an_archive_that_is_gone_costs_its_sources_only(name: str, tmp_path: Pat
 
 def test_a_container_is_one_module_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container of somebody else: recordings one after another, each behind its length."""
-    module = '''
+    module = """
 from sonogloss.sources import Opened, Source
 from sonogloss.sources.doors import open_file
 from sonogloss.sources.handles import Window
@@ -208,7 +217,7 @@ def open_members(uri, sources, limits):
     with open_file(uri) as handle:
         for source in sources:
             yield source, Opened(Window(handle, source.place[0], source.bytes))
-'''
+"""
     (tmp_path / "rows_container.py").write_text(module)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(CONTAINERS, "rows", "rows_container")

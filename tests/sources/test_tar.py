@@ -199,7 +199,14 @@ def test_a_sparse_member_is_refused_and_the_next_is_found(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "records",
-    [b"30 size=99999999999999999999\n", b"12 size=-100\n", b"11 size=xx\n", b"99 path=short\n", b"junk", b"13 mtime=inf\n"],
+    [
+        b"30 size=99999999999999999999\n",
+        b"12 size=-100\n",
+        b"11 size=xx\n",
+        b"99 path=short\n",
+        b"junk",
+        b"13 mtime=inf\n",
+    ],
 )
 def test_extended_headers_that_lie_are_one_problem(records: bytes, tmp_path: Path) -> None:
     header = tarfile.TarInfo("pax")

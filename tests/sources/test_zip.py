@@ -44,7 +44,9 @@ def test_a_zip_that_is_cut_anywhere_gives_its_whole_members_and_one_problem(
         if not (streamed and not deflate):  # where nothing says how long a stored member is, none can be told apart
             assert names == [name for name, end in zip(MEMBERS, end_of_members, strict=True) if end <= cut]
         assert [found.code for found in skipped] == [Code.ARCHIVE_CORRUPT], cut
-        assert {source.member: data for source, data in contents(sources)} == {name: MEMBERS[str(name)] for name in names}
+        assert {source.member: data for source, data in contents(sources)} == {
+            name: MEMBERS[str(name)] for name in names
+        }
 
 
 def test_a_cut_zip_is_not_mistaken_for_the_whole_one_inside_it(tmp_path: Path) -> None:
@@ -64,7 +66,10 @@ def test_a_zip_with_something_before_it_or_a_comment(tmp_path: Path) -> None:
         archive.comment = b"recorded in May PK\x05\x06"
         for name, content in MEMBERS.items():
             archive.writestr(name, content)
-    for name, content in (("a.zip", target.getvalue()), ("b.zip", b"#!/bin/sh\nself extracting\n" * 40 + target.getvalue())):
+    for name, content in (
+        ("a.zip", target.getvalue()),
+        ("b.zip", b"#!/bin/sh\nself extracting\n" * 40 + target.getvalue()),
+    ):
         sources, skipped = listed(put(tmp_path, name, content))
         assert skipped == []
         assert {source.member: data for source, data in contents(sources)} == MEMBERS
@@ -89,7 +94,9 @@ def test_zip64(tmp_path: Path) -> None:
 
 
 def test_more_members_than_sixteen_bits_count(tmp_path: Path) -> None:
-    sources, skipped = listed(put(tmp_path, "a.zip", zipped(dict.fromkeys(map("{:06d}.wav".format, range(65_540)), b"RIFF"))))
+    sources, skipped = listed(
+        put(tmp_path, "a.zip", zipped(dict.fromkeys(map("{:06d}.wav".format, range(65_540)), b"RIFF")))
+    )
     assert skipped == []
     assert len(sources) == 65_540
 
@@ -102,7 +109,13 @@ def info(name: str, mode: int = 0) -> zipfile.ZipInfo:
 
 def test_links_and_names_that_lead_outside_are_refused(tmp_path: Path) -> None:
     target = io.BytesIO()
-    bad = [info("link.wav", 0o120777), info("pipe.wav", 0o010644), info("/abs.wav"), info("x/../../up.wav"), info("..\\up.wav")]
+    bad = [
+        info("link.wav", 0o120777),
+        info("pipe.wav", 0o010644),
+        info("/abs.wav"),
+        info("x/../../up.wav"),
+        info("..\\up.wav"),
+    ]
     with zipfile.ZipFile(target, "w") as archive:
         for each in [*bad, info("fine.wav", 0o100644), info("folder/", 0o040755)]:
             archive.writestr(each, "/etc/passwd")

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -167,16 +167,19 @@ def open_file(uri: str, limits: SourceLimits | None = None) -> Opened:
         ClipError: READ_ERROR or LIMIT.
         OptionError: nobody here knows the protocol.
     """
-    base = None
+    base: Any = None
     try:
+        size: int | None
         if not is_url(uri):
             base, size = _open_local(uri)
         else:
             fs, inner = file_system(uri)
-            size = fs.info(inner).get("size")
-            if size is None:
-                return _read_unsized(fs, inner, limits or SourceLimits())
             base = fs.open(inner, "rb", block_size=_BLOCK, cache_type="blockcache", cache_options={"maxblocks": 8})
+            size = getattr(base, "size", None)
+            if size is None:
+                size = fs.info(inner).get("size")
+            if size is None or not base.seekable():
+                return _read_on(base, limits or SourceLimits())
         if limits is not None and size > limits.max_bytes:
             raise ClipError(Code.LIMIT, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
     except Exception as error:  # every file system raises its own errors; each costs one file only
@@ -185,7 +188,7 @@ def open_file(uri: str, limits: SourceLimits | None = None) -> Opened:
         if isinstance(error, ClipError | OptionError):
             raise
         raise unreadable(error) from error
-    return Opened(Window(base, 0, int(size), close_base=True))
+    return Opened(Window(base, 0, size, close_base=True))
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -275,10 +278,10 @@ def _open_local(path: str) -> tuple[io.FileIO, int]:
         raise
 
 
-def _read_unsized(fs: Any, inner: str, limits: SourceLimits) -> Opened:
-    """An object whose server does not say its size is read on, into memory, up to the limit of a member."""
-    with fs.open(inner, "rb") as stream:
-        data = read_exactly(stream, limits.max_member_bytes + 1)
+def _read_on(base: IO[bytes], limits: SourceLimits) -> Opened:
+    """An object whose server tells no size or sends no ranges is read on, into memory, up to the limit of a member."""
+    with base:
+        data = read_exactly(base, limits.max_member_bytes + 1)
     if len(data) > limits.max_member_bytes:
         raise ClipError(Code.LIMIT, f"The file has more than {limits.max_member_bytes:,} bytes, the limit.")
     return in_memory(data)

@@ -10,19 +10,20 @@ import os
 import posixpath
 import re
 from array import array
+from typing import Any
 
 from sonogloss.sources.source import SkipCode
 
 _AUDIO = """
-    .3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .avr .caf .dts .flac .flv .htk .iff .m4a .m4b .m4v
-    .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .nist .oga .ogg .ogv .opus .paf .pvf .ra .rf64 .sd2 .sds .sf
-    .snd .sph .spx .svx .tta .voc .w64 .wav .wave .webm .wma .wmv .wv .xi
+    .3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .avr .caf .dts .flac .flv .htk .iff .m2ts .m4a .m4b
+    .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .nist .oga .ogg .ogv .opus .paf .pvf .ra .rf64 .sd2 .sds
+    .sf .snd .sph .spx .svx .tta .voc .w64 .wav .wave .webm .wma .wmv .wv .xi
 """
 _OTHER = """
     .aup .aup3 .bib .bmp .c .cfg .cls .conf .cpp .crc .css .csv .cue .db .doc .docx .eaf .eps .epub .gif .h .h5 .hdf5
     .heic .htm .html .ico .ini .ipynb .jams .jar .java .jpeg .jpg .js .json .jsonl .lab .lck .lock .log .lst .m3u .m3u8
     .mat .md .md5 .mid .midi .ndjson .nfo .npy .npz .ods .odt .onnx .part .pdf .pkl .pls .png .ppt .pptx .ps .pt .pth
-    .py .pyc .rst .rtf .safetensors .sh .sha1 .sha256 .sqlite .srt .sub .svg .tex .textgrid .tif .tiff .tmp .toml .ts
+    .py .pyc .rst .rtf .safetensors .sh .sha1 .sha256 .sqlite .srt .sub .svg .tex .textgrid .tif .tiff .tmp .toml
     .tsv .txt .url .vtt .webp .whl .xls .xlsx .xml .xspf .yaml .yml
 """
 AUDIO_ENDINGS = frozenset(_AUDIO.split())
@@ -77,7 +78,9 @@ def looks_like_audio(head: bytes) -> bool:
     """Are these the first bytes of a recording, or of a video that may hold one?"""
     if head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC", b"AVI ", b"8SVX"):
         return True
-    if head.startswith(_MAGIC) or head[4:8] == b"ftyp":
+    if (
+        head.startswith(_MAGIC) or head[4:8] == b"ftyp" or head[:377:188] == b"GGG"
+    ):  # the last is an MPEG transport stream
         return True
     # MPEG audio, layers II and III, and AAC: eleven or twelve set bits, then a bit rate and a sample rate that exist.
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
@@ -114,6 +117,17 @@ def unprinted(text: str) -> str:
         rb"\\x([89a-f][0-9a-f])", lambda found: bytes([int(found[1], 16)]), text.encode("utf-8", "surrogatepass")
     )
     return os.fsdecode(raw)
+
+
+def storable(value: Any) -> Any:
+    """A value as files take it: half emoji and bytes that are not UTF-8 become U+FFFD."""
+    if isinstance(value, str):
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return value
 
 
 class SeenNames:

@@ -1,4 +1,4 @@
-"""Streams that unpack gzip and zstd as they are read, and stop where the ratio is that of a bomb."""
+"""Streams that unpack as they are read: gzip and zstd, which stop where the ratio is that of a bomb, and deflate."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import IO, cast
 import zstandard
 
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.handles import Opened, Raw, Reader
+from sonogloss.sources.handles import Opened, Raw, Reader, Window
 from sonogloss.sources.source import SourceLimits
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _ZSTD_WINDOW = 128 << 20  # what zstd itself unpacks unless told otherwise; more is memory that a stranger chooses
 _ARCHIVE_SCALE = 64
+_CHUNK = 1 << 18
 
 
 class Packed:
@@ -93,3 +94,35 @@ def _unpacking(packed: _Counted) -> Reader:
         return gzip.GzipFile(fileobj=packed, mode="rb")
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     return cast(Reader, unpacker.stream_reader(cast(IO[bytes], packed), read_across_frames=True, closefd=False))
+
+
+class Inflate:
+    """Deflated bytes, to be read on. `packed` counts the bytes that they took."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._tail = b""
+        self.packed = 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end.
+
+        Raises:
+            ClipError: ARCHIVE_CORRUPT.
+        """
+        while not self._inflate.eof:
+            source = self._tail or self._window.read(_CHUNK) or b""
+            if self._window.problem is not None:
+                raise self._window.problem
+            try:
+                data = self._inflate.decompress(source, size)
+            except zlib.error as error:
+                raise ClipError(Code.ARCHIVE_CORRUPT, f"The member is damaged ({error}).") from error
+            self._tail = self._inflate.unconsumed_tail
+            self.packed += len(source) - len(self._tail) - len(self._inflate.unused_data)
+            if data:
+                return data
+            if not source:
+                raise ClipError(Code.ARCHIVE_CORRUPT, "The member is damaged: its packed bytes end early.")
+        return b""

@@ -42,12 +42,20 @@ def resolve(text: str, *, option: str) -> Pattern:
         MissingInputError: nothing is there, or nobody can say; `option` is named in the message.
         OptionError: nobody here knows the protocol of a URL.
     """
-    place = absolute(text)
     remedy = "Check the path; quote globs, `**` walks sub-folders."
+    if not text:
+        raise MissingInputError(f"{option} is empty.", remedy)
+    place = absolute(text)
     try:
         entry = look(place)
         glob = entry is None and bool(_MAGIC & set(place))
-        there = next((found for found in matches(place)), None) if glob else entry
+        there: Entry | Skipped | None = entry
+        if glob:
+            there = next(matches(place), None)
+        elif entry is not None and entry.kind is Kind.FOLDER:
+            there = next(
+                (found for found in walk(entry) if isinstance(found, Skipped) or found.kind is not Kind.FOLDER), None
+            )
     except ClipError as error:
         raise MissingInputError(f"{option} {text!r} cannot be read. {error.message}", "Check the path.") from error
     if there is None:

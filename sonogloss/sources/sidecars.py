@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sonogloss.sources.names import ending
+from sonogloss.sources.names import ending, storable
 from sonogloss.sources.source import SkipCode, Skipped, Source
 
 ENDINGS = frozenset({".json", ".txt"})
@@ -36,7 +36,7 @@ def sidecar_fields(name: str, content: bytes) -> dict[str, Any]:
         raise ValueError("too deep") from error
     if not isinstance(fields, dict):
         raise ValueError("not an object")
-    return fields
+    return {key: storable(value) for key, value in fields.items()}
 
 
 class SidecarJoin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import tempfile
@@ -190,11 +191,15 @@ def test_a_folder_that_may_not_be_listed_is_a_failure(tmp_path: Path, monkeypatc
 
 def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     put(tmp_path, "a.wav", wav(1))
+    (tmp_path / "empty" / "folder").mkdir(parents=True)
+    with pytest.raises(MissingInputError, match="--audio is empty"):
+        list_sources([""])
     for pattern, words in (
         ("missing.wav", "does not exist"),
         ("*.flac", "matches no file"),
         ("**/*.flac", "matches no file"),
         ("owner/name", "does not exist"),
+        ("empty", "holds no file"),
         ("a.wav/b.wav", "does not exist"),
     ):
         with pytest.raises(MissingInputError, match=words) as caught:
@@ -344,13 +349,23 @@ def test_chains_of_urls(memory: fsspec.AbstractFileSystem) -> None:
 
 
 def test_an_object_whose_size_nobody_says_is_read_up_to_the_limit(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    memory.pipe("/b/a.wav", wav(1))
-    monkeypatch.setattr(type(memory), "info", lambda self, path, **_: {"name": path, "type": "file", "size": None})
+    class Streaming(fsspec.AbstractFileSystem):
+        """A server that sends what it has and says no more."""
+
+        def info(self, path: str, **options: object) -> dict[str, object]:
+            return {"name": path, "type": "file", "size": None}
+
+        def _open(self, path: str, mode: str = "rb", **options: object) -> io.RawIOBase:
+            return Stream(wav(1))
+
+    monkeypatch.setattr("sonogloss.sources.doors.file_system", lambda url: (Streaming(), url))
     source = Source(uri="memory:///b/a.wav")
     with open_source(source) as opened:
         assert opened.read() == wav(1)
+        opened.seek(4)
+        assert opened.read(4) == wav(1)[4:8]
     with pytest.raises(ClipError, match="LIMIT"), open_source(source, limits=SourceLimits(max_member_bytes=100)):
         pass
 
@@ -380,6 +395,22 @@ def test_only_protocols_that_exist_make_a_url() -> None:
         True
     ] * 4
     assert [is_url(text) for text in ("/a::b", "rec::1.wav", "x://y", "file:///a", "C:/a", "owner/name")] == [False] * 6
+
+
+class Stream(io.RawIOBase):
+    """Bytes that come once, a few at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        piece, self._data = self._data[: min(100, len(buffer))], self._data[100:]
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 @settings(max_examples=40, deadline=None)

@@ -118,6 +118,19 @@ def test_a_name_that_was_made_printable_is_found_again(folder: Path) -> None:
     assert [source.uri for source in sources] == [f"{folder}/{name}"]
 
 
+def test_members_whose_names_are_not_utf8_are_found_by_their_text(folder: Path) -> None:
+    put(folder, "n.tar", tar({"caf\udce9.wav": wav(6)}))
+    table = pa.table({"uri": ["n.tar"], "member": [printable("caf\udce9.wav")]})
+    (source,), skipped = listed(put(folder, "list.parquet", parquet_of(table)))
+    assert (source.member, skipped) == ("caf\udce9.wav", [])
+
+
+def test_what_no_file_takes_is_replaced_in_what_is_carried(folder: Path) -> None:
+    put(folder, "t.tar", tar({"a.wav": wav(1), "a.json": b'{"text": ["half \\ud83d", {"\\udc00": 1}]}'}))
+    sources, _ = listed(put(folder, "list.csv", b"uri,text\na.wav,caf\xe9\n"), f"{folder}/t.tar")
+    assert [source.extra["text"] for source in sources] == ["caf\ufffd", ["half \ufffd", {"\ufffd": 1}]]
+
+
 def test_absolute_paths_urls_and_paths_that_lead_up(folder: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/listing/rec::1.wav", wav(8))
@@ -200,6 +213,13 @@ def test_a_bad_row_is_one_failure_with_its_line(row: Mapping[str, Any], folder: 
     )
     assert [os.path.basename(source.uri) for source in sources] == ["a.wav", "b.wav"]
     assert [(found.code, found.reason.startswith("Line 2: ")) for found in skipped] == [(Code.BAD_ROW, True)]
+
+
+def test_a_long_uri_in_parquet_is_still_the_uri(folder: Path) -> None:
+    """Signed URLs are longer than what is carried along."""
+    uri = "./" * 1500 + "a.wav"
+    (source,), _ = listed(put(folder, "list.parquet", parquet_of(pa.table({"uri": [uri] * 40}))))
+    assert source.uri == f"{folder}/a.wav"
 
 
 def test_rows_of_our_own_results_are_a_listing(folder: Path) -> None:

@@ -92,12 +92,12 @@ def test_sidecars_without_a_recording_and_sidecars_that_cannot_be_read(tmp_path:
         "b.wav": wav(2),
         "c.json": b'{"text": "' + b"x" * 2000 + b'"}',
         "c.wav": wav(3),
-        "d.json": b"[" * 5000,
+        "d.json": b"[" * 50_000,
         "d.wav": wav(4),
         "e.txt": b"caf\xe9",
         "e.wav": wav(5),
     }
-    sources, skipped = listed(put(tmp_path, "a.tar", tar(members)), limits=SourceLimits(max_extra_bytes=6000))
+    sources, skipped = listed(put(tmp_path, "a.tar", tar(members)), limits=SourceLimits(max_extra_bytes=60_000))
     assert {source.member: source.extra for source in sources}["c.wav"] == {"text": "x" * 2000}
     sources, skipped = listed(put(tmp_path, "a.tar", tar(members)), limits=SourceLimits(max_extra_bytes=1000))
     assert {source.member: source.extra for source in sources} == {

@@ -14,6 +14,8 @@ import pytest
 from sonogloss.errors import ClipError, Code
 from sonogloss.sources import SkipCode, Source, SourceLimits, open_source
 from sonogloss.sources import zip as zip_container
+from sonogloss.sources.handles import Window
+from sonogloss.sources.packed import Inflate
 from tests.archives import contents, listed, put, wav, zipped
 
 MEMBERS = {f"{number}.wav": wav(number, frames) for number, frames in enumerate((234, 100, 490, 700))}
@@ -244,9 +246,7 @@ def test_inflating_in_small_steps_loses_nothing() -> None:
     """The last bytes may wait inside the library after its input is used up."""
     data = b"RIFF" + bytes(100_000)
     packed = zlib.compress(data)[2:-4]
-    from sonogloss.sources.handles import Window
-
-    inflate = zip_container._Inflate(Window(io.BytesIO(packed), 0, len(packed)))
+    inflate = Inflate(Window(io.BytesIO(packed), 0, len(packed)))
     pieces = []
     while piece := inflate.read(7):
         pieces.append(piece)

@@ -16,7 +16,8 @@ from sonogloss.sources.source import SkipCode
 
 _AUDIO = """
     .3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .avr .caf .dts .flac .flv .htk .iff .m2ts .m4a .m4b
-    .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .nist .oga .ogg .ogv .opus .paf .pvf .ra .rf64 .sd2 .sds
+    .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .nist .oga .ogg .ogv .opus .paf .pvf .ra .rf64 .sd2
+    .sds
     .sf .snd .sph .spx .svx .tta .voc .w64 .wav .wave .webm .wma .wmv .wv .xi
 """
 _OTHER = """

@@ -23,24 +23,19 @@ class EmbeddedCaptions(Protocol):
     @property
     def count(self) -> int:
         """Number of captions."""
-        ...
 
     @property
     def dim(self) -> int:
         """Width of the embeddings."""
-        ...
 
     def texts(self, rows: IntArray) -> list[str]:
         """The captions in these rows."""
-        ...
 
     def vectors(self, rows: IntArray) -> FloatArray:
         """Their embeddings [n, dim]."""
-        ...
 
     def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Caption ids [n] and embeddings [n, dim] of all rows in order, block by block."""
-        ...
 
 
 class CaptionArrays:

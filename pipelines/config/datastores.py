@@ -45,10 +45,7 @@ class SearchConfig(Configuration):
     )
     k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
     clap: AnyPath | None = option(
-        None,
-        help="a datastore fixes its CLAP; name it where it has moved",
-        default_text="the datastore's",
-        metavar="C",
+        None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )
     device: str = device_option()
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many

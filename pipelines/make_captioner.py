@@ -15,8 +15,8 @@ from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.registry import get_method
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.method_options import with_given
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 

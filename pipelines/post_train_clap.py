@@ -24,7 +24,7 @@ from rich.console import Console
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.errors import MissingInputError, OptionError
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many

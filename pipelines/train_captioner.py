@@ -28,14 +28,21 @@ from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.plan import TrainingData
 from sonogloss.methods.registry import load_object
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCaptionerOptions
 from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
-from sonogloss.pipelines.running.training_data import mine_neighbours, read_column
-from sonogloss.pipelines.running.training_job import TrainingJob, load_models, make_job, score_of
-from sonogloss.pipelines.running.training_plan import check_plan, training_of
+from sonogloss.pipelines.running.training import (
+    TrainingJob,
+    check_plan,
+    load_models,
+    make_job,
+    mine_neighbours,
+    read_column,
+    score_of,
+    training_of,
+)
 from sonogloss.training.curve import draw_curve
 from sonogloss.training.loop import MEAN_OF, TrainingRecord, train
 from sonogloss.training.parallel import ProcessGroup, join_process_group

@@ -23,7 +23,7 @@ from sonogloss.clap import load_clap
 from sonogloss.errors import FormatError, MissingInputError, OptionError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.build_datastore import list_dumps
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 from sonogloss.pipelines.running.outputs import earlier_run

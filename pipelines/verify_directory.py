@@ -13,8 +13,8 @@ from sonogloss import files
 from sonogloss.errors import FormatError
 from sonogloss.indexes import verify as verify_datastore
 from sonogloss.methods import verify_captioner
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import VerifyConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
 

@@ -8,9 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    numbers,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option, numbers
 
 if TYPE_CHECKING:
     from sonogloss.audio import WindowPolicy

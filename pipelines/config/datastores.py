@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, dead_letters_option, device_option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, option
-from sonogloss.pipelines.config.shared import CLAP_NAMES
+from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, option
 
 
 @dataclass(frozen=True, kw_only=True)

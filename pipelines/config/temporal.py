@@ -8,9 +8,17 @@ from functools import partial
 from typing import Any, Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.temporal.config import RELATIONS, PairSettings, PostTrainConfig, TnceSettings
 

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from sonogloss.errors import OptionError, unknown
 from sonogloss.methods.base import ClapIdentity
 from sonogloss.methods.registry import Method, get_method
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option, settings_of
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+    settings_of,
+)
 from sonogloss.pipelines.config.method_options import Parts, add_method_options, in_words, methods_where, option_names
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
 
 _VARIES = "set by captions and models"
 

@@ -13,13 +13,13 @@ from benchmarks.domains import LABELS, Domain, Store
 from sonogloss.clap import Clap
 from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, save_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.labels import embed_labels
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train

@@ -32,8 +32,8 @@ from sonogloss.decoding.language_model import load_language_model
 from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner, load_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import load_mapper
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.train_captioner import train_captioner

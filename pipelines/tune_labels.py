@@ -32,7 +32,7 @@ from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_l
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
-from sonogloss.training.checkpoint import CHECKPOINT
+from sonogloss.training.state import CHECKPOINT
 from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
 
 FEWEST = 16  # texts; a label for which search finds fewer gets texts made from its name as well

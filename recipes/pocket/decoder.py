@@ -14,8 +14,8 @@ from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.clap import Clap
 from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper
 from sonogloss.soundscapes import caption_dump
 from sonogloss.training.config import TrainingConfig

@@ -22,8 +22,8 @@ from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import embed_labels
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import RELEASED_DECODE, SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import RELEASED_DECODE, SoftHardSettings
 from sonogloss.soundscapes import CLASSES, caption_dump
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train

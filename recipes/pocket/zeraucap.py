@@ -16,8 +16,8 @@ from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
 from sonogloss.methods import ClapIdentity, save_captioner
 from sonogloss.methods.labels import embed_labels
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.soundscapes import CLASSES
 
 LARGEST = 3_000_000  # bytes

@@ -22,8 +22,8 @@ from sonogloss.methods.manifest import LanguageModelReference, Manifest
 from sonogloss.methods.mapper import Mapper
 from sonogloss.methods.registry import METHODS, fit_positions, get_method, method_names, method_of
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 from tests.third_party_method import install
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.records import FloatArray
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.corpus import CaptionArrays

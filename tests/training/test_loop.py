@@ -13,7 +13,7 @@ import torch
 
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
 from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
-from sonogloss.methods.drcap.settings import DrcapSettings
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.mapper import Mapper
 from sonogloss.training.batches import collate
 from sonogloss.training.config import TrainingConfig

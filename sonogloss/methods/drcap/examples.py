@@ -6,8 +6,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from sonogloss.errors import OptionError
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples, keeps_its_prompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.plan import TrainingData, TrainingPlan
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy

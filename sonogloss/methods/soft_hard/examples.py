@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.plan import TrainingData, TrainingPlan
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_examples, masked
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy
 from sonogloss.training.corpus import EmbeddedCaptions, IntArray, fingerprint, rows_that_fit, text_lengths

@@ -12,9 +12,8 @@ from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED
 from sonogloss.errors import OptionError
 from sonogloss.methods import ClapIdentity
 from sonogloss.methods.drcap.examples import DrcapExamples, make_examples
-from sonogloss.methods.drcap.presets import own
+from sonogloss.methods.drcap.method import DrcapSettings, own
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.plan import TrainingData
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.neighbours import draw_contexts

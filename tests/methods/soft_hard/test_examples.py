@@ -12,9 +12,8 @@ from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED
 from sonogloss.methods import ClapIdentity
 from sonogloss.methods.plan import TrainingData
 from sonogloss.methods.soft_hard.examples import SoftHardExamples, make_examples
-from sonogloss.methods.soft_hard.presets import own
+from sonogloss.methods.soft_hard.method import SoftHardSettings, own
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_examples
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.neighbours import nearest
 from tests.language_models import SENTENCES

@@ -14,8 +14,8 @@ from sonogloss.errors import FingerprintMismatchError, InputError, ModelFormatEr
 from sonogloss.methods import ClapIdentity, DecodeSettings, load_captioner, save_captioner, verify_captioner
 from sonogloss.methods.labels import LabelBank, embed_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable
 from tests.language_models import tiny_gpt2, tiny_language_model, tiny_tokenizer

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -152,13 +152,18 @@ def _columns(record: type, *, at_the_end: bool = False) -> list[pa.Field]:
 def _arrow_type(hint: Any) -> pa.DataType:
     if get_origin(hint) is Annotated:
         return get_args(hint)[1]
-    if get_origin(hint) is UnionType:
+    if get_origin(hint) in (UnionType, Union):
         return _arrow_type(next(part for part in get_args(hint) if part is not NoneType))
     if get_origin(hint) is tuple:
         return pa.list_(_arrow_type(get_args(hint)[0]))
     if dataclasses.is_dataclass(hint):
         return pa.struct([(column.name, column.type) for column in _columns(hint)])  # type: ignore[arg-type]
-    return {str: pa.string(), int: pa.int64(), float: pa.float64()}[hint]
+    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[hint]
+
+
+def schema_of(record: type) -> pa.Schema:
+    """The schema of a record that is a row of its own: a column a field, not null unless the field may be None."""
+    return pa.schema(_columns(record))
 
 
 def _clip_row_schema(record: type) -> pa.Schema:
@@ -167,8 +172,8 @@ def _clip_row_schema(record: type) -> pa.Schema:
 
 CAPTION_ROW_SCHEMA = _clip_row_schema(CaptionRow)
 LABEL_ROW_SCHEMA = _clip_row_schema(LabelRow)
-DEAD_LETTER_SCHEMA = pa.schema(_columns(DeadLetter))
-METRIC_ROW_SCHEMA = pa.schema(_columns(MetricRow))
+DEAD_LETTER_SCHEMA = schema_of(DeadLetter)
+METRIC_ROW_SCHEMA = schema_of(MetricRow)
 
 
 def caption_row_schema(embedding_dim: int | None = None, *, keywords: bool = False) -> pa.Schema:

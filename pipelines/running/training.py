@@ -27,11 +27,12 @@ from sonogloss.pipelines.config.training import TrainCaptionerOptions
 from sonogloss.pipelines.running.audio_validation import Score, score_on_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.records import IntArray
 from sonogloss.training.config import TrainingConfig
-from sonogloss.training.corpus import IntArray
 from sonogloss.training.parallel import ProcessGroup
 from sonogloss.training.precision import choose_precision
-from sonogloss.transforms.draw_contexts import Draw, DrawContexts, draw_folder, plan_parts, read_parts
+from sonogloss.transforms.batch_step import Step
+from sonogloss.transforms.draw_contexts import draw_folder, plan_parts, read_parts, write_drawn
 from sonogloss.transforms.models import DatastoreReference
 
 
@@ -230,14 +231,14 @@ def mine_neighbours(
     wanted = plan.settings.mining(plan.training.seed)
     if wanted is None:
         return None
-    draw = Draw(count=wanted.count, band=wanted.band, seed=wanted.seed)
-    references = DatastoreReference.of(corpus.path), DatastoreReference.of((datastore if draw.band else corpus).path)
-    parts = plan_parts(corpus.count, files.join(output, draw_folder(*references, draw)))
+    references = DatastoreReference.of(corpus.path), DatastoreReference.of((datastore if wanted.band else corpus).path)
+    parts = plan_parts(corpus.count, files.join(output, draw_folder(*references, wanted)))
     if group.is_main_process:
         options = beam_options(beam_args)
         with progress_file(options):
             pipeline = beam.Pipeline(options=options)
-            _ = pipeline | "ListParts" >> beam.Create(parts) | "DrawContexts" >> DrawContexts(*references, draw)
+            draw = Step(write_drawn, corpus=references[0], datastore=references[1], draw=wanted)
+            _ = pipeline | "ListParts" >> beam.Create(parts) | "Spread" >> beam.Reshuffle() | "DrawContexts" >> draw
             run_pipeline(pipeline, noun="captions", quiet=True)
     group.barrier()
     return read_parts(parts)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import OptionError
 from sonogloss.methods.base import ClapIdentity, ProjectionSettings
+from sonogloss.records import IntArray
 from sonogloss.training.config import TrainingConfig
-from sonogloss.training.corpus import EmbeddedCaptions, IntArray
+from sonogloss.training.corpus import EmbeddedCaptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,7 +19,7 @@ import torch
 from sonogloss import files
 from sonogloss.audio.mel import LogMel
 from sonogloss.errors import ClipError
-from sonogloss.records import DeadLetter, FloatArray
+from sonogloss.records import DeadLetter, FloatArray, schema_of
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import levelled
@@ -108,7 +108,8 @@ def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str,
     """Write measured clips as two files: `UNIT.parquet` (clips, frames) and `UNIT.npy` (power). Returns their names."""
     names = f"{unit}.parquet", f"{unit}.npy"
     rows = [asdict(clip) | {"frames": frames} for clip, frames in zip(measured.clips, measured.frames, strict=True)]
-    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=_SCHEMA))
+    schema = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
+    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=schema))
     content = io.BytesIO()
     np.save(content, measured.power, allow_pickle=False)
     files.write_bytes(files.join(directory, names[1]), content.getvalue())
@@ -126,16 +127,3 @@ def read_part(directory: str, unit: str) -> MeasuredClips:
         power = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
     frames = tuple(int(row.pop("frames")) for row in rows)
     return MeasuredClips(clips=tuple(LabelledClip(**row) for row in rows), frames=frames, power=power)
-
-
-_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("fold", pa.string()),
-        pa.field("collection", pa.string(), nullable=False),
-        pa.field("frames", pa.int32(), nullable=False),
-    ]
-)

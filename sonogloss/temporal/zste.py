@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonogloss.clap import Clap
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, Int32
 from sonogloss.temporal.clips import LabelledClip, rank
 from sonogloss.temporal.sentences import FIRST, SECOND, SINGLE, order_texts, retrieval_text, task_4_texts
 from sonogloss.temporal.sequences import PairGroup, Variant
@@ -50,10 +50,10 @@ class Item:
         sound: `single`, `forward`, `reverse` or `overlay`.
         truth: the right answer, in words.
         answer: the CLAP's.
-        candidates: number of sentences.
         correct: None in retrieval.
-        chance: probability that a random answer is right; None in retrieval.
         rank: of the truth, from 1; None outside retrieval.
+        candidates: number of sentences.
+        chance: probability that a random answer is right; None in retrieval.
     """
 
     task: str
@@ -62,10 +62,10 @@ class Item:
     sound: str
     truth: str
     answer: str
-    candidates: int
     correct: bool | None = None
+    rank: Int32 | None = None
+    candidates: Int32
     chance: float | None = None
-    rank: int | None = None
 
 
 class TextBank:

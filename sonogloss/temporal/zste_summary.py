@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from sonogloss.temporal.zste import RETRIEVAL, Item
 
@@ -29,34 +28,6 @@ class SummaryRow:
     high: float
     chance: float
     n: int
-
-
-SUMMARY_SCHEMA = pa.schema(
-    [
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("setting", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("low", pa.float64(), nullable=False),
-        pa.field("high", pa.float64(), nullable=False),
-        pa.field("chance", pa.float64(), nullable=False),
-        pa.field("n", pa.int64(), nullable=False),
-    ]
-)
-ITEM_SCHEMA = pa.schema(
-    [
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("setting", pa.string(), nullable=False),
-        pa.field("item", pa.string(), nullable=False),
-        pa.field("sound", pa.string(), nullable=False),
-        pa.field("truth", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("correct", pa.bool_()),
-        pa.field("rank", pa.int32()),
-        pa.field("candidates", pa.int32(), nullable=False),
-        pa.field("chance", pa.float64()),
-    ]
-)
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:

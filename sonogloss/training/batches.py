@@ -12,8 +12,7 @@ from torch import Tensor
 
 from sonogloss.bridge import add_noise
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import IntArray
+from sonogloss.records import FloatArray, IntArray
 
 _WINDOW = 16  # batches within which examples are sorted by length
 

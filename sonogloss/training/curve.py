@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -155,3 +156,8 @@ class StepLog:
         cells = [f"{name.replace('_', ' ')} {cell}" for name, cell in row.items() if cell and name not in _NOT_SHOWN]
         speed = f"{self._count / seconds:,.0f} {self._unit}/s"
         self._log(", ".join([f"step {step:,} of {self._steps:,}: {cells[0]}", *cells[1:], speed, f"{left} left"]))
+
+
+def print_line(line: str) -> None:
+    """Print to standard error at once: what a training logs with, unless told otherwise."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  # the one place

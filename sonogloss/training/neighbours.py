@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import EmbeddedCaptions, IntArray
+from sonogloss.records import FloatArray, IntArray
+from sonogloss.training.corpus import EmbeddedCaptions
 
 KeyArray = npt.NDArray[np.uint64]
 

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods import CaptionerSpec, ClapIdentity, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import (
+    CaptionerSpec,
+    ClapIdentity,
+    NewCaptioner,
+    ProjectionSettings,
+    load_captioner,
+    save_captioner,
+)
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.manifest import LanguageModelReference, Manifest
 from sonogloss.methods.mapper import Mapper
@@ -163,12 +170,14 @@ def save_toy(directory: Path) -> str:
     torch.manual_seed(0)
     save_captioner(
         str(directory),
-        clap=CLAP,
-        language_model=tiny_gpt2(),
-        tokenizer=tiny_tokenizer(),
-        mapper=Mapper(8, 32, hidden=4),
-        prompt=ToyPrompt(lead="There is"),
-        projection=None,
+        NewCaptioner(
+            clap=CLAP,
+            language_model=tiny_gpt2(),
+            tokenizer=tiny_tokenizer(),
+            mapper=Mapper(8, 32, hidden=4),
+            prompt=ToyPrompt(lead="There is"),
+            projection=None,
+        ),
     )
     return str(directory)
 

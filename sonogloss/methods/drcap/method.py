@@ -120,7 +120,7 @@ METHOD = Method(
     projection=RELEASED_PROJECTION,
     training=MethodTraining(
         settings=DrcapSettings,
-        examples="sonogloss.methods.drcap.examples:make_examples",
+        examples="sonogloss.methods.drcap.examples:DrcapExamples",
         presets={"own": own, "paper": paper},
     ),
     card="""# A DRCap captioner

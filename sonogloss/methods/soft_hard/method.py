@@ -97,7 +97,7 @@ METHOD = Method(
     embed_labels=embed_labels,
     training=MethodTraining(
         settings=SoftHardSettings,
-        examples="sonogloss.methods.soft_hard.examples:make_examples",
+        examples="sonogloss.methods.soft_hard.examples:SoftHardExamples",
         presets={"own": own, "paper": paper},
     ),
     card="""# A captioner of soft and hard prompts

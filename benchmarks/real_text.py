@@ -25,6 +25,7 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from benchmarks.real_text_data import HumanCaptions, read_corpora, text_tower_facts
+from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.recipe import decoder_config, train_tokenizer
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
@@ -32,14 +33,15 @@ from sonogloss.decoding.language_model import load_language_model
 from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner, load_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import RELEASED_DECODE, DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import load_mapper
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, collate
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.objective import answer_losses
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
@@ -162,18 +164,22 @@ def perplexities(directory: Path, told: list[str], embeddings: FloatArray, store
     unseen = CaptionArrays(told, embeddings)
     found = {}
     for contexts in (0, 3):
-        source = DrcapExamples(
+        plan = TrainingPlan(
+            training=TrainingConfig(steps=1, batch_size=64, learning_rate=1.0, seed=SEED),
+            settings=DrcapSettings(contexts=contexts),
+            prompt=PROMPT,
+            mapper=MapperSettings(kind="relu"),
+            projection=None,
+            decode=RELEASED_DECODE,
+        )
+        data = TrainingData(
             captions=unseen,
             datastore=store,
             validation=unseen,
-            prompt=PROMPT,
             tokenizer=model.tokenizer,
-            settings=DrcapSettings(contexts=contexts),
-            batch_size=64,
-            seed=SEED,
             max_tokens=model.max_positions,
         )
-        batches = source.held_out()
+        batches = DrcapExamples(plan, data).held_out()
         kinds = {f"{contexts} contexts": batches}
         if contexts == 0:
             kinds["no contexts, another caption's embedding"] = [

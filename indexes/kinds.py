@@ -36,7 +36,6 @@ class OpenIndex(Protocol):
         Returns:
             For each query: scores float32 [<= k] and rows [<= k].
         """
-        ...
 
 
 class IndexKind(Protocol):
@@ -44,15 +43,12 @@ class IndexKind(Protocol):
 
     def describe(self) -> IndexEntry:
         """What the manifest says of it."""
-        ...
 
     def train(self, sample: FloatArray) -> Any:
         """An index without vectors, trained on some unit vectors [rows, dim]."""
-        ...
 
     def add(self, index: Any, vectors: FloatArray) -> None:
         """Append unit vectors [rows, dim] in their order."""
-        ...
 
     def open(self, path: str, *, count: int, dim: int) -> OpenIndex:
         """The index in a local file of FAISS's.
@@ -60,7 +56,6 @@ class IndexKind(Protocol):
         Raises:
             StoreFormatError: it is not this kind of index, or holds another number of vectors.
         """
-        ...
 
 
 KINDS: dict[str, IndexKind] = {"flat": Flat()}

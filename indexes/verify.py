@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import InputError
 from sonogloss.indexes.kinds import KINDS
-from sonogloss.indexes.layout import CAPTIONS, FileEntry, Manifest, ShardEntry, read_manifest
+from sonogloss.indexes.layout import CAPTIONS, Manifest, ShardEntry, read_manifest
 from sonogloss.indexes.shard import open_index
 from sonogloss.indexes.support import load_part
 
@@ -23,7 +23,9 @@ def verify(directory: str) -> list[str]:
         manifest = read_manifest(directory)
     except InputError as error:
         return [str(error)]
-    damaged = {entry.path: problem for entry in manifest.files() if (problem := _check_file(directory, entry))}
+    damaged = {
+        entry.path: problem for entry in manifest.files() if (problem := files.file_problem(directory, vars(entry)))
+    }
     problems = list(damaged.values())
     if manifest.index.kind not in KINDS:
         return [
@@ -34,17 +36,6 @@ def verify(directory: str) -> list[str]:
         if not any(entry.path in damaged for entry in shard.files):
             problems += _check_shard(directory, shard, manifest.index.kind)
     return problems + _check_support(directory, manifest, damaged)
-
-
-def _check_file(directory: str, entry: FileEntry) -> str | None:
-    path = files.join(directory, entry.path)
-    if not files.exists(path):
-        return f"{entry.path} is missing."
-    if (found := files.size(path)) != entry.bytes:
-        return f"{entry.path} has {found} bytes instead of {entry.bytes}."
-    if files.digest(path) != entry.sha256:
-        return f"{entry.path} has another sha256 than the manifest says."
-    return None
 
 
 def _check_shard(directory: str, shard: ShardEntry, kind: str) -> list[str]:

@@ -23,8 +23,8 @@ from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline

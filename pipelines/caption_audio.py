@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from sonogloss.pipelines.config.captioning import CaptionConfig
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.report import show_dry_run, show_run

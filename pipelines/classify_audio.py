@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.captioning import ClassifyConfig
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.report import show_dry_run, show_run

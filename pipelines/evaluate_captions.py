@@ -14,8 +14,8 @@ from sonogloss import files
 from sonogloss import metrics as metrics_room
 from sonogloss.errors import FormatError, MissingInputError, StoreFormatError
 from sonogloss.metrics.registry import Need
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.records import METRIC_ROW_SCHEMA, table

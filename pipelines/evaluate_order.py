@@ -21,7 +21,7 @@ from rich.table import Table
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
@@ -30,10 +30,10 @@ from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.temporal.clips import SOUNDSCAPES, hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import draw_groups
-from sonogloss.temporal.zste import Questions
-from sonogloss.transforms.batch_step import Gather
+from sonogloss.temporal.zste import Questions, TextBank
+from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
-from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems
+from sonogloss.transforms.judge_items import JudgeItems
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, write_zste
 
@@ -137,7 +137,7 @@ def _connect(
     facts: dict[str, Any],
     progress: str | None,
 ) -> None:
-    bank = pipeline | "ListSentences" >> beam.Create([texts]) | "EmbedSentences" >> EmbedSentences(clap)
+    bank = pipeline | "ListSentences" >> beam.Create([texts]) | "EmbedSentences" >> Step(TextBank.embed, clap=clap)
     (
         pipeline
         | "ListUnits" >> beam.Create(units)

@@ -12,8 +12,8 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
 from sonogloss.indexes import describe, read_manifest
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import InspectConfig
+from sonogloss.pipelines.config.parser import command
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {

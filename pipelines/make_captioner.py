@@ -11,12 +11,12 @@ from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OutputError
-from sonogloss.methods import ClapIdentity, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.registry import get_method
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.method_options import with_given
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 
@@ -57,13 +57,15 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
         files.remove(files.join(output, NAME))
     save_captioner(
         output,
-        language_model=language_model.model,
-        tokenizer=language_model.tokenizer,
-        mapper=None,
-        projection=None,
-        training={"labels": [files.base_name(name) for name in as_list(config.labels)]},
-        base=str(config.language_model),
-        **parts,
+        NewCaptioner(
+            language_model=language_model.model,
+            tokenizer=language_model.tokenizer,
+            mapper=None,
+            projection=None,
+            training={"labels": [files.base_name(name) for name in as_list(config.labels)]},
+            base=str(config.language_model),
+            **parts,
+        ),
     )
     return {
         "output": output,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from rich.console import Console
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.errors import MissingInputError, OptionError
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
@@ -35,7 +34,7 @@ from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes
 from sonogloss.temporal.features import ClipPowers, read_part
 from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, post_train
 from sonogloss.temporal.towers import Towers
-from sonogloss.training.curve import draw_curve
+from sonogloss.training.curve import draw_curve, print_line
 from sonogloss.transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units
 
 TRAINING, CLIPS, RECORD = "training", "training/clips", "post_training.json"
@@ -160,13 +159,9 @@ def _train(config: PostTrainClapConfig, towers: Towers, measured: dict[str, Any]
             f"{files.join(folder, COMMITTED)} lists what failed.",
         )
     resume = config.resume and not config.overwrite
-    record = post_train(towers, powers, config.training, directory, resume=resume, log=_print_progress)
+    record = post_train(towers, powers, config.training, directory, resume=resume, log=print_line)
     draw_curve(directory, title=files.base_name(output), unit="nats", score="validation_order")
     return record
-
-
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _report(

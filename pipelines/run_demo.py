@@ -16,8 +16,8 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import caption
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.evaluation import DemoConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.records import FloatArray

@@ -11,7 +11,6 @@ Then the decoder learns from it (`OUTPUT/training`), and at last the directory b
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,21 +21,28 @@ from rich.console import Console
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import save_captioner
+from sonogloss.methods import NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
 from sonogloss.methods.plan import TrainingData
 from sonogloss.methods.registry import load_object
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCaptionerOptions
 from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
-from sonogloss.pipelines.running.training_data import mine_neighbours, read_column
-from sonogloss.pipelines.running.training_job import TrainingJob, load_models, make_job, score_of
-from sonogloss.pipelines.running.training_plan import check_plan, training_of
-from sonogloss.training.curve import draw_curve
+from sonogloss.pipelines.running.training import (
+    TrainingJob,
+    check_plan,
+    load_models,
+    make_job,
+    mine_neighbours,
+    read_column,
+    score_of,
+    training_of,
+)
+from sonogloss.training.curve import draw_curve, print_line
 from sonogloss.training.loop import MEAN_OF, TrainingRecord, train
 from sonogloss.training.parallel import ProcessGroup, join_process_group
 from sonogloss.training.precision import choose_precision
@@ -98,7 +104,7 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
         directory=directory,
         score=score,
         resume=config.resume and not config.overwrite,
-        log=_print_line if group.is_main_process else _no_line,
+        log=print_line,
         group=group,
     )
     if group.is_main_process:
@@ -171,14 +177,6 @@ def _build_corpora(
     return corpora, problems
 
 
-def _print_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _no_line(line: str) -> None:
-    """Only the main process prints."""
-
-
 def _report_of_earlier_run(config: TrainCaptionerOptions, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """The report of a captioner that these options have made.
 
@@ -221,17 +219,19 @@ def _save(config: TrainCaptionerOptions, job: TrainingJob, record: TrainingRecor
     plan = job.plan
     save_captioner(
         str(config.output),
-        clap=job.models.identity,
-        language_model=record.language_model,
-        tokenizer=job.models.language_model.tokenizer,
-        mapper=job.mapper,
-        prompt=plan.prompt,
-        projection=plan.projection,
-        contexts=plan.settings.contexts,
-        decode=plan.decode,
-        labels=job.labels,
-        training=record.as_json() | {"settings": asdict(plan.settings), "options": dict(options)},
-        base=None if plan.training.tune == "all" else job.models.base,
+        NewCaptioner(
+            clap=job.models.identity,
+            language_model=record.language_model,
+            tokenizer=job.models.language_model.tokenizer,
+            mapper=job.mapper,
+            prompt=plan.prompt,
+            projection=plan.projection,
+            contexts=plan.settings.contexts,
+            decode=plan.decode,
+            labels=job.labels,
+            training=record.as_json() | {"settings": asdict(plan.settings), "options": dict(options)},
+            base=None if plan.training.tune == "all" else job.models.base,
+        ),
     )
 
 

@@ -8,7 +8,6 @@ r"""tune-labels: texts, or names alone -> label prompts for `classify`. Training
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from sonogloss.clap import load_clap
 from sonogloss.errors import FormatError, MissingInputError, OptionError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.build_datastore import list_dumps
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 from sonogloss.pipelines.running.outputs import earlier_run
@@ -32,7 +31,8 @@ from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_l
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
-from sonogloss.training.checkpoint import CHECKPOINT
+from sonogloss.training.curve import print_line
+from sonogloss.training.state import CHECKPOINT
 from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
 
 FEWEST = 16  # texts; a label for which search finds fewer gets texts made from its name as well
@@ -70,9 +70,7 @@ def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
     for name in (MANIFEST,) if resume else (MANIFEST, CHECKPOINT, CURVE):
         if files.exists(files.join(output, name)):
             files.remove(files.join(output, name))
-    prompts = tune(
-        clap=clap, texts=found.texts, config=config.tuning, directory=output, resume=resume, log=_print_progress
-    )
+    prompts = tune(clap=clap, texts=found.texts, config=config.tuning, directory=output, resume=resume, log=print_line)
     training = {
         **prompts.training,
         "texts_by_label": found.texts.counts(),
@@ -149,7 +147,7 @@ def _make_texts(
     if poor:
         few = min(FEWEST, config.texts_per_label)
         texts = texts.join(make(per_label=few, only=poor))
-    _print_progress(f"{len(texts.texts):,} texts; {len(poor)} labels have some made from their names")
+    print_line(f"{len(texts.texts):,} texts; {len(poor)} labels have some made from their names")
     return _Found(texts=texts, from_names=poor, unreadable=len(unreadable))
 
 
@@ -163,10 +161,6 @@ def _read_keywords(path: str) -> Mapping[str, Sequence[str]]:
     ):
         raise FormatError(f"--keywords {path!r} is not an object of lists of phrases.", 'Write {"dog": ["bark", ...]}.')
     return value
-
-
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _report(output: str, training: Mapping[str, Any], seconds: float, *, done_before: bool = False) -> dict[str, Any]:

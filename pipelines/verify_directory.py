@@ -13,8 +13,8 @@ from sonogloss import files
 from sonogloss.errors import FormatError
 from sonogloss.indexes import verify as verify_datastore
 from sonogloss.methods import verify_captioner
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import VerifyConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
 
@@ -64,17 +64,6 @@ def _damaged_manifest(directory: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_file(directory: str, entry: dict[str, Any]) -> str | None:
-    path = files.join(directory, entry["path"])
-    if not files.exists(path):
-        return f"{entry['path']} is missing."
-    if (found := files.size(path)) != entry["bytes"]:
-        return f"{entry['path']} has {found} bytes instead of {entry['bytes']}."
-    if files.digest(path) != entry["sha256"]:
-        return f"{entry['path']} has another sha256 than the manifest says."
-    return None
-
-
 def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
     if lacking := sorted({"parts", "counts"} - run.keys()):
         return [f"run.json lacks {' and '.join(lacking)}."]
@@ -91,7 +80,7 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
     for part in run["parts"]:
-        if problem := _check_file(directory, part):
+        if problem := files.file_problem(directory, part):
             problems.append(problem)
             continue
         folder = part["path"].partition("/")[0]

@@ -7,7 +7,7 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -239,3 +239,13 @@ def file_entry(directory: str, name: str) -> dict[str, Any]:
     """What a manifest says of one file: its name below the directory, its bytes and its sha256."""
     path = join(directory, name)
     return {"path": name, "bytes": size(path), "sha256": digest(path)}
+
+
+def file_problem(directory: str, entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with a file that a manifest lists as :func:`file_entry` does; None when it is as it was written."""
+    name, path = entry["path"], join(directory, entry["path"])
+    if not exists(path):
+        return f"{name} is missing."
+    if (found := size(path)) != entry["bytes"]:
+        return f"{name} has {found} bytes instead of {entry['bytes']}."
+    return None if digest(path) == entry["sha256"] else f"{name} has another sha256 than the manifest says."

@@ -162,7 +162,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 
 def schema_of(record: type) -> pa.Schema:
-    """The schema of a flat record, from its fields."""
+    """The schema of a record that is a row of its own: a column a field, not null unless the field may be None."""
     return pa.schema(_columns(record))
 
 

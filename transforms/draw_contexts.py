@@ -10,29 +10,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
 
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
+from sonogloss.methods.plan import Neighbours
 from sonogloss.records import IntArray
 from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions
 from sonogloss.training.neighbours import draw_contexts, nearest
-from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.models import DatastoreReference
 
 CAPTIONS_A_PART = 50_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draw:
-    """What is looked up for a caption: `count` captions drawn from a band of cosines by a seed, or the nearest ones."""
-
-    count: int
-    band: tuple[float, float] | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +42,13 @@ def plan_parts(count: int, directory: str, size: int = CAPTIONS_A_PART) -> list[
     ]
 
 
-def draw_folder(corpus: DatastoreReference, datastore: DatastoreReference, draw: Draw) -> str:
+def draw_folder(corpus: DatastoreReference, datastore: DatastoreReference, draw: Neighbours) -> str:
     """The folder of a draw, named by a digest of the two stores and the draw: another draw never finds these files."""
     origin = json.dumps([corpus.fingerprint, datastore.fingerprint, asdict(draw)])
     return f"contexts-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
 
 
-def draw_part(part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Draw) -> IntArray:
+def draw_part(part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Neighbours) -> IntArray:
     """Rows of the datastore for each caption of a part [n, count], filled up with -1."""
     captions = CaptionRange(corpus, part.start, part.end)
     if draw.band is None:
@@ -89,19 +78,10 @@ def read_parts(parts: list[CorpusPart]) -> IntArray:
     return np.concatenate(found)
 
 
-def write_drawn(part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Draw) -> CorpusPart:
+def write_drawn(
+    part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Neighbours
+) -> CorpusPart:
     """Draw for a part and write its file, unless it is there: files are written whole."""
     if not files.exists(part.path):
         write_part(part, draw_part(part, corpus, datastore, draw))
     return part
-
-
-class DrawContexts(beam.PTransform[PCollection[CorpusPart], PCollection[CorpusPart]]):
-    """Parts -> parts whose files are written, see :func:`draw_part`."""
-
-    def __init__(self, corpus: DatastoreReference, datastore: DatastoreReference, draw: Draw) -> None:
-        super().__init__()
-        self._step = Step(write_drawn, corpus=corpus, datastore=datastore, draw=draw)
-
-    def expand(self, pcoll: PCollection[CorpusPart]) -> PCollection[CorpusPart]:
-        return pcoll | "Spread" >> beam.Reshuffle() | "Draw" >> self._step

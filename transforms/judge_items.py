@@ -10,9 +10,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.zste import Item, Judge, Questions, TextBank
-from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.encode_variants import EncodedUnit
-from sonogloss.transforms.models import ClapReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +28,6 @@ def judge_unit(unit: EncodedUnit, judge: Judge) -> JudgedUnit:
     items = [item for clip, vector in unit.clips for item in judge.clip(clip, vector)]
     items += [item for group, vectors in unit.groups for item in judge.group(group, vectors)]
     return JudgedUnit(items=tuple(items), encoded=unit.encoded, left_out=unit.left_out, dead=unit.dead)
-
-
-class EmbedSentences(Step):
-    """All sentences of an evaluation, as one list -> one bank of their embeddings."""
-
-    def __init__(self, clap: ClapReference) -> None:
-        super().__init__(TextBank.embed, clap=clap)
 
 
 class _JudgeItemsFn(beam.DoFn):

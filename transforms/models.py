@@ -31,7 +31,6 @@ class Reference(Protocol):
 
     def load(self) -> Any:
         """What it stands for."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from sonogloss import files
-from sonogloss.records import DEAD_LETTER_SCHEMA, table
-from sonogloss.temporal.zste_summary import ITEM_SCHEMA, SUMMARY_SCHEMA, in_order, summarise
+from sonogloss.records import DEAD_LETTER_SCHEMA, schema_of, table
+from sonogloss.temporal.zste import Item
+from sonogloss.temporal.zste_summary import SummaryRow, in_order, summarise
 from sonogloss.transforms.judge_items import JudgedUnit
 
 SUMMARY, ITEMS, DEAD_LETTERS = "zste/summary.parquet", "zste/items.parquet", "zste/dead_letters.parquet"
@@ -44,8 +45,8 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     dead_letters = sorted(dead.values(), key=lambda dead_letter: dead_letter.uri)
     files.write_table(files.join(output, DEAD_LETTERS), table(dead_letters, DEAD_LETTER_SCHEMA))
     rows = [asdict(item) for item in items]
-    files.write_table(files.join(output, ITEMS), pa.Table.from_pylist(rows, schema=ITEM_SCHEMA))
-    summary = pa.Table.from_pylist([asdict(row) for row in summarise(items)], schema=SUMMARY_SCHEMA)
+    files.write_table(files.join(output, ITEMS), pa.Table.from_pylist(rows, schema=schema_of(Item)))
+    summary = pa.Table.from_pylist([asdict(row) for row in summarise(items)], schema=schema_of(SummaryRow))
     metadata = {FACTS_KEY: json.dumps(facts).encode()}
     files.write_table(files.join(output, SUMMARY), summary.replace_schema_metadata(metadata))
     return facts

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, dead_letters_option, device_option
 
 
 def _index_names() -> tuple[str, ...]:
@@ -50,10 +57,7 @@ class SearchConfig(Configuration):
     )
     k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
     clap: AnyPath | None = option(
-        None,
-        help="a datastore fixes its CLAP; name it where it has moved",
-        default_text="the datastore's",
-        metavar="C",
+        None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )
     device: str = device_option()
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, option
-from sonogloss.pipelines.config.shared import CLAP_NAMES
+from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, option
 
 
 def _metric_names() -> tuple[str, ...]:

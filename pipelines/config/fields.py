@@ -1,15 +1,16 @@
 """One place for an option: a field of a frozen dataclass.
 
-From the fields of a command's configuration come its command line (:mod:`.parser`), its Python signature
-(:mod:`.command`), the `configuration` in `run.json` and its part of the digest that resuming compares. Three libraries
-were tried before this was written: tyro and simple-parsing keep only the last of several `--audio A --audio B`, and
-jsonargparse does not let unknown options pass on to Beam.
+From the fields of a command's configuration come its command line and its Python signature (both in :mod:`.parser`),
+the `configuration` in `run.json` and its part of the digest that resuming compares. Three libraries were tried before
+this was written: tyro and simple-parsing keep only the last of several `--audio A --audio B`, and jsonargparse does
+not let unknown options pass on to Beam.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -248,3 +249,40 @@ def _check_range(setting: Setting, value: float) -> None:
         limits = [f"at least {low:g}"] if low is not None else []
         limits += [f"at most {high:g}"] if high is not None else []
         raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
+
+
+CLAP_NAMES = "pocket, pocket:ordered, a directory, a hub id or laion:CKPT.pt"
+OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no device's name. Whether this machine has the device is asked when a model loads."""
+    if not _DEVICE.fullmatch(name):
+        hint = "; did you mean 'cuda'?" if name.startswith("gpu") else "."
+        raise OptionError(f"There is no --device {name!r}.", f"Choose one of auto, cpu, cuda, cuda:N{hint}")
+
+
+def device_option(group: str | None = None) -> Any:
+    """`--device`."""
+    return option(
+        "auto", group=group, help="auto, cpu, cuda or cuda:N", metavar="D", check=check_device, digest="resolved"
+    )
+
+
+def dead_letters_option(what: str, group: str | None = None) -> Any:
+    """`--max-dead-letters`, a share of `what`."""
+    return option(0.05, group=group, help=f"share of {what} that may fail", metavar="SHARE", at_least=0, at_most=1)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The whole numbers of `2-8` or `2,4,8`.
+
+    Raises:
+        OptionError: the text is neither.
+    """
+    first, dash, last = text.partition("-")
+    parts = [first, last] if dash else text.split(",")
+    if not all(part.isdecimal() for part in parts) or (dash and int(first) > int(last)):
+        raise OptionError(f"must be numbers like 2-8 or 2,4,8, got {text!r}.", "Correct it.")
+    return tuple(range(int(first), int(last) + 1)) if dash else tuple(sorted({int(part) for part in parts}))

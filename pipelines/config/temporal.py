@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.temporal.config import RELATIONS, PairSettings, PostTrainConfig, TnceSettings
 
-_PAIRS, _LAYERS, _TRAINING = "how two clips become one", "what learns", "training"
-_LOSS = "sentences and loss"
+_pairing = partial(option, group="how two clips become one")
+_layers = partial(option, group="what learns")
+_training = partial(option, group="training")
+_loss = partial(option, group="sentences and loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +48,22 @@ class ClipsConfig(Configuration):
         at_least=0,
         at_most=1,
     )
-    crossfade: float = option(
+    crossfade: float = _pairing(
         PairSettings.crossfade_s,
-        group=_PAIRS,
         help="seconds over which the first clip of a sequence gives way to the second",
         metavar="S",
         at_least=0,
     )
-    level: float | None = option(
+    level: float | None = _pairing(
         PairSettings.level_db,
-        group=_PAIRS,
         help="RMS level that clips are brought to, in dB below full scale (-20)",
         default_text="their own",
         metavar="DB",
         at_least=-120,
         at_most=0,
     )
-    overlay_level: float = option(
+    overlay_level: float = _pairing(
         PairSettings.overlay_db,
-        group=_PAIRS,
         help="level of the second clip of an overlay, in dB relative to the first",
         metavar="DB",
         at_least=-60,
@@ -111,81 +119,60 @@ class PostTrainClapConfig(ClipsConfig):
         metavar="SHARE",
         at_least=0,
     )
-    warmup_steps: int = option(
-        PostTrainConfig.warmup_steps, group=_TRAINING, help="steps over which the learning rate rises", at_least=0
+    warmup_steps: int = _training(
+        PostTrainConfig.warmup_steps, help="steps over which the learning rate rises", at_least=0
     )
-    weight_decay: float = option(
-        PostTrainConfig.weight_decay, group=_TRAINING, help="weight decay of matrices", at_least=0
+    weight_decay: float = _training(PostTrainConfig.weight_decay, help="weight decay of matrices", at_least=0)
+    grad_clip: float = _training(
+        PostTrainConfig.grad_clip, help="largest norm of the gradient; 0 does not clip", at_least=0
     )
-    grad_clip: float = option(
-        PostTrainConfig.grad_clip, group=_TRAINING, help="largest norm of the gradient; 0 does not clip", at_least=0
-    )
-    gain_db: float = option(
+    gain_db: float = _training(
         PostTrainConfig.gain_db,
-        group=_TRAINING,
         help="largest random change of a clip's level, in dB",
         metavar="DB",
         at_least=0,
         at_most=60,
     )
-    anchor: float = option(
+    anchor: float = _training(
         PostTrainConfig.anchor,
-        group=_TRAINING,
         help="weight of the term that keeps single sounds and labels where they were",
         at_least=0,
     )
-    eval_every: int = option(
-        PostTrainConfig.eval_every, group=_TRAINING, help="steps between two validations", at_least=1
+    eval_every: int = _training(PostTrainConfig.eval_every, help="steps between two validations", at_least=1)
+    checkpoint_every: int = _training(
+        PostTrainConfig.checkpoint_every, help="steps between two checkpoints", at_least=1
     )
-    checkpoint_every: int = option(
-        PostTrainConfig.checkpoint_every, group=_TRAINING, help="steps between two checkpoints", at_least=1
+    layers: int = _layers(PostTrainConfig.layers, help="last: stages of the audio tower, from its end", at_least=1)
+    text_layers: int = _layers(
+        PostTrainConfig.text_layers, help="last: layers of the text tower, from its end", at_least=1
     )
-    layers: int = option(
-        PostTrainConfig.layers, group=_LAYERS, help="last: stages of the audio tower, from its end", at_least=1
+    position_rate: float = _layers(
+        PostTrainConfig.position_rate, help="factor on the learning rate of the audio tower's position biases"
     )
-    text_layers: int = option(
-        PostTrainConfig.text_layers, group=_LAYERS, help="last: layers of the text tower, from its end", at_least=1
+    lora_rank: int = _layers(PostTrainConfig.lora_rank, help="lora: rank of the adapter", at_least=1)
+    lora_alpha: int = _layers(
+        PostTrainConfig.lora_alpha, help="lora: the adapter is scaled by alpha / rank", at_least=1
     )
-    position_rate: float = option(
-        PostTrainConfig.position_rate,
-        group=_LAYERS,
-        help="factor on the learning rate of the audio tower's position biases",
+    lora_dropout: float = _layers(PostTrainConfig.lora_dropout, help="lora: dropout on the adapter's input", at_least=0)
+    relations: Sequence[str] = _loss(RELATIONS, help="words between two classes", choices=RELATIONS, metavar="WORD")
+    wording: Literal["published", "varied"] = _loss(
+        PairSettings.wording, help="only these words, or others of the same meaning too"
     )
-    lora_rank: int = option(PostTrainConfig.lora_rank, group=_LAYERS, help="lora: rank of the adapter", at_least=1)
-    lora_alpha: int = option(
-        PostTrainConfig.lora_alpha, group=_LAYERS, help="lora: the adapter is scaled by alpha / rank", at_least=1
-    )
-    lora_dropout: float = option(
-        PostTrainConfig.lora_dropout, group=_LAYERS, help="lora: dropout on the adapter's input", at_least=0
-    )
-    relations: Sequence[str] = option(
-        RELATIONS, group=_LOSS, help="words between two classes", choices=RELATIONS, metavar="WORD"
-    )
-    wording: Literal["published", "varied"] = option(
-        PairSettings.wording, group=_LOSS, help="only these words, or others of the same meaning too"
-    )
-    words: float = option(
+    words: float = _loss(
         PostTrainConfig.words,
-        group=_LOSS,
         help="stage B: weight of the loss between a sentence and the same in other words",
         at_least=0,
     )
-    alpha_same: float = option(
-        TnceSettings.alpha_same,
-        group=_LOSS,
-        help="stage B: weight of the same pair in another order, as a negative",
-        at_least=0,
+    alpha_same: float = _loss(
+        TnceSettings.alpha_same, help="stage B: weight of the same pair in another order, as a negative", at_least=0
     )
-    alpha_cross: float = option(
-        TnceSettings.alpha_cross,
-        group=_LOSS,
-        help="stage B: weight of other pairs in another order, as negatives",
-        at_least=0,
+    alpha_cross: float = _loss(
+        TnceSettings.alpha_cross, help="stage B: weight of other pairs in another order, as negatives", at_least=0
     )
-    beta: float = option(TnceSettings.beta, group=_LOSS, help="weight of the rows after the first block", at_least=0)
-    weight: float = option(TnceSettings.weight, group=_LOSS, help="weight of the whole loss (lambda)", at_least=0)
-    released_loss: bool = option(
-        False, group=_LOSS, help="compute the loss as the released code does: no unit length, no temperature"
+    beta: float = _loss(TnceSettings.beta, help="weight of the rows after the first block", at_least=0)
+    weight: float = _loss(TnceSettings.weight, help="weight of the whole loss (lambda)", at_least=0)
+    released_loss: bool = _loss(
+        False, help="compute the loss as the released code does: no unit length, no temperature"
     )
     resume: bool = option(
         True,
@@ -247,28 +234,22 @@ class TuneLabelsConfig(Configuration):
     texts_per_label: int = option(64, help="texts a label at most", at_least=2)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
     multi_label: bool = option(False, help="a text may name several labels: ranking loss instead of cross-entropy")
-    slots: int = option(TuningConfig.slots, group=_TRAINING, help="learned vectors in front of a label", at_least=1)
-    initial: str = option(
-        TuningConfig.initial, group=_TRAINING, help="words that the vectors begin with", default_text="none: noise"
-    )
-    noise_cosine: float = option(
+    slots: int = _training(TuningConfig.slots, help="learned vectors in front of a label", at_least=1)
+    initial: str = _training(TuningConfig.initial, help="words that the vectors begin with", default_text="none: noise")
+    noise_cosine: float = _training(
         TuningConfig.noise_cosine,
-        group=_TRAINING,
         help="mean cosine of a text with its noisy copy; 1 adds no noise, as published",
         metavar="COSINE",
         at_most=1,
     )
-    keep: float = option(
+    keep: float = _training(
         TuningConfig.keep,
-        group=_TRAINING,
         help="weight of the loss that keeps other words of the dump where they are; 0 as published",
         at_least=0,
     )
-    epochs: int = option(TuningConfig.epochs, group=_TRAINING, help="passes over the texts", at_least=1)
-    steps: int | None = option(
-        None, group=_TRAINING, help="optimizer steps", default_text="as many as the epochs have", at_least=1
-    )
-    seed: int = option(TuningConfig.seed, group=_TRAINING, help="seed of everything random", at_least=0)
+    epochs: int = _training(TuningConfig.epochs, help="passes over the texts", at_least=1)
+    steps: int | None = _training(None, help="optimizer steps", default_text="as many as the epochs have", at_least=1)
+    seed: int = _training(TuningConfig.seed, help="seed of everything random", at_least=0)
     resume: bool = option(
         True,
         group=JOB,

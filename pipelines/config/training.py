@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from sonogloss.errors import OptionError, unknown
 from sonogloss.methods.base import ClapIdentity
 from sonogloss.methods.registry import Method, get_method
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option, settings_of
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+    settings_of,
+)
 from sonogloss.pipelines.config.method_options import Parts, add_method_options, in_words, methods_where, option_names
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option
 
-_TEXTS, _LEARNING, _ADAPTER, _MAPPER = "texts", "optimization", "adapter (LoRA)", "mapper"
-_CAPTIONER = "settings of the captioner"
 _VARIES = "set by captions and models"
 
 
@@ -85,6 +93,13 @@ def _number(help: str, default: str, **more: Any) -> Any:  # noqa: A002  # argpa
     return option(None, help=help, default_text=default, **more)
 
 
+_text = partial(option, group="texts")
+_learning = partial(_number, group="optimization")
+_adapter = partial(_number, group="adapter (LoRA)")
+_mapper = partial(_number, group="mapper")
+_captioner = partial(_number, group="settings of the captioner")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainCaptionerOptions(MethodConfiguration):
     """Options of `train-captioner`; settings and prompt of every method that learns add theirs."""
@@ -120,82 +135,61 @@ class TrainCaptionerOptions(MethodConfiguration):
         "which weights of the language model are trained", "all up to 50 million, else lora"
     )
 
-    text_column: str = option("text", group=_TEXTS, help="column with the captions", metavar="NAME")
-    revision: str | None = option(
-        None, group=_TEXTS, help="revision of the language model's hub id", default_text="its main branch", metavar="R"
+    text_column: str = _text("text", help="column with the captions", metavar="NAME")
+    revision: str | None = _text(
+        None, help="revision of the language model's hub id", default_text="its main branch", metavar="R"
     )
-    label_template: str = option(
-        "{label}", group=_TEXTS, help="what is embedded of a label; {label} stands for its name"
-    )
-    languages: Sequence[str] = option(
+    label_template: str = _text("{label}", help="what is embedded of a label; {label} stands for its name")
+    languages: Sequence[str] = _text(
         (),
-        group=_TEXTS,
         help="for a multilingual captioner, the column with the captions in each language; the first is their own",
         metavar="TAG=COLUMN",
     )
-    validation_audio: Paths = option(
-        (), group=_TEXTS, help="recordings: the weights of the highest CIDEr-D on them are kept", metavar="GLOB"
+    validation_audio: Paths = _text(
+        (), help="recordings: the weights of the highest CIDEr-D on them are kept", metavar="GLOB"
     )
-    validation_references: AnyPath | None = option(
-        None, group=_TEXTS, help="references of these recordings", default_text="none", metavar="FILE"
+    validation_references: AnyPath | None = _text(
+        None, help="references of these recordings", default_text="none", metavar="FILE"
     )
 
-    accumulation: int | None = _number("parts that a batch is computed in", "1", group=_LEARNING, at_least=1)
-    warmup_steps: int | None = _number(
-        "steps over which the learning rate rises", "a twentieth of the steps", group=_LEARNING
-    )
-    schedule: Literal["linear", "cosine"] | None = _number("how it falls from there to 0", "cosine", group=_LEARNING)
-    weight_decay: float | None = _number("AdamW's, on matrices only", "0.01", group=_LEARNING)
-    betas: tuple[float, float] | None = _number("AdamW's", "0.9 0.98", group=_LEARNING, count=2)
-    grad_clip: float | None = _number("largest norm of the gradient; 0 does not clip", "1", group=_LEARNING)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = _number(
+    accumulation: int | None = _learning("parts that a batch is computed in", "1", at_least=1)
+    warmup_steps: int | None = _learning("steps over which the learning rate rises", "a twentieth of the steps")
+    schedule: Literal["linear", "cosine"] | None = _learning("how it falls from there to 0", "cosine")
+    weight_decay: float | None = _learning("AdamW's, on matrices only", "0.01")
+    betas: tuple[float, float] | None = _learning("AdamW's", "0.9 0.98", count=2)
+    grad_clip: float | None = _learning("largest norm of the gradient; 0 does not clip", "1")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = _learning(
         "of matrix products; auto is what the hardware computes fast, float16 needs a GPU",
         "auto",
-        group=_LEARNING,
         old_values=OLD_PRECISIONS,
     )
-    seed: int | None = _number("of everything random", "1234", group=_LEARNING)
-    eval_every: int | None = _number(
-        "steps between two validations", "a tenth of the steps", group=_LEARNING, at_least=1
-    )
-    checkpoint_every: int | None = _number(
-        "steps between two checkpoints", "a tenth of the steps", group=_LEARNING, at_least=1
+    seed: int | None = _learning("of everything random", "1234")
+    eval_every: int | None = _learning("steps between two validations", "a tenth of the steps", at_least=1)
+    checkpoint_every: int | None = _learning("steps between two checkpoints", "a tenth of the steps", at_least=1)
+
+    lora_rank: int | None = _adapter("rank of the adapter's matrices", "8", at_least=1)
+    lora_alpha: int | None = _adapter("the adapter's scale is alpha / rank", "32", at_least=1)
+    lora_dropout: float | None = _adapter("dropout on what the adapter reads", "0.05", metavar="SHARE")
+    lora_targets: Sequence[str] | None = _adapter(
+        "names of the modules that are adapted", "query and value projections", metavar="NAME"
     )
 
-    lora_rank: int | None = _number("rank of the adapter's matrices", "8", group=_ADAPTER, at_least=1)
-    lora_alpha: int | None = _number("the adapter's scale is alpha / rank", "32", group=_ADAPTER, at_least=1)
-    lora_dropout: float | None = _number("dropout on what the adapter reads", "0.05", group=_ADAPTER, metavar="SHARE")
-    lora_targets: Sequence[str] | None = option(
-        None,
-        group=_ADAPTER,
-        help="names of the modules that are adapted",
-        default_text="query and value projections",
-        metavar="NAME",
-    )
+    mapper: Literal["relu", "mlp", "transformer"] | None = _mapper("what maps an embedding to vectors", "the method's")
+    mapper_hidden: int | None = _mapper("relu: width of the hidden layer", "512; with an adapter 2048", at_least=1)
+    mapper_layers: int | None = _mapper("transformer: number of layers", "8", at_least=1)
+    mapper_heads: int | None = _mapper("transformer: number of attention heads", "8", at_least=1)
 
-    mapper: Literal["relu", "mlp", "transformer"] | None = _number(
-        "what maps an embedding to vectors", "the method's", group=_MAPPER
-    )
-    mapper_hidden: int | None = _number(
-        "relu: width of the hidden layer", "512; with an adapter 2048", group=_MAPPER, at_least=1
-    )
-    mapper_layers: int | None = _number("transformer: number of layers", "8", group=_MAPPER, at_least=1)
-    mapper_heads: int | None = _number("transformer: number of attention heads", "8", group=_MAPPER, at_least=1)
-
-    projection: bool | None = _number(
-        "project audio embeddings on the text support", "as the method does", group=_CAPTIONER
-    )
-    temperature: float | Literal["clap"] | None = _number(
+    projection: bool | None = _captioner("project audio embeddings on the text support", "as the method does")
+    temperature: float | Literal["clap"] | None = _captioner(
         "temperature of the softmax over the support, or clap for the CLAP's own",
         "0.01",
-        group=_CAPTIONER,
         metavar="T",
         at_least=0,
         aliases=["--projection-temperature"],
     )
-    renormalise: bool | None = _number("scale projected embeddings to unit length", "on", group=_CAPTIONER)
-    beams: int | None = _number("beams of the search", "the released system's", group=_CAPTIONER, at_least=1)
-    max_new_tokens: int | None = _number("the longest caption, in tokens", "60 at most", group=_CAPTIONER, at_least=1)
+    renormalise: bool | None = _captioner("scale projected embeddings to unit length", "on")
+    beams: int | None = _captioner("beams of the search", "the released system's", at_least=1)
+    max_new_tokens: int | None = _captioner("the longest caption, in tokens", "60 at most", at_least=1)
 
     resume: bool = option(
         True, group=JOB, help="continue an interrupted run of the same options; --no-resume begins anew", recorded=False

@@ -14,18 +14,19 @@ from pathlib import Path
 import torch
 from transformers import GPT2LMHeadModel
 
+from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.decoder import training_config
 from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.methods import ClapIdentity, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import embed_labels
 from sonogloss.methods.mapper import TanhMapper
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import RELEASED_DECODE, SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import RELEASED_DECODE, SoftHardSettings
 from sonogloss.soundscapes import CLASSES, caption_dump
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 
 LARGEST = 10_000_000  # bytes
@@ -81,19 +82,25 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
     model = GPT2LMHeadModel(decoder_config(len(tokenizer), width=192, layers=3))
     mapper = TanhMapper(clap.dim, model.config.n_embd, slots=PROMPT.soft_slots)
     config = replace(training_config(recipe), steps=recipe.soft_hard_steps)
-    source = SoftHardExamples(
-        captions=CaptionArrays(captions, clap.embed_text(captions)),
-        labels=labels,
-        prompt=PROMPT,
-        tokenizer=tokenizer,
+    plan = TrainingPlan(
+        training=config,
         settings=settings,
-        batch_size=config.batch_size,
-        seed=config.seed,
+        prompt=PROMPT,
+        mapper=MapperSettings(kind="mlp"),
+        projection=None,
+        decode=RELEASED_DECODE,
+    )
+    corpus = CaptionArrays(captions, clap.embed_text(captions))
+    data = TrainingData(
+        captions=corpus,
+        datastore=corpus,
+        labels=labels,
+        tokenizer=tokenizer,
         max_tokens=model.config.n_positions,
         validation=CaptionArrays(held_out, clap.embed_text(held_out)),
     )
     record = train(
-        source,
+        SoftHardExamples(plan, data),
         language_model=model,
         mapper=mapper,
         config=config,
@@ -103,17 +110,19 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
     )
     save_captioner(
         str(finished),
-        clap=ClapIdentity(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=model,
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=PROMPT,
-        projection=None,
-        contexts=0,
-        decode=replace(RELEASED_DECODE, max_new_tokens=48, batch_size=32),
-        labels=labels,
-        training=record.as_json() | {"settings": asdict(settings)},
-        half=True,
+        NewCaptioner(
+            clap=ClapIdentity(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=model,
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=PROMPT,
+            projection=None,
+            contexts=0,
+            decode=replace(RELEASED_DECODE, max_new_tokens=48, batch_size=32),
+            labels=labels,
+            training=record.as_json() | {"settings": asdict(settings)},
+            half=True,
+        ),
     )
     return finished
 

@@ -14,10 +14,10 @@ from recipes.pocket.plain_lm import train_plain_model
 from recipes.pocket.recipe import PocketRecipe, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.methods import ClapIdentity, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import embed_labels
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.soundscapes import CLASSES
 
 LARGEST = 3_000_000  # bytes
@@ -65,16 +65,18 @@ def make_zeraucap(directory: Path, recipe: PocketRecipe) -> Path:
     model, record = train_plain_model(directory / "zeraucap-training", recipe, tokenizer)
     save_captioner(
         str(finished),
-        clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=model,
-        tokenizer=tokenizer,
-        mapper=None,
-        prompt=PROMPT,
-        projection=None,
-        decode=GuidedSettings(),
-        labels=embed_labels([sound.label for sound in CLASSES.values()], clap, normalise=False),
-        training={"language_model": record.as_json() | {"parameters": model.num_parameters()}},
-        half=True,
+        NewCaptioner(
+            clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=model,
+            tokenizer=tokenizer,
+            mapper=None,
+            prompt=PROMPT,
+            projection=None,
+            decode=GuidedSettings(),
+            labels=embed_labels([sound.label for sound in CLASSES.values()], clap, normalise=False),
+            training={"language_model": record.as_json() | {"parameters": model.num_parameters()}},
+            half=True,
+        ),
     )
     return finished
 

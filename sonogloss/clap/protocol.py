@@ -35,7 +35,6 @@ class Clap(Protocol):
         Raises:
             OptionError: `texts` is not a list of strings.
         """
-        ...
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """Unit rows `[n, dim]`, float32, for mono waveforms `[samples]`, each at most `window_s` long.
@@ -48,4 +47,3 @@ class Clap(Protocol):
             OptionError: a waveform has another shape or type, is empty or too long, or holds values that cannot be
                 sound; or the rate is unusable. See :mod:`sonogloss.clap.inputs`.
         """
-        ...

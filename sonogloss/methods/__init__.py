@@ -5,7 +5,7 @@ Importing this room costs little; torch comes with the first captioner that is l
 
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods.base import Captioner, CaptionerSpec, ClapIdentity, ProjectionSettings, Retriever
-from sonogloss.methods.directory import load_captioner, save_captioner
+from sonogloss.methods.directory import NewCaptioner, load_captioner, save_captioner
 from sonogloss.methods.manifest import verify_captioner
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "CaptionerSpec",
     "Retriever",
     "ClapIdentity",
+    "NewCaptioner",
     "ProjectionSettings",
     "DecodeSettings",
     "load_captioner",

@@ -103,12 +103,10 @@ class Prompt(Protocol):
     @property
     def audio_slots(self) -> int:
         """How many soft prompt vectors stand for the audio; 0 for a prompt of words alone."""
-        ...
 
     @property
     def label_count(self) -> int:
         """How many labels of a bank it names; 0 for none."""
-        ...
 
 
 class Retriever(Protocol):
@@ -116,11 +114,9 @@ class Retriever(Protocol):
 
     def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
         """The k nearest captions of every query [n, dim], best first, ties by ascending id."""
-        ...
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         """The queries [n, dim] carried onto the store's text support."""
-        ...
 
 
 class Captioner(ABC):

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,27 +107,11 @@ def _positions(manifest: Manifest, directory: Path) -> int | None:
     return int(found) if found else None
 
 
-def save_captioner(
-    directory: str,
-    *,
-    clap: ClapIdentity,
-    language_model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    mapper: AnyMapper | None,
-    prompt: Prompt,
-    projection: ProjectionSettings | None,
-    contexts: int | None = None,
-    decode: Any = None,
-    labels: LabelBank | None = None,
-    training: Mapping[str, Any] | None = None,
-    base: str | None = None,
-    half: bool = False,
-    model_card: str | None = None,
-) -> None:
-    """Write a captioner as a directory; its method is the one whose prompt this is.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NewCaptioner:
+    """What a captioner directory is made of; its method is the one whose prompt this is.
 
     Args:
-        directory: where to, local or any fsspec URL.
         clap: the CLAP it was made with.
         language_model: the trained PreTrainedModel, or a peft PeftModel around an untouched one.
         tokenizer: its tokenizer.
@@ -142,32 +127,51 @@ def save_captioner(
             copied, or a hub id, which is named only. None writes the weights.
         half: store weights as float16; they are read back as float32 on a CPU.
         model_card: text of `README.md`; by default a short one.
+    """
+
+    clap: ClapIdentity
+    language_model: Any
+    tokenizer: PreTrainedTokenizerBase
+    mapper: AnyMapper | None
+    prompt: Prompt
+    projection: ProjectionSettings | None
+    contexts: int | None = None
+    decode: Any = None
+    labels: LabelBank | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    half: bool = False
+    model_card: str | None = None
+
+
+def save_captioner(directory: str, new: NewCaptioner) -> None:
+    """Write a captioner as a directory, local or any fsspec URL.
 
     Raises:
         OptionError: an adapter without a base.
         OutputError: the directory cannot be written.
     """
-    method, reference = method_of(prompt), _reference(language_model, base)
+    method, reference = method_of(new.prompt), _reference(new)
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         staging = Path(temporary)
-        _write_language_model(staging, language_model, tokenizer, reference, base, half=half)
-        if mapper is not None:
-            _write_mapper(staging, mapper, half=half)
-        if labels is not None:
-            save_bank(labels, str(staging / LABELS))
-        card = _model_card(method, clap, reference) if model_card is None else model_card
+        _write_language_model(staging, new, reference)
+        if new.mapper is not None:
+            _write_mapper(staging, new.mapper, half=new.half)
+        if new.labels is not None:
+            save_bank(new.labels, str(staging / LABELS))
+        card = _model_card(method, new.clap, reference) if new.model_card is None else new.model_card
         (staging / "README.md").write_text(card, encoding="utf-8")
         names = _copy_files(staging, directory)
     manifest = Manifest(
         method=method.name,
-        clap=clap,
+        clap=new.clap,
         language_model=reference,
-        prompt=prompt,
-        labels=None if labels is None else LABELS,
-        contexts=method.contexts if contexts is None else contexts,
-        projection=projection,
-        decode=decode or method.decode,
-        training=training or {},
+        prompt=new.prompt,
+        labels=None if new.labels is None else LABELS,
+        contexts=method.contexts if new.contexts is None else new.contexts,
+        projection=new.projection,
+        decode=new.decode or method.decode,
+        training=new.training,
         files=tuple(files.file_entry(directory, name) for name in names),
     )
     write_manifest(directory, manifest)
@@ -182,16 +186,16 @@ def _copy_files(staging: Path, directory: str) -> list[str]:
     return names
 
 
-def _reference(language_model: Any, base: str | None) -> LanguageModelReference:
+def _reference(new: NewCaptioner) -> LanguageModelReference:
     """Where the captioner will find its language model."""
-    adapted = hasattr(language_model, "get_base_model")
+    base, adapted = new.base, hasattr(new.language_model, "get_base_model")
     if adapted and base is None:
         raise OptionError("A language model with an adapter needs its base.", "Name the directory or hub id it is of.")
     hub_id = base if base is not None and not Path(base).is_dir() else None
     return LanguageModelReference(
         path=LANGUAGE_MODEL if hub_id is None else None,
         name=hub_id,
-        revision=getattr(language_model.config, "_commit_hash", None) if base is not None else None,
+        revision=getattr(new.language_model.config, "_commit_hash", None) if base is not None else None,
         adapter=ADAPTER if adapted else None,
     )
 
@@ -204,34 +208,26 @@ def _write_mapper(staging: Path, mapper: AnyMapper, *, half: bool) -> None:
     save_mapper(mapper, str(staging / MAPPER), dtype=torch.float16 if half else torch.float32)
 
 
-def _write_language_model(
-    staging: Path,
-    language_model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    reference: LanguageModelReference,
-    base: str | None,
-    *,
-    half: bool,
-) -> None:
+def _write_language_model(staging: Path, new: NewCaptioner, reference: LanguageModelReference) -> None:
     import copy
 
     from sonogloss.decoding.language_model import without_progress_bar
 
     if reference.adapter is not None:
-        language_model.save_pretrained(staging / reference.adapter)
+        new.language_model.save_pretrained(staging / reference.adapter)
         _sort_targets(staging / reference.adapter / "adapter_config.json")
     if reference.path is None:
         return
-    if base is not None:
+    if new.base is not None:
         (staging / reference.path).mkdir()
-        for path in sorted(Path(base).iterdir()):
+        for path in sorted(Path(new.base).iterdir()):
             if path.suffix in (".json", ".safetensors", ".model", ".txt"):
                 shutil.copyfile(path, staging / reference.path / path.name)
         return
-    whole = copy.deepcopy(language_model).half() if half else language_model
+    whole = copy.deepcopy(new.language_model).half() if new.half else new.language_model
     with without_progress_bar():
         whole.save_pretrained(staging / reference.path)
-    tokenizer.save_pretrained(staging / reference.path)
+    new.tokenizer.save_pretrained(staging / reference.path)
 
 
 def _sort_targets(path: Path) -> None:

@@ -34,11 +34,9 @@ class TextEncoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """Of the model."""
-        ...
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows [n, dim]."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

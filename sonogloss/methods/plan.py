@@ -47,11 +47,9 @@ class MethodSettings(Protocol):
     @property
     def contexts(self) -> int:
         """How many retrieved captions an example shows, and the captioner reads."""
-        ...
 
     def mining(self, seed: int) -> Neighbours | None:
         """What is looked up for every caption; None for nothing."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,6 @@ class Preset(Protocol):
 
     def __call__(self, *, captions: int, clap: ClapIdentity, parameters: int) -> TrainingPlan:
         """The plan for so many captions, this CLAP and a language model of so many parameters."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,6 @@ Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE re
 and are not computed here.
 """
 
-from sonogloss.metrics.accuracy import TagCounts as TagCounts
-from sonogloss.metrics.average_precision import RankedClips as RankedClips
-from sonogloss.metrics.average_precision import average_precision as average_precision
-from sonogloss.metrics.average_precision import mean_average_precision as mean_average_precision
 from sonogloss.metrics.bleu import BleuCounts as BleuCounts
 from sonogloss.metrics.bleu import bleu as bleu
 from sonogloss.metrics.bleu import bleu_counts as bleu_counts
@@ -26,6 +22,10 @@ from sonogloss.metrics.registry import REFERENCE_METRICS as REFERENCE_METRICS
 from sonogloss.metrics.registry import Metric as Metric
 from sonogloss.metrics.registry import check_metrics as check_metrics
 from sonogloss.metrics.rouge_l import rouge_l as rouge_l
+from sonogloss.metrics.tags import RankedClips as RankedClips
+from sonogloss.metrics.tags import TagCounts as TagCounts
 from sonogloss.metrics.tags import TagStatistics as TagStatistics
+from sonogloss.metrics.tags import average_precision as average_precision
+from sonogloss.metrics.tags import mean_average_precision as mean_average_precision
 from sonogloss.metrics.tokenize import TOKENIZERS as TOKENIZERS
 from sonogloss.metrics.tokenize import tokenize as tokenize

@@ -28,7 +28,7 @@ class TuningConfig:
         noise_cosine: mean cosine between the embedding of a text or word and its noisy copy, new in every step; 1 adds
             no noise, as released. Audio lies beside text in a CLAP's space, so prompts that fit texts exactly fit audio
             worse, most of all with labels that they were not learned on.
-        keep: weight of the loss that keeps other words where they are (:mod:`~sonogloss.tagging.kept_words`); 0 as
+        keep: weight of the loss that keeps other words where they are (:mod:`~sonogloss.tagging.features`); 0 as
             released.
         held_out: share of each label's texts for choosing the epoch.
         seed: of everything random.

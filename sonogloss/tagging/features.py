@@ -1,4 +1,4 @@
-"""Sentence and word embeddings of the frozen text tower, computed once, and the loss of label embeddings on them."""
+"""The losses of prompt tuning on texts: embeddings of the frozen text tower, computed once, and words that stay put."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sonogloss.bridge import add_noise
 from sonogloss.clap import Clap
-from sonogloss.clap.prompted_text import embed_words
+from sonogloss.clap.prompted_text import PromptedLabels, embed_words
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.tagging.config import TuningConfig
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores, label_loss, ranking_loss
+from sonogloss.tagging.tagger import plain_tagger
 from sonogloss.tagging.texts import LabelledTexts
 
 
@@ -121,3 +121,31 @@ def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[i
             "Give more texts.",
         )
     return sorted(train), sorted(held_out)
+
+
+WORDS_A_STEP = 16
+
+
+class KeptWords:
+    """A loss that keeps words that are no labels where they are.
+
+    Prompts learned on some labels move all other words too: behind a prompt for `rain`, `sea` comes near to rain. So in
+    every step some other words of the dump are encoded behind the prompts and pulled towards their embeddings in a
+    plain sentence. The released code has no such loss.
+
+    Args:
+        clap: a CLAP in the layout of transformers' ClapModel.
+        words: at least one.
+        slots: vectors in front of a word.
+    """
+
+    def __init__(self, clap: Clap, words: Sequence[str], slots: int) -> None:
+        self._words = PromptedLabels(clap, words, slots)
+        self._plain = torch.from_numpy(plain_tagger(words, clap).coarse).to(self._words.device)
+
+    def loss(self, prompts: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+        """1 - cosine of prompted and plain words, averaged over some random words and summed over sets of prompts."""
+        count = len(self._plain)
+        rows = torch.from_numpy(rng.choice(count, min(WORDS_A_STEP, count), replace=False)).to(self._plain.device)
+        moved = [1 - (self._words.encode(vectors, rows) * self._plain[rows]).sum(dim=1) for vectors in prompts]
+        return torch.stack([distances.mean() for distances in moved]).sum()

@@ -22,14 +22,12 @@ from sonogloss import files
 from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels, width, word_embeddings
 from sonogloss.tagging.config import TuningConfig
-from sonogloss.tagging.features import TextFeatures, split
-from sonogloss.tagging.kept_words import KeptWords
+from sonogloss.tagging.features import KeptWords, TextFeatures, split
 from sonogloss.tagging.label_prompts import LabelPrompts
 from sonogloss.tagging.tagger import as_words
 from sonogloss.tagging.texts import LabelledTexts
-from sonogloss.training.curve import LossCurve
+from sonogloss.training.curve import LossCurve, StepLog
 from sonogloss.training.state import TrainingState
-from sonogloss.training.step_log import StepLog
 
 CURVE = "curve.csv"
 _VALIDATION_BATCH = 256

@@ -109,7 +109,8 @@ def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str,
     """Write measured clips as two files: `UNIT.parquet` (clips, frames) and `UNIT.npy` (power). Returns their names."""
     names = f"{unit}.parquet", f"{unit}.npy"
     rows = [asdict(clip) | {"frames": frames} for clip, frames in zip(measured.clips, measured.frames, strict=True)]
-    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=_SCHEMA))
+    schema = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
+    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=schema))
     content = io.BytesIO()
     np.save(content, measured.power, allow_pickle=False)
     files.write_bytes(files.join(directory, names[1]), content.getvalue())

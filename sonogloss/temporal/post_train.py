@@ -24,11 +24,9 @@ from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.objective import Anchor, Validation, make_anchor, stage_loss
 from sonogloss.temporal.towers import POSITIONS, Towers
-from sonogloss.training.curve import CURVE, LossCurve
+from sonogloss.training.curve import CURVE, LossCurve, StepLog
 from sonogloss.training.precision import DIGEST_NAMES, describe_precision
-from sonogloss.training.randomness import isolated_rng
-from sonogloss.training.state import TrainingState, parameter_groups
-from sonogloss.training.step_log import StepLog
+from sonogloss.training.state import TrainingState, isolated_rng, parameter_groups
 
 MEAN_OF = 50
 """Steps that the losses of a record are the means of."""

@@ -31,10 +31,9 @@ import numpy.typing as npt
 
 from sonogloss.clap import Clap
 from sonogloss.records import FloatArray, Int32
-from sonogloss.temporal import released
 from sonogloss.temporal.clips import LabelledClip, rank
+from sonogloss.temporal.sentences import FIRST, SECOND, SINGLE, order_texts, retrieval_text, task_4_texts
 from sonogloss.temporal.sequences import PairGroup, Variant
-from sonogloss.temporal.zste_texts import FIRST, SECOND, SINGLE, order_texts, retrieval_text, task_4_texts
 
 RETRIEVAL = "retrieval"
 _TEXT_BATCH = 1024
@@ -99,8 +98,8 @@ class Questions:
         clips: each gives a question of task 1.
         groups: each gives questions of tasks 2 to 5.
         labels: all classes, sorted.
-        released_rules: add tasks 2 and 5 as the released scripts score them
-            (:mod:`~sonogloss.temporal.released`).
+        released_rules: add tasks 2 and 5 as the released scripts score them, for comparison with published
+            numbers.
     """
 
     clips: tuple[LabelledClip, ...]
@@ -179,7 +178,7 @@ class Judge:
         best = top(self._single @ sound, 2)
         verdicts = {setting: (both(best, ids), 1 / _pairs(count)), f"{setting}, either": (best[0] in ids, 2 / count)}
         if self._released_rules:
-            targets = released.task_2_targets(self._labels, (group.first.label, group.second.label))
+            targets = task_2_targets(self._labels, (group.first.label, group.second.label))
             chance = _pairs(len(targets)) / _pairs(count)
             verdicts[f"{setting}, released rule"] = (set(best) <= targets, chance)
         return _two_answers("2", group, variant, self._labels, ids, best, verdicts)
@@ -189,7 +188,7 @@ class Judge:
         truth, best = (first, count + second), top(self._place @ sound, 2)
         verdicts = {"forward": (both(best, truth), 1 / _pairs(2 * count))}
         if self._released_rules:
-            targets = released.task_5_targets(self._labels, (group.first.label, group.second.label))
+            targets = task_5_targets(self._labels, (group.first.label, group.second.label))
             chance = _pairs(len(targets)) / _pairs(2 * count)
             verdicts["forward, released rule"] = (set(best) <= targets, chance)
         names = [f"{place} {label}" for place in ("first", "second") for label in self._labels]
@@ -285,3 +284,14 @@ def both(best: Sequence[int], wanted: Sequence[int]) -> bool:
 
 def _pairs(count: int) -> int:
     return count * (count - 1) // 2
+
+
+def task_2_targets(labels: Sequence[str], present: Sequence[str]) -> set[int]:
+    """Classes whose name is a part of a present one's: `rain` is a part of `train`."""
+    return {number for number, label in enumerate(labels) if any(label in name for name in present)}
+
+
+def task_5_targets(labels: Sequence[str], present: Sequence[str]) -> set[int]:
+    """Classes that share one of the last two words of a present one, among the sentences with "first" only."""
+    words = {word for name in present for word in name.split()[-2:]}
+    return {number for number, label in enumerate(labels) if words & set(label.split()[-2:])}

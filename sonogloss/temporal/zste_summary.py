@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sonogloss.records import schema_of
 from sonogloss.temporal.zste import RETRIEVAL, Item
 
 RESAMPLES = 2000
@@ -29,9 +28,6 @@ class SummaryRow:
     high: float
     chance: float
     n: int
-
-
-SUMMARY_SCHEMA, ITEM_SCHEMA = schema_of(SummaryRow), schema_of(Item)
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:

@@ -44,35 +44,28 @@ class Source(Protocol):
     @property
     def dim(self) -> int:
         """Width of the embeddings."""
-        ...
 
     @property
     def slots(self) -> int:
         """Audio slots of a sequence; 0 without a soft prompt."""
-        ...
 
     @property
     def left_out(self) -> int:
         """Number of captions that are too long for the language model."""
-        ...
 
     @property
     def vocabulary(self) -> int:
         """Number of tokens of the tokenizer."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """A digest of the settings and captions that the examples follow from."""
-        ...
 
     def at(self, step: int) -> Examples:
         """The examples of a step, counted from 0."""
-        ...
 
     def held_out(self) -> list[Examples]:
         """The batches of the validation loss; none without validation captions."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,15 @@
-"""Captions with their embeddings, in memory or on disk."""
+"""Captions with their embeddings, wherever they lie, and what a training asks of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray, IntArray, caption_id
+from sonogloss.records import FloatArray, IntArray
 
 _BLOCK = 16_384
 
@@ -20,72 +20,19 @@ class EmbeddedCaptions(Protocol):
     @property
     def count(self) -> int:
         """Number of captions."""
-        ...
 
     @property
     def dim(self) -> int:
         """Width of the embeddings."""
-        ...
 
     def texts(self, rows: IntArray) -> list[str]:
         """The captions in these rows."""
-        ...
 
     def vectors(self, rows: IntArray) -> FloatArray:
         """Their embeddings [n, dim]."""
-        ...
 
     def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Caption ids [n] and embeddings [n, dim] of all rows in order, block by block."""
-        ...
-
-
-class CaptionArrays:
-    """Captions and embeddings in memory.
-
-    Args:
-        captions: n texts.
-        embeddings: [n, d], unit rows.
-        what: name of the captions in messages.
-
-    Raises:
-        OptionError: the counts differ, or an embedding is not finite.
-    """
-
-    def __init__(self, captions: Sequence[str], embeddings: FloatArray, *, what: str = "caption") -> None:
-        if embeddings.ndim != 2 or len(embeddings) != len(captions):
-            raise OptionError(
-                f"The {what} embeddings have shape {embeddings.shape}, expected one row for each of {len(captions)}.",
-                "Embed all texts with one CLAP.",
-            )
-        if not np.isfinite(embeddings).all():
-            raise OptionError(f"The {what} embeddings hold values that are not finite.", "Embed the texts again.")
-        self._captions = list(captions)
-        self._embeddings = np.ascontiguousarray(embeddings, np.float32)
-        self._ids = np.array([caption_id(text) for text in captions], np.int64)
-
-    @property
-    def count(self) -> int:
-        """Number of captions."""
-        return len(self._captions)
-
-    @property
-    def dim(self) -> int:
-        """Width of the embeddings."""
-        return int(self._embeddings.shape[1])
-
-    def texts(self, rows: IntArray) -> list[str]:
-        """The captions in these rows."""
-        return [self._captions[row] for row in rows]
-
-    def vectors(self, rows: IntArray) -> FloatArray:
-        """Their embeddings [n, dim]."""
-        return self._embeddings[rows]
-
-    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Caption ids and embeddings of all rows in order, block by block."""
-        for start in range(0, self.count, _BLOCK):
-            yield self._ids[start : start + _BLOCK], self._embeddings[start : start + _BLOCK]
 
 
 class CaptionRange:

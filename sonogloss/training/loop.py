@@ -19,13 +19,11 @@ from transformers import PreTrainedModel
 from sonogloss import files
 from sonogloss.training.batches import Source, collate
 from sonogloss.training.config import TrainingConfig
-from sonogloss.training.curve import CURVE, LossCurve
+from sonogloss.training.curve import CURVE, LossCurve, StepLog
 from sonogloss.training.objective import answer_losses, check_fit, check_trunk, prepare
 from sonogloss.training.parallel import ProcessGroup, join_process_group
 from sonogloss.training.precision import DIGEST_NAMES, choose_precision, describe_precision
-from sonogloss.training.randomness import dropout_seed, isolated_rng
-from sonogloss.training.state import TrainingState, parameter_groups, trainable_parameters
-from sonogloss.training.step_log import StepLog
+from sonogloss.training.state import TrainingState, dropout_seed, isolated_rng, parameter_groups, trainable_parameters
 
 MEAN_OF = 100
 """Steps that the loss of a record is the mean of."""

@@ -1,19 +1,25 @@
-"""What changes while a run trains, and how it is saved, resumed and stepped. All trainings share it."""
+"""What changes while a run trains, and how it is saved, resumed and stepped. All trainings share it.
+
+Random numbers are functions of the seed and the step, so that a checkpoint needs no generator's state.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sonogloss import files
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.training.checkpoint import CHECKPOINT, read_tensors, write_tensors
 from sonogloss.training.curve import LossCurve
 
 
@@ -190,3 +196,60 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def write_tensors(path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and text in the safetensors format.
+
+    The library's own function holds all bytes a second time, which for a large model is more than there is.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there stays.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with files.atomic_write(path) as handle:
+        handle.write(len(encoded).to_bytes(8, "little") + encoded)
+        for tensor in tensors.values():
+            numbers = tensor.detach().to("cpu").contiguous().reshape(-1)
+            handle.write(numbers.view(torch.uint8).numpy().data)  # a view, no copy
+
+
+def read_tensors(path: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, memory-mapped where the file is on this machine, and the text beside them.
+
+    Raises:
+        ModelFormatError: the file is damaged.
+    """
+    try:
+        local = files.local_path(path)
+        if local is not None:
+            with safetensors.safe_open(local, framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+        content = files.read_bytes(path)
+        header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return safetensors.torch.load(content), header["__metadata__"]
+    except (SafetensorError, KeyError, ValueError) as problem:
+        raise ModelFormatError(f"{path!r} is not a checkpoint ({problem}).", "Remove it to start anew.") from problem
+
+
+@contextmanager
+def isolated_rng(device: torch.device) -> Iterator[None]:
+    """Restore the global generators of the CPU and of this device afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def dropout_seed(seed: int, step: int, part: int) -> int:
+    """The seed of dropout in one part of one step."""
+    return ((seed * 1_000_003 + step) * 4_099 + part) % 2**63

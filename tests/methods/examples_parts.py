@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from recipes.caption_arrays import CaptionArrays
+from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.methods.examples import CaptionExamples
 from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.records import FloatArray
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from tests.language_models import SENTENCES, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
+E = TypeVar("E", bound=CaptionExamples)
 
 
 def axes(count: int, shift: int) -> FloatArray:
@@ -31,3 +36,16 @@ COMMON: dict[str, Any] = {
     "max_tokens": 64,
     "validation": HELD_OUT,
 }
+
+
+def make_examples(kind: type[E], *, settings: Any, prompt: Any, batch_size: int, seed: int, **data: Any) -> E:
+    """The examples of a plan with these settings, and of these parts of the data."""
+    plan = TrainingPlan(
+        training=TrainingConfig(steps=1, batch_size=batch_size, learning_rate=1.0, seed=seed),
+        settings=settings,
+        prompt=prompt,
+        mapper=MapperSettings(kind="relu"),
+        projection=None,
+        decode=DecodeSettings(),
+    )
+    return kind(plan, TrainingData(**({"datastore": data["captions"]} | data)))

@@ -16,6 +16,7 @@ from sonogloss.errors import InputError, MissingInputError, ModelFormatError, Op
 from sonogloss.methods import (
     ClapIdentity,
     DecodeSettings,
+    NewCaptioner,
     ProjectionSettings,
     load_captioner,
     save_captioner,
@@ -43,7 +44,7 @@ def save(directory: str, **changes: Any) -> None:
         "decode": DecodeSettings(num_beams=2, max_new_tokens=8),
         "training": {"steps": 1},
     }
-    save_captioner(directory, **(options | changes))
+    save_captioner(directory, NewCaptioner(**(options | changes)))
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from sonogloss.methods import ClapIdentity, ProjectionSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.manifest import LanguageModelReference, Manifest, read_manifest, write_manifest
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 
 WEIGHTS = Path(__file__).parents[2] / "sonogloss" / "pocket" / "weights"
 

@@ -9,14 +9,14 @@ import pytest
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import OptionError
 from sonogloss.methods import ClapIdentity, ProjectionSettings
-from sonogloss.methods.drcap import presets as drcap
+from sonogloss.methods.drcap import method as drcap
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.plan import MethodTraining, Neighbours, own_decode, own_training
 from sonogloss.methods.registry import METHODS, get_method
-from sonogloss.methods.soft_hard import presets as soft_hard
+from sonogloss.methods.soft_hard import method as soft_hard
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 
 CLAP = ClapIdentity(name="a-clap", fingerprint="", dim=1024)
 

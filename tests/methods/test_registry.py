@@ -16,14 +16,21 @@ from hypothesis import strategies as st
 
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods import CaptionerSpec, ClapIdentity, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import (
+    CaptionerSpec,
+    ClapIdentity,
+    NewCaptioner,
+    ProjectionSettings,
+    load_captioner,
+    save_captioner,
+)
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.manifest import LanguageModelReference, Manifest
 from sonogloss.methods.mapper import Mapper
 from sonogloss.methods.registry import METHODS, fit_positions, get_method, method_names, method_of
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 from tests.third_party_method import install
 
@@ -163,12 +170,14 @@ def save_toy(directory: Path) -> str:
     torch.manual_seed(0)
     save_captioner(
         str(directory),
-        clap=CLAP,
-        language_model=tiny_gpt2(),
-        tokenizer=tiny_tokenizer(),
-        mapper=Mapper(8, 32, hidden=4),
-        prompt=ToyPrompt(lead="There is"),
-        projection=None,
+        NewCaptioner(
+            clap=CLAP,
+            language_model=tiny_gpt2(),
+            tokenizer=tiny_tokenizer(),
+            mapper=Mapper(8, 32, hidden=4),
+            prompt=ToyPrompt(lead="There is"),
+            projection=None,
+        ),
     )
     return str(directory)
 

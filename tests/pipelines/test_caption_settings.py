@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, ProjectionSettings, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
@@ -49,14 +49,16 @@ def soft_hard(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path, tin
         mapper = TanhMapper(tiny_clap.dim, 32, slots=2)
     save_captioner(
         str(directory),
-        clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
-        language_model=model.eval(),
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=SoftHardPrompt(soft_slots=2, languages=("en", "fr"), language_tag="en"),
-        labels=embed_labels(read_labels("pocket"), tiny_clap),
-        projection=None,
-        decode=DecodeSettings(num_beams=2, max_new_tokens=6, scoring="average", stop=(".",)),
+        NewCaptioner(
+            clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+            language_model=model.eval(),
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=SoftHardPrompt(soft_slots=2, languages=("en", "fr"), language_tag="en"),
+            labels=embed_labels(read_labels("pocket"), tiny_clap),
+            projection=None,
+            decode=DecodeSettings(num_beams=2, max_new_tokens=6, scoring="average", stop=(".",)),
+        ),
     )
     return directory
 

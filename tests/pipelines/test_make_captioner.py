@@ -8,8 +8,8 @@ import pytest
 from sonogloss import files
 from sonogloss.errors import OptionError
 from sonogloss.methods import load_captioner
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.pipelines.command_line import command_parser
 from sonogloss.pipelines.config.method_options import described_fields, in_words
 from sonogloss.pipelines.config.training import MakeCaptionerConfig

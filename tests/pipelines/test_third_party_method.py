@@ -15,7 +15,7 @@ import torch
 
 from sonogloss.clap import Clap
 from sonogloss.errors import OptionError
-from sonogloss.methods import ClapIdentity, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.mapper import Mapper
 from sonogloss.pipelines.config.fields import settings_of
 from sonogloss.pipelines.config.method_options import add_method_options
@@ -44,12 +44,14 @@ def toy_captioner(tmp_path: Path, site: Path, tiny_clap_dir: Path, tiny_clap: Cl
     torch.manual_seed(0)
     save_captioner(
         str(tmp_path / "captioner"),
-        clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
-        language_model=tiny_gpt2(),
-        tokenizer=tiny_tokenizer(),
-        mapper=Mapper(tiny_clap.dim, 32, hidden=4),
-        prompt=ToyPrompt(),
-        projection=None,
+        NewCaptioner(
+            clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+            language_model=tiny_gpt2(),
+            tokenizer=tiny_tokenizer(),
+            mapper=Mapper(tiny_clap.dim, 32, hidden=4),
+            prompt=ToyPrompt(),
+            projection=None,
+        ),
     )
     return tmp_path / "captioner"
 

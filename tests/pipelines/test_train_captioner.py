@@ -18,7 +18,7 @@ from sonogloss.indexes import Datastore, verify
 from sonogloss.methods import ClapIdentity, load_captioner, verify_captioner
 from sonogloss.pipelines.command_line import command_parser
 from sonogloss.pipelines.config.training import TrainCaptionerConfig
-from sonogloss.pipelines.running.training_plan import make_plan
+from sonogloss.pipelines.running.training import make_plan
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.training.objective import answer_losses
 from tests.language_models import tiny_model
@@ -320,7 +320,7 @@ def test_mistakes_that_need_no_model_are_found_before_one_loads(
         raise AssertionError("a model was loaded")
 
     for name in ("load_clap", "load_language_model"):
-        monkeypatch.setattr(f"sonogloss.pipelines.running.training_job.{name}", never)
+        monkeypatch.setattr(f"sonogloss.pipelines.running.training.{name}", never)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert_one_line(run(*command, "--output", tmp_path / "captioner", *options), *words)

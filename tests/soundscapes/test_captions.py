@@ -1,9 +1,9 @@
 import numpy as np
 
+from recipes.event_scores import event_counts, event_f1
 from sonogloss.soundscapes import CLASSES, caption_dump, mentioned, references, sample_scene
 from sonogloss.soundscapes.captions import ADVERBS, caption, caption_with_claims, silent_scene
 from sonogloss.soundscapes.scenes import Event, Scene
-from sonogloss.soundscapes.scoring import event_counts, event_f1
 
 
 def scene(kind: str, *names: str, traits: frozenset[str] = frozenset()) -> Scene:

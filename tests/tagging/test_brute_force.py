@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.features import TextFeatures, gather, split
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores, label_loss, ranking_loss
 from sonogloss.tagging.texts import LabelledTexts
 
 seeds = st.integers(0, 2**31)

@@ -8,7 +8,7 @@ import torch
 
 from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels, word_embeddings
-from sonogloss.tagging.kept_words import WORDS_A_STEP, KeptWords
+from sonogloss.tagging.features import WORDS_A_STEP, KeptWords
 from sonogloss.tagging.tagger import plain_tagger
 
 WORDS = ("whale", "thunder", "piano", "wind", "owl")

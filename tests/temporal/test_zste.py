@@ -11,11 +11,21 @@ import pytest
 
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.released import task_2_targets, task_5_targets
+from sonogloss.temporal.sentences import FIRST, SECOND, SINGLE, order_texts, task_4_texts
 from sonogloss.temporal.sequences import PairGroup, Variant, make_group
-from sonogloss.temporal.zste import Item, Judge, Questions, TextBank, both, coin, needed, top
+from sonogloss.temporal.zste import (
+    Item,
+    Judge,
+    Questions,
+    TextBank,
+    both,
+    coin,
+    needed,
+    task_2_targets,
+    task_5_targets,
+    top,
+)
 from sonogloss.temporal.zste_summary import RESAMPLES, in_order, summarise
-from sonogloss.temporal.zste_texts import FIRST, SECOND, SINGLE, order_texts, task_4_texts
 
 CLASSES = ("dog", "engine", "rain", "siren", "train", "wind", "clock alarm", "clock tick")
 

@@ -12,20 +12,21 @@ import pytest
 import torch
 from torch import nn
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
 from sonogloss.records import FloatArray
 from sonogloss.training.config import TrainingConfig
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.objective import answer_losses
 from tests.language_models import SENTENCES, tiny_gpt2, tiny_tokenizer
+from tests.methods.examples_parts import make_examples
 
 POCKET = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
 NAMES = SoftHardPrompt(labels=2, soft_slots=2)
@@ -63,7 +64,7 @@ def drcap(config: TrainingConfig = SHORT, **changes: Any) -> DrcapExamples:
         "seed": config.seed,
         "max_tokens": 256,
     }
-    return DrcapExamples(**(options | changes))
+    return make_examples(DrcapExamples, **(options | changes))
 
 
 def soft_hard(config: TrainingConfig = SHORT, **changes: Any) -> SoftHardExamples:
@@ -77,7 +78,7 @@ def soft_hard(config: TrainingConfig = SHORT, **changes: Any) -> SoftHardExample
         "seed": config.seed,
         "max_tokens": 256,
     }
-    return SoftHardExamples(**(options | changes))
+    return make_examples(SoftHardExamples, **(options | changes))
 
 
 def run(

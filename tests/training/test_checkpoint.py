@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import ModelFormatError, OutputError
-from sonogloss.training.checkpoint import read_tensors, write_tensors
+from sonogloss.training.state import read_tensors, write_tensors
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64]
 

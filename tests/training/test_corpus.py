@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.errors import OptionError
 from sonogloss.records import caption_id
-from sonogloss.training.corpus import CaptionArrays, CaptionRange, all_texts, rows_that_fit, text_lengths
+from sonogloss.training.corpus import CaptionRange, all_texts, rows_that_fit, text_lengths
 
 from .conftest import unit
 from .test_neighbours import Sharded
@@ -41,7 +42,8 @@ def test_ranges_of_a_corpus_cover_it() -> None:
 
 
 def test_lengths_are_counted_in_characters_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonogloss.training.corpus._BLOCK", 6)
+    for room in ("sonogloss.training.corpus", "recipes.caption_arrays"):
+        monkeypatch.setattr(f"{room}._BLOCK", 6)
     corpus = CaptionArrays(TEXTS, VECTORS)
     assert [len(part) for part in all_texts(corpus)] == [6] * 6 + [4]
     assert text_lengths(corpus).tolist() == [len(text) for text in TEXTS]

@@ -14,14 +14,14 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
 from sonogloss.errors import OptionError
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.mapper import Mapper, TanhMapper, load_mapper
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.training.batches import Examples, collate, noisy
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.objective import answer_losses
 from tests.language_models import FAMILIES, SENTENCES, tiny_model
 

@@ -11,13 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.errors import ModelFormatError, OptionError, OutputError
-from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
-from sonogloss.methods.drcap.settings import DrcapSettings
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    ProjectionSettings,
+    load_captioner,
+    save_captioner,
+)
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.mapper import Mapper
 from sonogloss.training.batches import collate
 from sonogloss.training.config import TrainingConfig
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import run_fingerprint, train
 from sonogloss.training.objective import answer_losses
 from tests.language_models import tiny_gpt2
@@ -55,14 +62,16 @@ def test_eight_captions_are_memorized_and_generated_again(tmp_path: Path) -> Non
     assert isinstance(mapper, Mapper)
     save_captioner(
         str(tmp_path / "captioner"),
-        clap=ClapIdentity(name="none", fingerprint="", dim=8),
-        language_model=record.language_model,
-        tokenizer=TOKENIZER,
-        mapper=mapper,
-        prompt=POCKET,
-        projection=ProjectionSettings(temperature=0.1, renormalise=True),
-        decode=DecodeSettings(num_beams=2, max_new_tokens=30),
-        training=record.as_json(),
+        NewCaptioner(
+            clap=ClapIdentity(name="none", fingerprint="", dim=8),
+            language_model=record.language_model,
+            tokenizer=TOKENIZER,
+            mapper=mapper,
+            prompt=POCKET,
+            projection=ProjectionSettings(temperature=0.1, renormalise=True),
+            decode=DecodeSettings(num_beams=2, max_new_tokens=30),
+            training=record.as_json(),
+        ),
     )
     captioner = load_captioner(str(tmp_path / "captioner"))
     assert captioner.caption(EMBEDDINGS, [[]] * 8) == CAPTIONS

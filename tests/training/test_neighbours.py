@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray, IntArray
-from sonogloss.training.corpus import CaptionArrays, fingerprint
+from sonogloss.training.corpus import fingerprint
 from sonogloss.training.neighbours import choose_contexts, draw_contexts, nearest, pairs_in_band
 
 from .conftest import unit

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.training.corpus import CaptionArrays
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.training.parallel import _BUCKET, ProcessGroup, _buckets, join_process_group
 
 from .conftest import CAPTIONS, SHORT, curve, drcap, run, unit, weights

@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.training.checkpoint import read_tensors, write_tensors
 from sonogloss.training.curve import LossCurve
-from sonogloss.training.randomness import dropout_seed
-from sonogloss.training.state import Progress, TrainingState, parameter_groups, trainable_parameters
+from sonogloss.training.state import (
+    Progress,
+    TrainingState,
+    dropout_seed,
+    parameter_groups,
+    read_tensors,
+    trainable_parameters,
+    write_tensors,
+)
 
 STEPS = 6
 COLUMNS = ("step", "loss", "validation_loss")

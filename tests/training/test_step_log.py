@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from sonogloss.training.step_log import StepLog
+from sonogloss.training.curve import StepLog
 
 
 class Run:

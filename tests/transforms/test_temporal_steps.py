@@ -22,8 +22,9 @@ from sonogloss.temporal.clips import LabelledClip
 from sonogloss.temporal.features import read_part
 from sonogloss.temporal.sequences import PairSettings, draw_groups
 from sonogloss.temporal.zste import Judge, Questions, TextBank
+from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.encode_variants import ClipReader, EncodeVariants, cut_zste_units, encode_unit
-from sonogloss.transforms.judge_items import EmbedSentences, JudgedUnit, JudgeItems, judge_unit
+from sonogloss.transforms.judge_items import JudgedUnit, JudgeItems, judge_unit
 from sonogloss.transforms.measure_clips import (
     COMMITTED,
     UNIT,
@@ -65,7 +66,7 @@ def test_a_job_of_zste_gives_what_its_functions_give(
         assert unit.left_out == sum(clips[4] in (group.first, group.second) for group in questions.groups)
 
     with beam.Pipeline("FnApiRunner", options=PipelineOptions([])) as pipeline:
-        bank = pipeline | "Texts" >> beam.Create([questions.texts()]) | EmbedSentences(reference)
+        bank = pipeline | "Texts" >> beam.Create([questions.texts()]) | Step(TextBank.embed, clap=reference)
         judged = (
             pipeline
             | "Units" >> beam.Create(cut_zste_units(questions))

@@ -30,7 +30,6 @@ class Random(Protocol):
 
     def random(self) -> float:
         """The next number in [0, 1)."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods.base import Captioner
 from sonogloss.methods.labels import TextEncoder
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.records import FloatArray
 
 

@@ -27,7 +27,7 @@ from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import OptionError
 from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
 from sonogloss.methods.zeraucap.guided_text import EmbedText, TextMemo, candidate_texts, ending_tokens, finished_text
-from sonogloss.methods.zeraucap.settings import GuidedSettings
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 
 Doubles = npt.NDArray[np.float64]

@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED
 from sonogloss.errors import OptionError
 from sonogloss.methods import ClapIdentity
-from sonogloss.methods.drcap.examples import DrcapExamples, make_examples
-from sonogloss.methods.drcap.presets import own
+from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings, own
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
-from sonogloss.methods.drcap.settings import DrcapSettings
 from sonogloss.methods.plan import TrainingData
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.neighbours import draw_contexts
 from tests.language_models import SENTENCES
-from tests.methods.examples_parts import CAPTIONS, COMMON, HELD_OUT, STORE, TOKENIZER, axes
+from tests.methods.examples_parts import CAPTIONS, COMMON, HELD_OUT, STORE, TOKENIZER, axes, make_examples
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe.", answer=" {answer}")
 SETTINGS = DrcapSettings(band=(-0.5, 0.5), redraw=True)
 
 
 def examples(**changes: Any) -> DrcapExamples:
-    return DrcapExamples(**(COMMON | {"datastore": STORE, "prompt": PROMPT, "settings": SETTINGS} | changes))
+    return make_examples(
+        DrcapExamples, **(COMMON | {"datastore": STORE, "prompt": PROMPT, "settings": SETTINGS} | changes)
+    )
 
 
 def test_a_plan_and_its_data_become_the_same_examples() -> None:
@@ -36,7 +37,7 @@ def test_a_plan_and_its_data_become_the_same_examples() -> None:
     data = TrainingData(
         captions=CAPTIONS, datastore=STORE, tokenizer=TOKENIZER, max_tokens=64, validation=HELD_OUT, neighbours=drawn
     )
-    made, by_hand = make_examples(plan, data), examples()
+    made, by_hand = DrcapExamples(plan, data), examples()
     for step in range(3):
         assert made.at(step).sequences == by_hand.at(step).sequences
         assert np.array_equal(made.at(step).embeddings, by_hand.at(step).embeddings)

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods import ClapIdentity, DecodeSettings, load_captioner, save_captioner, verify_captioner
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    load_captioner,
+    save_captioner,
+    verify_captioner,
+)
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import TanhMapper, TransformerMapper
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
@@ -62,7 +69,7 @@ def save(directory: Path, **changes: Any) -> Path:
         "projection": None,
         "labels": bank(),
     }
-    save_captioner(str(directory), **(parts | changes))
+    save_captioner(str(directory), NewCaptioner(**(parts | changes)))
     return directory
 
 

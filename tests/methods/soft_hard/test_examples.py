@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED
 from sonogloss.methods import ClapIdentity
 from sonogloss.methods.plan import TrainingData
-from sonogloss.methods.soft_hard.examples import SoftHardExamples, make_examples
-from sonogloss.methods.soft_hard.presets import own
+from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings, own
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_examples
-from sonogloss.methods.soft_hard.settings import SoftHardSettings
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.neighbours import nearest
 from tests.language_models import SENTENCES
-from tests.methods.examples_parts import BANK, CAPTIONS, COMMON, HELD_OUT, STORE, TOKENIZER, axes
+from tests.methods.examples_parts import BANK, CAPTIONS, COMMON, HELD_OUT, STORE, TOKENIZER, axes, make_examples
 
 PROMPT = SoftHardPrompt(labels=2, soft_slots=2)
 SETTINGS = SoftHardSettings(neighbours=2, noise_variance=0.01)
 
 
 def examples(**changes: Any) -> SoftHardExamples:
-    return SoftHardExamples(**(COMMON | {"labels": BANK, "prompt": PROMPT, "settings": SETTINGS} | changes))
+    return make_examples(
+        SoftHardExamples, **(COMMON | {"labels": BANK, "prompt": PROMPT, "settings": SETTINGS} | changes)
+    )
 
 
 def test_a_plan_and_its_data_become_the_same_examples() -> None:
@@ -40,7 +41,7 @@ def test_a_plan_and_its_data_become_the_same_examples() -> None:
         labels=BANK,
         neighbours=nearest(CAPTIONS, CAPTIONS, count=2)[0],
     )
-    made, by_hand = make_examples(plan, data), examples()
+    made, by_hand = SoftHardExamples(plan, data), examples()
     for step in range(3):
         assert made.at(step).sequences == by_hand.at(step).sequences
         assert np.array_equal(made.at(step).embeddings, by_hand.at(step).embeddings)

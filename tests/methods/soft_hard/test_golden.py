@@ -19,8 +19,8 @@ from sonogloss.methods import ClapIdentity, DecodeSettings
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
+from sonogloss.methods.soft_hard.method import RELEASED_DECODE
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_prompts
-from sonogloss.methods.soft_hard.settings import RELEASED_DECODE
 
 BEAMS = {"beam3": 3, "beam5": 5, "greedy": 1}
 

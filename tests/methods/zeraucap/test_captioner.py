@@ -11,11 +11,18 @@ import pytest
 from sonogloss.clap import Clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import FingerprintMismatchError, InputError, ModelFormatError, OptionError
-from sonogloss.methods import ClapIdentity, DecodeSettings, load_captioner, save_captioner, verify_captioner
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    load_captioner,
+    save_captioner,
+    verify_captioner,
+)
 from sonogloss.methods.labels import LabelBank, embed_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable
 from tests.language_models import tiny_gpt2, tiny_language_model, tiny_tokenizer
@@ -62,7 +69,7 @@ def save(directory: Path, clap: Clap, name: str, **changes: Any) -> str:
         "projection": None,
         "decode": SEARCH,
     }
-    save_captioner(str(directory), **(parts | changes))
+    save_captioner(str(directory), NewCaptioner(**(parts | changes)))
     return str(directory)
 
 

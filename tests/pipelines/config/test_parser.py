@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.command_line import JOBS, command_parser
 from sonogloss.pipelines.config.captioning import CaptionConfig
-from sonogloss.pipelines.config.fields import settings_of
+from sonogloss.pipelines.config.fields import numbers, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
-from sonogloss.pipelines.config.shared import numbers
 
 from .test_fields import Toy
 

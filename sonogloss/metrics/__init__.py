@@ -10,7 +10,6 @@ from sonogloss.metrics.bleu import bleu_counts as bleu_counts
 from sonogloss.metrics.cider_d import DocumentFrequencies as DocumentFrequencies
 from sonogloss.metrics.cider_d import cider_d as cider_d
 from sonogloss.metrics.cider_d import document_frequencies as document_frequencies
-from sonogloss.metrics.clap_sim import clap_sim as clap_sim
 from sonogloss.metrics.evaluate import CorpusStatistics as CorpusStatistics
 from sonogloss.metrics.evaluate import Evaluation as Evaluation
 from sonogloss.metrics.evaluate import corpus_rows as corpus_rows

@@ -104,6 +104,8 @@ METRICS: dict[str, Metric] = {
         frequencies=True,
         high=10.0,
     ),
+    # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
+    # chose: to be compared between runs with that CLAP only.
     "clap_sim": _mean(lambda clip: clip.clap_score, "clap_scores", low=-1.0),
     "accuracy": Metric(needs=frozenset(["labels"]), value=attrgetter("accuracy")),
     "map": Metric(needs=frozenset(["labels", "all_scores"]), value=attrgetter("mean_average_precision")),

@@ -15,9 +15,9 @@ from sonogloss.metrics.evaluate import Evaluation as Evaluation
 from sonogloss.metrics.evaluate import corpus_rows as corpus_rows
 from sonogloss.metrics.evaluate import evaluate as evaluate
 from sonogloss.metrics.evaluate import score_clip as score_clip
-from sonogloss.metrics.mean import Mean as Mean
 from sonogloss.metrics.registry import METRICS as METRICS
 from sonogloss.metrics.registry import REFERENCE_METRICS as REFERENCE_METRICS
+from sonogloss.metrics.registry import Mean as Mean
 from sonogloss.metrics.registry import Metric as Metric
 from sonogloss.metrics.registry import check_metrics as check_metrics
 from sonogloss.metrics.rouge_l import rouge_l as rouge_l

@@ -38,8 +38,7 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 import sonogloss.pocket
 from sonogloss.clap import load_clap
 from sonogloss.decoding.generate import generate
-from sonogloss.decoding.int8 import to_int8
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.language_model import LanguageModel, load_language_model, to_int8
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods.drcap.prompt import compose_prompts

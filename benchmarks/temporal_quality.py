@@ -31,11 +31,10 @@ from benchmarks.pocket_scenes import TEST_SEED, own_captions
 from benchmarks.temporal_material import measured, real_clips
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, soundscape_clips
 from sonogloss.temporal.config import PairSettings, PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.post_train import post_train
+from sonogloss.temporal.post_train import clap_card, post_train
 from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.towers import Towers
 from sonogloss.temporal.zste import Judge, Questions, TextBank

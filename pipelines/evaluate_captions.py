@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.table import Table
 
 from sonogloss import files
 from sonogloss import metrics as metrics_room
@@ -16,14 +15,11 @@ from sonogloss.errors import FormatError, MissingInputError, StoreFormatError
 from sonogloss.metrics.registry import Need
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
+from sonogloss.pipelines.evaluate_tags import KEYS, evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
-
-KEYS = ("clip_id", "uri", "file_name")
-_NAMED = 10  # how many unmatched keys are named; the report counts all
 
 
 @command(EvaluateConfig)
@@ -97,7 +93,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "key": key,
         "tokenizer": config.tokenizer,
         "clips": len(clips),
-        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in evaluation.corpus],
+        "corpus": [vars(row) for row in evaluation.corpus],
         "without_references": sorted({name for name in keys if name not in known}),
         "without_caption": sorted(set(known) - set(keys)),
         "several_captions": sorted(repeated),
@@ -194,15 +190,11 @@ def show(report: dict[str, Any]) -> None:
         return
     console = Console()
     console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
-    rows = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
-    for row in report["corpus"]:
-        rows.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
-    console.print(rows)
-    for key, words in (
-        ("without_references", "captioned, but without references, so not scored"),
-        ("without_caption", "with references, but not captioned"),
-        ("several_captions", "with several captions, each scored against all references of its key"),
-    ):
-        if report[key]:
-            named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)
+    show_corpus(console, report)
+    show_unmatched(
+        console,
+        report,
+        without_references="captioned, but without references, so not scored",
+        without_caption="with references, but not captioned",
+        several_captions="with several captions, each scored against all references of its key",
+    )

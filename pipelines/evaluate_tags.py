@@ -18,7 +18,7 @@ from sonogloss.transforms.commit_run import RUN_FILE
 from sonogloss.transforms.write_rows import LabelRows
 
 KEYS = ("clip_id", "uri", "file_name")
-_NAMED = 10
+_NAMED = 10  # how many unmatched keys are named; the report counts all
 
 _CLASSES_SCHEMA = pa.schema(
     [
@@ -65,56 +65,68 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run["configuration"]["all_scores"])
     chosen = check_metrics(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
-    rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
-    rows.sort(key=lambda row: (row["uri"], row["start_s"]))
+    rows = _read_tags(results, run)
     key, known = read_true_labels(references)
     keys = [files.base_name(row["uri"]) if key == "file_name" else str(row[key]) for row in rows]
-    strange = sorted({label for labels in known.values() for label in labels if _words(label) not in names})
     truth = {
         name: {names[_words(label)] for label in labels if _words(label) in names} for name, labels in known.items()
     }
-    matched = [number for number, name in enumerate(keys) if truth.get(name)]
-    if not matched:
+    scored = [(row, truth[name]) for row, name in zip(rows, keys, strict=True) if truth.get(name)]
+    if not scored:
         raise FormatError(
             f"--references {references!r} and --results {results!r} have no {key} with a known label in common.",
             "Check that both name the same clips, and the labels of the run.",
         )
-    counts = TagCounts()
-    ranked = dict.fromkeys(names.values(), RankedClips())
-    clips = []
-    for number in matched:
-        row, true = rows[number], truth[keys[number]]
-        best = row["labels"][0]["label"] if row["labels"] else None
-        counts = counts.merge(TagCounts.of(best, true))
-        clips.append({"clip_id": row["clip_id"], "uri": row["uri"], "label": best, "accuracy": float(best in true)})
-    if all_scores:
-        ranked = {
-            label: RankedClips(
-                scores=tuple(rows[number]["scores"][column] for number in matched),
-                true=tuple(label in truth[keys[number]] for number in matched),
-            )
-            for column, label in enumerate(run["labels"])
-        }
-    statistics = TagStatistics(counts=counts, ranked=ranked)
+    statistics, clips = _gather(scored, run["labels"], all_scores=all_scores)
+    counts = statistics.counts
     corpus = [MetricRow(metric=name, value=METRICS[name].value(statistics), n=counts.clips) for name in chosen]
-    classes = [_class_row(label, counts, ranked[label]) for label in run["labels"]]
-    files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
-    files.write_table(files.join(output, "metrics/clips.parquet"), pa.Table.from_pylist(clips))
-    files.write_table(
-        files.join(output, "metrics/classes.parquet"), pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)
-    )
+    classes = [_class_row(label, counts, statistics.ranked[label]) for label in run["labels"]]
+    for name, content in (
+        ("corpus", table(corpus, METRIC_ROW_SCHEMA)),
+        ("clips", pa.Table.from_pylist(clips)),
+        ("classes", pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)),
+    ):
+        files.write_table(files.join(output, f"metrics/{name}.parquet"), content)
     return {
         "output": output,
         "key": key,
         "clips": len(clips),
-        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in corpus],
+        "corpus": [vars(row) for row in corpus],
         "classes": classes,
-        "unknown_labels": strange,
+        "unknown_labels": sorted(
+            {label for labels in known.values() for label in labels if _words(label) not in names}
+        ),
         "without_references": sorted({name for name in keys if not truth.get(name)}),
         "without_tags": sorted(set(known) - set(keys)),
         "problems": [],
     }
+
+
+def _read_tags(results: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
+    rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
+    return sorted(rows, key=lambda row: (row["uri"], row["start_s"]))
+
+
+def _gather(
+    scored: Sequence[tuple[dict[str, Any], set[str]]], labels: Sequence[str], *, all_scores: bool
+) -> tuple[TagStatistics, list[dict[str, Any]]]:
+    """What rows with their true labels add up to, and a row of `clips.parquet` for each."""
+    counts, clips = TagCounts(), []
+    for row, true in scored:
+        best = row["labels"][0]["label"] if row["labels"] else None
+        counts = counts.merge(TagCounts.of(best, true))
+        clips.append({"clip_id": row["clip_id"], "uri": row["uri"], "label": best, "accuracy": float(best in true)})
+    ranked = dict.fromkeys(labels, RankedClips())
+    if all_scores:
+        ranked = {
+            label: RankedClips(
+                scores=tuple(row["scores"][column] for row, _ in scored),
+                true=tuple(label in true for _, true in scored),
+            )
+            for column, label in enumerate(labels)
+        }
+    return TagStatistics(counts=counts, ranked=ranked), clips
 
 
 def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
@@ -158,10 +170,7 @@ def show_tags(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = Console()
     console.print(f"{report['clips']:,} tagged clips scored by {report['key']}")
-    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
-    for row in report["corpus"]:
-        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
-    console.print(corpus)
+    show_corpus(console, report)
     classes = Table("label", "n", "accuracy", "precision", "AP", "most often taken for")
     for row in report["classes"]:
         if row["n"]:
@@ -169,11 +178,26 @@ def show_tags(report: dict[str, Any]) -> None:
             words = f"{row['confused_with']} ({row['confused']})" if row["confused_with"] else ""
             classes.add_row(row["label"], f"{row['n']:,}", *("" if s is None else f"{s:.3f}" for s in shares), words)
     console.print(classes)
-    for key, words in (
-        ("unknown_labels", "true labels that the run did not have"),
-        ("without_references", "tagged, but without a known true label, so not scored"),
-        ("without_tags", "with labels, but not tagged"),
-    ):
+    show_unmatched(
+        console,
+        report,
+        unknown_labels="true labels that the run did not have",
+        without_references="tagged, but without a known true label, so not scored",
+        without_tags="with labels, but not tagged",
+    )
+
+
+def show_corpus(console: Console, report: dict[str, Any]) -> None:
+    """Print the metrics of the corpus."""
+    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
+    for row in report["corpus"]:
+        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
+    console.print(corpus)
+
+
+def show_unmatched(console: Console, report: dict[str, Any], **words: str) -> None:
+    """Print how many keys of each of these lists of a report there are, in these words, and name the first."""
+    for key, what in words.items():
         if report[key]:
             named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)
+            console.print(f"{len(report[key]):,} {what}: {named}", markup=False)

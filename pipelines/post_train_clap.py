@@ -29,10 +29,9 @@ from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.features import ClipPowers, read_part
-from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, post_train
+from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, clap_card, post_train
 from sonogloss.temporal.towers import Towers
 from sonogloss.training.curve import draw_curve, print_line
 from sonogloss.transforms.measure_clips import COMMITTED, MeasureClips, cut_clip_units

@@ -18,6 +18,7 @@ from sonogloss.pipelines.config.fields import (
     device_option,
     numbers,
     option,
+    resume_option,
 )
 from sonogloss.pipelines.config.parser import JOB
 
@@ -36,12 +37,7 @@ class JobOptions(Configuration):
 
     audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
     output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
-    resume: bool = option(
-        True,
-        group=JOB,
-        help="continue what an earlier run of the same options left; --no-resume begins anew",
-        recorded=False,
-    )
+    resume: bool = resume_option(JOB)
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
     dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
     max_dead_letters: float = dead_letters_option("inputs", JOB)

@@ -270,6 +270,11 @@ def device_option(group: str | None = None) -> Any:
     )
 
 
+def resume_option(group: str | None = None, what: str = "what an earlier run of the same options left") -> Any:
+    """`--resume`, which continues `what`."""
+    return option(True, group=group, help=f"continue {what}; --no-resume begins anew", recorded=False)
+
+
 def dead_letters_option(what: str, group: str | None = None) -> Any:
     """`--max-dead-letters`, a share of `what`."""
     return option(0.05, group=group, help=f"share of {what} that may fail", metavar="SHARE", at_least=0, at_most=1)

@@ -17,6 +17,7 @@ from sonogloss.pipelines.config.fields import (
     dead_letters_option,
     device_option,
     option,
+    resume_option,
 )
 from sonogloss.pipelines.config.parser import JOB
 from sonogloss.tagging.config import TuningConfig
@@ -174,12 +175,7 @@ class PostTrainClapConfig(ClipsConfig):
     released_loss: bool = _loss(
         False, help="compute the loss as the released code does: no unit length, no temperature"
     )
-    resume: bool = option(
-        True,
-        group=JOB,
-        help="continue what an earlier run of the same options left; --no-resume begins anew",
-        recorded=False,
-    )
+    resume: bool = resume_option(JOB)
 
     @property
     def pairs(self) -> PairSettings:
@@ -250,12 +246,7 @@ class TuneLabelsConfig(Configuration):
     epochs: int = _training(TuningConfig.epochs, help="passes over the texts", at_least=1)
     steps: int | None = _training(None, help="optimizer steps", default_text="as many as the epochs have", at_least=1)
     seed: int = _training(TuningConfig.seed, help="seed of everything random", at_least=0)
-    resume: bool = option(
-        True,
-        group=JOB,
-        help="continue what an earlier run of the same options left; --no-resume begins anew",
-        recorded=False,
-    )
+    resume: bool = resume_option(JOB)
     overwrite: bool = option(False, group=JOB, help="replace the prompts that the output holds", recorded=False)
     device: str = device_option(JOB)
 

@@ -19,6 +19,7 @@ from sonogloss.pipelines.config.fields import (
     dead_letters_option,
     device_option,
     option,
+    resume_option,
     settings_of,
 )
 from sonogloss.pipelines.config.method_options import Parts, add_method_options, in_words, methods_where, option_names
@@ -191,9 +192,7 @@ class TrainCaptionerOptions(MethodConfiguration):
     beams: int | None = _captioner("beams of the search", "the released system's", at_least=1)
     max_new_tokens: int | None = _captioner("the longest caption, in tokens", "60 at most", at_least=1)
 
-    resume: bool = option(
-        True, group=JOB, help="continue an interrupted run of the same options; --no-resume begins anew", recorded=False
-    )
+    resume: bool = resume_option(JOB, "an interrupted run of the same options")
     overwrite: bool = option(False, group=JOB, help="replace what the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines of the captions", JOB)
     device: str = device_option(JOB)

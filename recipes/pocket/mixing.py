@@ -20,11 +20,10 @@ from recipes.pocket.pool import FRAME_RATE, FRAMES, Entry, Pool
 from recipes.pocket.recipe import REAL_CLASSES, PocketRecipe, feature_extractor
 from sonogloss.audio.mel import MelSettings, mel_filters
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes.acoustics import far_response
 from sonogloss.soundscapes.captions import Claims, caption_with_claims
 from sonogloss.soundscapes.classes import CLASSES
 from sonogloss.soundscapes.scenes import Event, Scene, plan_scene, sample_kind, sample_loudness, sample_names
-from sonogloss.soundscapes.signal import Rng
+from sonogloss.soundscapes.signal import Rng, far_response
 
 MELS = 64
 LABEL_SHARE = 0.12  # how often a single event is captioned by its plain label

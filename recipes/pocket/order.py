@@ -15,11 +15,10 @@ from pathlib import Path
 from recipes.pocket.recipe import PocketRecipe
 from recipes.pocket.release import ship_clap
 from sonogloss.audio.mel import LogMel
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import read_collection
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, measure_clips
-from sonogloss.temporal.post_train import post_train
+from sonogloss.temporal.post_train import clap_card, post_train
 from sonogloss.temporal.towers import Towers
 
 LARGEST = 10_000_000  # bytes

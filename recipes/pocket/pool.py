@@ -23,7 +23,7 @@ from recipes.pocket.recipe import REAL_CLASSES, PocketRecipe, feature_extractor
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
-from sonogloss.soundscapes.acoustics import colored, leveled, reverberant
+from sonogloss.soundscapes.signal import colored, leveled, reverberant
 
 FRAMES = 1024
 FRAME_RATE = (

@@ -11,9 +11,9 @@ from transformers import AutoTokenizer
 
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
-from sonogloss.clap.fingerprint import fingerprint
 from sonogloss.clap.laion_checkpoint import read_checkpoint
 from sonogloss.clap.torch_file import open_torch_file
+from sonogloss.clap.weights import fingerprint
 from sonogloss.errors import OptionError
 
 # laion_clap cuts texts here, in training too.
@@ -30,7 +30,7 @@ class Conversion:
         fused: whether the model was trained with feature fusion.
         dim: width of the embeddings.
         parameters: number of weights.
-        fingerprint: of the directory, see :func:`sonogloss.clap.fingerprint.fingerprint`.
+        fingerprint: of the directory, see :func:`sonogloss.clap.weights.fingerprint`.
         left_out: numbers of tensors that the model does not need, by module.
     """
 

@@ -14,11 +14,10 @@ import torch
 from tokenizers import Tokenizer
 
 from sonogloss.audio.mel import LogMel, MelSettings
-from sonogloss.clap.fingerprint import fingerprint
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
 from sonogloss.clap.protocol import Clap
-from sonogloss.clap.weights import read_model
+from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 

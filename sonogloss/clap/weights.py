@@ -1,7 +1,9 @@
-"""Read the weights of a ClapModel directory: safetensors, or tensors in the files of torch.save, whole or in shards."""
+"""The weights of a ClapModel directory (safetensors, or files of torch.save; whole or in shards), and its identity."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ from safetensors import SafetensorError
 from transformers import ClapModel
 from transformers.utils import logging as transformers_logging
 
-from sonogloss.clap.model_directory import RESTORE, read_json
+from sonogloss import files
+from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.model_directory import RESTORE, read_json, tokenizer_files
 from sonogloss.clap.pickle_data import StoredTensor
 from sonogloss.clap.torch_file import open_torch_file
 from sonogloss.errors import ModelFormatError
@@ -143,3 +147,26 @@ def _without_output() -> Iterator[None]:
         bars.set_verbosity(verbosity)
         if shown:
             bars.enable_progress_bar()
+
+
+def fingerprint(directory: Path, settings: MelSettings) -> str:
+    """The sha256 (hex) of a model directory's weights, preprocessing values and tokenizer.
+
+    Names, paths, comments and the version that saved the directory do not count. Embeddings of two CLAPs with the same
+    fingerprint can be compared, others cannot.
+
+    Args:
+        directory: holds weights and a tokenizer.
+        settings: its preprocessing values.
+    """
+    parts = {
+        "weights": _digests(weight_files(directory)),
+        "tokenizer": _digests(tokenizer_files(directory)),
+        "preprocessing": {k: v for k, v in dataclasses.asdict(settings).items() if v is not None},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(paths: list[Path]) -> str | list[str]:
+    digests = [files.digest(str(path)) for path in paths]
+    return digests[0] if len(digests) == 1 else digests

@@ -7,8 +7,9 @@ name is the one that aac-metrics gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
@@ -16,7 +17,6 @@ from typing import Any, Literal
 from sonogloss.errors import OptionError, unknown
 from sonogloss.metrics.bleu import BleuCounts, bleu, bleu_counts
 from sonogloss.metrics.cider_d import DocumentFrequencies, cider_d
-from sonogloss.metrics.mean import Mean
 from sonogloss.metrics.ngrams import ORDER
 from sonogloss.metrics.rouge_l import rouge_l
 from sonogloss.metrics.tokenize import Tokens
@@ -104,6 +104,8 @@ METRICS: dict[str, Metric] = {
         frequencies=True,
         high=10.0,
     ),
+    # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
+    # chose: to be compared between runs with that CLAP only.
     "clap_sim": _mean(lambda clip: clip.clap_score, "clap_scores", low=-1.0),
     "accuracy": Metric(needs=frozenset(["labels"]), value=attrgetter("accuracy")),
     "map": Metric(needs=frozenset(["labels", "all_scores"]), value=attrgetter("mean_average_precision")),
@@ -142,3 +144,26 @@ def check_metrics(metrics: str | Sequence[str] | None, available: Collection[Nee
             if need in METRICS[name].needs and need not in available:
                 raise OptionError(f"The metric {name} needs {words}.", remedy)
     return tuple(asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """The sum and number of the values seen; `Mean()` has seen none."""
+
+    total: Fraction = Fraction(0)
+    n: int = 0
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Mean:
+        """The mean of finite values."""
+        exact = [Fraction(value) for value in values]
+        return cls(total=sum(exact, Fraction(0)), n=len(exact))
+
+    def merge(self, other: Mean) -> Mean:
+        """Both together; associative and commutative, exactly."""
+        return Mean(total=self.total + other.total, n=self.n + other.n)
+
+    @property
+    def value(self) -> float:
+        """The mean; not a number when nothing was seen."""
+        return float(self.total / self.n) if self.n else float("nan")

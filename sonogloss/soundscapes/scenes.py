@@ -11,9 +11,19 @@ from functools import lru_cache
 import numpy as np
 
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes.acoustics import FAR_GAIN_DB, colored, far_response, leveled, reverberant
 from sonogloss.soundscapes.classes import AMBIENT, CLASSES
-from sonogloss.soundscapes.signal import RATE, Rng, count, filtered, place
+from sonogloss.soundscapes.signal import (
+    FAR_GAIN_DB,
+    RATE,
+    Rng,
+    colored,
+    count,
+    far_response,
+    filtered,
+    leveled,
+    place,
+    reverberant,
+)
 
 LONGEST_S = 10.0
 KINDS = {

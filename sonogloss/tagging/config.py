@@ -57,18 +57,12 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         rules = {
-            "slots": self.slots >= 1,
-            "epochs": self.epochs >= 1,
             "steps": self.steps is None or self.steps >= 1,
-            "batch_size": self.batch_size >= 1,
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "betas": len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             "eps": self.eps > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "initial_std": self.initial_std >= 0,
             "temperature": self.temperature > 0,
             "noise_cosine": 0 < self.noise_cosine <= 1,
-            "keep": self.keep >= 0 and math.isfinite(self.keep),
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }

@@ -154,25 +154,13 @@ class PostTrainConfig:
     def __post_init__(self) -> None:
         rules = {
             "stages": bool(self.stages) and list(self.stages) == [name for name in STAGES if name in self.stages],
-            "steps": self.steps >= 1,
             "groups": self.groups >= 2,
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "warmup_steps": self.warmup_steps >= 0,
-            "weight_decay": self.weight_decay >= 0,
-            "grad_clip": self.grad_clip >= 0,
-            "tune": self.tune in ("last", "lora"),
-            "layers": self.layers >= 1,
-            "text_layers": self.text_layers >= 1,
             "position_rate": self.position_rate > 0 and math.isfinite(self.position_rate),
-            "lora_rank": self.lora_rank >= 1,
-            "anchor": self.anchor >= 0 and math.isfinite(self.anchor),
-            "words": self.words >= 0 and math.isfinite(self.words),
             "gain_db": 0 <= self.gain_db <= 60,
-            "precision": self.precision in ("auto", "float32", "bfloat16"),
             "validation_share": 0 <= self.validation_share < 1,
             "seed": self.seed >= 0,
-            "eval_every": self.eval_every >= 1,
-            "checkpoint_every": self.checkpoint_every >= 1,
         }
         check_settings(self, rules)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sonogloss.errors import OptionError
 
@@ -55,24 +55,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         rules = {
-            "steps": self.steps >= 1,
-            "batch_size": self.batch_size >= 1,
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "accumulation": 1 <= self.accumulation <= self.batch_size,
             "warmup_steps": 0 <= self.warmup_steps < self.steps,
-            "schedule": self.schedule in ("linear", "cosine"),
-            "weight_decay": self.weight_decay >= 0 and math.isfinite(self.weight_decay),
             "betas": len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             "grad_clip": self.grad_clip >= 0,
-            "tune": self.tune in ("all", "lora", "none"),
-            "lora_rank": self.lora_rank >= 1,
-            "lora_alpha": self.lora_alpha >= 1,
             "lora_dropout": 0 <= self.lora_dropout < 1,
             "lora_targets": not isinstance(self.lora_targets, str),
-            "precision": self.precision in ("auto", "float32", "bfloat16", "float16"),
             "seed": self.seed >= 0,
-            "eval_every": self.eval_every >= 1,
-            "checkpoint_every": self.checkpoint_every >= 1,
         }
         check_settings(self, rules)
 
@@ -84,14 +74,22 @@ class TrainingConfig:
         return self.learning_rate * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def check_settings(settings: object, rules: Mapping[str, bool]) -> None:
-    """Refuse the first field whose rule does not hold.
+def check_settings(settings: Any, rules: Mapping[str, bool]) -> None:
+    """Refuse the first field of a dataclass that cannot be.
+
+    Without a rule of its own, a whole number is at least 1, a number is finite and at least 0, and a literal is one of
+    those that its type names.
 
     Raises:
-        OptionError: there is one.
+        OptionError: there is such a field.
     """
-    for name, holds in rules.items():
-        if not holds:
-            raise OptionError(
-                f"{name} is {getattr(settings, name)!r}.", "Choose a value that the documentation allows."
-            )
+    hints = get_type_hints(type(settings))
+    for name, value in vars(settings).items():
+        if not rules.get(name, _is_usual(value, hints[name])):
+            raise OptionError(f"{name} is {value!r}.", "Choose a value that the documentation allows.")
+
+
+def _is_usual(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    return not (hint is int and value < 1) and not (hint is float and not 0 <= value < math.inf)

@@ -17,12 +17,11 @@ from sonogloss.clap import load_clap
 from sonogloss.errors import OptionError
 from sonogloss.temporal import post_train as room
 from sonogloss.temporal.batches import PairBatches
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.config import PostTrainConfig, TnceSettings
 from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.losses import tnce
 from sonogloss.temporal.objective import stage_loss
-from sonogloss.temporal.post_train import PostTrainRecord, post_train
+from sonogloss.temporal.post_train import PostTrainRecord, clap_card, post_train
 from sonogloss.temporal.towers import POSITIONS, Towers, unit
 from sonogloss.training.curve import CURVE, PICTURE, draw_curve, read_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 from sonogloss.decoding.settings import DecodeSettings
@@ -56,7 +55,6 @@ class DrcapSettings:
             "contexts": self.contexts >= 0,
             "band": len(self.band) == 2 and -1 <= self.band[0] < self.band[1],
             "context_dropout": 0 <= self.context_dropout <= 1,
-            "noise_std_max": self.noise_std_max >= 0 and math.isfinite(self.noise_std_max),
         }
         check_settings(self, rules)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -37,12 +36,7 @@ class SoftHardSettings:
     contexts: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        rules = {
-            "neighbours": self.neighbours >= 1,
-            "mask": 0 <= self.mask <= 1,
-            "noise_variance": self.noise_variance >= 0 and math.isfinite(self.noise_variance),
-        }
-        check_settings(self, rules)
+        check_settings(self, {"mask": 0 <= self.mask <= 1})
 
     def mining(self, seed: int) -> Neighbours | None:
         """The nearest captions, whose embeddings an example may take."""

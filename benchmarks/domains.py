@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sonogloss.metrics.clap_sim import clap_sim
 
 from benchmarks.catalogue_style import catalogue_caption
 from benchmarks.pocket_scenes import Scores, own_captions, score
@@ -19,7 +20,6 @@ from recipes.pocket.calibrate import nearest
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.bridge import project
 from sonogloss.clap import Clap
-from sonogloss.metrics.clap_sim import clap_sim
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, caption_dump
 from sonogloss.soundscapes.captions import Style, caption

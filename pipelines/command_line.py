@@ -229,7 +229,7 @@ def takes_beam_options(config: type[Configuration]) -> bool:
 
 def option_names(name: str) -> list[str]:
     """The options of a command, for hints."""
-    settings = settings_of(JOBS[name].load_config())
+    settings = [setting for setting in settings_of(JOBS[name].load_config()) if not setting.option.positional]
     switches = [f"--no-{setting.flag[2:]}" for setting in settings if setting.switch]
     return [setting.flag for setting in settings] + switches
 

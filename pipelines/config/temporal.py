@@ -34,8 +34,9 @@ class ClipsConfig(Configuration):
     """Options of the commands that compose pairs of labelled clips."""
 
     clips: Paths = option(
-        help="folders with metadata.csv (filename, class) or one sub-folder a class; soundscapes renders sounds",
+        help="folders with metadata.csv (file_name, label) or one sub-folder a label; pocket renders sounds",
         metavar="DIR",
+        old_values={"soundscapes": "pocket"},
     )
     output: AnyPath = option(help="the output directory", metavar="DIR", recorded=False)
     folds: Sequence[str] = option(
@@ -86,8 +87,9 @@ class ZsteConfig(ClipsConfig):
     """Options of `zste`."""
 
     clips: AnyPath = option(
-        help="a folder with metadata.csv (filename, class) or one sub-folder a class; soundscapes renders sounds",
+        help="a folder with metadata.csv (file_name, label) or one sub-folder a label; pocket renders sounds",
         metavar="DIR",
+        old_values={"soundscapes": "pocket"},
     )
     clap: AnyPath = option(help=CLAP_NAMES, metavar="C")
     items: int = option(500, help="clips and pairs, each at most", at_least=1)

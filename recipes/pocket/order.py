@@ -67,7 +67,7 @@ def _post_train(name: str, stages: tuple[str, ...], seed: int, finished: Path, r
         return finished
     config = PostTrainConfig(stages=stages, steps=recipe.order_steps, precision="bfloat16", seed=seed)
     towers = Towers(name, config)
-    clips = read_collection("soundscapes", split="train", per_class=recipe.order_clips)
+    clips = read_collection("pocket", split="train", per_class=recipe.order_clips)
     powers = ClipPowers([measure_clips(clips, LogMel(towers.mel), config.pairs)])
     base = {"name": name, "fingerprint": towers.clap.fingerprint}
     record = post_train(towers, powers, config, str(finished / "training"), resume=True)

@@ -21,7 +21,7 @@ from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
 from sonogloss.tables import read_table
 
-SOUNDSCAPES = "soundscapes"
+SOUNDSCAPES = "pocket"
 _SCHEME = "soundscape:"
 _METADATA = "metadata.csv"
 
@@ -57,8 +57,8 @@ def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40
     """The clips of a collection, in order of id.
 
     Args:
-        name: a folder with `metadata.csv` (columns `filename` and `class`, optional `fold` and `src_id`), or with one
-            sub-folder a class; or `soundscapes`, rendered sounds.
+        name: a folder with `metadata.csv` (columns `file_name` and `label`, or `filename` and `class`, optional `fold` and `src_id`), or with one
+            sub-folder a class; or `pocket`, rendered sounds of the pocket labels.
         split: `train` or `test`: soundscapes of the two have no sound in common. Folders have folds instead.
         seed: of the soundscapes.
         per_class: number of soundscapes of each class.
@@ -78,7 +78,7 @@ def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40
     if len({clip.label for clip in found}) < 2:
         raise FormatError(
             f"--clips {name!r} holds {len(found)} clips of fewer than two classes.",
-            f"Give it a {_METADATA} with the columns filename and class, or one sub-folder a class.",
+            f"Give it a {_METADATA} with the columns file_name and label, or one sub-folder a class.",
         )
     return sorted(found, key=lambda clip: clip.id)
 

@@ -99,7 +99,7 @@ def test_a_clip_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_soundscapes_of_training_and_testing_have_no_sound_in_common() -> None:
-    train, test = (read_collection("soundscapes", split=split, per_class=2) for split in ("train", "test"))
+    train, test = (read_collection("pocket", split=split, per_class=2) for split in ("train", "test"))
     assert len({clip.label for clip in train}) == 50
     assert not {clip.id for clip in train} & {clip.id for clip in test}
     dogs = [next(clip for clip in clips if clip.label == "dog barking") for clips in (train, test)]

@@ -29,7 +29,7 @@ from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
 from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.features import ClipPowers, read_part
@@ -142,7 +142,7 @@ def _measure(
             | "SpreadClips" >> beam.Reshuffle()
             | "MeasureClips" >> MeasureClips(output, mel, pairs, facts, progress)
         )
-        run_pipeline(pipeline, noun="clips measured", path=progress, total_units=len(units))
+        run_pipeline(pipeline, noun="clips measured", path=progress, work=Work(units=len(units)))
     written: dict[str, Any] = files.read_json(path)
     return written
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> None:
+def note(path: str | None, *, done: int, failed: int = 0, units: int = 0, size: int = 0) -> None:
     """Append what a batch achieved. Lines this short are appended whole, also by several processes at once.
 
     Args:
@@ -13,6 +13,7 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> Non
         done: records that went through.
         failed: records that became dead letters.
         units: units of work that ended with this batch.
+        size: bytes of these units.
     """
     if path is None:
         return
@@ -21,6 +22,6 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0) -> Non
     except FileNotFoundError:
         return  # the driver has gone; the work goes on without it
     try:
-        os.write(handle, f"{done} {failed} {units}\n".encode())
+        os.write(handle, f"{done} {failed} {units} {size}\n".encode())
     finally:
         os.close(handle)

@@ -14,7 +14,7 @@ from sonogloss.errors import FormatError, StoreFormatError
 from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 from sonogloss.transforms.write_rows import LabelRows
 
 KEYS = ("clip_id", "uri", "file_name")
@@ -65,7 +65,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run["configuration"]["all_scores"])
     chosen = check_metrics(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
+    parts = [part["path"] for part in read_parts(results, run, LabelRows.folder)]
     rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
     rows.sort(key=lambda row: (row["uri"], row["start_s"]))
     key, known = read_true_labels(references)

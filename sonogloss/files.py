@@ -21,7 +21,17 @@ from sonogloss.errors import FormatError, InputError, MissingInputError, OptionE
 
 _CHUNK = 1 << 20
 # What file systems call the version of an object, the surest first.
-_VERSIONS = ("generation", "etag", "ETag", "content_md5", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+_VERSIONS = (
+    "generation",
+    "etag",
+    "ETag",
+    "content_md5",
+    "md5Hash",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "created",
+)
 
 
 def _file_system(path: str) -> tuple[Any, str]:
@@ -135,6 +145,14 @@ def list_dir(path: str, suffix: str = "") -> list[str]:
         return []
     names = fs.ls(inner, detail=False)
     return sorted(join(path, base_name(str(n))) for n in names if str(n).endswith(suffix))
+
+
+def list_below(path: str) -> list[str]:
+    """Names of all files below a directory, relative to it, sorted; empty when there is no such directory."""
+    fs, inner = _file_system(path)
+    if not fs.isdir(inner):
+        return []
+    return sorted(posixpath.relpath(str(name), inner) for name in fs.find(inner))
 
 
 @contextmanager

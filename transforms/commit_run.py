@@ -118,7 +118,9 @@ def commit_run(
 
 
 def _check_there(output: str, names: Sequence[str], folders: Iterable[str]) -> None:
-    there = {f"{folder}/{files.base_name(path)}" for folder in folders for path in files.list_dir(files.join(output, folder))}
+    there = {
+        f"{folder}/{files.base_name(path)}" for folder in folders for path in files.list_dir(files.join(output, folder))
+    }
     if gone := [name for name in names if name not in there]:
         raise OutputError(
             f"{len(gone):,} part files of --output {output!r} were removed while the job ran ({gone[0]!r}).",
@@ -182,6 +184,7 @@ def read_parts(output: str, run: dict[str, Any], folder: str | None = None) -> l
         try:
             parts = parts + files.read_table(files.join(output, entry["path"])).to_pylist()
         except (OSError, pa.ArrowException) as error:
-            raise StoreFormatError(f"{entry['path']!r} cannot be read ({error}).", "Run the same command again.") from error
+            raise StoreFormatError(
+                f"{entry['path']!r} cannot be read ({error}).", "Run the same command again."
+            ) from error
     return [part for part in parts if folder is None or part["path"].startswith(f"{folder}/")]
-

@@ -1,8 +1,8 @@
 """The part files of a results directory: their names, and what their footers say.
 
-A unit's files are `dead_letters/part-<unit>.parquet`, whose footer lists the unit's sources, then
-`<kind>/part-<unit>-<n>.parquet` (the kind of rows is `captions` or `labels`) and last the highest `n`, whose footer says
-so. A killed job leaves whole units and beginnings of units, and the footers tell them apart. They also prove which job
+A unit's files are `dead_letters/part-<unit>.parquet`, whose footer lists the unit's sources, and
+`<kind>/part-<unit>-<n>.parquet` (the kind of rows is `captions` or `labels`), of which the highest `n` is written last
+and says so in its footer. A killed job leaves whole units and beginnings of units, and the footers tell them apart. They also prove which job
 wrote a file: nothing else may be replaced or removed.
 """
 
@@ -23,6 +23,8 @@ from sonogloss.transforms.work import DoneSource, Part, UnitResult, unit_id
 
 KINDS = ("captions", "labels")
 DEAD_LETTERS = "dead_letters"
+DATASTORE = "datastore"
+"""The kind in the dead letters of build-datastore, which have no unit."""
 
 CONFIGURATION_KEY = b"sonogloss.configuration"
 UNIT_KEY = b"sonogloss.unit"
@@ -140,7 +142,9 @@ def write_again(
         configuration: digest of the options that shape a row.
         kind: the folder of the unit's rows.
     """
-    footer = Footer(configuration=configuration, unit=unit_id(source.key or source.uri for source in sources), kind=kind)
+    footer = Footer(
+        configuration=configuration, unit=unit_id(source.key or source.uri for source in sources), kind=kind
+    )
     *rows, dead = (_without(files.read_table(files.join(output, part.path)), drop) for part in unit.parts)
     letters = write_dead_letters(output, footer, dead, sources)
     parts = [

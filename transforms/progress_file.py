@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 
 def note(path: str | None, *, done: int, failed: int = 0, units: int = 0, size: int = 0) -> None:
@@ -25,3 +26,19 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0, size: 
         os.write(handle, f"{done} {failed} {units} {size}\n".encode())
     finally:
         os.close(handle)
+
+
+def note_failure(path: str | None, error: Exception) -> None:
+    """Note what ends the job: a driver whose runner does not come back learns it here."""
+    if path is not None:
+        with suppress(OSError), open(f"{path}.failed", "w", encoding="utf-8") as handle:
+            handle.write(str(error))
+
+
+def read_failure(path: str) -> str | None:
+    """What a worker has noted, None when nothing failed."""
+    try:
+        with open(f"{path}.failed", encoding="utf-8") as handle:
+            return handle.read() or None
+    except OSError:
+        return None

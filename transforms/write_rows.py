@@ -11,6 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
+from sonogloss.errors import InputError
 from sonogloss.records import (
     CaptionRow,
     DeadLetter,
@@ -20,7 +21,7 @@ from sonogloss.records import (
     table,
 )
 from sonogloss.transforms.part_files import Footer, write_dead_letters, write_rows_part
-from sonogloss.transforms.progress_file import note
+from sonogloss.transforms.progress_file import note, note_failure
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
 
 ROWS_A_PART = 20_000
@@ -187,7 +188,11 @@ class _WriteRowsFn(beam.DoFn):
         self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
-        result = self._writer.add(batch)
+        try:
+            result = self._writer.add(batch)
+        except InputError as error:
+            note_failure(self._progress, error)
+            raise
         note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=len(batch.sources), size=batch.bytes)
         if result is not None:
             yield result

@@ -167,7 +167,7 @@ def _read(path: str) -> dict[str, Any] | None:
     for _ in range(20):
         try:
             content = files.read_json(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except FormatError:
             time.sleep(0.05)

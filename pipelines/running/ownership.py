@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import FormatError, OutputError
 from sonogloss.transforms.commit_run import FORMAT, MANIFEST, RUN_FILE, read_parts, read_run
-from sonogloss.transforms.part_files import DEAD_LETTERS, KINDS, Footer, is_half_written, read_footer, unit_in_name
+from sonogloss.transforms.part_files import (
+    DATASTORE,
+    DEAD_LETTERS,
+    KINDS,
+    Footer,
+    is_half_written,
+    read_footer,
+    unit_in_name,
+)
 
 COMMANDS = {"captions": "caption", "labels": "classify"}
 # Directories that are something else of ours, by the file that says so.
@@ -51,15 +59,19 @@ class Holdings:
     manifests: tuple[str, ...]
 
 
-def refuse_other_directory(output: str) -> None:
-    """A datastore, a captioner or label prompts are no place for results.
+def refuse_other_directory(output: str, *, but: str | None = None) -> None:
+    """A datastore, a captioner or label prompts are no place for anything else.
+
+    Args:
+        output: the directory.
+        but: the format that it may have.
 
     Raises:
         OutputError: the directory is one of them.
     """
     for name, (kind, words) in OTHERS.items():
         path = files.join(output, name)
-        if files.exists(path) and _format_of(path) == kind:
+        if kind != but and files.exists(path) and _format_of(path) == kind:
             raise OutputError(f"--output {output!r} holds {words}.", "Name another directory.")
 
 
@@ -75,7 +87,7 @@ def refuse_results(output: str) -> None:
     for folder in (*KINDS, DEAD_LETTERS):
         for path in files.list_dir(files.join(output, folder), ".parquet"):
             footer = _footer(path)
-            if footer is not None:
+            if footer is not None and footer.kind != DATASTORE:
                 command = COMMANDS.get(footer.kind or folder, "caption or classify")
                 raise OutputError(f"--output {output!r} holds results of {command}.", "Name another directory.")
 

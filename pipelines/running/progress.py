@@ -27,14 +27,16 @@ from apache_beam.runners.runner import PipelineState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sonogloss.errors import SonoglossError
-from sonogloss.pipelines.running import worker_processes
+from sonogloss.errors import InputError, SonoglossError
 from sonogloss.pipelines.running.beam_options import from_worker, is_local
 from sonogloss.pipelines.running.signals import cleaning
+from sonogloss.pipelines.running.worker_processes import Workers
+from sonogloss.transforms.progress_file import read_failure
 
 _LOOK_EVERY_S = 0.25
 _SAY_EVERY_S = 10.0
 _WATCH_EVERY_S = 1.0
+_ENDS_AFTER_FAILURE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,16 +171,21 @@ def run_pipeline(
     thread = threading.Thread(target=run, name="sonogloss-job", daemon=True)
     display: _Display = _display(noun, work) if path is not None and not quiet else _Nothing()
     tail = Tail(path) if path is not None else None
-    with worker_processes.owned(), display:
-        workers = worker_processes.Watch()
+    with Workers() as workers, display:
         thread.start()
-        looked = time.monotonic()
+        looked, failed_at = time.monotonic(), 0.0
         while thread.is_alive():
             thread.join(_LOOK_EVERY_S)
             if tail is not None:
                 display.show(tail.look())
             if time.monotonic() - looked >= _WATCH_EVERY_S:
                 looked = time.monotonic()
+                if path is not None and (sentence := read_failure(path)) is not None:
+                    failed_at = failed_at or looked
+                    if (
+                        looked - failed_at >= _ENDS_AFTER_FAILURE_S
+                    ):  # Beam waits for its other workers, perhaps for ever
+                        raise InputError(sentence, "")
                 workers.look()
                 if watch is not None:
                     watch()

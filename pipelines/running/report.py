@@ -38,9 +38,7 @@ def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate:
     raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
 
 
-def report_run(
-    output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str, left_out: int
-) -> dict[str, Any]:
+def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str, left_out: int) -> dict[str, Any]:
     """The report of a job whose `run.json` is written.
 
     Args:

@@ -95,11 +95,7 @@ def plan_units(
     _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
     plan = _compare(sources, done, listed)
     remove = sorted({*held.leftovers, *held.broken, *stale})
-    finished = (
-        held.run is not None
-        and not (plan.pending or plan.rewrites or remove)
-        and set(held.committed) == named
-    )
+    finished = held.run is not None and not (plan.pending or plan.rewrites or remove) and set(held.committed) == named
     return replace(plan, remove=remove, finished=finished)
 
 
@@ -224,7 +220,6 @@ def _check_stale(output: str, footers: Mapping[str, Footer], listed: set[Name]) 
         for source in sources:
             if (source.uri, source.member) not in listed:
                 raise OutputError(
-                    f"--output {output!r} is damaged, and {name!r} holds rows of {source.uri!r}, which --audio does not "
-                    "name.",
+                    f"--output {output!r} is damaged: {name!r} holds rows of {source.uri!r}, which --audio does not name.",
                     "Name all recordings, or name another directory.",
                 )

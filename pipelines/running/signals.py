@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM end a command within two seconds, a second one at once, and nothing stays behind.
 
-The first signal raises :class:`Interrupted` in the main thread, and whatever holds something (a lease, worker processes,
-a temporary folder) gives it back on the way out. The main thread may be inside a library that does not come back; a
+The first signal raises :class:`Interrupted` in the main thread, and whatever holds something (a lease, processes, a
+temporary folder) gives it back on the way out. The main thread may be inside a library that does not come back; a
 thread then does the cleaning and ends the process.
 """
 

@@ -2,8 +2,8 @@
 
 A unit's files are `dead_letters/part-<unit>.parquet`, whose footer lists the unit's sources, and
 `<kind>/part-<unit>-<n>.parquet` (the kind of rows is `captions` or `labels`), of which the highest `n` is written last
-and says so in its footer. A killed job leaves whole units and beginnings of units, and the footers tell them apart. They also prove which job
-wrote a file: nothing else may be replaced or removed.
+and says so in its footer. A killed job leaves whole units and beginnings of units, and the footers tell them apart.
+They also prove which job wrote a file: nothing else may be replaced or removed.
 """
 
 from __future__ import annotations

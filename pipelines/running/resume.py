@@ -220,6 +220,6 @@ def _check_stale(output: str, footers: Mapping[str, Footer], listed: set[Name]) 
         for source in sources:
             if (source.uri, source.member) not in listed:
                 raise OutputError(
-                    f"--output {output!r} is damaged: {name!r} holds rows of {source.uri!r}, which --audio does not name.",
+                    f"--output {output!r} is damaged: {name!r} has rows of {source.uri!r}, which --audio lacks.",
                     "Name all recordings, or name another directory.",
                 )

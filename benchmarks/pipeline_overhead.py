@@ -27,6 +27,7 @@ from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
+from sonogloss.transforms.sources import loose_file
 from sonogloss.transforms.work import cut_units
 from sonogloss.transforms.write_captions import write_captions
 
@@ -90,7 +91,7 @@ def main() -> None:
 def bare_loop(job: CaptionJob, sources: list[str]) -> list[str]:
     """The same functions on the same units and batches, without Beam and without output."""
     said: list[str] = []
-    for unit in cut_units(sources):
+    for unit in cut_units([loose_file(uri) for uri in sources]):
         for batch in read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
             batch = embed_audio(batch, job.clap.load())
             batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)

@@ -9,7 +9,6 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,9 @@ from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.datastore_output import begin_datastore, check_datastore_output, end_datastore
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
@@ -35,6 +36,7 @@ from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
+from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import write_embedded
 
 CAPTIONS_A_SHARD = 1_000_000
@@ -50,12 +52,14 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
+    started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
     options = beam_options(config.beam_args)
     kind = choose_kind(config.index)
     dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
     made_with = _made_with(config, dumps)
+    check_datastore_output(output)
+    refuse_held(output)
     if files.exists(files.join(output, MANIFEST)):
         if not config.overwrite and _same_job(output, made_with, clap):
             return _report(output, started, config.max_dead_letters, done_before=True)
@@ -69,7 +73,6 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps])
-    _clear(output)
     share_cores(options)
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
@@ -77,10 +80,13 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         licenses={dump.source: config.license for dump in dumps} if config.license else {},
         kind=kind,
     )
-    with progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options) as path:
+        begin_datastore(output)
         pipeline = beam.Pipeline(options=options)
         _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=config.shards, progress=path)
-        run_pipeline(pipeline, noun="captions embedded", path=path)
+        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
+        held.check()
+        end_datastore(output)
     return _report(output, started, config.max_dead_letters, done_before=False)
 
 
@@ -156,18 +162,10 @@ def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     return before == made_with and manifest.clap["name"] == clap
 
 
-def _clear(output: str) -> None:
-    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished."""
-    if files.exists(files.join(output, MANIFEST)):
-        files.remove(files.join(output, MANIFEST))
-    for path in files.list_dir(files.join(output, "dead_letters"), ".parquet"):
-        files.remove(path)
-
-
-def _report(output: str, started: float, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
+def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
     manifest = read_manifest(output)
     counts = manifest.options["counts"]
-    seconds = time.time() - started
+    seconds = started.seconds()
     lines = counts["read"] + counts["malformed"]
     problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
     return {

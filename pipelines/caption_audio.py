@@ -23,8 +23,8 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
     """Caption recordings.
 
     Returns:
-        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` (units), `done_before`, times, `problems`;
-        of a dry run `sources`, `units` and the `rows` of the first source.
+        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` and `computed` (recordings), `vanished`,
+        `done_before`, times, `problems`; of a dry run `sources`, `units` and the `rows` of the first source.
 
     Raises:
         InputError: an option or an input makes the job impossible.

@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sonogloss import __version__
-from sonogloss.errors import InputError, unknown
+from sonogloss.errors import InputError, SonoglossError, unknown
 from sonogloss.pipelines.config.fields import Configuration, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
+from sonogloss.pipelines.running.signals import Interrupted, end_on_signals
 
-DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
+DONE, UNSOUND, IMPOSSIBLE = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ Options that a command does not know go to Apache Beam: --runner, --direct_num_w
 --project, --region, --temp_location ... The default runner works in this process.
 
 exit codes: 0 done; 1 finished, but the counts do not add up or too many inputs failed; 2 bad arguments or inputs;
-130 interrupted (what is committed stays valid)."""
+130 interrupted, 143 terminated (what is committed stays valid)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,22 +140,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process when left out.
 
     Returns:
-        0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted.
+        0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted; 143
+        terminated.
     """
     try:
+        if argv is None:
+            end_on_signals()
         return _run(sys.argv[1:] if argv is None else argv)
     except InputError as error:
         print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
         return IMPOSSIBLE
+    except SonoglossError as error:  # the job could not go on, through no fault of its options
+        print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return UNSOUND
     except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        code = interrupt.code if isinstance(interrupt, Interrupted) else 130
         print("sonogloss: interrupted; what is committed stays valid, the same command continues", file=sys.stderr)
         if argv is None:  # the job's thread is in the middle of a model: do not wait for it
             sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+            os._exit(code)
+        return code
 
 
 def _run(argv: Sequence[str]) -> int:

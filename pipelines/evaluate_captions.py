@@ -19,7 +19,7 @@ from sonogloss.pipelines.evaluate_tags import KEYS, evaluate_tags, holds_tags, s
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 from sonogloss.tables import cell_values, read_table
-from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
+from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
 
 
 @command(EvaluateConfig)
@@ -119,7 +119,7 @@ def read_results(path: str) -> list[dict[str, Any]]:
     run = files.read_json(run_path, error=StoreFormatError)
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith("captions/")]
+    parts = [part["path"] for part in read_parts(path, run, "captions")]
     columns = ["clip_id", "uri", "caption", "clap_score"]
     rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]
     if not rows:

@@ -26,7 +26,7 @@ from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import refused
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
 from sonogloss.temporal.clips import SOUNDSCAPES, hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import draw_groups
@@ -87,7 +87,7 @@ def zste(config: ZsteConfig) -> dict[str, Any]:
     with progress_file(options) as path:
         pipeline = beam.Pipeline(options=options)
         _connect(pipeline, questions, texts, units, reference, config.pairs, output=output, facts=facts, progress=path)
-        run_pipeline(pipeline, noun="sounds", path=path, total_units=len(units))
+        run_pipeline(pipeline, noun="sounds", path=path, work=Work(units=len(units)))
     return _report(config, started)
 
 

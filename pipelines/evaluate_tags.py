@@ -103,7 +103,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
 
 
 def _read_tags(results: str, run: dict[str, Any]) -> list[dict[str, Any]]:
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
+    parts = [part["path"] for part in read_parts(results, run, LabelRows.folder)]
     rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
     return sorted(rows, key=lambda row: (row["uri"], row["start_s"]))
 

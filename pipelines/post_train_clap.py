@@ -28,7 +28,7 @@ from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
 from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.features import ClipPowers, read_part
 from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, clap_card, post_train
@@ -140,7 +140,7 @@ def _measure(
             | "SpreadClips" >> beam.Reshuffle()
             | "MeasureClips" >> MeasureClips(output, mel, pairs, facts, progress)
         )
-        run_pipeline(pipeline, noun="clips measured", path=progress, total_units=len(units))
+        run_pipeline(pipeline, noun="clips measured", path=progress, work=Work(units=len(units)))
     written: dict[str, Any] = files.read_json(path)
     return written
 

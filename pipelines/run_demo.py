@@ -22,7 +22,7 @@ from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 
 FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learned from
 REFERENCES = 5
@@ -105,9 +105,7 @@ def wav(samples: FloatArray) -> bytes:
 def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
     run = files.read_json(files.join(results, RUN_FILE))
     rows = []
-    for part in run["parts"]:
-        if not part["path"].startswith("captions/"):
-            continue
+    for part in read_parts(results, run, "captions"):
         for row in files.read_table(files.join(results, part["path"])).to_pylist():
             name = files.base_name(row["uri"])
             rows.append(

@@ -17,6 +17,7 @@ from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
+from sonogloss.transforms.commit_run import read_parts
 
 # The columns of a results directory's folders. A run has captions or labels, and its counts say which.
 _SCHEMAS = {"captions": CAPTION_ROW_SCHEMA, "labels": LABEL_ROW_SCHEMA, "dead_letters": DEAD_LETTER_SCHEMA}
@@ -65,9 +66,12 @@ def _damaged_manifest(directory: str) -> tuple[str, str] | None:
 
 
 def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
-    if lacking := sorted({"parts", "counts"} - run.keys()):
+    lacking = [] if {"parts", "manifest"} & run.keys() else ["parts"]
+    if lacking := sorted({*lacking, *({"counts"} - run.keys())}):
         return [f"run.json lacks {' and '.join(lacking)}."]
     try:
+        if problems := [text for entry in run.get("manifest", []) if (text := files.file_problem(directory, entry))]:
+            return problems
         return _verify_parts(directory, run)
     except (KeyError, TypeError, AttributeError) as error:
         return [f"run.json has an entry missing or malformed ({error!r})."]
@@ -79,7 +83,8 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
     ids: Counter[str] = Counter()
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
-    for part in run["parts"]:
+    parts = read_parts(directory, run)
+    for part in parts:
         if problem := files.file_problem(directory, part):
             problems.append(problem)
             continue
@@ -110,7 +115,7 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
         problems.append(f"The counts do not add up: {counts}.")
     if repeated := [clip for clip, count in ids.items() if count > 1]:
         problems.append(f"{len(repeated)} clips have several rows, {repeated[0]} among them.")
-    named = {part["path"] for part in run["parts"]}
+    named = {part["path"] for part in parts}
     for folder in folders:
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
             if (name := f"{folder}/{files.base_name(path)}") not in named:

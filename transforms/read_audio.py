@@ -10,7 +10,8 @@ from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.transforms.isolate import dead_letter
-from sonogloss.transforms.work import Batch, Unit
+from sonogloss.transforms.sources import source_key
+from sonogloss.transforms.work import Batch, DoneSource, Unit
 
 STAGE = "read_audio"
 
@@ -31,7 +32,8 @@ def read_unit(
     """
     clips: list[Clip] = []
     dead: list[DeadLetter] = []
-    number, start = 0, time.perf_counter()
+    done: list[DoneSource] = []
+    number, size, start = 0, 0, time.perf_counter()
 
     def batch(last: bool) -> Batch:
         seconds = {STAGE: time.perf_counter() - start}
@@ -40,21 +42,25 @@ def read_unit(
             number=number,
             last=last,
             inputs=len(clips) + len(dead),
+            sources=tuple(done),
+            bytes=size,
             clips=tuple(clips),
             dead=tuple(dead),
             seconds=seconds,
         )
 
-    for uri in unit.uris:
-        for item in read_source(uri, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits()):
+    for source in unit.sources:
+        for item in read_source(source.uri, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits()):
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue
             if len(clips) == batch_size:
                 yield batch(last=False)
-                clips, dead = [], []
-                number, start = number + 1, time.perf_counter()
+                clips, dead, done = [], [], []
+                number, size, start = number + 1, 0, time.perf_counter()
             clips.append(item)
+        done.append(DoneSource(key=source_key(source), uri=source.uri, member=source.member))
+        size += source.bytes or 0
     yield batch(last=True)
 
 

@@ -20,6 +20,7 @@ from sonogloss import files
 from sonogloss.errors import Code, FormatError, InputError
 from sonogloss.records import DEAD_LETTER_SCHEMA, CaptionLine, DeadLetter, caption_id, table
 from sonogloss.transforms.caption_formats import Row, first_line, numbered_rows
+from sonogloss.transforms.part_files import DATASTORE, KIND_KEY
 
 STAGE = "read_captions"
 _RESERVED = ("id", "text", "source")
@@ -167,7 +168,8 @@ def write_dead_lines(lines: tuple[str, Iterable[DeadLetter]], *, output: str) ->
     uri, dead_letters = lines
     name = f"dead_letters/part-{hashlib.sha256(uri.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.parquet"
     ordered = sorted(dead_letters, key=lambda dead_letter: int(dead_letter.member or 0))
-    files.write_table(files.join(output, name), table(ordered, DEAD_LETTER_SCHEMA))
+    content = table(ordered, DEAD_LETTER_SCHEMA).replace_schema_metadata({KIND_KEY: DATASTORE.encode()})
+    files.write_table(files.join(output, name), content)
     return name
 
 

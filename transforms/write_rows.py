@@ -1,9 +1,4 @@
-"""write_rows: rows -> self-describing part files, whole or not at all; only their names go on.
-
-A unit's files are `dead_letters/part-<unit>.parquet`, `<folder>/part-<unit>-<n>.parquet` (the folder is `captions` or
-`labels`, by the kind of row) and last the highest `n`, whose footer says so. A killed job leaves whole units and
-beginnings of units, and the footers tell them apart.
-"""
+"""write_rows: rows -> self-describing part files (see part_files), whole or not at all; only their names go on."""
 
 from __future__ import annotations
 
@@ -16,9 +11,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from sonogloss import files
+from sonogloss.errors import InputError
 from sonogloss.records import (
-    DEAD_LETTER_SCHEMA,
     CaptionRow,
     DeadLetter,
     LabelRow,
@@ -26,14 +20,11 @@ from sonogloss.records import (
     label_row_schema,
     table,
 )
-from sonogloss.transforms.progress_file import note
-from sonogloss.transforms.work import Batch, Part, UnitResult, sum_counts
+from sonogloss.transforms.part_files import Footer, write_dead_letters, write_rows_part
+from sonogloss.transforms.progress_file import note, note_failure
+from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
 
 ROWS_A_PART = 20_000
-
-CONFIGURATION_KEY = b"sonogloss.configuration"
-UNIT_KEY = b"sonogloss.unit"
-PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
 
 
 class RowKind(Protocol):
@@ -130,6 +121,7 @@ class UnitWriter:
         self._rows: list[CaptionRow | LabelRow] = []
         self._dead: list[DeadLetter] = []
         self._parts: list[Part] = []
+        self._sources: list[DoneSource] = []
         self._inputs = 0
         self._seconds: dict[str, float] = {}
 
@@ -148,6 +140,7 @@ class UnitWriter:
             )
         self._number += 1
         self._inputs += batch.inputs
+        self._sources += batch.sources
         self._seconds = sum_counts([self._seconds, batch.seconds])
         self._dead += batch.dead
         self._rows += self._kind.of(batch)
@@ -159,11 +152,12 @@ class UnitWriter:
 
     def _finish(self, unit: str) -> UnitResult:
         rows = sum(part.rows for part in self._parts) + len(self._rows)
-        dead_letters = self._write(dead_letters_name(unit), unit, table(self._dead, DEAD_LETTER_SCHEMA), {})
+        dead_letters = write_dead_letters(self._output, self._footer(unit), self._dead, self._sources)
         self._write_rows(unit, self._rows, last=True)
         result = UnitResult(
             unit=unit,
             parts=(*self._parts, dead_letters),
+            sources=len(self._sources),
             inputs=self._inputs,
             rows=rows,
             dead_letters=len(self._dead),
@@ -173,31 +167,14 @@ class UnitWriter:
         self._begin()
         return result
 
+    def _footer(self, unit: str) -> Footer:
+        return Footer(configuration=self._configuration, unit=unit, kind=self._kind.folder)
+
     def _write_rows(self, unit: str, rows: list[CaptionRow | LabelRow], *, last: bool) -> None:
-        number = len(self._parts)
-        extra = {PARTS_KEY: str(number + 1).encode()} if last else {}
         content = table(rows, self._kind.schema)
-        self._parts.append(self._write(rows_name(self._kind.folder, unit, number), unit, content, extra))
-
-    def _write(self, name: str, unit: str, content: pa.Table, extra: dict[bytes, bytes]) -> Part:
-        metadata = {CONFIGURATION_KEY: self._configuration.encode(), UNIT_KEY: unit.encode(), **extra}
-        files.write_table(files.join(self._output, name), content.replace_schema_metadata(metadata))
-        return describe_part(self._output, name, content.num_rows)
-
-
-def rows_name(folder: str, unit: str, number: int) -> str:
-    """Name of one of a unit's files of rows below the results directory."""
-    return f"{folder}/part-{unit}-{number:03d}.parquet"
-
-
-def dead_letters_name(unit: str) -> str:
-    """Name of a unit's dead letters file below the results directory."""
-    return f"dead_letters/part-{unit}.parquet"
-
-
-def describe_part(output: str, name: str, rows: int) -> Part:
-    """A reference to a file that was written."""
-    return Part(**files.file_entry(output, name), rows=rows)
+        self._parts.append(
+            write_rows_part(self._output, self._footer(unit), content, number=len(self._parts), last=last)
+        )
 
 
 class _WriteRowsFn(beam.DoFn):
@@ -211,8 +188,12 @@ class _WriteRowsFn(beam.DoFn):
         self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
-        result = self._writer.add(batch)
-        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=int(batch.last))
+        try:
+            result = self._writer.add(batch)
+        except InputError as error:
+            note_failure(self._progress, error)
+            raise
+        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=len(batch.sources), size=batch.bytes)
         if result is not None:
             yield result
 

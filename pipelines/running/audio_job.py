@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -13,13 +13,18 @@ from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.lease import lease, refuse_held
+from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
+from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.transforms.batch_step import BatchStep, Gather
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.sources import Source, loose_file
+from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
 
@@ -75,48 +80,65 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
+    started = Stopwatch()
     output = str(config.output)
     options = beam_options(config.beam_args)
-    sources, left_out = list_audio(as_list(config.audio))
+    uris, left_out = list_audio(as_list(config.audio))
     if not config.dry_run:
         check_output(output)
+        refuse_held(output)
     job = prepare()
-    note_pocket(job.clap.name, sources)
-    units = cut_units(sources)
+    note_pocket(job.clap.name, uris)
+    sources = [loose_file(uri) for uri in uris]
     if config.dry_run:
-        return _dry_run(config, job, sources, units=len(units), left_out=left_out)
-    plan = plan_units(
-        output,
-        units,
-        configuration=job.digest(),
-        begin_anew=config.begin_anew,
-        rows=job.rows.folder,
-        options=config.shaping_options(),
-    )
-    if not plan.finished:
-        files.check_writable(output)
-        for name in plan.remove:
-            files.remove(files.join(output, name))
-        share_cores(options)
-        record = job.record()
-        head = {
-            **record.pop("head", {}),
-            "configuration": {
-                **config.as_json(),
-                **record,
-                "sources": len(sources),
-                "left_out": left_out,
-                "digest": job.digest(),
-            },
-            "fingerprints": job.fingerprints(),
-        }
-        with progress_file(options) as path:
-            pipeline = beam.Pipeline(options=options)
-            commit = Gather(commit_run, output=output, head=head, started_at=started, rows=job.rows.folder)
-            _connect(pipeline, config, job, plan, commit, path)
-            run_pipeline(pipeline, noun="clips", path=path, total_units=len(plan.pending))
-    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder)
+        return _dry_run(config, job, sources, left_out=left_out)
+    survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
+    with lease(output, COMMANDS[job.rows.folder]) as held:
+        plan = plan_units(
+            output,
+            sources,
+            configuration=job.digest(),
+            begin_anew=config.begin_anew,
+            rows=job.rows.folder,
+            options=config.shaping_options(),
+        )
+        if not plan.finished:
+            share_cores(options)
+            head = _head(config, job, sources=len(sources), left_out=left_out)
+            for name in plan.remove:
+                files.remove(files.join(output, name))
+            commit = Gather(
+                commit_run, output=output, head=head, started=started, rows=job.rows.folder, rewrites=plan.rewrites
+            )
+            with progress_file(options) as path, cleaning(partial(remove_half_written, output)):
+                pipeline = beam.Pipeline(options=options)
+                _connect(pipeline, config, job, plan, commit, path)
+                run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
+            held.check()
+    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+
+
+def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:
+    """What `run.json` says of the job."""
+    record = job.record()
+    return {
+        **record.pop("head", {}),
+        "configuration": {
+            **config.as_json(),
+            **record,
+            "sources": sources,
+            "left_out": left_out,
+            "digest": job.digest(),
+        },
+        "fingerprints": job.fingerprints(),
+    }
+
+
+def _work(plan: UnitPlan) -> Work:
+    sources = [source for unit in plan.pending for source in unit.sources]
+    sizes = [source.bytes for source in sources if source.bytes is not None]
+    size = sum(sizes) if len(sizes) == len(sources) else None
+    return Work(units=len(sources), noun="recordings", size=size, before=plan.taken_over)
 
 
 def _connect(
@@ -145,7 +167,7 @@ def _connect(
 
 
 def _dry_run(
-    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[str], *, units: int, left_out: int
+    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[Source], *, left_out: int
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
@@ -154,7 +176,7 @@ def _dry_run(
         "dry_run": True,
         "sources": len(sources),
         "left_out": left_out,
-        "units": units,
+        "units": len(cut_units(sources)),
         "fingerprints": job.fingerprints(),
         "rows": [
             {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}

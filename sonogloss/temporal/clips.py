@@ -57,8 +57,8 @@ def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40
     """The clips of a collection, in order of id.
 
     Args:
-        name: a folder with `metadata.csv` (columns `file_name` and `label`, or `filename` and `class`, optional `fold` and `src_id`), or with one
-            sub-folder a class; or `pocket`, rendered sounds of the pocket labels.
+        name: a folder with `metadata.csv` (columns `file_name` and `label`, or `filename` and `class`; optional `fold`
+            and `src_id`), or with one sub-folder a class; or `pocket`, rendered sounds of the pocket labels.
         split: `train` or `test`: soundscapes of the two have no sound in common. Folders have folds instead.
         seed: of the soundscapes.
         per_class: number of soundscapes of each class.

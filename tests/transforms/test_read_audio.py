@@ -10,6 +10,7 @@ from sonogloss.audio import AudioLimits, WindowPolicy
 from sonogloss.records import Clip
 from sonogloss.transforms import read_audio
 from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.sources import Source
 from sonogloss.transforms.work import Batch, make_unit
 
 RATE = 32000
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, encode: Callable[..., bytes]) -> Path:
 
 
 def read(folder: Path, names: str, batch_size: int = 32) -> list[Batch]:
-    unit = make_unit([str(folder / f"{name}.wav") for name in names])
+    unit = make_unit([Source(uri=str(folder / f"{name}.wav")) for name in names])
     return list(read_unit(unit, policy=WindowPolicy(), sample_rate=RATE, batch_size=batch_size))
 
 
@@ -65,7 +66,7 @@ def test_a_file_over_the_limit_is_not_even_read(folder: Path, monkeypatch: pytes
         raise AssertionError("read")
 
     monkeypatch.setattr(read_audio.files, "read_bytes", refuse)
-    unit = make_unit([str(folder / "a.wav")])
+    unit = make_unit([Source(uri=str(folder / "a.wav"))])
     limits = AudioLimits(max_bytes=100)
     (batch,) = read_unit(unit, policy=WindowPolicy(), sample_rate=RATE, limits=limits)
     assert batch.dead[0].code == "TOO_LARGE"

@@ -8,34 +8,59 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonogloss.records import DeadLetter, LabelScore
+from sonogloss.transforms.sources import Source, source_key
 from sonogloss.transforms.work import Batch, cut_units, make_unit, sum_counts
 
 from .conftest import MakeBatch, make_clip
 
 
-@given(st.integers(0, 3000))
-def test_units_hold_every_source_once_and_in_order(count: int) -> None:
-    uris = [f"a/{number:05d}.wav" for number in range(count)]
-    units = cut_units(uris)
-    assert [uri for unit in units for uri in unit.uris] == uris
-    assert all(1 <= len(unit.uris) <= 64 for unit in units)
+def listing(count: int, size: int | None = None) -> list[Source]:
+    return [Source(uri=f"a/{number:05d}.wav", bytes=size) for number in range(count)]
+
+
+@given(st.integers(0, 3000), st.integers(1, 1 << 30), st.integers(0, 3))
+def test_units_hold_every_source_that_is_left_once(count: int, size: int, every: int) -> None:
+    sources = listing(count, size)
+    done = {source_key(source) for source in (sources[::every] if every else [])}
+    units = cut_units(sources, done=done)
+    left = [source for source in sources if source_key(source) not in done]
+    assert sorted((source for unit in units for source in unit.sources), key=lambda source: source.uri) == left
+    assert all(unit.sources for unit in units)
     assert len({unit.id for unit in units}) == len(units)
 
 
-def test_a_listing_is_cut_as_it_always_was() -> None:
-    """Part files are found again by the ids of units: neither the cut nor a digest may ever change."""
-    assert make_unit(["/a.wav", "/b.wav"]).id == "348555ae719691c4"
-    assert make_unit(["caf\udce9.wav"]).id == "edc82bd058f8c2e8"
-    sizes = {
-        count: [len(unit.uris) for unit in cut_units([str(n) for n in range(count)])] for count in (1, 20, 300, 2000)
-    }
-    assert sizes == {1: [1], 20: [8, 8, 4], 300: [19] * 15 + [15], 2000: [64] * 31 + [16]}
+def test_units_are_a_64th_of_the_work_by_number_and_by_bytes() -> None:
+    sizes = {count: [len(unit.sources) for unit in cut_units(listing(count))] for count in (1, 20, 600, 200_000)}
+    assert sizes == {1: [1], 20: [8, 8, 4], 600: [10] * 60, 200_000: [2048] * 97 + [1344]}
+    assert [len(unit.sources) for unit in cut_units(listing(10, 1 << 30))] == [1] * 10
+    assert [len(unit.sources) for unit in cut_units(listing(10, 20 << 20))] == [3, 3, 3, 1]
 
 
-def test_a_unit_is_known_by_its_sources_and_nothing_else() -> None:
-    assert make_unit(["a", "b"]).id == make_unit(["a", "b"]).id
-    assert make_unit(["a", "b"]).id != make_unit(["b", "a"]).id
-    assert make_unit(["ab"]).id != make_unit(["a", "b"]).id
+def test_a_job_that_goes_on_keeps_the_units_of_which_nothing_is_done() -> None:
+    units = cut_units(listing(600))
+    done = {source_key(source) for unit in units[:30] for source in unit.sources}
+    assert cut_units(listing(600), done=done) == units[30:]
+    done.add(source_key(units[40].sources[0]))
+    again = cut_units(listing(600), done=done)
+    assert again[:-1] == units[30:40] + units[41:]
+    assert again[-1].sources == units[40].sources[1:]
+
+
+def test_identities_never_change() -> None:
+    """Work that was done is found again by keys, part files by the ids of units."""
+    assert source_key(Source(uri="/a.wav", bytes=5, version="7")) == "a3cf5bbc0971cc473679"
+    assert source_key(Source(uri="caf\udce9.tar", member="x", start_s=0.0, end_s=2.5)) == "b852a0bef53de06c10ac"
+    assert make_unit([Source(uri="/a.wav"), Source(uri="/b.wav")]).id == "55bd0bf0a4db196b"
+
+
+def test_a_source_is_known_by_name_content_and_range() -> None:
+    source = Source(uri="a", bytes=1, version="1")
+    others = [
+        replace(source, **{name: value})
+        for name, value in {"uri": "b", "member": "m", "bytes": 2, "version": "2", "start_s": 0.0, "end_s": 1.0}.items()
+    ]
+    assert len({source_key(each) for each in [source, *others]}) == 7
+    assert make_unit([source, others[0]]).id != make_unit([others[0], source]).id
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 99)), max_size=6))
@@ -74,7 +99,7 @@ def test_a_failed_clip_leaves_with_its_row_of_every_column(make_batch: MakeBatch
     }
     left = batch.without(dead)
     kept = [row for row in range(count) if row not in failed]
-    untouched = {"unit", "number", "last", "inputs", "seconds"}
+    untouched = {"unit", "number", "last", "inputs", "sources", "bytes", "seconds"}
     for item in fields(Batch):
         before, after = getattr(batch, item.name), getattr(left, item.name)
         if item.name in untouched:

@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 
 from sonogloss.records import CAPTION_ROW_SCHEMA, DeadLetter
 from sonogloss.transforms.commit_run import commit_run
-from sonogloss.transforms.progress_file import note
-from sonogloss.transforms.work import UnitResult
-from sonogloss.transforms.write_rows import (
+from sonogloss.transforms.part_files import (
     CONFIGURATION_KEY,
+    KIND_KEY,
     PARTS_KEY,
+    SOURCES_KEY,
     UNIT_KEY,
-    CaptionRows,
-    UnitWriter,
-    WriteRows,
     dead_letters_name,
     rows_name,
 )
+from sonogloss.transforms.progress_file import note
+from sonogloss.transforms.stopwatch import Stopwatch
+from sonogloss.transforms.work import UnitResult
+from sonogloss.transforms.write_rows import CaptionRows, UnitWriter, WriteRows
 
 from .conftest import MakeBatch
 
@@ -107,14 +108,14 @@ def test_the_run_adds_the_units_up(tmp_path: Path, make_batch: MakeBatch) -> Non
         result = writer(tmp_path).add(make_batch(2, unit=unit))
         assert isinstance(result, UnitResult)
         results.append(result)
-    run = commit_run(results, output=str(tmp_path), head={"fingerprints": {}}, started_at=0.0)
+    run = commit_run(results, output=str(tmp_path), head={"fingerprints": {}}, started=Stopwatch())
     assert run["counts"] == {"inputs": 4, "captions": 4, "dead_letters": 0, "skipped": 0}
     assert [part["path"] for part in run["parts"]] == sorted(part["path"] for part in run["parts"])
     assert (tmp_path / "run.json").exists()
 
 
 def test_progress_is_noted_by_whole_lines_and_only_where_somebody_looks(tmp_path: Path) -> None:
-    from sonogloss.pipelines.running.progress import Tail
+    from sonogloss.pipelines.running.progress import Tail, Work
 
     path = tmp_path / "progress"
     note(str(path), done=3)
@@ -125,14 +126,16 @@ def test_progress_is_noted_by_whole_lines_and_only_where_somebody_looks(tmp_path
     note(str(path), done=3, failed=1)
     note(str(path), done=2, units=1)
     with path.open("ab") as handle:
-        handle.write(b"9 9")
+        handle.write(b"9 9 0")
     tally = tail.look()
     assert (tally.done, tally.failed, tally.units) == (5, 1, 1)
     with path.open("ab") as handle:
-        handle.write(b" 0\n")
+        handle.write(b" 5\n")
     assert tail.look().done == 14
-    assert "14 clips" in tally.say("clips", 2.0, 4)
-    assert "unit 1 of 4" in tally.say("clips", 2.0, 4)
+    assert "14 clips, 7.0 a second" in tally.say("clips", 2.0, None)
+    work = Work(units=4, noun="recordings", size=20, before=6)
+    assert tally.say("clips", 2.0, work).endswith("7 of 10 recordings (6 done before), about 6 s to go")
+    assert tally.say("clips", 2.0, Work(units=4)).endswith("1 of 4 units, about 6 s to go")
     note(None, done=1)
 
 
@@ -177,7 +180,7 @@ def test_parts_roll_whatever_the_batches_and_no_row_is_lost(
     assert result.inputs == result.rows + result.dead_letters == first + dead_before
     assert (result.rows, result.dead_letters) == (first, dead_before)
     assert sum(result.codes.values()) == dead_before
-    run = commit_run([result], output=str(output), head={}, started_at=0.0)
+    run = commit_run([result], output=str(output), head={}, started=Stopwatch())
     assert run["counts"] == {
         "inputs": first + dead_before,
         "captions": first,
@@ -192,7 +195,9 @@ def test_parts_roll_whatever_the_batches_and_no_row_is_lost(
     # What `resume` reads: the footers name unit and configuration, and the last file of rows says that it is the last.
     for part in result.parts:
         footer = pq.read_metadata(output / part.path).metadata
-        expected = {CONFIGURATION_KEY: b"c0ffee", UNIT_KEY: b"u"}
+        expected = {CONFIGURATION_KEY: b"c0ffee", UNIT_KEY: b"u", KIND_KEY: b"captions"}
+        if part == dead_part:
+            expected[SOURCES_KEY] = b"[]"
         if part == rows_parts[-1]:
             expected[PARTS_KEY] = str(len(rows_parts)).encode()
         assert {key: value for key, value in footer.items() if key != b"ARROW:schema"} == expected
@@ -221,8 +226,9 @@ def test_names_of_parts_never_change() -> None:
     """`resume` finds what an earlier release wrote by these names."""
     assert rows_name("captions", "1c5f83a3", 7) == "captions/part-1c5f83a3-007.parquet"
     assert dead_letters_name("1c5f83a3") == "dead_letters/part-1c5f83a3.parquet"
-    keys = (CONFIGURATION_KEY, UNIT_KEY, PARTS_KEY)
-    assert keys == (b"sonogloss.configuration", b"sonogloss.unit", b"sonogloss.parts")
+    keys = (CONFIGURATION_KEY, UNIT_KEY, PARTS_KEY, KIND_KEY, SOURCES_KEY)
+    names = ("configuration", "unit", "parts", "kind", "sources")
+    assert keys == tuple(f"sonogloss.{name}".encode() for name in names)
 
 
 def test_rows_are_written_in_a_job_and_bundles_do_not_mix(tmp_path: Path, make_batch: MakeBatch) -> None:
@@ -238,7 +244,7 @@ def test_rows_are_written_in_a_job_and_bundles_do_not_mix(tmp_path: Path, make_b
         )
         assert_that(written | beam.Map(lambda result: (result.unit, result.rows)), equal_to([(u, 2) for u in "abc"]))
     assert len(list(tmp_path.rglob("*.parquet"))) == 6
-    assert progress.read_text() == "2 0 1\n" * 3
+    assert progress.read_text() == "2 0 0 0\n" * 3
 
 
 def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None:
@@ -248,7 +254,7 @@ def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None
         UnitResult(unit="c", parts=(), inputs=1, rows=0, dead_letters=1, codes={"EMPTY": 1}, seconds={"score": 0.0004}),
     ]
     head = {"configuration": {"digest": "d"}, "fingerprints": {"clap": "f"}}
-    run = commit_run(results, output=str(tmp_path), head=head, started_at=0.0, rows="labels")
+    run = commit_run(results, output=str(tmp_path), head=head, started=Stopwatch(), rows="labels")
     assert list(run) == [
         "format", "format_version", "created_by", "counts", "dead_letter_codes", "configuration", "fingerprints",
         "wall_time_s", "stage_times_s", "parts",
@@ -257,5 +263,5 @@ def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None
     assert run["dead_letter_codes"] == {"CORRUPT": 1, "EMPTY": 3}
     assert run["stage_times_s"] == {"read": 0.25, "score": 1.5}
     assert json.loads((tmp_path / "run.json").read_text()) == run
-    reordered = commit_run(results[::-1], output=str(tmp_path), head=head, started_at=0.0, rows="labels")
+    reordered = commit_run(results[::-1], output=str(tmp_path), head=head, started=Stopwatch(), rows="labels")
     assert {**reordered, "wall_time_s": 0} == {**run, "wall_time_s": 0}

@@ -156,6 +156,8 @@ def test_hidden_files_and_what_systems_leave_are_left_out_and_said_to_be(tmp_pat
         "table.parquet": "ARCHIVE_CORRUPT",
         "old.7z": "UNSUPPORTED",
         "old.tar.bz2": "UNSUPPORTED",
+        "a.wav.gz": "UNSUPPORTED",
+        "a.csv.gz": "NOT_AUDIO",
     }
     for name in left:
         put(tmp_path, f"d/{name}", b"PK\x03\x04" if name == "model.pt" else b"x")

@@ -14,7 +14,7 @@ from sonogloss.errors import FormatError, StoreFormatError
 from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 from sonogloss.transforms.write_rows import LabelRows
 
 KEYS = ("clip_id", "uri", "file_name")

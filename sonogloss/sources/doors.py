@@ -254,7 +254,8 @@ def _local_version(found: os.stat_result) -> str:
 
 
 def _remote_entry(uri: str, info: Mapping[str, Any]) -> Entry:
-    name = (uri.partition("::")[0] if _is_chain(uri) else uri).rstrip("/").rpartition("/")[2]
+    path = next(part for part in uri.split("::") if "://" in part) if _is_chain(uri) else uri
+    name = path.rstrip("/").rpartition("/")[2]
     if info.get("type") == "directory":
         return Entry(uri=uri, name=name, kind=Kind.FOLDER, identity=uri)
     size = info.get("size")

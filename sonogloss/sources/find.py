@@ -145,5 +145,5 @@ def _not_a_file(entry: Entry) -> Skipped:
 
 
 def _foreign(entry: Entry, words: str) -> Skipped:
-    reason = f"This is {words}, which cannot be read here; repack it as tar or zip."
+    reason = f"This is {words}, which cannot be read here; unpack it, or repack it as tar or zip."
     return Skipped(uri=entry.uri, code=Code.UNSUPPORTED, reason=reason)

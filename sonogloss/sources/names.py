@@ -17,8 +17,7 @@ from sonogloss.sources.source import SkipCode
 _AUDIO = """
     .3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .avr .caf .dts .flac .flv .htk .iff .m2ts .m4a .m4b
     .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mts .nist .oga .ogg .ogv .opus .paf .pvf .ra .rf64 .sd2
-    .sds
-    .sf .snd .sph .spx .svx .tta .voc .w64 .wav .wave .webm .wma .wmv .wv .xi
+    .sds .sf .snd .sph .spx .svx .tta .voc .w64 .wav .wave .webm .wma .wmv .wv .xi
 """
 _OTHER = """
     .aup .aup3 .bib .bmp .c .cfg .cls .conf .cpp .crc .css .csv .cue .db .doc .docx .eaf .eps .epub .gif .h .h5 .hdf5
@@ -40,6 +39,8 @@ FOREIGN_ARCHIVES = {
     ".txz": "a tar packed with xz",
     ".tar.lz4": "a tar packed with lz4",
 }
+
+_PACKINGS = (".gz", ".zst", ".bz2", ".xz")  # of single files
 
 _SYSTEM_FILES = frozenset(
     {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "system volume information", "$recycle.bin"}
@@ -72,6 +73,9 @@ def left_out(name: str) -> tuple[SkipCode, str] | None:
 
 def foreign_archive(name: str) -> str | None:
     """In words, what kind of archive that nobody here reads has this name."""
+    unpacked, packing = posixpath.splitext(name)
+    if packing.lower() in _PACKINGS and ending(unpacked) in AUDIO_ENDINGS:
+        return "a packed recording"
     return next((words for end, words in FOREIGN_ARCHIVES.items() if has_ending(name, (end,))), None)
 
 

@@ -76,11 +76,7 @@ def absolute(text: str) -> str:
 
 
 def matches(place: str) -> Iterator[Entry | Skipped]:
-    """The files that an absolute pattern names, sorted within each folder, and what was left out among them.
-
-    Raises:
-        ClipError: READ_ERROR, a folder that is named itself cannot be listed.
-    """
+    """The files that an absolute pattern names, sorted within each folder, and what was left out among them."""
     root, rest = ("/", place) if not is_url(place) else _split_url(place)
     parts = [part for part in rest.split("/") if part]
     yield from _matches(root, parts, set())
@@ -109,7 +105,7 @@ def _matches(folder: str, parts: list[str], entered: set[object]) -> Iterator[En
         return
     for entry in _named(folder, part):
         if isinstance(entry, Skipped):
-            if not rest:
+            if entry.failed or not rest:
                 yield entry
         elif not rest:
             if entry.kind is not Kind.FOLDER:
@@ -121,13 +117,15 @@ def _matches(folder: str, parts: list[str], entered: set[object]) -> Iterator[En
 
 def _named(folder: str, part: str) -> Iterator[Entry | Skipped]:
     """What one part of a pattern names in a folder: links to folders last."""
-    literal = look(f"{folder.rstrip('/')}/{part}") if folder != "/" else look(f"/{part}")
+    try:
+        literal = look(f"{'' if folder == '/' else folder.removesuffix('/')}/{part}")
+        listed = scan(folder) if literal is None and _MAGIC & set(part) else []
+    except ClipError as error:
+        yield Skipped(uri=folder, code=error.code, reason=error.message)
+        return
     if literal is not None:
         yield literal
-        return
-    if not _MAGIC & set(part):
-        return
-    found = [entry for entry in scan(folder) if fnmatch.fnmatchcase(entry.name, part)]
+    found = [entry for entry in listed if fnmatch.fnmatchcase(entry.name, part)]
     for entry in sorted(found, key=lambda entry: entry.linked and entry.kind is Kind.FOLDER):
         why = None if part.startswith(".") else left_out(entry.name)
         yield Skipped(uri=entry.uri, code=why[0], reason=why[1]) if why else entry

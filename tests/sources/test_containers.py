@@ -129,10 +129,10 @@ def test_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
         assert {found.member: str(found.code) for found in skipped} == dict.fromkeys(list(members)[1:], "NESTED")
 
 
-@pytest.mark.parametrize(("name", "build"), ARCHIVES.items(), ids=ARCHIVES)
-def test_memory_does_not_grow_with_the_members(name: str, build: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.zst", "deflated.zip", "a.parquet"])
+def test_memory_does_not_grow_with_the_members(name: str, tmp_path: Path) -> None:
     """Twenty thousand headers, as Python objects, would take twenty megabytes."""
-    path = put(tmp_path, name, build({f"clips/{number:08d}.wav": b"RIFF" for number in range(20_000)}))
+    path = put(tmp_path, name, ARCHIVES[name]({f"clips/{number:08d}.wav": b"RIFF" for number in range(20_000)}))
     container("parquet")
     first = next(iter(list_sources([path])))
     assert isinstance(first, Source)

@@ -156,6 +156,8 @@ def test_hidden_files_and_what_systems_leave_are_left_out_and_said_to_be(tmp_pat
         "table.parquet": "ARCHIVE_CORRUPT",
         "old.7z": "UNSUPPORTED",
         "old.tar.bz2": "UNSUPPORTED",
+        "a.wav.gz": "UNSUPPORTED",
+        "a.csv.gz": "NOT_AUDIO",
     }
     for name in left:
         put(tmp_path, f"d/{name}", b"PK\x03\x04" if name == "model.pt" else b"x")
@@ -184,9 +186,11 @@ def test_a_folder_that_may_not_be_listed_is_a_failure(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "scandir", scandir)
     sources, skipped = listed(f"{tmp_path}/d")
     assert [os.path.basename(source.uri) for source in sources] == ["b.wav"]
-    assert [(os.path.basename(found.uri), found.code, found.failed) for found in skipped] == [
-        ("closed", Code.READ_ERROR, True)
-    ]
+    failure = [("closed", Code.READ_ERROR, True)]
+    assert [(os.path.basename(found.uri), found.code, found.failed) for found in skipped] == failure
+    sources, skipped = listed(f"{tmp_path}/d/*/*.wav")
+    assert [os.path.basename(source.uri) for source in sources] == ["b.wav"]
+    assert [(os.path.basename(found.uri), found.code, found.failed) for found in skipped] == failure
 
 
 def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -340,6 +344,11 @@ def test_chains_of_urls(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe("/b/z.zip", zipped({"d/x.wav": wav(2)}))
     for pattern, uris, data in (
         ("simplecache::memory://b/a.wav", ["simplecache::memory://b/a.wav"], [wav(1)]),
+        (
+            "simplecache::memory://b/*.wav",
+            ["simplecache::memory:///b/a.wav", "simplecache::memory:///b/c.wav"],
+            [wav(1), wav(3)],
+        ),
         ("zip://d/x.wav::memory://b/z.zip", ["zip://d/x.wav::memory://b/z.zip"], [wav(2)]),
         ("zip://d::memory://b/z.zip", ["zip://d/x.wav::memory://b/z.zip"], [wav(2)]),
     ):

@@ -24,12 +24,12 @@ from sonogloss.sources.names import (
 from sonogloss.sources.registry import CONTAINERS, container
 from tests.archives import parquet, tar, wav, zipped
 
-RAW = {".raw", ".wve", ".mat4", ".mat5", ".sd2", ".vox"}  # without a header, or with one that says little
-
 
 def test_what_libsndfile_writes_is_known_by_its_first_bytes_or_its_ending(encode) -> None:  # type: ignore[no-untyped-def]
     seen = 0
-    for name in soundfile.available_formats():
+    # libsndfile keeps half of an SD2 in a second file: for one in memory, `._` in the working folder. As long as that
+    # lies there, it opens no MP3 in memory.
+    for name in soundfile.available_formats().keys() - {"SD2"}:
         try:
             content = encode([0.0, 0.1, -0.1, 0.2] * 500, 16000, container=name)
         except (soundfile.LibsndfileError, ValueError, TypeError):

@@ -196,7 +196,7 @@ def test_a_few_samples_are_too_short(encode: Encode) -> None:
 def test_samples_that_are_no_numbers_reject_the_source(encode: Encode, bad: float) -> None:
     samples = TONE.copy()
     samples[20000] = bad
-    assert code_of(encode(np.stack([samples, samples], axis=1), RATE, subtype="FLOAT")) is Code.NOT_FINITE
+    assert code_of(encode(np.stack([samples, samples], axis=1), RATE, subtype="FLOAT")) is Code.NON_FINITE
 
 
 def test_numbers_far_beyond_full_scale_are_limited_and_flagged(encode: Encode) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import io
-
 from typing import Any, Protocol
 
 _HELD_BYTES = 8 << 20  # sources up to this size are read at once
@@ -53,7 +52,7 @@ class ByteSource:
         return self._window[at : at + count]
 
     def find(self, pattern: bytes, start: int, stop: int | None = None) -> int:
-        """The position of the next `pattern` that begins at `start` or later and ends by `stop`; -1 if there is none."""
+        """The position of the next `pattern` between `start` and `stop`; -1 if there is none."""
         stop = self.size if stop is None else min(stop, self.size)
         overlap = len(pattern) - 1
         while start + overlap < stop:

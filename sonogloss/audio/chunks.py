@@ -14,6 +14,8 @@ from sonogloss.audio.byte_source import ByteSource, Piece
 from sonogloss.audio.layout import Announcement, Layout, Stream, is_harmless
 
 _UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more, as they do not know the size
+_EXTENSIBLE = 0xFFFE  # the codec stands further down
+_GUID_TAILS = (bytes.fromhex("00001000800000aa00389b71"), bytes.fromhex("2107d3118644c8c1ca000000"))
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the GUID of every chunk but the first
 _OFTEN_AFTER = (
     b"LIST",
@@ -33,7 +35,7 @@ _OFTEN_AFTER = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """How chunks are written: names, sizes (with or without the chunk's own head), alignment, where the first one is."""
+    """How chunks are written: their names, their sizes (perhaps with their own head), and where the first one is."""
 
     order: str
     name_bytes: int = 4
@@ -174,7 +176,7 @@ def _walk(source: ByteSource, start: int, family: _Family) -> _Found | None:
             break
         if chunk.name == family.form_name and announced is None:
             announced = _announced(source.read(chunk.body, 40), family)
-        elif chunk.name == b"ds64" and chunk.size >= 16 and data is None:
+        elif chunk.name == b"ds64" and chunk.size >= 16 and data is None and chunk.body + 16 <= source.size:
             long_size = (struct.unpack("<Q", source.read(chunk.body + 8, 8))[0], chunk.body + 8)
         elif chunk.name == family.data_name and data is None:
             frame_bytes = 1 if announced is None else announced.frame_bytes
@@ -213,7 +215,7 @@ def _samples(
     if long_size is not None and chunk.size == 0xFFFFFFFF:
         size, unknown = long_size[0], long_size[0] >= 1 << 62
     untouched = Stream(pieces=((start, source.size),))
-    if unknown and size > rest or size < 0:
+    if (unknown and size > rest) or size < 0:
         return untouched, source.size, False
     if size > rest:
         return untouched, source.size, size - rest >= frame_bytes
@@ -269,6 +271,8 @@ def _announced(form: bytes, family: _Family) -> Announcement | None:
     if len(form) < 16:
         return None
     codec, channels, sample_rate, _, frame_bytes = struct.unpack_from(f"{family.order}HHIIH", form)
+    if codec == _EXTENSIBLE and len(form) == 40 and form[28:40] not in _GUID_TAILS:
+        codec = -1
     return Announcement(codec=codec, channels=channels, sample_rate=sample_rate, frame_bytes=max(1, frame_bytes))
 
 

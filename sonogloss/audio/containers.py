@@ -32,6 +32,8 @@ _CONVERTIBLE = {
     b"TTA1": ("tta", "True Audio"),
     b"\x00\x00\x01\xba": ("mpeg", "an MPEG program stream"),
     b"\x0b\x77": ("ac3", "an AC-3 stream"),
+    b"Creative Voice File": ("voc", "a Creative Voice file"),
+    b"NIST_1A": ("nistsphere", "a NIST SPHERE file"),
     b"DSD ": ("dsf", "a DSD stream file"),
 }
 
@@ -130,7 +132,7 @@ def foreign_content(data: bytes) -> str:
 def unknown_codec(data: bytes, announced: Announcement | None) -> str | None:
     """The name of the codec, if the container is readable but the codec is not."""
     if announced is not None and announced.codec not in _WAV_CODECS:
-        return f"WAV with codec {announced.codec:#06x}"
+        return f"WAV with {'an unknown codec' if announced.codec < 0 else f'codec {announced.codec:#06x}'}"
     if data.startswith(b"OggS") and len(data) >= 64 and not any(name in data[:128] for name in _OGG_CODECS):
         return "Ogg with neither Vorbis, Opus, FLAC nor Speex"
     return None

@@ -21,7 +21,7 @@ av.logging.set_level(None)
 _OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
 _LENGTH_IS_KNOWN = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "avi", "ape", "wv", "tta"}
 _TOLERANCE_S = 0.15  # of a length in a header, which is rounded to packets of sound or frames of a video
-_BAD_PACKETS = 1000  # in a row: what follows is no sound
+_BAD_PACKETS = 8  # more than the good ones: this is no sound
 
 
 class FfmpegError(Exception):
@@ -48,18 +48,18 @@ class FfmpegFile:
 
     def blocks(self) -> Iterator[FloatArray]:
         """Blocks `[frames, channels]` of float32 to the end, without the packets that do not decode."""
-        bad = 0
+        bad, good = 0, 0
         for packet in self._packets():
             self.damaged = self.damaged or packet.is_corrupt
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError):
                 self.damaged, bad = True, bad + 1
-                if bad == _BAD_PACKETS:
+                if bad > _BAD_PACKETS + good:
                     return
                 continue
             for frame in frames:
-                bad = 0
+                good += 1
                 block = _samples(frame)
                 if frame.sample_rate != self.sample_rate or block.shape[1] != self.channels:
                     self.damaged = True  # the form changes in mid-stream

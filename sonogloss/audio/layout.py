@@ -14,7 +14,7 @@ class Announcement:
     """The form that a header announces, which may be wrong.
 
     Attributes:
-        codec: WAVEFORMATEX tag of a WAV; 1 elsewhere.
+        codec: WAVEFORMATEX tag of a WAV, -1 for an unknown GUID; 1 elsewhere.
         channels: number of channels.
         sample_rate: in Hz; None where the header writes it as a float.
         frame_bytes: bytes of one block of samples.

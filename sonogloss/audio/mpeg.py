@@ -7,6 +7,7 @@ every joined file is opened by itself, without junk, and with a count of its fra
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ _INFO_BITRATE = 9  # 128 or 80 kbit/s: a frame with room for the count
 _SLACK_FRAMES = 4  # decoders leave out up to three frames of padding
 _EXTRA_FRAMES = 2  # encoders disagree whether the count includes the first and the last one
 _BLOCK_BYTES = 1 << 18
+_HEADER = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]", re.DOTALL)
 
 
 def _size_by_header() -> list[int]:
@@ -165,25 +167,32 @@ def _headers(source: ByteSource, position: int) -> Iterator[tuple[int, bytes, in
 
 
 def find_frames(source: ByteSource, start: int, stop: int | None = None) -> int | None:
-    """The next position from which three frames of one form follow each other, or fewer up to the end."""
-    while (start := source.find(b"\xff", start, stop)) >= 0:
-        if _chain(source, start) >= 3:
-            return start
-        start += 1
+    """The next position from which three frames of one form follow each other, or two up to the end."""
+    stop = source.size if stop is None else min(stop, source.size)
+    while start < stop:
+        block = source.read(start, min(_BLOCK_BYTES, stop - start))
+        for match in _HEADER.finditer(block):
+            if _is_chain(source, start + match.start()):
+                return start + match.start()
+        if len(block) < 3:
+            break
+        start += len(block) - 2
     return None
 
 
-def _chain(source: ByteSource, position: int) -> int:
-    """How many frames of one form follow each other here, up to 3; reaching the end exactly counts as 3."""
-    form, number = None, 0
-    for at, head, size, _ in _headers(source, position):
+def _is_chain(source: ByteSource, position: int) -> bool:
+    """Do three frames of one form follow each other here, or two up to the end?"""
+    form = None
+    for number in range(3):
+        head = source.read(position, 4)
+        size = _SIZES[head[1] << 8 | head[2]] if len(head) == 4 and head[0] == 0xFF else 0
+        if size == 0:
+            return number == 2 and position == source.size
         this = (head[1] & 0x1E, head[2] & 0x0C)
         if form is not None and this != form:
-            return number
-        form, number = this, number + 1
-        if number == 3 or (number > 1 and at + size == source.size):
-            return 3
-    return number
+            return False
+        form, position = this, position + size
+    return True
 
 
 def _confirmed(source: ByteSource, at: int, size: int, form: int) -> bool:

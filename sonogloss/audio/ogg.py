@@ -5,7 +5,7 @@ from __future__ import annotations
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.layout import Layout, Stream, is_harmless
 
-_CONTINUED, _FIRST, _LAST = 1, 2, 4
+_FIRST, _LAST = 2, 4
 
 
 def ogg_layout(source: ByteSource, start: int) -> Layout:
@@ -17,7 +17,7 @@ def ogg_layout(source: ByteSource, start: int) -> Layout:
     links, damaged = [start], False
     numbers: dict[bytes, int] = {}  # of the next page, by stream
     open_streams: set[bytes] = set()
-    position, beginning = start, True
+    position, page, beginning = start, start, True
     while position < source.size:
         head = source.read(position, 27 + 255)
         if not head.startswith(b"OggS"):
@@ -45,11 +45,54 @@ def ogg_layout(source: ByteSource, start: int) -> Layout:
         numbers[serial] = number + 1
         if kind & _LAST:
             open_streams.discard(serial)
-        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
-    if position > source.size or open_streams:
-        damaged = True
-    if len(links) == 1 and start == 0:
+        page, position = position, position + 27 + head[26] + sum(head[27 : 27 + head[26]])
+    cut = _whole_packets(source, page) if position > source.size else None
+    damaged = damaged or position > source.size or bool(open_streams)
+    if len(links) == 1 and start == 0 and cut is None:
         return Layout(damaged=damaged)
-    stops = [*links[1:], source.size]
-    streams = tuple(Stream(pieces=((first, stop),)) for first, stop in zip(links, stops, strict=True))
-    return Layout(streams=streams, damaged=damaged)
+    stops = [*links[1:], source.size if cut is None else page]
+    streams = [Stream(pieces=((first, stop),)) for first, stop in zip(links, stops, strict=True)]
+    if cut is not None:
+        streams[-1] = Stream(pieces=(*streams[-1].pieces, cut))
+    return Layout(streams=tuple(streams), damaged=damaged)
+
+
+def _whole_packets(source: ByteSource, position: int) -> bytes | None:
+    """A page of the packets that are whole on the cut page at `position`; None if there are none.
+
+    A short recording lies on one page, and decoders drop a page whose checksum is wrong.
+    """
+    page = source.read(position, source.size - position)
+    sizes = page[27 : 27 + page[26]]
+    body, count, length, kept = 27 + len(sizes), 0, 0, 0
+    for number, size in enumerate(sizes, start=1):
+        length += size
+        if body + length > len(page):
+            break
+        if size < 255:
+            count, kept = number, length
+    if count == 0:
+        return None
+    head = page[:5] + bytes([page[5] & ~_LAST]) + page[6:22] + bytes(4) + bytes([count]) + sizes[:count]
+    whole = head + page[body : body + kept]
+    return whole[:22] + _checksum(whole).to_bytes(4, "little") + whole[26:]
+
+
+def _checksum_table() -> list[int]:
+    table = []
+    for value in range(256):
+        crc = value << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+        table.append(crc)
+    return table
+
+
+_CHECKSUMS = _checksum_table()
+
+
+def _checksum(page: bytes) -> int:
+    crc = 0
+    for byte in page:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CHECKSUMS[crc >> 24 ^ byte]
+    return crc

@@ -10,6 +10,7 @@ from sonogloss.audio.chunks import announcement, chunk_layout
 from sonogloss.audio.containers import ffmpeg_name, is_foreign, readable_container
 from sonogloss.audio.flac import flac_layout
 from sonogloss.audio.layout import Announcement, Layout, Stream
+from sonogloss.audio.media import media_layout
 from sonogloss.audio.mpeg import after_id3, find_frames, mpeg_layout
 from sonogloss.audio.ogg import ogg_layout
 
@@ -62,6 +63,8 @@ def find_streams(source: ByteSource, *, behind_junk: bool) -> Found:
         layout = flac_layout(source, start)
     elif container is not None:
         layout, announced = chunk_layout(source, start), announcement(source, start)
+    elif ffmpeg_name(head) is not None:
+        layout = media_layout(source, start, str(ffmpeg_name(head)))
     if layout is None:
         layout = Layout() if start == 0 else Layout(streams=(Stream(pieces=((start, source.size),)),))
     if junk and not layout.damaged:

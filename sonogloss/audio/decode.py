@@ -226,7 +226,11 @@ def _decode_stream(source: ByteSource, stream: Stream, found: Found, first_pass:
             with closing(other):
                 rescued = first_pass.run(other, stream, found.ffmpeg)
             more_s = rescued.frames / rescued.sample_rate - (0 if part is None else part.frames / part.sample_rate)
-            if rescued.frames > 0 and (part is None or part.frames == 0 or more_s > _BETTER_S):
+            if (
+                rescued.frames > 0
+                and not (part is None and other.is_noise)
+                and (part is None or part.frames == 0 or more_s > _BETTER_S)
+            ):
                 return rescued if part is None else replace(rescued, damaged=True)
     if part is None:
         raise _unopened(source, found)
@@ -348,6 +352,10 @@ def _unopened(source: ByteSource, found: Found) -> ClipError:
             Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(found.head)}."
         )
     if found.container is None:
+        if found.layout.damaged:
+            return ClipError(
+                Code.CORRUPT, f"The file seems to be {foreign_content(found.head)}. It is broken or cut off."
+            )
         return ClipError(
             Code.UNSUPPORTED,
             f"The file seems to be {foreign_content(found.head)}. FFmpeg finds no sound in it that it can decode.",

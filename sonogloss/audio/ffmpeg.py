@@ -21,6 +21,7 @@ av.logging.set_level(None)
 _OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
 _LENGTH_IS_KNOWN = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "avi", "ape", "wv", "tta"}
 _TOLERANCE_S = 0.15  # of a length in a header, which is rounded to packets of sound or frames of a video
+_BAD_SHARE = 4
 _BAD_PACKETS = 8  # more than the good ones: this is no sound
 
 
@@ -37,6 +38,8 @@ class FfmpegFile:
         channels: number of channels.
         frames: what the header announces; 0 where it is unknown.
         damaged: set while decoding: packets were broken or missing.
+        bad: how many packets did not decode.
+        good: how many frames came out.
     """
 
     sample_rate: int
@@ -45,21 +48,27 @@ class FfmpegFile:
     _container: Any
     _stream: Any
     damaged: bool = False
+    bad: int = 0
+    good: int = 0
+
+    @property
+    def is_noise(self) -> bool:
+        """Do so many packets not decode that what came out is no sound, but other data under a codec's name?"""
+        return _BAD_SHARE * self.bad > self.good
 
     def blocks(self) -> Iterator[FloatArray]:
         """Blocks `[frames, channels]` of float32 to the end, without the packets that do not decode."""
-        bad, good = 0, 0
         for packet in self._packets():
             self.damaged = self.damaged or packet.is_corrupt
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError):
-                self.damaged, bad = True, bad + 1
-                if bad > _BAD_PACKETS + good:
+                self.damaged, self.bad = True, self.bad + 1
+                if self.bad > _BAD_PACKETS + self.good:
                     return
                 continue
             for frame in frames:
-                good += 1
+                self.good += 1
                 block = _samples(frame)
                 if frame.sample_rate != self.sample_rate or block.shape[1] != self.channels:
                     self.damaged = True  # the form changes in mid-stream

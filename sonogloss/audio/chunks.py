@@ -14,6 +14,7 @@ from sonogloss.audio.byte_source import ByteSource, Piece
 from sonogloss.audio.layout import Announcement, Layout, Stream, is_harmless
 
 _UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more, as they do not know the size
+_WIDEST_SAMPLE = 8  # bytes; a block of a compressed file is lost with any of its bytes
 _EXTENSIBLE = 0xFFFE  # the codec stands further down
 _GUID_TAILS = (bytes.fromhex("00001000800000aa00389b71"), bytes.fromhex("2107d3118644c8c1ca000000"))
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the GUID of every chunk but the first
@@ -218,7 +219,7 @@ def _samples(
     if (unknown and size > rest) or size < 0:
         return untouched, source.size, False
     if size > rest:
-        return untouched, source.size, size - rest >= frame_bytes
+        return untouched, source.size, size - rest >= min(frame_bytes, _WIDEST_SAMPLE)
     end = chunk.body + size
     if source.size - end < max(2, min(frame_bytes, 8)):
         return untouched, source.size, False

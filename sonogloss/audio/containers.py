@@ -108,16 +108,16 @@ def is_foreign(data: bytes) -> bool:
 
 
 def foreign_content(data: bytes) -> str:
-    """A description of a file that libsndfile does not read, with advice if there is sound in it."""
+    """A description of a file that libsndfile does not read."""
     if data[4:8] in _MP4_BOXES:
-        return f"an MP4 or M4A container (AAC sound); {CONVERT}"
+        return "an MP4 or M4A container"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
-        return f"an AVI video; {CONVERT}"
+        return "an AVI video"
     if len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return f"a bare AAC stream; {CONVERT}"
+        return "a bare AAC stream"
     for magic, (_, name) in _CONVERTIBLE.items():
         if data.startswith(magic):
-            return f"{name}; {CONVERT}"
+            return name
     for magic, name in _SOUNDLESS.items():
         if data.startswith(magic):
             return name

@@ -278,7 +278,7 @@ class _FirstPass:
         antiphase = channel is None and self.mixing == "mean" and powers.antiphase
         if antiphase or (channel is None and self.mixing == "loudest"):
             channel, kept = powers.loudest, None
-        least = max(file.frames, stream.frames or 0)
+        least = max(0 if stream.estimated else file.frames, stream.frames or 0)
         return _Part(
             stream=stream,
             ffmpeg=ffmpeg,
@@ -347,19 +347,13 @@ def _check_form(channels: int, sample_rate: int | None, limits: AudioLimits) -> 
 
 def _unopened(source: ByteSource, found: Found) -> ClipError:
     """Why nothing opens the bytes; the decoders' own messages are often 'unknown error'."""
+    kind = foreign_content(found.head)
     if found.container is None and found.ffmpeg is None:
-        return ClipError(
-            Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(found.head)}."
-        )
+        return ClipError(Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {kind}.")
+    if found.container is None and found.layout.damaged:
+        return ClipError(Code.CORRUPT, f"The file seems to be {kind}, but it is broken or cut off.", found.start)
     if found.container is None:
-        if found.layout.damaged:
-            return ClipError(
-                Code.CORRUPT, f"The file seems to be {foreign_content(found.head)}. It is broken or cut off."
-            )
-        return ClipError(
-            Code.UNSUPPORTED,
-            f"The file seems to be {foreign_content(found.head)}. FFmpeg finds no sound in it that it can decode.",
-        )
+        return ClipError(Code.UNSUPPORTED, f"The file seems to be {kind} and holds no sound that can be decoded.")
     codec = unknown_codec(found.head, found.announced)
     if codec is not None:
         return ClipError(Code.UNSUPPORTED, f"The file is {codec}, which cannot be decoded; {CONVERT}.")

@@ -108,8 +108,7 @@ def open_ffmpeg(file: io.IOBase, name: str) -> FfmpegFile:
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
         raise FfmpegError(str(error)) from error
     try:
-        stream = next(iter(container.streams.audio), None)
-        stream = container.streams.best("audio") or stream
+        stream: Any = container.streams.best("audio")
         if stream is None or stream.codec_context is None:
             raise FfmpegError("there is no sound in it")
         context = stream.codec_context

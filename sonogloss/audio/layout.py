@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from sonogloss.audio.byte_source import ByteSource, Piece
-
-_TRAILERS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +33,13 @@ class Stream:
         pieces: what to open; the whole source if there are none.
         frames: how many frames there must be at least, where the walk knows it better than the decoder.
         exact: there must be no more of them either.
+        estimated: what the decoder takes for the number of frames is an estimate.
     """
 
     pieces: tuple[Piece, ...] = ()
     frames: int | None = None
     exact: bool = False
+    estimated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,38 @@ class Layout:
 
 
 def is_harmless(source: ByteSource, start: int) -> bool:
-    """Are the bytes from `start` to the end nothing but zeros or tags of titles?"""
-    head = source.read(start, 32)
-    if head.startswith(_TRAILERS):
-        return True
+    """Are the bytes from `start` to the end nothing but zeros and tags of titles?"""
     while start < source.size:
+        after = after_tag(source, start)
+        if after is not None:
+            start = after
+            continue
+        if source.read(start, 11) == b"LYRICSBEGIN":  # it is as long as its lyrics are
+            return True
         block = source.read(start, 1 << 16)
-        if not block or block.count(0) < len(block):
-            return head[:1] == b"\0" and block.lstrip(b"\0").startswith(_TRAILERS)
-        start += len(block)
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        if zeros == 0:
+            return False
+        start += zeros
     return True
+
+
+def after_tag(source: ByteSource, position: int) -> int | None:
+    """Where an ID3v2, ID3v1 or APE tag that begins here ends; None if none does."""
+    head = source.read(position, 32)
+    after = after_id3(source, position)
+    if after == position and head.startswith(b"TAG"):
+        after = position + 128
+    elif after == position and head.startswith(b"APETAGEX") and len(head) == 32:
+        size, flags = struct.unpack("<I", head[12:16])[0], struct.unpack("<I", head[20:24])[0]
+        after = position + (size + 32 if flags & 1 << 29 else 32)
+    return min(after, source.size) if after > position else None
+
+
+def after_id3(source: ByteSource, position: int = 0) -> int:
+    """The position behind an ID3v2 tag, whose size is written in seven bits a byte; unchanged where none begins."""
+    head = source.read(position, 10)
+    if not head.startswith(b"ID3") or len(head) < 10 or any(byte & 0x80 for byte in head[6:10]):
+        return position
+    a, b, c, d = head[6:10]
+    return position + 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 0x10 else 0)

@@ -9,8 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from sonogloss.audio.byte_source import ByteSource
-from sonogloss.audio.layout import Layout, Stream, is_harmless
-from sonogloss.audio.mpeg import after_id3
+from sonogloss.audio.layout import Layout, Stream, after_id3, after_tag, is_harmless
 
 # A box: where it begins, where the next one begins, and whether it begins another file.
 _Boxes = Iterator[tuple[int, int, bool]]
@@ -18,6 +17,7 @@ _Boxes = Iterator[tuple[int, int, bool]]
 _AMR_NB = (12, 13, 15, 17, 19, 20, 26, 31, 5, 6, 5, 5, 0, 0, 0, 0)
 _AMR_WB = (17, 23, 32, 36, 40, 46, 50, 58, 60, 5, 5, 0, 0, 0, 0, 0)
 _AMR_HEADS = {b"#!AMR\n": _AMR_NB, b"#!AMR-WB\n": _AMR_WB}
+_AC3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)  # kbit/s
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _TS_PACKET = 188
 
@@ -28,15 +28,18 @@ def media_layout(source: ByteSource, start: int, name: str) -> Layout:
     Bytes that are no box are damage too, unless they are zeros or tags of titles.
     """
     walk = _WALKS.get(name)
-    damaged, starts, end = False, [start], start
-    if walk is None:
-        end = source.size
-    else:
-        for box, after, is_first in walk(source, start):
-            if is_first and box > start:
+    damaged, starts, position = False, [start], start
+    while walk is not None and position < source.size:
+        end = position
+        for box, after, is_first in walk(source, position):
+            if box > start and (is_first or box == position):
                 starts.append(box)
             end = after
-        damaged = end > source.size or (end < source.size and not is_harmless(source, end))
+        damaged = end > source.size or not is_harmless(source, end)
+        tag_end = after_tag(source, end)
+        if not damaged or end >= source.size or end == position or tag_end is None:
+            break
+        position = tag_end
     if starts == [0]:
         return Layout(damaged=damaged)
     stops = [*starts[1:], source.size]
@@ -79,11 +82,10 @@ def _matroska(source: ByteSource, position: int) -> _Boxes:
 
 
 def _flv(source: ByteSource, position: int) -> _Boxes:
-    yield position, position + 13, True
-    position += 13
-    while len(head := source.read(position, 11)) == 11 and head[0] & 0x1F in (8, 9, 18):
-        after = position + 11 + int.from_bytes(head[1:4], "big") + 4
-        yield position, after, False
+    while len(head := source.read(position, 11)) == 11 and (head[:4] == b"FLV\x01" or head[0] & 0x1F in (8, 9, 18)):
+        is_first = head[:4] == b"FLV\x01"
+        after = position + 13 if is_first else position + 15 + int.from_bytes(head[1:4], "big")
+        yield position, after, is_first
         position = after
 
 
@@ -106,10 +108,36 @@ def _asf(source: ByteSource, position: int) -> _Boxes:
 
 
 def _wavpack(source: ByteSource, position: int) -> _Boxes:
-    while len(head := source.read(position, 8)) == 8 and head[:4] == b"wvpk":
-        after = position + 8 + struct.unpack("<I", head[4:])[0]
-        yield position, after, False
+    last = 0
+    while len(head := source.read(position, 20)) == 20 and head[:4] == b"wvpk":
+        after, index = position + 8 + struct.unpack("<I", head[4:8])[0], struct.unpack("<I", head[16:])[0]
+        yield position, after, index == 0 and last > 0
+        position, last = after, index
+
+
+def _true_audio(source: ByteSource, position: int) -> _Boxes:
+    while len(head := source.read(position, 18)) == 18 and head[:4] == b"TTA1":
+        rate, samples = struct.unpack("<II", head[10:])
+        count = -(-samples // max(1, rate * 256 // 245))
+        sizes = source.read(position + 22, min(4 * count, source.size))
+        frames = sum(struct.unpack(f"<{len(sizes) // 4}I", sizes[: len(sizes) // 4 * 4]))
+        after = position + 22 + 4 * count + 4 + frames
+        yield position, after, True
         position = after
+
+
+def _ac3(source: ByteSource, position: int) -> _Boxes:
+    """Frames of AC-3 and E-AC-3 (ATSC A/52)."""
+    while len(head := source.read(position, 6)) == 6 and head[:2] == b"\x0b\x77":
+        if head[5] >> 3 > 10:
+            words = ((head[2] & 7) << 8 | head[3]) + 1
+        elif head[4] >> 6 == 3 or head[4] & 0x3F >= 2 * len(_AC3_BITRATES):
+            return
+        else:
+            bitrate, rate = _AC3_BITRATES[(head[4] & 0x3F) >> 1], (48000, 44100, 32000)[head[4] >> 6]
+            words = bitrate * 96000 // rate + (head[4] & 1 if rate == 44100 else 0)
+        yield position, position + 2 * words, False
+        position += 2 * words
 
 
 def _transport_stream(source: ByteSource, position: int) -> _Boxes:
@@ -177,6 +205,8 @@ _WALKS: dict[str, Callable[[ByteSource, int], _Boxes]] = {
     "avi": _avi,
     "asf": _asf,
     "wv": _wavpack,
+    "tta": _true_audio,
+    "ac3": _ac3,
     "mpegts": _transport_stream,
     "aac": _adts,
     "amr": _amr,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sonogloss.audio.byte_source import ByteSource, Piece
-from sonogloss.audio.layout import Layout, Stream, is_harmless
+from sonogloss.audio.layout import Layout, Stream, after_tag, is_harmless
 
 # Bitrates in kbit/s by index 1..14, for MPEG 1 by layer, for MPEG 2 and 2.5 by layer; rates in Hz by version bits.
 _BITRATES_1 = {
@@ -84,11 +84,15 @@ def mpeg_layout(source: ByteSource, start: int = 0) -> Layout:
         begin = parts[0].ranges[0][0]
         info = _missing_count(parts[0])
         pieces: tuple[Piece, ...] = ((0, begin), info, (begin, source.size)) if info else ()
-        return Layout(streams=(Stream(pieces=pieces, frames=_least(parts[0])),), damaged=damaged)
+        return Layout(
+            streams=(Stream(pieces=pieces, frames=_least(parts[0]), estimated=not parts[0].has_tag),), damaged=damaged
+        )
     streams = []
     for part in parts:
         info = _missing_count(part)
-        streams.append(Stream(pieces=(*((info,) if info else ()), *part.ranges), frames=_least(part)))
+        streams.append(
+            Stream(pieces=(*((info,) if info else ()), *part.ranges), frames=_least(part), estimated=not part.has_tag)
+        )
     return Layout(streams=tuple(streams), damaged=damaged)
 
 
@@ -100,9 +104,9 @@ def _collect(source: ByteSource, position: int, parts: list[_Part]) -> bool:
         fresh = False
         if stop >= source.size:
             return damaged or cut
-        after_tag = _after_tag(source, stop)
-        if after_tag is not None:
-            position, fresh = after_tag, True
+        tag_end = after_tag(source, stop)
+        if tag_end is not None and tag_end < source.size:
+            position, fresh = tag_end, True
             continue
         if is_harmless(source, stop):
             return damaged or cut
@@ -248,24 +252,3 @@ def _missing_count(part: _Part) -> bytes | None:
     side_info = (17 if mono else 32) if mpeg_1 else (9 if mono else 17)
     info = header + bytes(side_info) + b"Info" + struct.pack(">II", 1, part.frames)
     return info.ljust(_SIZES[header[1] << 8 | header[2]], b"\0")
-
-
-def _after_tag(source: ByteSource, position: int) -> int | None:
-    """Where an ID3v2, ID3v1 or APE tag that begins here ends; None if none does or it reaches the end."""
-    head = source.read(position, 32)
-    after = after_id3(source, position)
-    if after == position and head.startswith(b"TAG"):
-        after = position + 128
-    elif after == position and head.startswith(b"APETAGEX") and len(head) == 32:
-        size, flags = struct.unpack("<I", head[12:16])[0], struct.unpack("<I", head[20:24])[0]
-        after = position + (size + 32 if flags & 1 << 29 else 32)
-    return after if position < after < source.size else None
-
-
-def after_id3(source: ByteSource, position: int = 0) -> int:
-    """The position behind an ID3v2 tag, whose size is written in seven bits a byte; unchanged where none begins."""
-    head = source.read(position, 10)
-    if not head.startswith(b"ID3") or len(head) < 10 or any(byte & 0x80 for byte in head[6:10]):
-        return position
-    a, b, c, d = head[6:10]
-    return position + 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 0x10 else 0)

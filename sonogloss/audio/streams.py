@@ -9,9 +9,9 @@ from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.chunks import announcement, chunk_layout
 from sonogloss.audio.containers import ffmpeg_name, is_foreign, readable_container
 from sonogloss.audio.flac import flac_layout
-from sonogloss.audio.layout import Announcement, Layout, Stream
+from sonogloss.audio.layout import Announcement, Layout, Stream, after_id3
 from sonogloss.audio.media import media_layout
-from sonogloss.audio.mpeg import after_id3, find_frames, mpeg_layout
+from sonogloss.audio.mpeg import find_frames, mpeg_layout
 from sonogloss.audio.ogg import ogg_layout
 
 _HEAD_BYTES = 1 << 10

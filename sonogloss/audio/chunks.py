@@ -14,6 +14,7 @@ from sonogloss.audio.byte_source import ByteSource, Piece
 from sonogloss.audio.layout import Announcement, Layout, Stream, is_harmless
 
 _UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more, as they do not know the size
+_BARE_FORM = 18  # bytes of a format without parameters of its codec
 _WIDEST_SAMPLE = 8  # bytes; a block of a compressed file is lost with any of its bytes
 _EXTENSIBLE = 0xFFFE  # the codec stands further down
 _GUID_TAILS = (bytes.fromhex("00001000800000aa00389b71"), bytes.fromhex("2107d3118644c8c1ca000000"))
@@ -117,7 +118,7 @@ def announcement(source: ByteSource, start: int = 0) -> Announcement | None:
         return None
     for chunk in _chunks(source, start, family):
         if chunk.name == family.form_name:
-            return _announced(source.read(chunk.body, 40), family)
+            return _announced(source.read(chunk.body, min(40, chunk.size)), family)
         if chunk.name == family.data_name:
             break
     return None
@@ -176,7 +177,7 @@ def _walk(source: ByteSource, start: int, family: _Family) -> _Found | None:
             damaged = damaged or not is_harmless(source, chunk.start)
             break
         if chunk.name == family.form_name and announced is None:
-            announced = _announced(source.read(chunk.body, 40), family)
+            announced = _announced(source.read(chunk.body, min(40, chunk.size)), family)
         elif chunk.name == b"ds64" and chunk.size >= 16 and data is None and chunk.body + 16 <= source.size:
             long_size = (struct.unpack("<Q", source.read(chunk.body + 8, 8))[0], chunk.body + 8)
         elif chunk.name == family.data_name and data is None:
@@ -274,7 +275,13 @@ def _announced(form: bytes, family: _Family) -> Announcement | None:
     codec, channels, sample_rate, _, frame_bytes = struct.unpack_from(f"{family.order}HHIIH", form)
     if codec == _EXTENSIBLE and len(form) == 40 and form[28:40] not in _GUID_TAILS:
         codec = -1
-    return Announcement(codec=codec, channels=channels, sample_rate=sample_rate, frame_bytes=max(1, frame_bytes))
+    return Announcement(
+        codec=codec,
+        channels=channels,
+        sample_rate=sample_rate,
+        frame_bytes=max(1, frame_bytes),
+        extended=len(form) > _BARE_FORM,
+    )
 
 
 def _is_au(magic: bytes) -> bool:

@@ -183,7 +183,7 @@ def read_recording(
 def _find(source: ByteSource) -> Found:
     """The layout; junk in front is looked through only where libsndfile knows no header either."""
     found = find_streams(source, behind_junk=False)
-    if found.ffmpeg is None:
+    if found.container is None and found.ffmpeg is None:
         file = open_sndfile(source.open())
         if file is None or file.format == "MP3":
             found = find_streams(source, behind_junk=True)

@@ -17,12 +17,14 @@ class Announcement:
         channels: number of channels.
         sample_rate: in Hz; None where the header writes it as a float.
         frame_bytes: bytes of one block of samples.
+        extended: the header holds parameters of the codec.
     """
 
     codec: int
     channels: int
     sample_rate: int | None
     frame_bytes: int
+    extended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

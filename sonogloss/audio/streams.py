@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.chunks import announcement, chunk_layout
-from sonogloss.audio.containers import ffmpeg_name, is_foreign, readable_container
+from sonogloss.audio.containers import ffmpeg_name, is_foreign, readable_container, unknown_codec
 from sonogloss.audio.flac import flac_layout
 from sonogloss.audio.layout import Announcement, Layout, Stream, after_id3
 from sonogloss.audio.media import media_layout
@@ -29,7 +29,7 @@ class Found:
 
     Attributes:
         container: our name of a container that libsndfile reads, else None.
-        ffmpeg: FFmpeg's name of the container, None for what is no sound.
+        ffmpeg: FFmpeg's name of the container; None for what is no sound, or a codec without the parameters it needs.
         start: where its header begins.
         head: the first bytes from there.
         announced: the form that its header announces.
@@ -69,12 +69,14 @@ def find_streams(source: ByteSource, *, behind_junk: bool) -> Found:
         layout = Layout() if start == 0 else Layout(streams=(Stream(pieces=((start, source.size),)),))
     if junk and not layout.damaged:
         layout = Layout(streams=layout.streams, damaged=True, announced=layout.announced, data_start=layout.data_start)
+    announced = announced or layout.announced
+    known = unknown_codec(head, announced) is None or (announced is not None and announced.extended)
     return Found(
         container=container,
-        ffmpeg=ffmpeg_name(head),
+        ffmpeg=ffmpeg_name(head) if known else None,
         start=start,
         head=head,
-        announced=announced or layout.announced,
+        announced=announced,
         layout=layout,
     )
 

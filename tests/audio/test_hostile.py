@@ -1,4 +1,4 @@
-"""Every hostile file becomes clips or exactly one error with an allowed code, soon, in little memory, and in silence."""
+"""Every hostile file becomes clips or one error with an allowed code: soon, in little memory, and in silence."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def outcomes(data: bytes) -> set[str]:
     try:
         clips = clips_of(data)
     except ClipError as error:
-        assert error.message.endswith(".")
-        return {error.code.value}
+        return {error.code.value if error.message.endswith(".") else "not a sentence"}
     assert clips
     assert len({clip.clip_id for clip in clips}) == len(clips)
     for clip in clips:
@@ -65,13 +64,11 @@ def test_a_whole_file_has_no_flag_of_damage_and_a_cut_one_has(name: str) -> None
     data = valid()[name]
     flags = {flag for clip in clips_of(data) for flag in clip.flags}
     assert not flags & {"TRUNCATED", "JOINED", "ANTIPHASE", "CLIPPED", "DC", "SILENT"}
-    try:
-        cut = clips_of(data[: len(data) * 2 // 3])
-    except ClipError as error:
-        assert error.code.value == "CORRUPT"
-        assert name in ("m4a", "mp4", "mov", "3gp", "tta", "wv", "ogg")  # the index is at the end, or one block is all
+    found = outcomes(data[: len(data) * 2 // 3])
+    if name in ("m4a", "mp4", "mov", "3gp", "tta", "wv", "ogg"):  # the index is at the end, or one block is all
+        assert found & {"CORRUPT", "ROW+TRUNCATED"}
     else:
-        assert all("TRUNCATED" in clip.flags for clip in cut)
+        assert "ROW+TRUNCATED" in found
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *MUXED])

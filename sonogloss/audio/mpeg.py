@@ -27,7 +27,7 @@ _BITRATES_2 = {
     3: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_COUNTS = (b"Xing", b"Info", b"VBRI")
+_COUNTS = re.compile(rb"Xing|Info|VBRI")
 _INFO_BITRATE = 9  # 128 or 80 kbit/s: a frame with room for the count
 _SLACK_FRAMES = 4  # decoders leave out up to three frames of padding
 _EXTRA_FRAMES = 2  # encoders disagree whether the count includes the first and the last one
@@ -159,14 +159,17 @@ def _headers(source: ByteSource, position: int) -> Iterator[tuple[int, bytes, in
     while position + 4 <= source.size:
         block = source.read(position, _BLOCK_BYTES)
         base, at, last = position, 0, len(block) - 64 if position + len(block) < source.size else len(block) - 4
-        may_count = any(tag in block for tag in _COUNTS)
+        marks = [match.start() for match in _COUNTS.finditer(block)]
         while at <= last:
             size = sizes[block[at + 1] << 8 | block[at + 2]] if block[at] == 0xFF else 0
             if size == 0:
                 return
-            tagged = may_count and any(tag in block[at : at + 64] for tag in _COUNTS)
-            yield base + at, block[at : at + 4], size, tagged
+            while marks and marks[0] < at:
+                del marks[0]
+            yield base + at, block[at : at + 4], size, bool(marks) and marks[0] <= at + 60
             at += size
+        if at == 0:  # the source became shorter
+            return
         position = base + at
 
 

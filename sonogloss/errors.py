@@ -97,8 +97,12 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec that cannot be decoded here
     CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
     TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
-    TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit
-    NOT_FINITE = "NOT_FINITE"  # NaN or infinite samples
+    TRUNCATED = "TRUNCATED"  # the bytes end before the first sample
+    TOO_LONG = "TOO_LONG"  # seconds over the limit
+    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"  # channels over the limit
+    BAD_RATE = "BAD_RATE"  # a sample rate outside the limits
+    LIMIT = "LIMIT"  # bytes over the limit
+    NON_FINITE = "NON_FINITE"  # NaN or infinite samples
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word

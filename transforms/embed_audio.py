@@ -65,4 +65,4 @@ def embed_isolated(
 def _check_finite(parts: tuple[FloatArray, ...]) -> ClipError | None:
     if all(np.isfinite(part).all() for part in parts):
         return None
-    return ClipError(Code.NOT_FINITE, "The embedding of the clip is not finite.")
+    return ClipError(Code.NON_FINITE, "The embedding of the clip is not finite.")

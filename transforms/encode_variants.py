@@ -87,7 +87,7 @@ def encode_unit(
                 error = ClipError(failure.code, f"{sound.name}: {failure.message}")
                 dead.setdefault(sound.clip.id, dead_clip(sound.clip, STAGE, error))
             elif not np.isfinite(outcome).all():
-                error = ClipError(Code.NOT_FINITE, f"The embedding of {sound.name} is not finite.")
+                error = ClipError(Code.NON_FINITE, f"The embedding of {sound.name} is not finite.")
                 dead.setdefault(sound.clip.id, dead_clip(sound.clip, STAGE, error))
             else:
                 vectors[sound.key] = outcome

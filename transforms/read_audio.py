@@ -85,7 +85,7 @@ def _fetch(uri: str, limits: AudioLimits) -> bytes:
     try:
         size = files.size(uri)
         if size > limits.max_bytes:
-            raise ClipError(Code.TOO_LARGE, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
+            raise ClipError(Code.LIMIT, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
         return files.read_bytes(uri)
     except ClipError:
         raise

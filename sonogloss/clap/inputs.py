@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonogloss.audio.decode import AudioLimits
-from sonogloss.audio.windows import resample
+from sonogloss.audio.rates import resample
 from sonogloss.clap.protocol import Clap
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray

@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.audio import read_recording
-from sonogloss.audio.containers import (
-    announcement,
-    foreign_content,
-    ogg_is_cut,
-    readable_container,
-    unknown_codec,
-)
+from sonogloss.audio.byte_source import ByteSource
+from sonogloss.audio.chunks import announcement, chunk_layout
+from sonogloss.audio.containers import foreign_content, readable_container, unknown_codec
+from sonogloss.audio.layout import Announcement, Layout
+from sonogloss.audio.ogg import ogg_layout
 from sonogloss.errors import ClipError, Code
 
 RATE = 16000
@@ -37,6 +35,16 @@ def chunk(name: bytes, content: bytes, *, size: int | None = None, order: str = 
 def riff(*chunks: bytes, magic: bytes = b"RIFF", form: bytes = b"WAVE", order: str = "<") -> bytes:
     body = form + b"".join(chunks)
     return magic + struct.pack(f"{order}I", len(body)) + body
+
+
+def announced(data: bytes) -> Announcement | None:
+    return announcement(ByteSource(data))
+
+
+def layout(data: bytes) -> Layout:
+    found = chunk_layout(ByteSource(data), 0)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -58,8 +66,7 @@ def test_what_libsndfile_writes_is_known(
 ) -> None:
     data = encode(np.zeros(RATE), RATE, container=container, subtype=subtype)
     assert readable_container(data) == name
-    assert unknown_codec(data) is None
-    assert not ogg_is_cut(data)
+    assert unknown_codec(data, announced(data)) is None
 
 
 @pytest.mark.parametrize(
@@ -70,13 +77,12 @@ def test_an_announcement_equals_what_was_written(
     encode: Callable[..., bytes], container: str, subtype: str, channels: int, bits: int
 ) -> None:
     data = encode(np.zeros((RATE, channels)), RATE, container=container, subtype=subtype)
-    found = announcement(data)
+    found = announced(data)
     assert found is not None
-    assert (found.channels, found.frame_bytes, found.missing) == (channels, channels * bits // 8, 0)
+    assert (found.channels, found.frame_bytes) == (channels, channels * bits // 8)
     assert found.sample_rate == (None if container == "AIFF" else RATE)
-    cut = announcement(data[:-100])
-    assert cut is not None
-    assert cut.missing == 100
+    assert not layout(data).damaged
+    assert layout(data[:-100]).damaged
 
 
 ODD_HEADERS = {
@@ -101,18 +107,17 @@ def test_odd_headers_are_read_as_soundfile_reads_them(name: str) -> None:
 def test_numbers_of_a_big_endian_wav_are_read_in_its_order() -> None:
     fmt = struct.pack(">HHIIHH", 1, 2, RATE, 4 * RATE, 4, 16)
     data = riff(chunk(b"fmt ", fmt, order=">"), chunk(b"data", bytes(400), order=">"), magic=b"RIFX", order=">")
-    found = announcement(data)
+    found = announced(data)
     assert found is not None
-    assert (found.codec, found.channels, found.sample_rate, found.frame_bytes, found.missing) == (1, 2, RATE, 4, 0)
+    assert (found.codec, found.channels, found.sample_rate, found.frame_bytes) == (1, 2, RATE, 4)
+    assert not layout(data).damaged
 
 
-@pytest.mark.parametrize(("announced", "missing"), [(100, 0), (160, 60), (1 << 33, (1 << 33) - 100)])
-def test_a_long_wav_has_its_size_in_a_chunk_of_its_own(announced: int, missing: int) -> None:
-    ds64 = struct.pack("<QQQI", 0, announced, 0, 0)
+@pytest.mark.parametrize(("size", "damaged"), [(100, False), (160, True), (1 << 33, True)])
+def test_a_long_wav_has_its_size_in_a_chunk_of_its_own(size: int, damaged: bool) -> None:
+    ds64 = struct.pack("<QQQI", 0, size, 0, 0)
     data = riff(chunk(b"ds64", ds64), chunk(b"fmt ", FMT), chunk(b"data", bytes(100), size=0xFFFFFFFF), magic=b"RF64")
-    found = announcement(data)
-    assert found is not None
-    assert found.missing == missing
+    assert layout(data).damaged == damaged
 
 
 @pytest.mark.parametrize(
@@ -126,47 +131,51 @@ def test_a_long_wav_has_its_size_in_a_chunk_of_its_own(announced: int, missing: 
         b"",
     ],
 )
-def test_a_header_without_samples_announces_nothing(data: bytes) -> None:
-    assert announcement(data) is None
+def test_a_header_without_samples_has_no_streams(data: bytes) -> None:
+    assert chunk_layout(ByteSource(data), 0) is None
 
 
 def test_a_block_of_no_bytes_is_counted_as_one() -> None:
     """Nothing may be divided by it, and a file that lacks one byte is cut."""
     fmt = struct.pack("<HHIIHH", 1, 0, 0, 0, 0, 0)
-    found = announcement(riff(chunk(b"fmt ", fmt), chunk(b"data", bytes(10), size=12)))
+    data = riff(chunk(b"fmt ", fmt), chunk(b"data", bytes(10), size=12))
+    found = announced(data)
     assert found is not None
-    assert (found.frame_bytes, found.missing) == (1, 2)
+    assert found.frame_bytes == 1
+    assert layout(data).damaged
 
 
 @pytest.mark.parametrize(("codec", "known"), [(1, True), (3, True), (0xFFFE, True), (0x0161, False), (0x00FF, False)])
 def test_a_codec_that_libsndfile_lacks_is_named(codec: int, known: bool) -> None:
     fmt = struct.pack("<HHIIHH", codec, 1, RATE, 2 * RATE, 2, 16)
-    found = unknown_codec(riff(chunk(b"fmt ", fmt), chunk(b"data", PCM)))
+    data = riff(chunk(b"fmt ", fmt), chunk(b"data", PCM))
+    found = unknown_codec(data, announced(data))
     assert found == (None if known else f"WAV with codec {codec:#06x}")
 
 
 def test_many_empty_chunks_come_to_an_end() -> None:
     data = riff(*[chunk(b"JUNK", b"") for _ in range(10_000)])
-    assert announcement(data) is None
+    assert chunk_layout(ByteSource(data), 0) is None
 
 
 @given(
     data=st.binary(max_size=200), magic=st.sampled_from([b"RIFF0000WAVE", b"RIFX0000WAVE", b"FORM0000AIFF", b"OggS"])
 )
 def test_no_header_is_an_exception(data: bytes, magic: bytes) -> None:
-    found = announcement(magic + data)
-    assert found is None or (found.missing >= 0 and found.frame_bytes >= 1)
+    found = announced(magic + data)
+    assert found is None or found.frame_bytes >= 1
+    chunk_layout(ByteSource(magic + data), 0)
     assert foreign_content(data)
-    ogg_is_cut(magic + data)
-    unknown_codec(magic + data)
+    assert ogg_layout(ByteSource(magic + data), 0).streams
+    unknown_codec(magic + data, found)
 
 
 def test_an_ogg_without_its_last_page_is_cut(encode: Callable[..., bytes]) -> None:
     data = encode(0.1 * np.random.default_rng(0).standard_normal(4 * RATE), RATE, container="OGG", subtype="VORBIS")
-    assert not ogg_is_cut(data)
-    assert ogg_is_cut(data[: data.rfind(b"OggS")])
-    assert ogg_is_cut(data[: data.rfind(b"OggS") + 5])
-    assert not ogg_is_cut(b"RIFF" + data[: data.rfind(b"OggS")])
+    last = data.rfind(b"OggS")
+    assert not ogg_layout(ByteSource(data), 0).damaged
+    for stop in (last, last + 5, last + 27, len(data) - 1):
+        assert ogg_layout(ByteSource(data[:stop]), 0).damaged
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sonogloss.audio import WindowPolicy, cut_clips, expected_windows, resample
 from sonogloss.audio import decode as decode_module
-from sonogloss.audio.windows import _cut, _resample
+from sonogloss.audio.rates import resample_blocks
+from sonogloss.audio.windows import _cut
 from sonogloss.errors import OptionError
 from sonogloss.records import Clip, clip_id
 
@@ -81,7 +82,7 @@ def test_a_policy_must_be_seconds(value: float) -> None:
 
 
 def test_a_clip_carries_its_origin(encode: Encode) -> None:
-    data = encode(0.1 * np.ones((44100 * 3, 2)), 44100)
+    data = encode(0.1 * np.sin(np.arange(44100 * 6)).reshape(-1, 2), 44100)
     first, second = cut(data, window_s=2, hop_s=2)
     assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 2.0, 2.0, 3.0)
     assert (second.duration_s, second.sample_rate, second.channels) == (3.0, 44100, 2)
@@ -90,7 +91,7 @@ def test_a_clip_carries_its_origin(encode: Encode) -> None:
     assert second.audio_sha256 == hashlib.sha256(data).hexdigest()
     assert second.samples.dtype == np.float32
     assert (len(first.samples), len(second.samples)) == (64000, 32000)
-    assert first.flags == ()
+    assert first.flags == ("MIXED_DOWN", "RESAMPLED")
 
 
 @pytest.mark.parametrize("source_rate", [8000, 11025, 22050, 32000, 44100, 48000, 96000])
@@ -147,13 +148,13 @@ def test_one_silent_window_of_a_recording_is_flagged_alone(encode: Encode) -> No
 
 
 def test_a_short_recording_is_flagged(encode: Encode) -> None:
-    assert cut(encode(0.1 * np.ones(15999)))[0].flags == ("SHORT",)
-    assert cut(encode(0.1 * np.ones(16000)))[0].flags == ()
+    assert cut(encode(0.1 * np.sin(np.arange(15999))))[0].flags == ("SHORT",)
+    assert cut(encode(0.1 * np.sin(np.arange(16000))))[0].flags == ()
 
 
 def test_overdriven_float_samples_are_limited_and_flagged(encode: Encode) -> None:
     (clip,) = cut(encode(3.0 * np.sin(np.arange(44100)), 44100, subtype="FLOAT"))
-    assert clip.flags == ("CLIPPED",)
+    assert clip.flags == ("CLIPPED", "RESAMPLED")
     assert np.abs(clip.samples).max() <= 1.0
 
 
@@ -162,9 +163,9 @@ def test_real_files_become_clips(shared_data: Path) -> None:
     assert [len(clip.samples) for clip in clips[:-1]] == [320000] * 8
     assert clips[-1].end_s == clips[-1].duration_s == pytest.approx(81.232, abs=1e-3)
     (horn,) = cut((shared_data / "audio" / "formats" / "us8k_100648-1-2-0.wav").read_bytes())
-    assert horn.flags == ("SHORT",)
+    assert "SHORT" in horn.flags
     (cut_off,) = cut((shared_data / "audio" / "formats" / "truncated.wav").read_bytes())
-    assert cut_off.flags == ("TRUNCATED",)
+    assert "TRUNCATED" in cut_off.flags
 
 
 @pytest.mark.parametrize("rate", [16000, 32000, 44100, 48000])
@@ -240,7 +241,7 @@ def test_a_clip_owns_its_samples() -> None:
 def test_a_stream_is_resampled_as_the_whole(cuts: list[int], rates: tuple[int, int]) -> None:
     noise = (0.2 * np.random.default_rng(0).standard_normal(8000)).astype(np.float32)
     blocks = np.split(noise, sorted(cuts))
-    streamed = np.concatenate(list(_resample(blocks, *rates)))
+    streamed = np.concatenate(list(resample_blocks(blocks, *rates)))
     whole = resample(noise, *rates)
     assert len(streamed) == len(whole)
     assert np.abs(streamed - whole).max() < 1e-6

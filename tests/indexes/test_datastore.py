@@ -138,7 +138,7 @@ def test_queries_that_are_not_finite_are_refused(store_dir, value):
     queries[1, 2] = value
     with pytest.raises(ClipError, match="query 1 of 3") as refusal:
         store.search(queries, 3)
-    assert refusal.value.code == Code.NOT_FINITE
+    assert refusal.value.code == Code.NON_FINITE
     with pytest.raises(ClipError, match="query 1 of 3"):
         store.project(queries, temperature=0.1, renormalise=False)
 

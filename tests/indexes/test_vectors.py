@@ -49,7 +49,7 @@ def test_the_first_query_that_is_not_finite_is_named(value):
     queries[2:, 5] = value
     with pytest.raises(ClipError, match="query 2 of 4") as caught:
         check_queries(queries, 8)
-    assert caught.value.code == Code.NOT_FINITE
+    assert caught.value.code == Code.NON_FINITE
 
 
 def test_queries_need_not_be_of_unit_length_nor_contiguous():

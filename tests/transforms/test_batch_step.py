@@ -182,7 +182,7 @@ def test_every_clip_is_embedded_or_is_one_dead_letter_in_order(
     assert [clip.uri for clip in batch.clips] == [make_clip(number).uri for number in good]
     assert [row[0] for row in batch.embeddings] == good
     assert [dead_letter.uri for dead_letter in batch.dead] == [make_clip(number).uri for number in bad]
-    codes = ["MODEL_FAILED" if number in poison else "NOT_FINITE" for number in bad]
+    codes = ["MODEL_FAILED" if number in poison else "NON_FINITE" for number in bad]
     assert [dead_letter.code for dead_letter in batch.dead] == codes
     assert {dead_letter.stage for dead_letter in batch.dead} <= {"embed_audio"}
     assert batch.inputs == count == len(batch.clips) + len(batch.dead)

@@ -125,7 +125,7 @@ def test_embeddings_that_are_no_numbers_are_dead_letters() -> None:
             return np.full((len(waveforms), 3), np.nan, np.float32)
 
     unit = encode_unit(ZsteUnit(clips=(CLIPS[0],), groups=()), Broken(), PairSettings(), read)
-    assert [letter.code for letter in unit.dead] == ["NOT_FINITE"]
+    assert [letter.code for letter in unit.dead] == ["NON_FINITE"]
 
 
 def test_the_summary_is_written_last_with_its_counts(questions: Questions, tmp_path: Path) -> None:

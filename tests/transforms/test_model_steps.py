@@ -72,7 +72,7 @@ def test_a_clip_that_cannot_be_embedded_is_a_dead_letter_and_samples_are_dropped
     assert all(clip.samples.size == 0 for clip in batch.clips)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "embed_audio", "MODEL_FAILED"),
-        ("/audio/003.wav", "embed_audio", "NOT_FINITE"),
+        ("/audio/003.wav", "embed_audio", "NON_FINITE"),
     ]
     assert "\n" not in batch.dead[0].message
     assert batch.dead[0].clip_id == make_clip(1).clip_id
@@ -214,7 +214,7 @@ def test_another_reranker_embeds_the_clips_itself_and_leaves_the_scores_to_the_j
     np.testing.assert_allclose(batch.rerank_embeddings, np.eye(2, 4), atol=1e-6)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "rerank_audio", "MODEL_FAILED"),
-        ("/audio/003.wav", "rerank_audio", "NOT_FINITE"),
+        ("/audio/003.wav", "rerank_audio", "NON_FINITE"),
     ]
     assert all(clip.samples.size for clip in batch.clips)  # the job's own CLAP comes next
     own = replace(

@@ -69,7 +69,7 @@ def test_a_file_over_the_limit_is_not_even_read(folder: Path, monkeypatch: pytes
     unit = make_unit([Source(uri=str(folder / "a.wav"))])
     limits = AudioLimits(max_bytes=100)
     (batch,) = read_unit(unit, policy=WindowPolicy(), sample_rate=RATE, limits=limits)
-    assert batch.dead[0].code == "TOO_LARGE"
+    assert batch.dead[0].code == "LIMIT"
 
 
 @pytest.mark.parametrize(("error", "code"), [(ValueError("odd"), "CORRUPT"), (MemoryError(), "OUT_OF_MEMORY")])

@@ -67,7 +67,7 @@ def test_a_clip_with_frames_that_are_not_finite_is_a_dead_letter(
     monkeypatch.setattr("sonogloss.clap.frames.embed_frames", broken)
     clips = tuple(make_clip(n, np.full(8, n, np.float32)) for n in range(3))
     heard = embed_audio(replace(make_batch(3), clips=clips), tiny_clap, frames=True)
-    assert [letter.code for letter in heard.dead] == ["NOT_FINITE"]
+    assert [letter.code for letter in heard.dead] == ["NON_FINITE"]
     assert heard.frames.shape == (2, 2, 4)
     assert len(tag_clips(heard, tagger(fine=True), LabelSelection()).labels) == 2
 

@@ -78,6 +78,9 @@ class Code(StrEnum):
     TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
     TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit
     NOT_FINITE = "NOT_FINITE"  # NaN or infinite samples
+    TIMEOUT = "TIMEOUT"  # decoding took longer than the limit and was stopped
+    CRASHED = "CRASHED"  # decoding killed its process, twice
+    LIMIT = "LIMIT"  # decoding needs more memory than the limit
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word

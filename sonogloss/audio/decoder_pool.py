@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from sonogloss.audio.decoder_frames import clip_error, out_of_memory, unreadable
 from sonogloss.audio.decoder_process import DecoderLimits, DecoderLostError, DecoderProcess
+from sonogloss.errors import ClipError
 
 DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
 
@@ -73,8 +74,9 @@ class DecoderPool:
             yield from _decode_here(self._function, self._limits, source, options)
             return
         delivered = 0
-        for attempt in (1, 2):
-            process = self._take(fresh=attempt == 2)
+        failure: ClipError | None = None
+        for fresh in (False, True):
+            process = self._take(fresh=fresh)
             try:
                 for number, item in enumerate(process.decode(source, options)):
                     if number == delivered:
@@ -82,10 +84,11 @@ class DecoderPool:
                         yield item
                 return
             except DecoderLostError as lost:
-                if attempt == 2:
-                    raise lost.failure from lost
+                failure = lost.failure
             finally:
                 self._give_back(process)
+        assert failure is not None
+        raise failure
 
     def close(self) -> None:
         """End the idle processes. A pool that is used again starts new ones."""

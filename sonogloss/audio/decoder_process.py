@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import struct
 import subprocess
 import time
@@ -94,7 +93,6 @@ class DecoderProcess:
         self._idle = True
         self._child = spawner(os.getpid()).start()
         self._end = weakref.finalize(self, self._child.end, os.getpid())
-        self._shared = np.frombuffer(self._child.shared, dtype=np.uint8)
         self._answers = select.poll()
         self._answers.register(self._child.responses, select.POLLIN)
         self._answers.register(self._child.output, select.POLLIN)
@@ -178,6 +176,7 @@ class DecoderProcess:
         try:
             kind, body_size, count, offset = HEAD.unpack(self._read(HEAD.size))
             sizes = struct.unpack(f"<{count}Q", self._read(8 * count))
+            self._check_size(sum(sizes))
             body = self._read(body_size)
             arrays = self._arrays(sizes, offset)
             record = unpack(body, arrays)
@@ -189,7 +188,6 @@ class DecoderProcess:
 
     def _arrays(self, sizes: Sequence[int], offset: int) -> list[npt.NDArray[np.uint8]]:
         """The arrays of a frame, copied from the shared memory or read from the pipe."""
-        self._check_size(sum(sizes))
         if offset == INLINE:
             arrays = [np.empty(size, dtype=np.uint8) for size in sizes]
             self._fill([array.data for array in arrays if array.size])
@@ -197,7 +195,8 @@ class DecoderProcess:
         ends = list(accumulate(sizes, initial=offset))
         if offset < 0 or ends[-1] > SHARED_BYTES:
             raise ValueError(f"arrays at {ends}")
-        return [self._shared[begin:end].copy() for begin, end in pairwise(ends)]
+        shared = np.frombuffer(self._child.shared, dtype=np.uint8)
+        return [shared[begin:end].copy() for begin, end in pairwise(ends)]
 
     def _check_size(self, size: int) -> None:
         """The decoder cannot hold an item larger than its memory; what announces one is broken."""
@@ -246,10 +245,11 @@ class DecoderProcess:
             raise self._with_output(ClipError(Code.TIMEOUT, f"Decoding {what} and was stopped."))
 
     def _lost(self, what: str | None = None) -> DecoderLostError:
-        with suppress(subprocess.TimeoutExpired):  # it closed its pipe and is about to end, by a signal or not
-            self._child.process.wait(1.0)
+        if what is None:
+            with suppress(subprocess.TimeoutExpired):  # it closed its pipe and is about to end, by a signal or not
+                self._child.process.wait(1.0)
         self._collect()
-        what = what or f"ended ({_reason(self._child.process.returncode)})"
+        what = what or f"ended ({self._child.how_it_ended()})"
         return DecoderLostError(
             self._with_output(ClipError(Code.CRASHED, f"The process that decoded the file {what}."))
         )
@@ -290,15 +290,3 @@ def _size(source: IO[bytes]) -> int:
         return source.seek(0, os.SEEK_END)
     except Exception as error:
         raise unreadable(error) from error
-
-
-def _reason(returncode: int | None) -> str:
-    """How a process ended."""
-    if returncode is None:
-        return "no longer answers"
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    with suppress(ValueError):
-        name = signal.Signals(-returncode).name
-        return f"{name}, perhaps for lack of memory" if name == "SIGKILL" else name
-    return f"signal {-returncode}"

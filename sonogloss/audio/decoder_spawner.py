@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -30,7 +31,7 @@ _ENVIRONMENT = {
 
 
 class Child(NamedTuple):
-    """A child process, our ends of its pipes, and the memory it shares with us."""
+    """A child process, our ends of its pipes, and the memory that it shares with us."""
 
     process: subprocess.Popen[bytes]
     requests: int
@@ -39,7 +40,7 @@ class Child(NamedTuple):
     shared: mmap.mmap
 
     def end(self, owner: int) -> None:
-        """Kill it, wait for its end, close the pipes. In a forked copy of its worker `owner`: only forget it."""
+        """Kill it, wait for its end, close what connects us. In a forked copy of its worker `owner`: only forget it."""
         if os.getpid() == owner:
             self.process.kill()
             with suppress(subprocess.TimeoutExpired):  # stuck in the kernel, perhaps on a file system that is gone
@@ -48,6 +49,20 @@ class Child(NamedTuple):
             self.process.returncode = 0
         for pipe in (self.requests, self.responses, self.output):
             os.close(pipe)
+        self.shared.close()
+
+    def how_it_ended(self) -> str:
+        """The exit code or the signal."""
+        code = self.process.returncode
+        if code is None:
+            return "no longer answers"
+        if code >= 0:
+            return f"exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:  # a real-time signal
+            return f"signal {-code}"
+        return f"{name}, perhaps for lack of memory" if name == "SIGKILL" else name
 
 
 class Spawner:

@@ -101,8 +101,10 @@ class Code(StrEnum):
     TOO_LONG = "TOO_LONG"  # seconds over the limit
     TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"  # channels over the limit
     BAD_RATE = "BAD_RATE"  # a sample rate outside the limits
-    LIMIT = "LIMIT"  # bytes over the limit
+    LIMIT = "LIMIT"  # bytes, or the memory that decoding takes, over the limit
     NON_FINITE = "NON_FINITE"  # NaN or infinite samples
+    TIMEOUT = "TIMEOUT"  # decoding took longer than the limit and was stopped
+    CRASHED = "CRASHED"  # decoding killed its process, twice
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word

@@ -188,7 +188,7 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
-    table = Table("read", "empty", "malformed", "doubles", "kept", "seconds", "captions/s", title=report["output"])
+    table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])
     counts = report["counts"]
     numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]
     table.add_row(*numbers, f"{report['seconds']:.1f}", f"{report['captions_per_s']:,.0f}")

@@ -24,7 +24,7 @@ from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
 from sonogloss.transforms.commit_run import RUN_FILE
 
-FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learnt from
+FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learned from
 REFERENCES = 5
 
 
@@ -128,7 +128,9 @@ def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person, and what to try next."""
     console = Console()
-    rows = Table("file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="What was heard")
+    rows = Table(
+        "file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="Captions of synthetic scenes"
+    )
     for row in report["rows"]:
         events = ", ".join(f"{event['name']} {event['start_s']:.1f}-{event['end_s']:.1f} s" for event in row["events"])
         rows.add_row(row["file"].partition("-")[0], events, row["caption"], row["context"], f"{row['clap_score']:.2f}")

@@ -107,9 +107,9 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
             if rows[folder] != counts[folder]
         ]
     if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
-        problems.append(f"The accounts do not close: {counts}.")
-    if twice := [clip for clip, count in ids.items() if count > 1]:
-        problems.append(f"{len(twice)} clips have several rows, {twice[0]} among them.")
+        problems.append(f"The counts do not add up: {counts}.")
+    if repeated := [clip for clip, count in ids.items() if count > 1]:
+        problems.append(f"{len(repeated)} clips have several rows, {repeated[0]} among them.")
     named = {part["path"] for part in run["parts"]}
     for folder in folders:
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
@@ -119,7 +119,7 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the report for a person; the problems themselves are told by the command line."""
+    """Print the report for a person; the command line prints the problems."""
     if not report["problems"]:
         Console().print(
             f"{report['directory']}: every file of this {report['kind']} is as it was written.", markup=False

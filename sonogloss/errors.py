@@ -102,6 +102,12 @@ class Code(StrEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word
+    READ_ERROR = "READ_ERROR"  # the bytes could not be fetched (missing, permission, network, changed meanwhile)
+    LIMIT = "LIMIT"  # bytes, members, names or compression over the limit
+    ARCHIVE_CORRUPT = "ARCHIVE_CORRUPT"  # an archive that is cut off or damaged; its whole members are read
+    ARCHIVE_UNSAFE = "ARCHIVE_UNSAFE"  # a member with a name that leads outside, a link, a device
+    DUPLICATE_KEY = "DUPLICATE_KEY"  # a member with the name of one before it
+    BAD_ROW = "BAD_ROW"  # a row of a listing that names no recording
 
 
 class ClipError(SonoglossError):

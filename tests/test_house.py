@@ -64,6 +64,7 @@ def test_the_container_runs_the_pinned_beam() -> None:
     [
         ("sonogloss", {"torch", "apache_beam", "faiss", "transformers"}),
         ("sonogloss.records, sonogloss.errors, sonogloss.files", {"torch", "apache_beam", "faiss", "transformers"}),
+        ("sonogloss.sources", {"torch", "apache_beam", "faiss", "transformers", "soundfile"}),
         ("sonogloss.soundscapes", {"torch", "apache_beam", "faiss", "transformers"}),
         ("sonogloss.indexes", {"torch", "apache_beam", "transformers"}),
         ("sonogloss.transforms", {"torch", "transformers", "faiss"}),

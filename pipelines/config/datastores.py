@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.fields import (
@@ -17,6 +16,12 @@ from sonogloss.pipelines.config.fields import (
     option,
 )
 from sonogloss.pipelines.config.parser import JOB
+
+
+def _index_names() -> tuple[str, ...]:
+    from sonogloss.indexes.kinds import KINDS
+
+    return ("auto", *KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +38,7 @@ class BuildDatastoreConfig(Configuration):
     license: str | None = option(
         None, help="license of the captions, kept in the manifest", default_text="none", metavar="TEXT"
     )
-    index: Literal["auto", "flat"] = option("auto", help="kind of index; auto and flat are exact")
+    index: str = option("auto", help="kind of index; auto and flat are exact", choices=_index_names)
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)

@@ -195,6 +195,8 @@ def _normal(setting: Setting, value: Any) -> Any:
         return None
     if not setting.several:
         return _one(setting, value)
+    if isinstance(value, str) and setting.option.parse is not None:
+        value = setting.option.parse(value)
     values = [value] if isinstance(value, str | os.PathLike) or not isinstance(value, Sequence) else value
     if setting.option.count is not None and len(values) != setting.option.count:
         raise OptionError(f"{setting.flag} takes {setting.option.count} values, got {len(values)}.", "Correct it.")

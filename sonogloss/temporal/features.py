@@ -25,6 +25,7 @@ from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import levelled
 
 STAGE = "measure_clips"
+_SCHEMA = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
 _SHORTEST = 1024  # samples; the reflected borders of a spectrum need more than half a frame
 
 

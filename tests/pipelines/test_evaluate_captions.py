@@ -120,7 +120,11 @@ def test_results_of_a_caption_job_are_scored_by_file_and_by_window(
             [],
             ["two files", "uri"],
         ),
-        ('{"file_name": "a.wav", "references": ["x"]}', ["--metrics", "beauty"], ["no metric 'beauty'", "bleu_1"]),
+        (
+            '{"file_name": "a.wav", "references": ["x"]}',
+            ["--metrics", "beauty"],
+            ["There is no --metrics 'beauty'", "bleu_1"],
+        ),
         ('{"file_name": "a.wav", "references": ["x"]}', ["--tokenizer", "axe"], ["--tokenizer"]),
         ('{"file_name": "a.wav", "references": ["x"]}', ["--results", "none.jsonl"], ["--results"]),
     ],

@@ -231,3 +231,38 @@ def test_training_says_what_it_computes_in_and_how_long_it_takes(
     line = next(line for line in lines if line.startswith("step 2 of 2:"))
     assert f"stage B, loss {last['loss']}, validation loss {last['validation_loss']}, " in line
     assert line.endswith("0:00:00 left")
+
+
+def test_label_prompts_follow_the_rule_for_existing_outputs(
+    run: Run, tiny_clap_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dog\nrain\n")
+    output = tmp_path / "prompts"
+    command = ["tune-labels", "--labels", labels, "--name-only", "--clap", tiny_clap_dir, "--output", output]
+    command += ["--slots", "2", "--epochs", "1", "--texts-per-label", "20"]
+    first = run(*command, "--json")
+    assert first.code == 0, first.err
+    assert first.err.splitlines()[0] == "precision float32, device cpu, 2 steps, 36 texts, 4 held out, 2 labels"
+    weights = (output / "prompts.safetensors").read_bytes()
+
+    def load(*args: object, **options: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sonogloss.pipelines.tune_labels.load_clap", load)
+        again = run(*command, "--json").report
+        assert again["done_before"]
+        assert again["training"] == first.report["training"]
+        for option, value, before in (("slots", "3", "2"), ("seed", "7", "1234"), ("texts-per-label", "21", "20")):
+            outcome = run(*command, f"--{option}", value)
+            assert_one_line(outcome, "other options", f"({option.replace('-', '_')} was {before})", "--overwrite")
+            assert_one_line(run(*command, f"--{option}", value, "--no-resume"), "other options")
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "notes.txt").write_text("mine")
+        elsewhere = [tmp_path / "other" if word == output else word for word in command]
+        assert_one_line(run(*elsewhere), "other files", "--overwrite")
+    assert run(*command, "--no-resume").code == 0
+    assert (output / "prompts.safetensors").read_bytes() == weights
+    assert run(*command, "--seed", "7", "--overwrite").code == 0
+    assert (output / "prompts.safetensors").read_bytes() != weights

@@ -101,7 +101,7 @@ def test_the_help_of_its_options_is_that_of_its_fields(site: Path) -> None:
     config = add_method_options(TrainCaptionerOptions, ["drcap", "toy"], training_parts, lambda *_: "so many")
     options = {setting.name: setting.option for setting in settings_of(config)}
     assert options["echoes"].help == "how often an answer is repeated"
-    assert (options["echoes"].metavar, options["echoes"].group, options["echoes"].default) == (
+    assert (options["echoes"].metavar, options["echoes"].group, options["echoes"].default_text) == (
         "TIMES",
         "toy",
         "so many",

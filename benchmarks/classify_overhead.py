@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 
 from sonogloss.audio import WindowPolicy
-from sonogloss.pipelines.classify_audio import BATCH_SIZE, TagJob, classify, prepare
+from sonogloss.pipelines.classify_audio import TagJob, classify, prepare
+from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.soundscapes import RATE, render_scene, sample_scene
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit

@@ -20,7 +20,8 @@ import soundfile
 
 from sonogloss.audio import WindowPolicy
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.caption_audio import BATCH_SIZE, caption
+from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
 from sonogloss.transforms.embed_audio import embed_audio

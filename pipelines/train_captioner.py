@@ -105,7 +105,6 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
         score=score,
         resume=config.resume and not config.overwrite,
         log=print_line,
-        group=group,
     )
     if group.is_main_process:
         draw_curve(directory, title=f"{config.method}, {files.base_name(output)}")

@@ -75,7 +75,6 @@ def train(
     score: Score | None = None,
     resume: bool = False,
     log: Callable[[str], None] = print,
-    group: ProcessGroup | None = None,
 ) -> TrainingRecord:
     """Train a mapper and a language model on captions alone; the modules learn in place.
 
@@ -93,7 +92,6 @@ def train(
         score: rates model and mapper, in evaluation mode, every `config.eval_every` steps; larger is better.
         resume: continue from the directory's checkpoint, when there is one.
         log: receives a line now and then, in the main process.
-        group: the processes that train together; by default those that a launcher started.
 
     Raises:
         OptionError: the arguments do not fit together, or the loss is no longer finite (the last checkpoint stays).
@@ -102,7 +100,7 @@ def train(
         OutputError: a file cannot be written (the last checkpoint stays).
     """
     check_fit(source, language_model, mapper, config)
-    group = group or join_process_group(language_model.device.type)
+    group = join_process_group(language_model.device.type)  # the processes that a launcher started
     trainer = _Trainer(source, language_model, mapper, config, directory, score, group)
     if not group.is_main_process:
         log = _no_log

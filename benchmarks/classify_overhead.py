@@ -23,9 +23,9 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.pipelines.classify_audio import TagJob, classify, prepare
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.soundscapes import RATE, render_scene, sample_scene
+from sonogloss.sources import loose_file
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit
-from sonogloss.transforms.sources import loose_file
 from sonogloss.transforms.tag_clips import tag_clips
 from sonogloss.transforms.work import cut_units
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sonogloss.metrics.clap_sim import clap_sim
 
 from benchmarks.catalogue_style import catalogue_caption
 from benchmarks.pocket_scenes import Scores, own_captions, score

@@ -24,11 +24,11 @@ from sonogloss.pipelines.caption_audio import caption
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
+from sonogloss.sources import loose_file
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
-from sonogloss.transforms.sources import loose_file
 from sonogloss.transforms.work import cut_units
 from sonogloss.transforms.write_captions import write_captions
 

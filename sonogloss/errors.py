@@ -92,7 +92,6 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:
 class Code(StrEnum):
     """Why one record failed; the `code` column of a dead letter."""
 
-    UNREADABLE = "UNREADABLE"  # the bytes could not be fetched (missing, permission, network)
     EMPTY = "EMPTY"  # no bytes, or a header without samples
     UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec that cannot be decoded here
     CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
@@ -101,7 +100,7 @@ class Code(StrEnum):
     TOO_LONG = "TOO_LONG"  # seconds over the limit
     TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"  # channels over the limit
     BAD_RATE = "BAD_RATE"  # a sample rate outside the limits
-    LIMIT = "LIMIT"  # bytes, or the memory that decoding takes, over the limit
+    LIMIT = "LIMIT"  # bytes, members, names, compression or memory over the limit
     NON_FINITE = "NON_FINITE"  # NaN or infinite samples
     TIMEOUT = "TIMEOUT"  # decoding took longer than the limit and was stopped
     CRASHED = "CRASHED"  # decoding killed its process, twice
@@ -109,7 +108,6 @@ class Code(StrEnum):
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word
     READ_ERROR = "READ_ERROR"  # the bytes could not be fetched (missing, permission, network, changed meanwhile)
-    LIMIT = "LIMIT"  # bytes, members, names or compression over the limit
     ARCHIVE_CORRUPT = "ARCHIVE_CORRUPT"  # an archive that is cut off or damaged; its whole members are read
     ARCHIVE_UNSAFE = "ARCHIVE_UNSAFE"  # a member with a name that leads outside, a link, a device
     DUPLICATE_KEY = "DUPLICATE_KEY"  # a member with the name of one before it

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
+from sonogloss.sources import Opened, Source, open_members, printable, source_key
 from sonogloss.transforms.isolate import dead_letter
-from sonogloss.transforms.sources import source_key
 from sonogloss.transforms.work import Batch, DoneSource, Unit
 
 STAGE = "read_audio"
@@ -49,8 +48,8 @@ def read_unit(
             seconds=seconds,
         )
 
-    for source in unit.sources:
-        for item in read_source(source.uri, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits()):
+    for source, items in _read_sources(unit.sources, policy=policy, sample_rate=sample_rate, limits=limits):
+        for item in items:
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue
@@ -64,30 +63,52 @@ def read_unit(
     yield batch(last=True)
 
 
+def _read_sources(
+    sources: Sequence[Source], *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits | None
+) -> Iterator[tuple[Source, Iterable[Clip | DeadLetter]]]:
+    """Every source with its clips, which are to be taken before the next source is asked for."""
+    for source in sources:
+        if (skipped := source.refused) is not None:
+            error = ClipError(Code(skipped.code), skipped.reason, skipped.byte_offset)
+            yield source, [_dead(source, error)]
+    openable = [source for source in sources if source.refused is None]
+    for source, opened in open_members(openable):
+        if isinstance(opened, ClipError):
+            yield source, [_dead(source, opened)]
+        else:
+            yield source, read_source(source, opened, policy=policy, sample_rate=sample_rate, limits=limits)
+
+
 def read_source(
-    uri: str, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits
+    source: Source, opened: Opened, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits | None = None
 ) -> Iterator[Clip | DeadLetter]:
-    """The clips of one file, or the reason why there are none."""
+    """The clips of one recording, or the reason why there are none."""
     try:
-        data = _fetch(uri, limits)
-        yield from cut_clips(data, uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
+        yield from cut_clips(
+            opened,
+            uri=printable(source.uri),
+            member=None if source.member is None else printable(source.member),
+            policy=policy,
+            sample_rate=sample_rate,
+            limits=limits or AudioLimits(),
+            start_s=source.start_s,
+            end_s=source.end_s,
+        )
+        opened.check()
     except ClipError as error:
-        yield dead_letter(error, stage=STAGE, uri=uri)
+        yield _dead(source, _cause(opened, error))
     except MemoryError:
-        memory = ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file.")
-        yield dead_letter(memory, stage=STAGE, uri=uri)
+        yield _dead(source, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
     except Exception as error:  # noqa: BLE001  # a decoder that breaks in an unforeseen way costs one file, not the job
         corrupt = ClipError(Code.CORRUPT, f"Decoding failed ({type(error).__name__}: {error}).")
-        yield dead_letter(corrupt, stage=STAGE, uri=uri)
+        yield _dead(source, _cause(opened, corrupt))
 
 
-def _fetch(uri: str, limits: AudioLimits) -> bytes:
-    try:
-        size = files.size(uri)
-        if size > limits.max_bytes:
-            raise ClipError(Code.LIMIT, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
-        return files.read_bytes(uri)
-    except ClipError:
-        raise
-    except Exception as error:  # every file system raises its own errors; each costs one file only
-        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
+def _cause(opened: Opened, error: ClipError) -> ClipError:
+    """A read that failed looks like the end of the bytes to a decoder; it is the reason then."""
+    return opened.problem or error
+
+
+def _dead(source: Source, error: ClipError) -> DeadLetter:
+    member = None if source.member is None else printable(source.member)
+    return dead_letter(error, stage=STAGE, uri=printable(source.uri), member=member)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
-from sonogloss.transforms.sources import Source, source_key
+from sonogloss.sources import Source, source_key
 
 SMALLEST_UNIT = 8
 LARGEST_UNIT = 2048

@@ -19,11 +19,11 @@ from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeli
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.signals import cleaning
+from sonogloss.sources import Source
 from sonogloss.transforms.batch_step import BatchStep, Gather
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import read_unit
-from sonogloss.transforms.sources import Source, loose_file
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -83,13 +83,13 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     started = Stopwatch()
     output = str(config.output)
     options = beam_options(config.beam_args)
-    uris, left_out = list_audio(as_list(config.audio))
+    sources, skipped = list_audio(as_list(config.audio))
+    left_out = len(skipped)
     if not config.dry_run:
         check_output(output)
         refuse_held(output)
     job = prepare()
-    note_pocket(job.clap.name, uris)
-    sources = [loose_file(uri) for uri in uris]
+    note_pocket(job.clap.name, [source.uri for source in sources])
     if config.dry_run:
         return _dry_run(config, job, sources, left_out=left_out)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))

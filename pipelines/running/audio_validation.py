@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from sonogloss import files
-from sonogloss.audio import AudioLimits, WindowPolicy
+from sonogloss.audio import WindowPolicy
 from sonogloss.clap import Clap
 from sonogloss.errors import FormatError
 from sonogloss.indexes import Datastore
@@ -22,7 +22,9 @@ from sonogloss.metrics import evaluate
 from sonogloss.pipelines.evaluate_captions import read_references
 from sonogloss.pipelines.running.inputs import list_audio
 from sonogloss.records import Clip
-from sonogloss.transforms.read_audio import read_source
+from sonogloss.sources import Source
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.work import make_unit
 
 _BATCH = 32
 
@@ -37,8 +39,9 @@ def list_validation_audio(audio: Sequence[str], references: str) -> dict[str, li
     Raises:
         InputError: there are no recordings, or none that has references.
     """
-    uris, _ = list_audio(audio)
+    sources, _ = list_audio(audio)
     key, known = read_references(references, available={"uri"})
+    uris = [source.uri for source in sources if source.member is None]
     named = {uri: known.get(files.base_name(uri) if key == "file_name" else uri, []) for uri in uris}
     if not any(named.values()):
         raise _nothing_fits(references)
@@ -64,12 +67,10 @@ def score_on_audio(
     policy = WindowPolicy(window_s=min(10.0, clap.window_s), max_windows=1)
     clips: list[Clip] = []
     failed = 0
-    for uri in recordings:
-        for item in read_source(uri, policy=policy, sample_rate=clap.sample_rate, limits=AudioLimits()):
-            if isinstance(item, Clip):
-                clips.append(item)
-            else:
-                failed += 1
+    unit = make_unit([Source(uri=uri) for uri in recordings])
+    for batch in read_unit(unit, policy=policy, sample_rate=clap.sample_rate):
+        clips += batch.clips
+        failed += len(batch.dead)
     if not clips:
         raise _nothing_fits("--validation-references")
     truth = {str(number): recordings[clip.uri] for number, clip in enumerate(clips)}

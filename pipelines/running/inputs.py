@@ -12,34 +12,11 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.clap import is_pocket
 from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
+from sonogloss.sources import Skipped, Source, list_sources
 from sonogloss.transforms.models import ClapReference
 
 DEMO_FILE = "demo.json"
 """Marks what `sonogloss demo` made."""
-
-# What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted. Sound that nobody
-# here decodes is listed all the same: it becomes a dead letter that says so.
-AUDIO_ENDINGS = (
-    ".aac",
-    ".aif",
-    ".aifc",
-    ".aiff",
-    ".amr",
-    ".au",
-    ".caf",
-    ".flac",
-    ".m4a",
-    ".mp3",
-    ".oga",
-    ".ogg",
-    ".opus",
-    ".rf64",
-    ".snd",
-    ".w64",
-    ".wav",
-    ".wave",
-    ".wma",
-)
 
 
 def as_list(value: Paths) -> list[str]:
@@ -47,29 +24,30 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[list[str], int]:
-    """The recordings that patterns name, sorted, each once, and how many other files in folders were left out.
+def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
+    """The recordings that patterns name, sorted by file, each once, and what was left out.
 
-    A file or what a glob matches is taken whatever its name; of a folder, what is named like audio.
+    What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
 
     Raises:
-        MissingInputError: nothing is there.
+        MissingInputError: there is no recording.
     """
-    found: set[str] = set()
-    left_out = 0
-    for pattern in patterns:
-        listed = files.expand([pattern], option="--audio")
-        if files.is_dir(pattern):
-            audio = [path for path in listed if path.lower().endswith(AUDIO_ENDINGS)]
-            if not audio:
-                raise MissingInputError(
-                    f"--audio {pattern!r} holds {len(listed)} files, but none is named like audio.",
-                    "Name the files with a glob if they are audio all the same.",
-                )
-            left_out += len(listed) - len(audio)
-            listed = audio
-        found.update(listed)
-    return sorted(found), left_out
+    sources: list[Source] = []
+    skipped: list[Skipped] = []
+    for found in list_sources(patterns):
+        if isinstance(found, Source):
+            sources.append(found)
+        elif found.failed:
+            sources.append(Source(uri=found.uri, member=found.member, version=str(found.code), refused=found))
+        else:
+            skipped.append(found)
+    if not sources:
+        example = f"; {skipped[0].uri!r}, for one: {skipped[0].reason}" if skipped else ""
+        raise MissingInputError(
+            f"--audio holds no recording among {len(skipped):,} files{example}",
+            "Name the files with a glob if they are audio all the same.",
+        )
+    return sorted(sources, key=lambda source: source.uri), skipped
 
 
 def check_output(directory: str) -> None:

@@ -13,11 +13,11 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
 from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.resume import UnitPlan
+from sonogloss.sources import Source
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
-from sonogloss.transforms.sources import Source
 from sonogloss.transforms.work import Batch, make_unit
 
 NAMED = 5

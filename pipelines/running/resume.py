@@ -1,6 +1,6 @@
 """Resuming: which sources an earlier run has done, which are pending, and whose rows are out of date.
 
-Work is known by its source: name, size and version, range (:func:`~sonogloss.transforms.sources.source_key`). So a
+Work is known by its source: name, size and version, range (:func:`~sonogloss.sources.source_key`). So a
 collection that grew costs its new sources, a source that changed is done again and its old rows go, and one that is no
 longer there keeps its rows.
 """
@@ -17,9 +17,9 @@ import pyarrow as pa
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
+from sonogloss.sources import Source, source_key
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
-from sonogloss.transforms.sources import Source, source_key
 from sonogloss.transforms.work import DoneSource, Part, Unit, UnitResult, cut_units
 
 Name = tuple[str, str | None]

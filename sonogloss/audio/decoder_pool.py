@@ -64,7 +64,7 @@ class DecoderPool:
             options: second argument of the decoding function; it is pickled.
 
         Raises:
-            ClipError: what the function raised; CORRUPT where it raised something foreign; UNREADABLE; TIMEOUT; LIMIT
+            ClipError: what the function raised; CORRUPT where it raised something foreign; READ_ERROR; TIMEOUT; LIMIT
                 (memory); CRASHED, when the process died on this file, and a fresh one too. Its message ends in what the
                 libraries printed last. Items that came before are good.
         """

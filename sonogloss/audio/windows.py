@@ -12,7 +12,7 @@ from sonogloss.audio.byte_source import BinaryHandle, ByteSource
 from sonogloss.audio.channels import CHANNELS, Channels
 from sonogloss.audio.decode import AudioLimits, Recording, read_recording
 from sonogloss.audio.rates import resample_blocks
-from sonogloss.errors import OptionError
+from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, FloatArray, clip_id
 
 SHORTEST_REMAINDER_S = 0.5  # the least new sound of a further window
@@ -81,6 +81,8 @@ def cut_clips(
     policy: WindowPolicy,
     sample_rate: int,
     limits: AudioLimits | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
 ) -> Iterator[Clip]:
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
@@ -100,6 +102,8 @@ def cut_clips(
         policy: how to cut.
         sample_rate: of the clips, in Hz: the CLAP's.
         limits: of what is accepted.
+        start_s: where the part to cut begins, in seconds; None for the beginning of the source.
+        end_s: where it ends; None for the end of the source.
 
     Yields:
         Clips in the order of time. With `channels="split"` those of the first channel come first, and channel `n` of a
@@ -112,27 +116,37 @@ def cut_clips(
     split = policy.channels == "split"
     recording = read_recording(source, limits, mixing="first" if policy.channels == "split" else policy.channels)
     digest = source.sha256()
-    windows = expected_windows(recording.duration_s, policy)
+    windows = _windows_between(start_s or 0.0, end_s, recording.duration_s, policy)
     size = round(policy.window_s * sample_rate)
     for channel in range(recording.channels) if split else (None,):
         name = member
         if channel is not None and recording.channels > 1:
             name = f"{member or ''}#channel={channel + 1}"
         stream = resample_blocks(recording.blocks(channel), recording.sample_rate, sample_rate)
-        for (start_s, end_s), samples in zip(windows, _cut(stream, windows, sample_rate, size), strict=True):
+        for (begin, end), samples in zip(windows, _cut(stream, windows, sample_rate, size), strict=True):
             yield Clip(
-                clip_id=clip_id(uri, name, start_s, end_s),
+                clip_id=clip_id(uri, name, begin, end),
                 uri=uri,
                 member=name,
-                start_s=start_s,
-                end_s=end_s,
+                start_s=begin,
+                end_s=end,
                 duration_s=recording.duration_s,
                 sample_rate=recording.sample_rate,
                 channels=recording.channels,
                 samples=samples,
                 audio_sha256=digest,
-                flags=_source_flags(recording, sample_rate) + _clip_flags(samples, end_s - start_s),
+                flags=_source_flags(recording, sample_rate) + _clip_flags(samples, end - begin),
             )
+
+
+def _windows_between(
+    start_s: float, end_s: float | None, duration_s: float, policy: WindowPolicy
+) -> list[tuple[float, float]]:
+    """The windows of a part of a source."""
+    end = duration_s if end_s is None else min(end_s, duration_s)
+    if end <= start_s:
+        raise ClipError(Code.EMPTY, f"The recording has {duration_s:g} s, and the range begins at {start_s:g} s.")
+    return [(start_s + begin, start_s + stop) for begin, stop in expected_windows(end - start_s, policy)]
 
 
 def _source_flags(recording: Recording, sample_rate: int) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Source:
         extra: what stands beside it: the columns of a listing or table, the fields of a sidecar.
         container: the registered kind that opens it, see `sonogloss.sources.registry`; None to find out by looking.
         place: where its container holds it. Only that container reads this.
+        refused: why it cannot be opened, where the listing found that out.
     """
 
     uri: str
@@ -41,6 +42,7 @@ class Source:
     extra: Mapping[str, Any] = field(default_factory=dict)
     container: str | None = None
     place: tuple[int, ...] | None = None
+    refused: Skipped | None = None
 
 
 def source_key(source: Source) -> str:

@@ -109,7 +109,7 @@ def read_samples(clip: LabelledClip, sample_rate: int, longest_s: float) -> Floa
     try:
         data = files.read_bytes(clip.uri)
     except Exception as error:  # each file system raises its own errors; one costs one clip only
-        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
+        raise ClipError(Code.READ_ERROR, f"The file cannot be read ({type(error).__name__}: {error}).") from error
     policy = WindowPolicy(window_s=longest_s, hop_s=longest_s)
     return next(cut_clips(data, uri=clip.uri, member=None, policy=policy, sample_rate=sample_rate)).samples
 

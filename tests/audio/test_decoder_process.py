@@ -164,7 +164,7 @@ def test_what_cannot_be_opened_is_unreadable(tmp_path: Path) -> None:
     for source in (str(tmp_path / "missing.wav"), str(tmp_path)):
         _, error = outcome(pool, source)
         assert isinstance(error, ClipError)
-        assert error.code is Code.UNREADABLE
+        assert error.code is Code.READ_ERROR
     assert list(pool.decode(b"abc")) == [b"abc"]
     assert pool.processes_started == 1
 
@@ -185,8 +185,8 @@ class Broken(io.BytesIO):
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
-        (OSError("the network is gone"), Code.UNREADABLE),
-        (ClipError(Code.TOO_LARGE, "The member is a bomb."), "TOO_LARGE"),
+        (OSError("the network is gone"), Code.READ_ERROR),
+        (ClipError(Code.LIMIT, "The member is a bomb."), "LIMIT"),
     ],
 )
 def test_an_error_of_the_workers_file_is_the_error_of_the_source(raised: Exception, code: str) -> None:
@@ -444,7 +444,7 @@ def test_where_processes_cannot_be_isolated_the_function_runs_here(
         assert error.code is Code.CORRUPT
     error = outcome(pool, str(tmp_path / "missing"), "good")[1]
     assert isinstance(error, ClipError)
-    assert error.code is Code.UNREADABLE
+    assert error.code is Code.READ_ERROR
 
 
 # The death of the worker

@@ -22,10 +22,10 @@ from sonogloss.pipelines.running.ownership import survey
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.verify_directory import verify
 from sonogloss.records import Clip, Context, DeadLetter, clip_id
+from sonogloss.sources import Source, source_key
 from sonogloss.transforms import commit_run as commit_room
 from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
 from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
-from sonogloss.transforms.sources import Source, source_key
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, DoneSource, Unit
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter

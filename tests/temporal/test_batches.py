@@ -112,4 +112,4 @@ def test_parts_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_clip_that_cannot_be_read_is_a_dead_letter(mel: MelSettings) -> None:
     measured = measure_clips([labelled("dog", 0)], LogMel(mel), PairSettings())
     assert measured.clips == ()
-    assert [letter.code for letter in measured.dead] == ["UNREADABLE"]
+    assert [letter.code for letter in measured.dead] == ["READ_ERROR"]

@@ -95,7 +95,7 @@ def test_a_clip_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     missing = LabelledClip(id="0", uri=str(tmp_path / "gone.wav"), label="dog", source="0")
     with pytest.raises(ClipError) as caught:
         read_samples(missing, 32000, 5)
-    assert caught.value.code == Code.UNREADABLE
+    assert caught.value.code == Code.READ_ERROR
 
 
 def test_soundscapes_of_training_and_testing_have_no_sound_in_common() -> None:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonogloss.records import DeadLetter, LabelScore
-from sonogloss.transforms.sources import Source, source_key
+from sonogloss.sources import Source, source_key
 from sonogloss.transforms.work import Batch, cut_units, make_unit, sum_counts
 
 from .conftest import MakeBatch, make_clip
@@ -48,18 +48,18 @@ def test_a_job_that_goes_on_keeps_the_units_of_which_nothing_is_done() -> None:
 
 def test_identities_never_change() -> None:
     """Work that was done is found again by keys, part files by the ids of units."""
-    assert source_key(Source(uri="/a.wav", bytes=5, version="7")) == "a3cf5bbc0971cc473679"
-    assert source_key(Source(uri="caf\udce9.tar", member="x", start_s=0.0, end_s=2.5)) == "b852a0bef53de06c10ac"
-    assert make_unit([Source(uri="/a.wav"), Source(uri="/b.wav")]).id == "55bd0bf0a4db196b"
+    assert source_key(Source(uri="/a.wav", bytes=5, version="7")) == "095fdff6262daa552f3e216c7769eaa3"
+    assert source_key(Source(uri="caf\udce9.tar", member="x", start_s=0.0, end_s=2.5)) == "885f414ff1848e3fcacd2c65bd960e67"
+    assert make_unit([Source(uri="/a.wav"), Source(uri="/b.wav")]).id == "670166b48b6757f2"
 
 
 def test_a_source_is_known_by_name_content_and_range() -> None:
     source = Source(uri="a", bytes=1, version="1")
     others = [
         replace(source, **{name: value})
-        for name, value in {"uri": "b", "member": "m", "bytes": 2, "version": "2", "start_s": 0.0, "end_s": 1.0}.items()
+        for name, value in {"uri": "b", "member": "m", "version": "2", "start_s": 0.0, "end_s": 1.0}.items()
     ]
-    assert len({source_key(each) for each in [source, *others]}) == 7
+    assert len({source_key(each) for each in [source, *others]}) == 6
     assert make_unit([source, others[0]]).id != make_unit([others[0], source]).id
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import resource
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError
 from sonogloss.records import Clip
-from tests.audio.hostile import MUXED, PLAIN, hostile_files, valid
+from tests.audio.hostile import MUXED, PLAIN, hostile_files, muxed, valid
 
 FILES = {file.name: file for file in hostile_files()}
 
@@ -102,3 +104,23 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
     concat = f"ffconcat version 1.0\nfile {secret}\n".encode()
     for data in (playlist, concat, b"\0\0" + playlist):
         assert outcomes(data) == {"UNSUPPORTED"}
+
+
+def test_channels_that_change_in_mid_stream_end_the_sound() -> None:
+    """A bare AAC stream whose next frames claim other channels and another rate."""
+    mono, stereo = valid()["aac"], muxed("adts", "aac", layout="stereo")
+    found = outcomes(mono + stereo + muxed("adts", "aac", rate=22050))
+    assert "ROW+TRUNCATED" in found
+
+
+def test_many_channels_through_ffmpeg_do_not_crash() -> None:
+    """PyAV takes what lies behind a list of more than eight planes for further planes."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="matroska") as output:
+        stream = output.add_stream("wavpack", rate=16000)
+        stream.codec_context.layout = "hexadecagonal"
+        frame = av.AudioFrame.from_ndarray(np.zeros((16, 8000), np.float32), format="fltp", layout="hexadecagonal")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert outcomes(target.getvalue()) & {"ROW", "UNSUPPORTED", "CORRUPT"}

@@ -21,6 +21,7 @@ av.logging.set_level(None)
 _OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
 _LENGTH_IS_KNOWN = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "avi", "ape", "wv", "tta"}
 _TOLERANCE_S = 0.15  # of a length in a header, which is rounded to packets of sound or frames of a video
+_MOST_PLANES = 8  # PyAV reads past the end of a longer list of planes, and crashes
 _BAD_SHARE = 4
 _BAD_PACKETS = 8  # more than the good ones: this is no sound
 
@@ -69,10 +70,12 @@ class FfmpegFile:
                 continue
             for frame in frames:
                 self.good += 1
-                block = _samples(frame)
-                if frame.sample_rate != self.sample_rate or block.shape[1] != self.channels:
-                    self.damaged = True  # the form changes in mid-stream
+                channels = frame.layout.nb_channels
+                changes = frame.sample_rate != self.sample_rate or channels != self.channels
+                if changes or (frame.format.is_planar and channels > _MOST_PLANES):
+                    self.damaged = True
                     return
+                block = _samples(frame)
                 if len(block):
                     yield block
 

@@ -83,7 +83,7 @@ def mpeg_layout(source: ByteSource, start: int = 0) -> Layout:
     if len(parts) == 1 and len(parts[0].ranges) == 1:
         begin = parts[0].ranges[0][0]
         info = _missing_count(parts[0])
-        pieces: tuple[Piece, ...] = ((0, begin), info, (begin, source.size)) if info else ()
+        pieces: tuple[Piece, ...] = (*(((0, begin),) if begin else ()), info, (begin, source.size)) if info else ()
         return Layout(
             streams=(Stream(pieces=pieces, frames=_least(parts[0]), estimated=not parts[0].has_tag),), damaged=damaged
         )

@@ -13,7 +13,7 @@ import pytest
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError
 from sonogloss.records import Clip
-from tests.audio.hostile import MUXED, PLAIN, hostile_files, valid
+from tests.audio.hostile import MUXED, PLAIN, hostile_files, muxed, valid
 
 FILES = {file.name: file for file in hostile_files()}
 
@@ -102,3 +102,10 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
     concat = f"ffconcat version 1.0\nfile {secret}\n".encode()
     for data in (playlist, concat, b"\0\0" + playlist):
         assert outcomes(data) == {"UNSUPPORTED"}
+
+
+def test_channels_that_change_in_mid_stream_end_the_sound() -> None:
+    """A bare AAC stream whose next frames claim other channels and another rate."""
+    mono, stereo = valid()["aac"], muxed("adts", "aac", layout="stereo")
+    found = outcomes(mono + stereo + muxed("adts", "aac", rate=22050))
+    assert "ROW+TRUNCATED" in found

@@ -96,7 +96,7 @@ def test_texts_of_one_length_share_a_call_and_progress_is_noted(tmp_path: Path) 
     lengths = [[len(text) for text in batch] for batch in clap.batches]
     assert [length for batch in lengths for length in batch] == sorted(range(1, 601))
     assert [len(batch) for batch in lengths] == [BATCH, BATCH, 600 - 2 * BATCH]
-    assert progress.read_text() == "".join(f"{len(batch)} 0 0\n" for batch in lengths)
+    assert progress.read_text() == "".join(f"{len(batch)} 0 0 0\n" for batch in lengths)
 
 
 # -- tables and the manifest ------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_a_job_of_zste_gives_what_its_functions_give(
         )
         assert_that(judged, check)
     (line,) = progress.read_text().splitlines()
-    assert line == f"{expected[0].encoded} 1 1"
+    assert line == f"{expected[0].encoded} 1 1 0"
 
 
 def test_a_reader_is_made_on_the_worker_and_keeps_what_it_read(tiny_clap_dir: Path, clips: list[LabelledClip]) -> None:

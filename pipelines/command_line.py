@@ -152,6 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return IMPOSSIBLE
     except SonoglossError as error:  # the job could not go on, through no fault of its options
         print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if argv is None:  # threads of Beam may wait for ever for what has died
+            sys.stderr.flush()
+            os._exit(UNSOUND)
         return UNSOUND
     except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

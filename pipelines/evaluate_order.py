@@ -48,7 +48,7 @@ def zste(config: ZsteConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started, output = time.time(), str(config.output)
+    started, output = time.monotonic(), str(config.output)
     options, device = beam_options(config.beam_args), choose_device(config.device)
     questions = choose_questions(config)
     asked = _asked(config, questions)
@@ -173,7 +173,7 @@ def _report(config: ZsteConfig, started: float, *, done_before: bool = False) ->
         **{name: facts[name] for name in ("clap", "singles", "pairs", "texts", "counts")},
         "classes": len(facts["classes"]),
         "summary": files.read_table(files.join(output, SUMMARY)).to_pylist(),
-        "seconds": round(time.time() - started, 3),
+        "seconds": round(time.monotonic() - started, 3),
         "problems": too_many(
             counts["dead_letters"],
             facts["singles"],

@@ -50,7 +50,7 @@ def post_train_clap(config: PostTrainClapConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    began, output = time.time(), str(config.output)
+    began, output = time.monotonic(), str(config.output)
     options, device = beam_options(config.beam_args), choose_device(config.device)
     asked = _asked(config)
     done = earlier_run(output, RECORD, asked, key="asked", unfinished=TRAINING, overwrite=config.overwrite)
@@ -171,7 +171,7 @@ def _report(
         "output": output,
         "done_before": done_before,
         **{name: story[name] for name in shown},
-        "seconds": round(time.time() - began, 3),
+        "seconds": round(time.monotonic() - began, 3),
         "problems": list(problems),
     }
 

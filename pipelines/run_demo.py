@@ -40,7 +40,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     Raises:
         InputError: the output cannot be written, or the embedded models are not installed.
     """
-    started = time.time()
+    started = time.monotonic()
     output = str(config.output)
     scenes = _write_recordings(output, [sample_scene(FIRST_SEED + number) for number in range(config.scenes)])
     files.write_json(files.join(output, DEMO_FILE), {"format": "sonogloss-demo", "first_seed": FIRST_SEED})
@@ -73,7 +73,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         "corpus": scored["corpus"],
         "captions_in_datastore": built["counts"]["kept"],
         "counts": captioned["counts"],
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "problems": built["problems"] + captioned["problems"] + scored["problems"],
     }
 

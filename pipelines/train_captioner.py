@@ -64,7 +64,7 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible, the loss is no longer finite, or a disk is full.
     """
-    started, output = time.time(), str(config.output)
+    started, output = time.monotonic(), str(config.output)
     options = recorded_options(config)
     group = join_process_group(config.device)
     device = group.device or choose_device(config.device)
@@ -252,7 +252,7 @@ def _report(
         **options,
         "learnt_from": count,
         **{name: getattr(record, name) for name in _RESULTS},
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "samples_per_s": round(record.samples / max(record.seconds, 1e-9), 1),
         **_fingerprint(str(config.output)),
         "problems": list(problems),

@@ -51,7 +51,7 @@ def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started, output = time.time(), str(config.output)
+    started, output = time.monotonic(), str(config.output)
     device = choose_device(config.device)
     names = read_labels(str(config.labels))
     if len(names) < 2:
@@ -78,7 +78,7 @@ def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
         "unreadable": found.unreadable,
     }
     save_label_prompts(replace(prompts, training=training), output, options=options)
-    return _report(output, training, time.time() - started)
+    return _report(output, training, time.monotonic() - started)
 
 
 def _options(config: TuneLabelsConfig) -> dict[str, Any]:

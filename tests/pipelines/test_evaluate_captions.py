@@ -155,5 +155,5 @@ def test_metrics_are_computed_once_and_never_replaced_by_mistake(run: Run, tmp_p
     assert replaced["corpus"] != first["corpus"]
     references.write_text(json.dumps({"clip_id": "1", "references": ["a cat"]}))
     assert_one_line(run(*common, references), "other inputs or options")
-    (tmp_path / "out" / "metrics" / "metrics.json").unlink()  # as an earlier release left it
-    assert_one_line(run(*common, others), "--overwrite")
+    (tmp_path / "out" / "metrics" / "metrics.json").unlink()
+    assert_one_line(run(*common, others, "--overwrite"), "Move them away")  # nothing says that they are ours

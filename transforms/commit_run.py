@@ -7,7 +7,7 @@ Whoever wants to know the parts asks :func:`read_parts`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ def commit_run(
     started: Stopwatch,
     rows: str = "captions",
     rewrites: Sequence[Rewrite] = (),
+    skipped: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `run.json`, last, and remove the parts that it replaces.
 
@@ -72,6 +73,7 @@ def commit_run(
         started: when the job began.
         rows: what the rows are, `captions` or `labels`: the folder they lie in and the name they are counted by.
         rewrites: units whose rows are partly replaced by those of the results.
+        skipped: how many files were left out, by reason.
 
     Returns:
         The content of `run.json`.
@@ -96,11 +98,12 @@ def commit_run(
         "format_version": FORMAT_VERSION,
         "created_by": f"sonogloss {__version__}",
         "counts": {
-            "inputs": sum(result.inputs for result in results),
+            "inputs": sum(result.inputs for result in results) + sum((skipped or {}).values()),
             rows: sum(result.rows for result in results),
             "dead_letters": sum(result.dead_letters for result in results),
-            "skipped": 0,
+            "skipped": sum((skipped or {}).values()),
         },
+        "skipped_codes": dict(skipped or {}),
         "dead_letter_codes": sum_counts(result.codes for result in results),
         **head,
         "wall_time_s": round(started.seconds(), 3),

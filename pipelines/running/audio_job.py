@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -108,7 +109,13 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             for name in plan.remove:
                 files.remove(files.join(output, name))
             commit = Gather(
-                commit_run, output=output, head=head, started=started, rows=job.rows.folder, rewrites=plan.rewrites
+                commit_run,
+                output=output,
+                head=head,
+                started=started,
+                rows=job.rows.folder,
+                rewrites=plan.rewrites,
+                skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
             )
             with progress_file(options) as path, cleaning(partial(remove_half_written, output)):
                 pipeline = beam.Pipeline(options=options)

@@ -59,12 +59,14 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
-    problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
+    tried = counts["inputs"] - counts["skipped"]
+    problems += too_many(counts["dead_letters"], tried, share=max_dead_letters, what="inputs", where=output)
     return {
         "output": output,
         "done_before": plan.finished,
         "counts": counts,
         "dead_letter_codes": run["dead_letter_codes"],
+        "skipped_codes": run.get("skipped_codes", {}),
         "sources": plan.taken_over + computed,
         "left_out": left_out,
         "taken_over": plan.taken_over,
@@ -118,8 +120,8 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     numbers = [f"{report['counts'][name]:,}" for name in ("inputs", rows, "dead_letters", "skipped")]
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
     console.print(table)
-    if report["left_out"]:
-        console.print(f"  {report['left_out']:,} files in the folders are not named like audio and were left out")
+    for code, count in report["skipped_codes"].items():
+        console.print(f"  {count:,} files left out: {code}")
     if vanished := report["vanished"]["count"]:
         console.print(
             f"  {vanished:,} recordings of an earlier run are no longer there ({', '.join(report['vanished']['first'])}"

@@ -256,8 +256,8 @@ def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None
     head = {"configuration": {"digest": "d"}, "fingerprints": {"clap": "f"}}
     run = commit_run(results, output=str(tmp_path), head=head, started=Stopwatch(), rows="labels")
     assert list(run) == [
-        "format", "format_version", "created_by", "counts", "dead_letter_codes", "skipped_codes", "configuration", "fingerprints",
-        "wall_time_s", "stage_times_s", "parts",
+        "format", "format_version", "created_by", "counts", "skipped_codes", "dead_letter_codes", "configuration",
+        "fingerprints", "wall_time_s", "stage_times_s", "parts",
     ]  # fmt: skip
     assert run["counts"] == {"inputs": 6, "labels": 2, "dead_letters": 4, "skipped": 0}
     assert run["dead_letter_codes"] == {"CORRUPT": 1, "EMPTY": 3}

@@ -121,7 +121,7 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
     console.print(table)
     for code, count in report["skipped_codes"].items():
-        console.print(f"  {count:,} files left out: {code}")
+        console.print(f"  {count:,} x {code} left out")
     if vanished := report["vanished"]["count"]:
         console.print(
             f"  {vanished:,} recordings of an earlier run are no longer there ({', '.join(report['vanished']['first'])}"

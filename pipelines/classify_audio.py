@@ -62,7 +62,7 @@ class TagJob:
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
             "choice": asdict(self.selection),
-            "policy": asdict(self.config.policy),
+            "policy": self.config.policy_digest(),
             "all_scores": self.config.all_scores,
             **self.config.row_options(),
         }

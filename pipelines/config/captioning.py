@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.fields import (
@@ -60,6 +60,11 @@ class WindowOptions(Configuration):
     max_windows: int | None = _window(
         None, help="clips a recording at most, from its start", default_text="all", at_least=1
     )
+    channels: Literal["mean", "first", "loudest", "split"] = _window(
+        "mean",
+        help="how a recording of several channels is used; split gives each channel clips of its own",
+        digest="value",
+    )
     device: str = device_option(JOB)
 
     @property
@@ -68,7 +73,13 @@ class WindowOptions(Configuration):
         from sonogloss.audio import WindowPolicy
 
         hop = self.window if self.hop is None else self.hop
-        return WindowPolicy(window_s=self.window, hop_s=hop, max_windows=self.max_windows)
+        return WindowPolicy(window_s=self.window, hop_s=hop, max_windows=self.max_windows, channels=self.channels)
+
+    def policy_digest(self) -> dict[str, Any]:
+        """What the digest of a job holds of the policy; the channels join it as an option of their own."""
+        values = asdict(self.policy)
+        del values["channels"]
+        return values
 
     def check(self) -> None:
         """Refuse windows that cannot be cut."""

@@ -95,7 +95,7 @@ class CaptionJob:
             "projection": asdict(self.projection) if self.projection else None,
             "candidate_beams": self.reranking.beams if self.reranking else (),
             "candidates": self.reranking.candidates if self.reranking else 0,
-            "policy": asdict(self.config.policy),
+            "policy": self.config.policy_digest(),
             "columns": self.rows.schema.names,
             **self.config.row_options(),
         }

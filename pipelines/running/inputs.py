@@ -34,7 +34,7 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
     """
     sources: list[Source] = []
     skipped: list[Skipped] = []
-    for found in list_sources(patterns):
+    for found in list_sources(map(_failures_of_a_run, patterns)):
         if isinstance(found, Source):
             sources.append(found)
         elif found.failed:
@@ -48,6 +48,13 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
             "Name the files with a glob if they are audio all the same.",
         )
     return sorted(sources, key=lambda source: source.uri), skipped
+
+
+def _failures_of_a_run(pattern: str) -> str:
+    """The tables in the `dead_letters` of results list what failed; in other folders tables are not read."""
+    if files.base_name(pattern.rstrip("/")) == "dead_letters" and files.is_dir(pattern):
+        return files.join(pattern, "part-*.parquet")
+    return pattern
 
 
 def check_output(directory: str) -> None:

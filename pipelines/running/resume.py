@@ -140,9 +140,9 @@ def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> s
     """Which options were others, as far as an earlier run has recorded them."""
     before = run.get("configuration", {}) if run else {}
     others = [
-        f"--{name.replace('_', '-')} was {before[name]}"
+        f"--{name.replace('_', '-')} was {'not given' if before[name] is None else before[name]}"
         for name, value in options.items()
-        if value is not None and name in before and before[name] != value
+        if value not in (None, "auto") and name in before and before[name] != value
     ]
     return f" ({', '.join(others)})" if others else ""
 

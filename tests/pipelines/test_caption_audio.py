@@ -329,3 +329,17 @@ def test_an_impossible_job_is_told_in_one_line(
     outcome = run(*job(tmp_path / "out", *(option.format(tmp=tmp_path) for option in options)))
     assert_one_line(outcome, *words)
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_the_failures_of_a_run_are_run_again_by_their_folder(
+    run: Run, recordings: Path, store: Path, captioner: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "good.wav").write_bytes((recordings / "0.wav").read_bytes())
+    (tmp_path / "audio" / "bad.wav").write_bytes(b"")
+    common = ["caption", "--datastore", store, "--captioner", captioner, "--max-dead-letters", "1", "--json"]
+    first = run(*common, "--audio", tmp_path / "audio", "--output", tmp_path / "first").report
+    assert (first["counts"]["captions"], first["dead_letter_codes"]) == (1, {"EMPTY": 1})
+    (tmp_path / "audio" / "bad.wav").write_bytes((recordings / "1.wav").read_bytes())
+    again = run(*common, "--audio", tmp_path / "first" / "dead_letters", "--output", tmp_path / "again").report
+    assert again["counts"] == {"inputs": 1, "captions": 1, "dead_letters": 0, "skipped": 0}

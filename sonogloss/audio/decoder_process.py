@@ -148,12 +148,13 @@ class DecoderProcess:
         if file.handle is not None:
             self._show(file, 0)
         message = request((path, size, options))
-        if not self._files:
+        self._files.append(file)
+        if len(self._files) == 1:
             self._stall_left, self._total_left = self._limits.stall_s, self._limits.total_s
             self._write(message)
         elif not self._write_at_once(message):
+            self._files.pop()
             return False
-        self._files.append(file)
         self._number += 1
         return True
 
@@ -169,7 +170,8 @@ class DecoderProcess:
         while True:
             kind, value, record = self._receive()
             if kind is Kind.READ:
-                failure = failure or self._move_window(value)
+                shown, failure = self._move_window(value) if failure is None else (-1, failure)
+                self._write(frame(Kind.ANSWER, value=shown))
                 continue
             if kind is Kind.ROOM:
                 self._write(frame(Kind.ANSWER))
@@ -187,14 +189,12 @@ class DecoderProcess:
             if kind is Kind.ITEM and failure is None:  # not what was made of a file with a hole in it
                 yield record
 
-    def _move_window(self, offset: int) -> SonoglossError | None:
-        """Answer READ. The time it takes is not the decoder's; an error is raised when the decoder is done."""
+    def _move_window(self, offset: int) -> tuple[int, SonoglossError | None]:
+        """The answer to READ, and the error, raised when the decoder is done. Its time is not the decoder's."""
         try:
-            self._write(frame(Kind.ANSWER, value=self._show(self._files[0], offset)))
+            return self._show(self._files[0], offset), None
         except SonoglossError as error:
-            self._write(frame(Kind.ANSWER, value=-1))
-            return error
-        return None
+            return -1, error
 
     def _show(self, file: _File, offset: int) -> int:
         """Fill the window of a file; the number of bytes that are in it."""

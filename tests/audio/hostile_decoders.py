@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import soundfile
 
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, DeadLetter
@@ -28,6 +30,15 @@ def echo(handle: IO[bytes], items: Any) -> Iterator[Any]:
 
 def content(handle: IO[bytes], options: Any) -> Iterator[bytes]:
     yield handle.read()
+
+
+def stubborn(handle: IO[bytes], options: Any) -> Iterator[int]:
+    """Goes on when it cannot read, as libraries do that call back into Python."""
+    for place in range(0, 1 << 20, 1 << 14):
+        with contextlib.suppress(OSError):
+            handle.seek(place)
+            handle.read(10)
+    yield 1
 
 
 def process_id(handle: IO[bytes], options: Any) -> Iterator[int]:
@@ -50,6 +61,13 @@ def blocks(handle: IO[bytes], options: Any) -> Iterator[np.ndarray[Any, Any]]:
             file.write(str(number))
             file.flush()
             yield np.full(size, number, dtype=np.float32)
+
+
+def sound(handle: IO[bytes], options: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """What libsndfile makes of a file, whatever it announces."""
+    with soundfile.SoundFile(handle) as file:
+        while len(block := file.read(1 << 14, dtype="float32", always_2d=True)):
+            yield block
 
 
 def records(handle: IO[bytes], options: Any) -> Iterator[Any]:

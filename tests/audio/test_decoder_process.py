@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import threading
 import time
@@ -199,6 +200,15 @@ def test_an_error_of_the_workers_file_is_the_error_of_the_source(raised: Excepti
     assert (items, error.code) == ([], code)
     assert str(raised.args[-1] or raised.args[1]) in error.message
     assert list(pool.decode(b"abc")) == [b"abc"]
+    assert pool.processes_started == 1
+
+
+def test_a_decoder_that_goes_on_without_its_file_is_not_believed() -> None:
+    pool = make(decoders.stubborn, SHORT)
+    items, error = outcome(pool, Broken(OSError("the network is gone")))
+    assert isinstance(error, ClipError)
+    assert (items, error.code) == ([], Code.UNREADABLE)
+    assert list(pool.decode(bytes(1 << 20))) == [1]
     assert pool.processes_started == 1
 
 
@@ -504,6 +514,20 @@ def test_what_workers_died_of_is_decoded_alone_and_then_refused(tmp_path: Path, 
     journal.close()
 
 
+def test_hostile_files_end_in_items_or_codes(
+    shared_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(shared_data / "hostile" / "files.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    pool = make(decoders.sound, DecoderLimits(stall_s=5.0, total_s=20.0))
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    found = outcomes(pool, (DecodeRequest(source=partial(open, path, "rb")) for path in files))
+    assert len(found) == len(files) > 500
+    assert sum(isinstance(outcome, int) for outcome in found) > 200
+    assert {outcome for outcome in found if not isinstance(outcome, int)} <= {Code.CORRUPT, Code.LIMIT}
+    assert capfd.readouterr() == ("", "")
+
+
 # Processes
 
 
@@ -679,7 +703,8 @@ def test_a_worker_that_ends_leaves_no_decoder_and_says_nothing() -> None:
 
 def test_a_forked_worker_starts_decoders_of_its_own() -> None:
     code = """
-        import os
+        import os, warnings
+        warnings.simplefilter("ignore")  # of later Pythons: that threads do not survive a fork
         from sonogloss.audio.decoder_pool import DecoderPool
         from tests.audio.hostile_decoders import process_id
         pool = DecoderPool(process_id)

@@ -1,11 +1,11 @@
-"""Do captions tell in which order two sounds came, and does an order-aware CLAP help: as the base, or as the judge?
+"""Do captions tell in which order two sounds came, and does an order-aware CLAP help: as the base, or as the reranker?
 
-    python -m benchmarks.caption_order [--system NAME CLAP CAPTIONER ...] [--judge NAME CLAP ...] [--scenes 2400]
+    python -m benchmarks.caption_order [--system NAME CLAP CAPTIONER ...] [--rerank NAME CLAP ...] [--scenes 2400]
 
 Of the held-out scenes those in which one sound follows another, without a background. A caption counts where it names
 both sounds and no other, tells an order where its connective does ("then", "followed by", "after" ...), and is right
 where that is the timeline's; chance is a half of those that tell one. Each system captions as its captioner is set;
-with a judge, the one of `--candidates` captions of one search counts that lies nearest to the sound as the judge hears.
+with a reranker, of the `--candidates` captions of one search the one nearest to the sound by that CLAP counts.
 All is about the synthesiser's sounds and the grammar's captions. Event F1 and CIDEr-D stand beside it.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pocket_scenes import DATASTORE_SEED, TEST_SEED, bootstrap, score
+from benchmarks.stated_order import stated_order
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import load_clap
 from sonogloss.indexes import Datastore
@@ -27,7 +28,6 @@ from sonogloss.methods import ProjectionSettings, load_captioner
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import caption_dump, sample_scene
-from sonogloss.soundscapes.scoring import told_order
 
 CAPTIONS = 10_000
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", nargs=3, action="append", metavar=("NAME", "CLAP", "CAPTIONER"))
-    parser.add_argument("--judge", nargs=2, action="append", default=[], metavar=("NAME", "CLAP"))
+    parser.add_argument("--rerank", nargs=2, action="append", default=[], metavar=("NAME", "CLAP"))
     parser.add_argument(
         "--scenes", type=int, default=2400, help="of all kinds; about a fifth is of two sounds in a row"
     )
@@ -48,21 +48,21 @@ def main() -> None:
         options.scenes = 100
     options.output.mkdir(parents=True, exist_ok=True)
     scenes = _sequences(options.output.parent / f"scenes-{TEST_SEED}-{options.scenes}.npz", options.scenes)
-    judges = {name: load_clap(clap) for name, clap in options.judge}
-    heard = {name: scenes.embed(clap) for name, clap in judges.items()}
+    rerankers = {name: load_clap(clap) for name, clap in options.rerank}
+    heard = {name: scenes.embed(clap) for name, clap in rerankers.items()}
     report: dict[str, Any] = {"scenes": len(scenes.names), "candidates": options.candidates}
     said: dict[str, list[str]] = {}
     for name, clap, captioner in options.system or [("pocket", "pocket", "pocket")]:
         plain, several = _captions(scenes, clap, captioner, options.output / f"datastore-{name}", options.candidates)
         said[name] = plain
-        for judge, other in judges.items():
+        for reranker, other in rerankers.items():
             texts = [text for row in several for text in row]
             vectors = iter(other.embed_text(texts))
-            said[f"{name}, judged by {judge}"] = [
+            said[f"{name}, reranked by {reranker}"] = [
                 row[int(np.argmax([next(vectors) @ audio for _ in row]))]
-                for row, audio in zip(several, heard[judge], strict=True)
+                for row, audio in zip(several, heard[reranker], strict=True)
             ]
-        orders = [{told_order(text) for text in row} - {None} for row in several]
+        orders = [{stated_order(text) for text in row} - {None} for row in several]
         report[f"{name}: candidates hold both orders"] = float(np.mean([len(order) > 1 for order in orders]))
     rows = {name: _row(scenes, captions) for name, captions in said.items()}
     report["captions"] = {name: {k: v for k, v in row.items() if k != "right_rows"} for name, row in rows.items()}
@@ -109,7 +109,7 @@ def _captions(
 
 def _row(scenes: HeldOutScenes, captions: Sequence[str]) -> dict[str, Any]:
     """Shares of all scenes, but for `right_of_told`; and the usual scores."""
-    orders = [told_order(caption) for caption in captions]
+    orders = [stated_order(caption) for caption in captions]
     told = np.array([order is not None and set(order) == set(n) for order, n in zip(orders, scenes.names, strict=True)])
     right = np.array([order == tuple(names) for order, names in zip(orders, scenes.names, strict=True)])
     scores = score(scenes, list(captions))

@@ -20,9 +20,11 @@ import numpy as np
 import soundfile
 
 from sonogloss.audio import WindowPolicy
-from sonogloss.pipelines.classify_audio import BATCH_SIZE, TagJob, classify, prepare
+from sonogloss.pipelines.classify_audio import TagJob, classify, prepare
+from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.soundscapes import RATE, render_scene, sample_scene
-from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.sources import loose_file
+from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.tag_clips import tag_clips
 from sonogloss.transforms.work import cut_units
@@ -94,9 +96,9 @@ def bare_loop(job: TagJob, sources: list[str]) -> list[str]:
     """The same functions on the same units and batches, without Beam and without output."""
     named: list[str] = []
     clap = job.clap.load()
-    for unit in cut_units(sources):
+    for unit in cut_units([loose_file(uri) for uri in sources]):
         for batch in read_unit(unit, policy=job.policy, sample_rate=clap.sample_rate, batch_size=BATCH_SIZE):
-            batch = embed_clips(batch, clap, frames=job.tagger.needs_frames)
+            batch = embed_audio(batch, clap, frames=job.tagger.needs_frames)
             named += [row[0].label for row in tag_clips(batch, job.tagger, job.choice).labels]
     return named
 

@@ -11,7 +11,7 @@ from sonogloss.records import Clip
 
 def decode_clips(handle: IO[bytes], sample_rate: int) -> Iterator[Clip]:
     """The clips of a file, ten seconds each."""
-    return cut_clips(handle.read(), uri="file", member=None, policy=WindowPolicy(), sample_rate=sample_rate)
+    return cut_clips(handle, uri="file", member=None, policy=WindowPolicy(), sample_rate=sample_rate)
 
 
 def decode_clips_for_pipes(handle: IO[bytes], sample_rate: int) -> Iterator[Clip]:

@@ -38,8 +38,7 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 import sonogloss.pocket
 from sonogloss.clap import load_clap
 from sonogloss.decoding.generate import generate
-from sonogloss.decoding.int8 import to_int8
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.language_model import LanguageModel, load_language_model, to_int8
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods.drcap.prompt import compose_prompts
@@ -95,7 +94,7 @@ def main() -> None:
         work = prepare(name, prompts, options.batch_size, options.device)
         if options.compiled:
             step = torch.compile(work.model.model.forward, dynamic=False)
-            work = replace(work, model=replace(work.model, step=step))
+            work = replace(work, model=replace(work.model, compiled_forward=step))
         report[name] = against_memory(work, rounds) if options.alone else against_peers(work, rounds)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.json").write_text(json.dumps(report, indent=2))

@@ -10,16 +10,19 @@ import torch
 
 from benchmarks.base_language_model import load_base
 from benchmarks.domains import LABELS, Domain, Store
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, ProjectionSettings, save_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.labels import embed_labels
-from sonogloss.methods.mapper import Mapper, TanhMapper
+from sonogloss.methods.mapper import make_mapper
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.loop import train
 
 DRCAP_PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
@@ -100,32 +103,7 @@ def train_method(
     torch.manual_seed(seed)
     texts, held_out = domain.captions(sizes.captions, 1 + seed), domain.captions(400, 1000 + seed)
     captions, validation = (CaptionArrays(t, clap.embed_text(t)) for t in (texts, held_out))
-    room = int(model.config.n_positions)
-    common = {"tokenizer": tokenizer, "batch_size": sizes.batch, "seed": seed, "room": room}
-    bank = None
-    if isinstance(method.prompt, ComposedPrompt):
-        mapper: Mapper | TanhMapper | None = Mapper(clap.dim, model.config.n_embd, hidden=512)
-        source: DrcapExamples | SoftHardExamples = DrcapExamples(
-            captions=captions,
-            datastore=CaptionArrays(store.texts, store.embeddings),
-            prompt=method.prompt,
-            settings=replace(DRCAP, noise_std_max=NOISE_STD if method.noise else 0.0),
-            validation=validation,
-            **common,
-        )
-    else:
-        mapper = (
-            TanhMapper(clap.dim, model.config.n_embd, slots=method.prompt.soft_slots) if method.prompt.soft else None
-        )
-        bank = embed_labels(LABELS, clap) if method.prompt.hard else None
-        source = SoftHardExamples(
-            captions=captions,
-            labels=bank,
-            prompt=method.prompt,
-            settings=replace(SOFT_HARD, noise_variance=NOISE_VARIANCE if method.noise else 0.0),
-            validation=validation,
-            **common,
-        )
+    bank = embed_labels(LABELS, clap) if method.prompt.label_count else None
     config = TrainingConfig(
         steps=sizes.steps,
         batch_size=sizes.batch,
@@ -136,13 +114,31 @@ def train_method(
         betas=(0.9, 0.98),
         grad_clip=1.0,
         tune=method.tune,
-        precision="bf16",
+        precision="bfloat16",
         seed=seed,
         eval_every=max(1, sizes.steps // 4),
         checkpoint_every=max(1, sizes.steps // 4),
     )
+    settings = (
+        replace(DRCAP, noise_std_max=NOISE_STD if method.noise else 0.0)
+        if method.drcap
+        else replace(SOFT_HARD, noise_variance=NOISE_VARIANCE if method.noise else 0.0)
+    )
+    sizes_of_mapper = MapperSettings(kind="relu" if method.drcap else "mlp", hidden=512)
+    mapper = make_mapper(sizes_of_mapper, dim=clap.dim, width=model.config.n_embd, slots=method.prompt.audio_slots)
+    plan = TrainingPlan(
+        training=config, settings=settings, prompt=method.prompt, mapper=sizes_of_mapper, projection=None, decode=DECODE
+    )
+    data = TrainingData(
+        captions=captions,
+        datastore=CaptionArrays(store.texts, store.embeddings),
+        tokenizer=tokenizer,
+        max_tokens=int(model.config.n_positions),
+        validation=validation,
+        labels=bank,
+    )
     record = train(
-        source,
+        DrcapExamples(plan, data) if method.drcap else SoftHardExamples(plan, data),
         language_model=model,
         mapper=mapper,
         config=config,
@@ -152,17 +148,19 @@ def train_method(
     )
     save_captioner(
         str(finished),
-        clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=record.language_model,
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=method.prompt,
-        projection=ProjectionSettings(temperature=TEMPERATURE, renormalise=True) if method.drcap else None,
-        contexts=3 if method.drcap else 0,
-        decode=DECODE if method.drcap else replace(DECODE, scoring="average", stop=(".",)),
-        labels=bank,
-        training=record.as_json(),
-        base=None if method.tune == "all" else str(base),
+        NewCaptioner(
+            clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=record.language_model,
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=method.prompt,
+            projection=ProjectionSettings(temperature=TEMPERATURE, renormalise=True) if method.drcap else None,
+            contexts=3 if method.drcap else 0,
+            decode=DECODE if method.drcap else replace(DECODE, scoring="average", stop=(".",)),
+            labels=bank,
+            training=record.as_json(),
+            base=None if method.tune == "all" else str(base),
+        ),
     )
     return finished
 

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.catalogue_style import catalogue_caption
 from benchmarks.pocket_scenes import Scores, own_captions, score
 from recipes.pocket.calibrate import nearest
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.bridge import project
 from sonogloss.clap import Clap
-from sonogloss.metrics.clap_sim import clap_sim
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, caption_dump
 from sonogloss.soundscapes.captions import Style, caption
-from sonogloss.soundscapes.styles import catalogue_caption
 
 LABELS = tuple(sound.label for sound in CLASSES.values())
 """Names of all sounds of both domains: what the hard prompts may name, whatever the domain."""
@@ -92,7 +91,7 @@ class Test:
 
     def score(self, captions: Sequence[str], clap: Clap) -> dict[str, Scores]:
         """CIDEr-D, event F1 and CLAP similarity of every scene, and the micro-averaged event F1."""
-        similarity = clap_sim(clap.embed_text([text or " " for text in captions]), self.audio)
+        similarity = (clap.embed_text([text or " " for text in captions]) * self.audio).sum(axis=1)  # unit rows
         return score(self.scenes, captions) | {"clap_sim": similarity.astype(np.float64)}
 
     def facts(self, store: Store) -> dict[str, float]:

@@ -172,7 +172,7 @@ def weights(captioner: Path) -> dict[str, str]:
 
 
 def print_table(stages: list[Stage]) -> None:
-    """The table of docs/results.md."""
+    """The table of benchmarks/results/full_size.md."""
     print("\n| command | seconds | processor seconds | peak memory, GB |\n|---|---|---|---|")
     for stage in stages:
         print(f"| {stage.name} | {stage.wall_s:.0f} | {stage.cpu_s:.0f} | {stage.peak_gb:.2f} |")

@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.short:
         options.per_class, options.pairs = 8, 300
-    config = PostTrainConfig(precision="bf16")
+    config = PostTrainConfig(precision="bfloat16")
     towers = Towers(options.clap, config)
     towers.eval()
     clips = soundscape_clips(options.per_class, split="train-0")

@@ -20,10 +20,12 @@ import soundfile
 
 from sonogloss.audio import WindowPolicy
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.caption_audio import BATCH_SIZE, caption
+from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
-from sonogloss.transforms.embed_audio import embed_clips
+from sonogloss.sources import loose_file
+from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
@@ -90,9 +92,9 @@ def main() -> None:
 def bare_loop(job: CaptionJob, sources: list[str]) -> list[str]:
     """The same functions on the same units and batches, without Beam and without output."""
     said: list[str] = []
-    for unit in cut_units(sources):
+    for unit in cut_units([loose_file(uri) for uri in sources]):
         for batch in read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
-            batch = embed_clips(batch, job.clap.load())
+            batch = embed_audio(batch, job.clap.load())
             batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
             batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
             said += batch.captions

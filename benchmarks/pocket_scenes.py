@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from recipes.event_scores import event_counts, event_f1
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.metrics import evaluate
-from sonogloss.soundscapes.scoring import event_counts, event_f1
 
 TEST_SEED = 2_000_000  # training renders from 10,000,000 (variants) and validates on 1,000,000 (scenes)
 DATASTORE_SEED = 77

@@ -25,6 +25,7 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from benchmarks.real_text_data import HumanCaptions, read_corpora, text_tower_facts
+from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.recipe import decoder_config, train_tokenizer
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
@@ -32,14 +33,15 @@ from sonogloss.decoding.language_model import load_language_model
 from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner, load_captioner
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import RELEASED_DECODE, DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import load_mapper
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.records import FloatArray
 from sonogloss.training.batches import Examples, collate
-from sonogloss.training.config import DrcapSettings
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.objective import answer_losses
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
@@ -115,7 +117,7 @@ def learn(corpus: HumanCaptions, base: str, output: Path, steps: int) -> dict[st
         betas=(0.9, 0.98),
         grad_clip=1.0,
         tune="all",
-        precision="bf16",
+        precision="bfloat16",
         seed=SEED,
         eval_every=max(1, steps // 5),
         checkpoint_every=max(1, steps // 25),
@@ -162,18 +164,22 @@ def perplexities(directory: Path, told: list[str], embeddings: FloatArray, store
     unseen = CaptionArrays(told, embeddings)
     found = {}
     for contexts in (0, 3):
-        source = DrcapExamples(
+        plan = TrainingPlan(
+            training=TrainingConfig(steps=1, batch_size=64, learning_rate=1.0, seed=SEED),
+            settings=DrcapSettings(contexts=contexts),
+            prompt=PROMPT,
+            mapper=MapperSettings(kind="relu"),
+            projection=None,
+            decode=RELEASED_DECODE,
+        )
+        data = TrainingData(
             captions=unseen,
             datastore=store,
             validation=unseen,
-            prompt=PROMPT,
             tokenizer=model.tokenizer,
-            settings=DrcapSettings(contexts=contexts),
-            batch_size=64,
-            seed=SEED,
-            room=model.max_positions,
+            max_tokens=model.max_positions,
         )
-        batches = source.held_out()
+        batches = DrcapExamples(plan, data).held_out()
         kinds = {f"{contexts} contexts": batches}
         if contexts == 0:
             kinds["no contexts, another caption's embedding"] = [
@@ -207,7 +213,7 @@ def hear(folder: Path, output: Path, stores: dict[str, Datastore], clap: Clap) -
 
 
 def print_tables(report: dict[str, Any]) -> None:
-    """The tables of docs/results.md."""
+    """The tables of benchmarks/results/real_text.md."""
     facts = report["text tower"]
     print("\n| the text tower on human captions | " + " | ".join(facts) + " |\n|---|" + "---|" * len(facts))
     for name in next(iter(facts.values())):

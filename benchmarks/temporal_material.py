@@ -14,8 +14,8 @@ from recipes.pocket.recipe import REAL_CLASSES, feature_extractor
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.soundscapes import CLASSES
 from sonogloss.temporal.clips import LabelledClip, read_collection, select_folds
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.features import MeasuredClips, measure_clips, read_part, write_part
-from sonogloss.temporal.sequences import PairSettings
 
 PARTS = 10
 

@@ -31,12 +31,11 @@ from benchmarks.pocket_scenes import TEST_SEED, own_captions
 from benchmarks.temporal_material import measured, real_clips
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import LabelledClip, hold_out_classes, soundscape_clips
-from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.config import PairSettings, PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.post_train import post_train
-from sonogloss.temporal.sequences import PairSettings, draw_groups
+from sonogloss.temporal.post_train import clap_card, post_train
+from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.towers import Towers
 from sonogloss.temporal.zste import Judge, Questions, TextBank
 from sonogloss.temporal.zste_summary import summarise
@@ -44,7 +43,7 @@ from sonogloss.transforms.encode_variants import clip_reader, cut_zste_units, en
 
 UNSEEN = 0.3
 CONDITIONS = {"A": "A", "B": "B", "A then B": "B"}  # the stage that is trained
-CONFIG = PostTrainConfig(precision="bf16")
+CONFIG = PostTrainConfig(precision="bfloat16")
 SHOWN = {
     "task 1": ("1", "single", "accuracy"),
     "task 2": ("2", "sequence", "accuracy"),

@@ -1,7 +1,7 @@
 """What does each part of DRCap and of soft and hard prompts bring, inside a domain and across two? Three seeds.
 
     python -m benchmarks.two_domains [--seeds 0 1 2] [--jobs 2]     train, caption, score; go on where it was killed
-    python -m benchmarks.two_domains --table                        print the tables of docs/results.md
+    python -m benchmarks.two_domains --table                        print the tables of results/two_domains.md
 
 Two synthetic domains of disjoint classes and styles (:mod:`benchmarks.domains`), the shipped pocket CLAP, and eight
 decoders a domain and seed (:mod:`benchmarks.domain_methods`), each asked about the 300 test scenes of its own domain

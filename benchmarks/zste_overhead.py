@@ -15,15 +15,17 @@ import json
 import shutil
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
 
 from sonogloss.clap import Clap
-from sonogloss.pipelines.evaluate_order import ask, zste
+from sonogloss.pipelines.config.temporal import ZsteConfig
+from sonogloss.pipelines.evaluate_order import choose_questions, zste
 from sonogloss.soundscapes import RATE
 from sonogloss.temporal.clips import read_samples, soundscape_clips
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.zste import Questions, needed
 from sonogloss.transforms.encode_variants import BATCH, clip_reader
 from sonogloss.transforms.models import ClapReference
@@ -39,16 +41,17 @@ def main() -> None:
     options = parser.parse_args()
     items, rounds = (300, 1) if options.short else (options.items, options.rounds)
     folder = _clips(options.output / "clips", per_class=4)
-    questions = ask(str(folder), items=items)
+    results = options.output / "results"
+    config = ZsteConfig(clap="pocket", clips=folder, output=results, items=items, device="cpu")
+    questions = choose_questions(config)
     wanted = len(questions.clips) + sum(len(needed(group)) for group in questions.groups)
     clap = ClapReference.of("pocket", "cpu").load()
-    bare_loop(ask(str(folder), items=20), clap)  # first calls import and allocate
+    bare_loop(choose_questions(replace(config, items=20)), clap)  # first calls import and allocate
     ratios = []
     for number in range(rounds):
-        results = options.output / "results"
         shutil.rmtree(results, ignore_errors=True)
         begun = time.perf_counter()
-        report = zste(clap="pocket", clips=str(folder), output=str(results), items=items, device="cpu")
+        report = zste(config)
         middle = time.perf_counter()
         sounds, texts = bare_loop(questions, clap)
         ended = time.perf_counter()

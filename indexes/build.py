@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import sonogloss
 from sonogloss import files
 from sonogloss.errors import InputError, StoreFormatError
+from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import (
     CAPTIONS,
     MANIFEST,
@@ -38,14 +39,17 @@ from sonogloss.records import FloatArray
 _LEADING_COLUMNS = (("id", pa.int64()), ("text", pa.string()), ("source", pa.string()))
 
 
-def write_shard(directory: str, number: int, captions: pa.Table, vectors: FloatArray) -> dict[str, Any]:
-    """Write one shard of the contexts: captions and a flat inner-product index in the same order.
+def write_shard(
+    directory: str, number: int, captions: pa.Table, vectors: FloatArray, kind: str = "flat"
+) -> dict[str, Any]:
+    """Write one shard of the contexts: captions and an index of their vectors in the same order.
 
     Args:
         directory: the datastore's path or URL.
         number: the shard's number, 0 <= number < 100000; it names the folder.
-        captions: columns id (int64), text, source without nulls, then any others of the dump.
+        captions: columns id (int64), text, source without nulls, then any others of the source file.
         vectors: float32 [rows, dim], unit rows, row i for caption i.
+        kind: of the index, see :mod:`sonogloss.indexes.kinds`.
 
     Returns:
         The shard's entry for :func:`commit_datastore`, as plain JSON values.
@@ -62,8 +66,8 @@ def write_shard(directory: str, number: int, captions: pa.Table, vectors: FloatA
         )
     folder = f"shards/{number:05d}"
     files.write_table(files.join(directory, folder, CAPTIONS), captions)
-    index = faiss.IndexFlatIP(checked.shape[1])
-    index.add(checked)
+    index = KINDS[kind].train(checked)
+    KINDS[kind].add(index, checked)
     with files.atomic_write(files.join(directory, folder, VECTORS)) as handle:
         faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))  # type: ignore[attr-defined]  # not in the stubs
     return to_json(
@@ -130,6 +134,7 @@ def commit_datastore(
     clap: Mapping[str, Any],
     options: Mapping[str, Any],
     licenses: Mapping[str, str] | None = None,
+    kind: str = "flat",
 ) -> Manifest:
     """Write the manifest, which makes the directory a datastore.
 
@@ -140,6 +145,7 @@ def commit_datastore(
         clap: name, fingerprint and dim of the CLAP that made the vectors, and whatever else is known of it.
         options: the full options of the job, for whoever asks later how this was made.
         licenses: licence text by source name.
+        kind: of the index that the shards were written with.
 
     Returns:
         The manifest as written.
@@ -159,9 +165,6 @@ def commit_datastore(
     for numbered in ([s.number for s in entries], [p.number for p in parts]):
         if len(set(numbered)) < len(numbered):
             raise StoreFormatError(f"A shard number is given twice ({numbered}).", "Commit each shard once.")
-    counts: Counter[str] = Counter()
-    for shard in entries:
-        counts.update(shard.sources)
     try:
         manifest = Manifest(
             created_by=f"sonogloss {sonogloss.__version__}",
@@ -170,11 +173,9 @@ def commit_datastore(
             dim=entries[0].dim,
             clap=clap,
             shards=tuple(entries),
-            sources=tuple(
-                SourceEntry(name=name, license=(licenses or {}).get(name), count=count)
-                for name, count in sorted(counts.items())
-            ),
+            sources=_sources(entries, licenses or {}),
             support=SupportEntry(count=sum(part.count for part in parts), parts=tuple(parts)),
+            index=KINDS[kind].describe(),
         )
     except ValueError as error:
         raise StoreFormatError(f"The datastore does not fit together: {error}.", "Build it with one CLAP.") from error
@@ -184,3 +185,12 @@ def commit_datastore(
             raise StoreFormatError(f"{path!r} is not the file that was written.", "Build the datastore again.")
     files.write_json(files.join(directory, MANIFEST), to_json(manifest))
     return manifest
+
+
+def _sources(shards: Sequence[ShardEntry], licenses: Mapping[str, str]) -> tuple[SourceEntry, ...]:
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts.update(shard.sources)
+    return tuple(
+        SourceEntry(name=name, license=licenses.get(name), count=count) for name, count in sorted(counts.items())
+    )

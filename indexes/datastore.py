@@ -8,11 +8,12 @@ import numpy as np
 
 from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
 from sonogloss.indexes.cache import localise
+from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import Manifest, read_manifest
-from sonogloss.indexes.shard import IntArray, Shard
+from sonogloss.indexes.shard import Shard
 from sonogloss.indexes.support import Support
 from sonogloss.indexes.vectors import check_queries
-from sonogloss.records import Context, FloatArray
+from sonogloss.records import Context, FloatArray, IntArray
 
 _BLOCK = 16_384
 
@@ -52,9 +53,9 @@ class Datastore:
             FingerprintMismatchError: the other support was made with another CLAP.
         """
         manifest = read_manifest(path)
-        if manifest.index.kind != "flat":
+        if manifest.index.kind not in KINDS:
             raise StoreFormatError(
-                f"The datastore {path!r} has a {manifest.index.kind!r} index, and this release reads 'flat'.",
+                f"The datastore {path!r} has a {manifest.index.kind!r} index; this release reads {', '.join(KINDS)}.",
                 "Install a release that reads it, or build the datastore again.",
             )
         listed = [file for shard in manifest.shards for file in shard.files]
@@ -64,7 +65,7 @@ class Datastore:
         else:
             own = Support.open(support, cache_dir=cache_dir)
             _require_same(manifest.clap["fingerprint"], own.clap_fingerprint, f"The support of {support!r}", path)
-        return cls(path, manifest, [Shard(local, entry) for entry in manifest.shards], own)
+        return cls(path, manifest, [Shard(local, entry, manifest.index.kind) for entry in manifest.shards], own)
 
     @property
     def count(self) -> int:

@@ -3,8 +3,8 @@
 ::
 
     manifest.json                      written last: a directory without it is unfinished
-    shards/00000/captions.parquet      id int64, text, source, then the dump's other columns
-    shards/00000/vectors.faiss         IndexFlatIP, row i belongs to row i of captions.parquet
+    shards/00000/captions.parquet      id int64, text, source, then the source file's other columns
+    shards/00000/vectors.faiss         the index (see kinds.py), row i belongs to row i of captions.parquet
     support/part-00000.npy             float32 [rows, dim]: the embeddings that queries are projected on
 
 Everything opens with the tools it belongs to (`pyarrow.parquet.read_table`, `faiss.read_index`, `numpy.load` with
@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sonogloss import files
@@ -83,17 +83,17 @@ class SupportEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:
-    """How vectors are indexed: `kind` in our words, `factory` in FAISS's, and what that costs in recall."""
+    """How vectors are indexed: `kind` by our name, `factory` by FAISS's, and what that costs in recall."""
 
-    kind: str = "flat"
-    factory: str = "Flat"
-    recall_at_10: float = 1.0
-    measured_on: str = "exact by construction"
+    kind: str
+    factory: str
+    recall_at_10: float
+    measured_on: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry:
-    """Where captions came from; `license` is None when nobody said."""
+    """Where captions came from; `license` is None where it was not given."""
 
     name: str
     license: str | None
@@ -115,7 +115,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
     sources: tuple[SourceEntry, ...]
     support: SupportEntry
-    index: IndexEntry = field(default_factory=IndexEntry)
+    index: IndexEntry
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -188,6 +188,13 @@ def manifest_from_json(value: Any, *, where: str) -> Manifest:
 
 def _support_from_json(value: Mapping[str, Any]) -> SupportEntry:
     return SupportEntry(count=value["count"], parts=tuple(part_from_json(p) for p in value["parts"]))
+
+
+def unusable(path: str, why: str) -> StoreFormatError:
+    """The error for a file of a datastore whose content is not what the manifest says."""
+    return StoreFormatError(
+        f"{path!r} cannot be used: {why}.", "Run `sonogloss verify`; restore the file or build the datastore again."
+    )
 
 
 def _malformed(where: str, why: str) -> StoreFormatError:

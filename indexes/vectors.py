@@ -44,5 +44,5 @@ def check_queries(queries: FloatArray, dim: int) -> FloatArray:
         )
     bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
     if len(bad):
-        raise ClipError(Code.NOT_FINITE, f"The embedding of query {bad[0]} of {len(queries)} holds NaN or infinity.")
+        raise ClipError(Code.NON_FINITE, f"The embedding of query {bad[0]} of {len(queries)} holds NaN or infinity.")
     return np.ascontiguousarray(queries, dtype=np.float32)

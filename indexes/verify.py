@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import InputError
-from sonogloss.indexes.layout import CAPTIONS, VECTORS, FileEntry, Manifest, ShardEntry, read_manifest
+from sonogloss.indexes.kinds import KINDS
+from sonogloss.indexes.layout import CAPTIONS, Manifest, ShardEntry, read_manifest
 from sonogloss.indexes.shard import open_index
 from sonogloss.indexes.support import load_part
 
@@ -22,26 +23,22 @@ def verify(directory: str) -> list[str]:
         manifest = read_manifest(directory)
     except InputError as error:
         return [str(error)]
-    damaged = {entry.path: problem for entry in manifest.files() if (problem := _check_file(directory, entry))}
+    damaged = {
+        entry.path: problem for entry in manifest.files() if (problem := files.file_problem(directory, vars(entry)))
+    }
     problems = list(damaged.values())
+    if manifest.index.kind not in KINDS:
+        return [
+            *problems,
+            f"The index is of the kind {manifest.index.kind!r}, and this release reads {', '.join(KINDS)}.",
+        ]
     for shard in manifest.shards:
         if not any(entry.path in damaged for entry in shard.files):
-            problems += _check_shard(directory, shard)
+            problems += _check_shard(directory, shard, manifest.index.kind)
     return problems + _check_support(directory, manifest, damaged)
 
 
-def _check_file(directory: str, entry: FileEntry) -> str | None:
-    path = files.join(directory, entry.path)
-    if not files.exists(path):
-        return f"{entry.path} is missing."
-    if (found := files.size(path)) != entry.bytes:
-        return f"{entry.path} has {found} bytes instead of {entry.bytes}."
-    if files.digest(path) != entry.sha256:
-        return f"{entry.path} has another sha256 than the manifest says."
-    return None
-
-
-def _check_shard(directory: str, shard: ShardEntry) -> list[str]:
+def _check_shard(directory: str, shard: ShardEntry, kind: str) -> list[str]:
     problems = []
     captions = shard.file(CAPTIONS).path
     try:
@@ -56,7 +53,7 @@ def _check_shard(directory: str, shard: ShardEntry) -> list[str]:
         problems.append(f"{captions} does not begin with the columns id (int64), text and source.")
     if local := files.local_path(directory):
         try:
-            open_index(files.join(local, shard.file(VECTORS).path), shard)
+            open_index(local, shard, kind)
         except InputError as error:
             problems.append(error.what)
     return problems

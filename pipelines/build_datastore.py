@@ -9,7 +9,6 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,18 +20,24 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
+from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.datastore_output import begin_datastore, check_datastore_output, end_datastore
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
-from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
-from sonogloss.transforms.drop_duplicates import DropDoubles
+from sonogloss.transforms.batch_step import Gather
+from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
+from sonogloss.transforms.caption_formats import caption_format
+from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import Dump, ReadCaptions, check_dump, dump_kind, merge_columns
-from sonogloss.transforms.write_shards import WriteShards
+from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
+from sonogloss.transforms.stopwatch import Stopwatch
+from sonogloss.transforms.write_shards import write_embedded
 
 CAPTIONS_A_SHARD = 1_000_000
 
@@ -47,11 +52,14 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
+    started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
     options = beam_options(config.beam_args)
+    kind = choose_kind(config.index)
     dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
     made_with = _made_with(config, dumps)
+    check_datastore_output(output)
+    refuse_held(output)
     if files.exists(files.join(output, MANIFEST)):
         if not config.overwrite and _same_job(output, made_with, clap):
             return _report(output, started, config.max_dead_letters, done_before=True)
@@ -61,25 +69,28 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
                 "Name another directory, or replace it with --overwrite.",
             )
     for dump in dumps:
-        check_dump(dump)
+        check_source_file(dump)
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps])
-    _clear(output)
     share_cores(options)
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options=made_with,
         licenses={dump.source: config.license for dump in dumps} if config.license else {},
+        kind=kind,
     )
-    with progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options) as path:
+        begin_datastore(output)
         pipeline = beam.Pipeline(options=options)
         _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=config.shards, progress=path)
-        run_pipeline(pipeline, noun="captions embedded", path=path)
+        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
+        held.check()
+        end_datastore(output)
     return _report(output, started, config.max_dead_letters, done_before=False)
 
 
-def _made_with(config: BuildDatastoreConfig, dumps: Sequence[Dump]) -> dict[str, Any]:
+def _made_with(config: BuildDatastoreConfig, dumps: Sequence[SourceFile]) -> dict[str, Any]:
     """What the manifest says of the build: the options that shape a datastore, and the dumps."""
     options = config.as_json()
     for name in ("clap", "device", "max_dead_letters"):
@@ -89,7 +100,7 @@ def _made_with(config: BuildDatastoreConfig, dumps: Sequence[Dump]) -> dict[str,
 
 def _connect(
     pipeline: beam.Pipeline,
-    dumps: list[Dump],
+    dumps: list[SourceFile],
     *,
     output: str,
     head: DatastoreHead,
@@ -104,7 +115,7 @@ def _connect(
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
-    distinct = read.lines | "DropDoubles" >> DropDoubles()
+    distinct = read.lines | "DropDuplicates" >> DropDuplicates()
     number_of_shards = (
         distinct | "CountCaptions" >> Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
     )
@@ -112,13 +123,15 @@ def _connect(
     (
         distinct
         | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> WriteShards(output, beam.pvalue.AsSingleton(columns))
+        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output, kind=head.kind)
         | "BuildIndexes"
-        >> BuildIndexes(output, beam.pvalue.AsList(read.counts), head, after=beam.pvalue.AsList(read.dead))
+        >> Gather(
+            build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
+        )
     )
 
 
-def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[Dump]:
+def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[SourceFile]:
     """The dumps that patterns name, in order of their names.
 
     Raises:
@@ -126,8 +139,8 @@ def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str)
     """
     uris = files.expand(captions, option="--captions")
     for uri in uris:
-        dump_kind(uri)
-    return [Dump(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
+        caption_format(uri)
+    return [SourceFile(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
 
 
 def choose_shards(captions: int, asked: int | None) -> int:
@@ -149,18 +162,10 @@ def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     return before == made_with and manifest.clap["name"] == clap
 
 
-def _clear(output: str) -> None:
-    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished."""
-    if files.exists(files.join(output, MANIFEST)):
-        files.remove(files.join(output, MANIFEST))
-    for path in files.list_dir(files.join(output, "dead_letters"), ".parquet"):
-        files.remove(path)
-
-
-def _report(output: str, started: float, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
+def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
     manifest = read_manifest(output)
     counts = manifest.options["counts"]
-    seconds = time.time() - started
+    seconds = started.seconds()
     lines = counts["read"] + counts["malformed"]
     problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
     return {
@@ -181,7 +186,7 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
-    table = Table("read", "empty", "malformed", "doubles", "kept", "seconds", "captions/s", title=report["output"])
+    table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])
     counts = report["counts"]
     numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]
     table.add_row(*numbers, f"{report['seconds']:.1f}", f"{report['captions_per_s']:,.0f}")

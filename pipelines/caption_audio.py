@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from sonogloss.pipelines.config.captioning import CaptionConfig
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.report import show_dry_run, show_run
@@ -23,8 +23,8 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
     """Caption recordings.
 
     Returns:
-        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` (units), `done_before`, times, `problems`;
-        of a dry run `sources`, `units` and the `rows` of the first source.
+        The report: `output`, `counts`, `dead_letter_codes`, `taken_over` and `computed` (recordings), `vanished`,
+        `done_before`, times, `problems`; of a dry run `sources`, `units` and the `rows` of the first source.
 
     Raises:
         InputError: an option or an input makes the job impossible.

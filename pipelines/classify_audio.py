@@ -13,19 +13,17 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from apache_beam.pvalue import PCollection
-
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.captioning import ClassifyConfig
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.report import show_dry_run, show_run
 from sonogloss.records import LabelRow
-from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
+from sonogloss.transforms.batch_step import BatchStep
+from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.tag_clips import Choice, TagClips, tag_clips
-from sonogloss.transforms.work import Batch
+from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.write_rows import LabelRows
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class TagJob:
     config: ClassifyConfig
     clap: ClapReference
     tagger: Tagger
-    choice: Choice
+    selection: LabelSelection
 
     @property
     def sample_rate(self) -> int:
@@ -63,7 +61,7 @@ class TagJob:
             "rows": LabelRows.folder,
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
-            "choice": asdict(self.choice),
+            "choice": asdict(self.selection),
             "policy": asdict(self.config.policy),
             "all_scores": self.config.all_scores,
             **self.config.row_options(),
@@ -76,21 +74,15 @@ class TagJob:
             "head": {"labels": list(self.tagger.labels)},
             "clap": self.clap.name,
             "device": self.clap.device,
-            **asdict(self.choice),
+            **asdict(self.selection),
         }
 
-    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+    def steps(self) -> dict[str, BatchStep]:
         """Embed and tag."""
-        return (
-            batches
-            | "EmbedAudio" >> EmbedAudio(self.clap, frames=self.tagger.needs_frames)
-            | "TagClips" >> TagClips(self.tagger, self.choice)
-        )
-
-    def run_here(self, batch: Batch) -> Batch:
-        """The same in this process."""
-        embedded = embed_clips(batch, self.clap.load(), frames=self.tagger.needs_frames)
-        return tag_clips(embedded, self.tagger, self.choice)
+        return {
+            "EmbedAudio": BatchStep(embed_audio, clap=self.clap, frames=self.tagger.needs_frames),
+            "TagClips": BatchStep(tag_clips, tagger=self.tagger, selection=self.selection),
+        }
 
     def preview(self, row: LabelRow) -> dict[str, Any]:
         """The labels of a row."""
@@ -131,11 +123,13 @@ def prepare(config: ClassifyConfig, names: tuple[str, ...]) -> TagJob:
         tagger = prompted_tagger(names, model.load(), prompts)
     else:
         tagger = plain_tagger(names, model.load(), config.template or [TEMPLATE])
+    top, threshold = config.top, config.threshold
     if config.multi_label:
-        choice = Choice(top=config.top, threshold=THRESHOLD if config.threshold is None else config.threshold)
+        threshold = THRESHOLD if threshold is None else threshold
     else:
-        choice = Choice(top=TOP if config.top is None else config.top, threshold=config.threshold)
-    return TagJob(config=config, clap=model, tagger=tagger, choice=choice)
+        top = TOP if top is None else top
+    selection = LabelSelection(top=top, threshold=threshold)
+    return TagJob(config=config, clap=model, tagger=tagger, selection=selection)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sonogloss import __version__
-from sonogloss.errors import InputError
-from sonogloss.pipelines.config.fields import Configuration, settings_of, unknown
+from sonogloss.errors import InputError, SonoglossError, unknown
+from sonogloss.pipelines.config.fields import Configuration, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
+from sonogloss.pipelines.running.signals import Interrupted, end_on_signals
 
-DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
+DONE, UNSOUND, IMPOSSIBLE = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ Options that a command does not know go to Apache Beam: --runner, --direct_num_w
 --project, --region, --temp_location ... The default runner works in this process.
 
 exit codes: 0 done; 1 finished, but the counts do not add up or too many inputs failed; 2 bad arguments or inputs;
-130 interrupted (what is committed stays valid)."""
+130 interrupted, 143 terminated (what is committed stays valid)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,22 +140,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process when left out.
 
     Returns:
-        0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted.
+        0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted; 143
+        terminated.
     """
     try:
+        if argv is None:
+            end_on_signals()
         return _run(sys.argv[1:] if argv is None else argv)
     except InputError as error:
         print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
         return IMPOSSIBLE
+    except SonoglossError as error:  # the job could not go on, through no fault of its options
+        print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if argv is None:  # threads of Beam may wait for ever for what has died
+            sys.stderr.flush()
+            os._exit(UNSOUND)
+        return UNSOUND
     except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        code = interrupt.code if isinstance(interrupt, Interrupted) else 130
         print("sonogloss: interrupted; what is committed stays valid, the same command continues", file=sys.stderr)
         if argv is None:  # the job's thread is in the middle of a model: do not wait for it
             sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+            os._exit(code)
+        return code
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -162,10 +173,8 @@ def _run(argv: Sequence[str]) -> int:
     if name is None or argv[0] != name:
         return _general(argv)
     if name not in JOBS:
-        raise unknown("The command", name, tuple(JOBS))
+        raise unknown("command", name, JOBS)
     job = JOBS[name]
-    if name in WITHOUT_CONFIGURATION:
-        return _run_without_configuration(name, argv)
     config = job.load_config()
     parser = command_parser(name)
     try:
@@ -183,36 +192,6 @@ def _run(argv: Sequence[str]) -> int:
         values["beam_args"] = tuple(others)
     made = config(**values)
     report = _load(job.function)(made)
-    if as_json:
-        print(json.dumps(report, ensure_ascii=False, indent=2))
-    else:
-        importlib.import_module(f"sonogloss.pipelines.{job.function.partition(':')[0]}").show(report)
-    for problem in report["problems"]:
-        print(f"sonogloss: {problem}", file=sys.stderr)
-    return UNSOUND if report["problems"] else DONE
-
-
-# Commands whose options are still written by hand.
-WITHOUT_CONFIGURATION = {"make-captioner", "train-captioner", "tune-labels", "post-train-clap", "zste"}
-
-
-def _run_without_configuration(name: str, argv: Sequence[str]) -> int:
-    from sonogloss.pipelines.options import make_parser
-    from sonogloss.pipelines.running.beam_options import beam_options
-
-    try:
-        known, others = make_parser().parse_known_args(argv)
-    except SystemExit as done:
-        return int(done.code or 0)
-    values = vars(known)
-    del values["command"]
-    as_json, verbose = values.pop("json"), values.pop("verbose")
-    _silence_beam_unless(verbose)
-    beam_options(others, [])
-    if name in {"train-captioner", "post-train-clap", "zste"}:
-        values["beam_args"] = others
-    job = JOBS[name]
-    report = _load(job.function)(**values)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
@@ -261,7 +240,7 @@ def takes_beam_options(config: type[Configuration]) -> bool:
 
 def option_names(name: str) -> list[str]:
     """The options of a command, for hints."""
-    settings = settings_of(JOBS[name].load_config())
+    settings = [setting for setting in settings_of(JOBS[name].load_config()) if not setting.option.positional]
     switches = [f"--no-{setting.flag[2:]}" for setting in settings if setting.switch]
     return [setting.flag for setting in settings] + switches
 

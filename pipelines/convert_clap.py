@@ -12,8 +12,8 @@ from rich.console import Console
 from sonogloss import __version__, files
 from sonogloss.clap.convert import Conversion, convert_checkpoint
 from sonogloss.errors import OutputError
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import ConvertClapConfig
+from sonogloss.pipelines.config.parser import command
 
 CONFIG = "config.json"  # written last: without it a directory holds no model
 

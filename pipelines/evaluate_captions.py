@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
-from rich.table import Table
 
 from sonogloss import files
 from sonogloss import metrics as metrics_room
-from sonogloss.errors import FormatError, MissingInputError, OptionError, StoreFormatError
-from sonogloss.pipelines.config.command import command
+from sonogloss.errors import FormatError, MissingInputError, StoreFormatError
+from sonogloss.metrics.registry import Need
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
-from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_tags
-from sonogloss.pipelines.running.inputs import as_list
+from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.evaluate_tags import KEYS, evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
-from sonogloss.pipelines.running.read_records import read_records
 from sonogloss.records import METRIC_ROW_SCHEMA, table
-from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
-
-KEYS = ("clip_id", "uri", "file_name")
-_NAMED = 10  # how many unmatched keys are named; the report counts all
+from sonogloss.tables import cell_values, read_table
+from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
 
 
 @command(EvaluateConfig)
@@ -57,12 +50,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     results, references, output = str(config.results), str(config.references), str(config.output)
     if holds_tags(results):
-        return evaluate_tags(
-            results=results, references=references, output=output, metrics=_metric_names(config.metrics) or None
-        )
+        return evaluate_tags(results=results, references=references, output=output, metrics=config.metrics or None)
     rows = read_results(results)
     key, known = read_references(references, available=set(rows[0]))
-    names = _choose_metrics(config.metrics, scored=any(row.get("clap_score") is not None for row in rows))
+    scored = any(row.get("clap_score") is not None for row in rows)
+    available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
+    names = metrics_room.check_metrics(config.metrics or None, available)
     keys = [_key(row, key) for row in rows]
     matched = [number for number, name in enumerate(keys) if name in known]
     if not matched:
@@ -100,7 +93,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "key": key,
         "tokenizer": config.tokenizer,
         "clips": len(clips),
-        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in evaluation.corpus],
+        "corpus": [vars(row) for row in evaluation.corpus],
         "without_references": sorted({name for name in keys if name not in known}),
         "without_caption": sorted(set(known) - set(keys)),
         "several_captions": sorted(repeated),
@@ -115,12 +108,9 @@ def read_results(path: str) -> list[dict[str, Any]]:
         InputError: it is neither.
     """
     if not files.is_dir(path):
-        rows = read_records(path, option="--results")
-        if "caption" not in rows[0]:
-            raise FormatError(
-                f"--results {path!r} has no column caption.", f"It has these: {', '.join(map(str, rows[0]))}."
-            )
-        return rows
+        predictions = read_table(path, option="--results")
+        predictions.require("caption")
+        return [row for _, row in predictions.rows]
     run_path = files.join(path, RUN_FILE)
     if not files.exists(run_path):
         raise StoreFormatError(
@@ -129,7 +119,7 @@ def read_results(path: str) -> list[dict[str, Any]]:
     run = files.read_json(run_path, error=StoreFormatError)
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith("captions/")]
+    parts = [part["path"] for part in read_parts(path, run, "captions")]
     columns = ["clip_id", "uri", "caption", "clap_score"]
     rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]
     if not rows:
@@ -147,30 +137,24 @@ def read_references(path: str, *, available: set[str]) -> tuple[str, dict[str, l
     Raises:
         FormatError: there is no such key, or no references.
     """
-    rows = read_records(path, option="--references")
+    references = read_table(path, option="--references")
     if "uri" in available:
         available = available | {"file_name"}
-    key = next((name for name in KEYS if name in rows[0] and name in available), None)
+    key = references.find(name for name in KEYS if name in available)
     if key is None:
         raise FormatError(
-            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) has no key column that the results have.",
+            f"{references.name} (columns: {', '.join(references.columns)}) has no key column that the results have.",
             f"Give one of {', '.join(KEYS)}.",
         )
-    if not {"references", "reference"} & set(rows[0]):
-        raise FormatError(
-            f"--references {path!r} has no column references (columns: {', '.join(map(str, rows[0]))}).",
-            "Give `references`, a list of strings, or one `reference` a row.",
-        )
+    references.require("references", "reference")
     known: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, 1):
-        texts = _references(row)
-        if texts is None or row.get(key) is None:
-            raise FormatError(
-                f"--references {path!r}, row {number}: no {key}, or references that are not text.", "Correct the row."
-            )
+    for place, row in references.rows:
+        texts = cell_values(row, "references", "reference")
+        if row.get(key) is None or not all(isinstance(text, str) for text in texts):
+            raise references.wrong(place, f"no {key}, or references that are not text")
         known.setdefault(_key(row, key), []).extend(text for text in texts if text.strip())
     if key == "file_name":
-        _check_names([str(row["file_name"]) for row in rows], "--references", path)
+        _check_names([str(row["file_name"]) for _, row in references.rows], "--references", path)
     return key, {name: texts for name, texts in known.items() if texts}
 
 
@@ -186,40 +170,10 @@ def _check_names(names: Sequence[str], option: str, path: str) -> None:
             )
 
 
-def _references(row: Mapping[str, Any]) -> list[str] | None:
-    value = row.get("references", row.get("reference"))
-    if isinstance(value, str) and "references" in row and value.lstrip().startswith("["):
-        value = _list_in_a_cell(value)
-    values = [value] if isinstance(value, str) else value
-    return values if isinstance(values, list) and all(isinstance(text, str) for text in values) else None
-
-
-def _list_in_a_cell(text: str) -> Any:
-    """A list in a CSV cell, as JSON or, which is what pandas writes, as Python spells it."""
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError):
-            return read(text)
-    return text
-
-
 def _key(row: Mapping[str, Any], key: str) -> str:
     if key == "file_name":
         return files.base_name(str(row.get("file_name", row.get("uri"))))
     return str(row[key])
-
-
-def _choose_metrics(metrics: str | Sequence[str], *, scored: bool) -> tuple[str, ...]:
-    names = _metric_names(metrics)
-    if not names:
-        return metrics_room.METRICS if scored else metrics_room.REFERENCE_METRICS
-    try:
-        return metrics_room.check_metrics(names)
-    except OptionError as error:
-        raise OptionError(f"--metrics: {error.what}", error.remedy) from error
-
-
-def _metric_names(metrics: str | Sequence[str]) -> list[str]:
-    return [name.strip() for entry in as_list(metrics) for name in entry.split(",") if name.strip()]
 
 
 def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:
@@ -236,15 +190,11 @@ def show(report: dict[str, Any]) -> None:
         return
     console = Console()
     console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
-    rows = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
-    for row in report["corpus"]:
-        rows.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
-    console.print(rows)
-    for key, words in (
-        ("without_references", "captioned, but without references, so not scored"),
-        ("without_caption", "with references, but not captioned"),
-        ("several_captions", "with several captions, each scored against all references of its key"),
-    ):
-        if report[key]:
-            named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)
+    show_corpus(console, report)
+    show_unmatched(
+        console,
+        report,
+        without_references="captioned, but without references, so not scored",
+        without_caption="with references, but not captioned",
+        several_captions="with several captions, each scored against all references of its key",
+    )

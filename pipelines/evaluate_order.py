@@ -8,9 +8,9 @@ r"""zste: labelled clips -> what a CLAP knows of single sounds, of two, and of t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,68 +21,48 @@ from rich.table import Table
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.inputs import check_share, choose_device, too_many
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
-from sonogloss.temporal.clips import hold_out_classes, rank, read_collection, select_folds
-from sonogloss.temporal.sequences import PairSettings, draw_groups
-from sonogloss.temporal.zste import Questions
+from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.outputs import refused
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
+from sonogloss.temporal.clips import SOUNDSCAPES, hold_out_classes, rank, read_collection, select_folds
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import draw_groups
+from sonogloss.temporal.zste import Questions, TextBank
+from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.encode_variants import EncodeVariants, ZsteUnit, cut_zste_units
-from sonogloss.transforms.judge_items import EmbedSentences, JudgeItems
+from sonogloss.transforms.judge_items import JudgeItems
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, WriteZste
+from sonogloss.transforms.write_zste import DEAD_LETTERS, FACTS_KEY, SUMMARY, write_zste
 
 
-def zste(
-    *,
-    clap: str,
-    clips: str,
-    output: str,
-    items: int = 500,
-    folds: Sequence[str] = (),
-    held_out_classes: float = 0.0,
-    crossfade: float = 0.0,
-    level: float | None = None,
-    overlay_level: float = 0.0,
-    released_rules: bool = False,
-    seed: int = 0,
-    max_dead_letters: float = 0.05,
-    device: str = "auto",
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Evaluate a CLAP's sense of time.
-
-    Args:
-        clap: any CLAP.
-        clips: a folder of labelled clips, or `soundscapes`.
-        output: the directory; receives `zste/`.
-        items: at most so many single clips and so many pairs.
-        folds: use the clips of these folds only.
-        held_out_classes: use only the classes that `post-train-clap` leaves out for the same share; 0 uses all.
-        crossfade: seconds over which one clip gives way to the next.
-        level: RMS level in dB below full scale that clips are brought to; None leaves them.
-        overlay_level: level of the second clip of an overlay, in dB relative to the first.
-        released_rules: add tasks 2 and 5 as the released scripts score them.
-        seed: of the drawing of pairs.
-        max_dead_letters: share of clips that may fail before the result counts as unsound.
-        device: `cpu`, `cuda`, `auto`.
-        beam_args: options for Beam.
+@command(ZsteConfig)
+def zste(config: ZsteConfig) -> dict[str, Any]:
+    """Evaluate what a CLAP knows of the order of sounds.
 
     Returns:
-        The report: `output`, `counts`, `summary` (rows), `seconds`, `problems`.
+        The report: `output`, `clap`, `counts`, `summary` (rows), `done_before`, `seconds`, `problems`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
-    options = beam_options(beam_args)
-    check_share(max_dead_letters, "--max-dead-letters")
-    check_share(held_out_classes, "--held-out-classes")
-    settings = PairSettings(crossfade_s=crossfade, level_db=level, overlay_db=overlay_level)
-    questions = ask(
-        clips, items=items, folds=folds, held_out_classes=held_out_classes, seed=seed, released_rules=released_rules
-    )
-    reference = ClapReference.of(clap, choose_device(device))
+    started, output = time.monotonic(), str(config.output)
+    options, device = beam_options(config.beam_args), choose_device(config.device)
+    questions = choose_questions(config)
+    asked = _asked(config, questions)
+    earlier = None if config.overwrite else _read_facts(output)
+    if earlier is not None and earlier.get("asked") != asked:
+        raise refused(output, "an evaluation of other options or clips", earlier.get("asked"), asked)
+    check_output(output)
+    if config.clips != SOUNDSCAPES:
+        note_pocket(str(config.clap), [str(config.clips)])
+    reference = ClapReference.of(str(config.clap), device)
+    if earlier is not None:
+        if earlier["clap"]["fingerprint"] != reference.fingerprint:
+            raise refused(output, "an evaluation of another CLAP of this name")
+        return _report(config, started, done_before=True)
     files.check_writable(output)
     if files.exists(files.join(output, SUMMARY)):
         files.remove(files.join(output, SUMMARY))  # from here on the directory is unfinished
@@ -91,57 +71,57 @@ def zste(
         "format": "sonogloss-zste",
         "format_version": 1,
         "created_by": f"sonogloss {__version__}",
-        "clap": {"name": clap, "fingerprint": reference.fingerprint},
-        "clips": clips,
-        "folds": list(folds),
-        "held_out_classes": held_out_classes,
+        "clap": {"name": reference.name, "fingerprint": reference.fingerprint},
+        "clips": str(config.clips),
+        "folds": list(config.folds),
+        "held_out_classes": config.held_out_classes,
         "classes": list(questions.labels),
         "singles": len(questions.clips),
         "pairs": len(questions.groups),
         "texts": len(texts),
-        "settings": asdict(settings),
-        "seed": seed,
+        "settings": asdict(config.pairs),
+        "seed": config.seed,
+        "asked": asked,
     }
     share_cores(options)
     with progress_file(options) as path:
         pipeline = beam.Pipeline(options=options)
-        _connect(pipeline, questions, texts, units, reference, settings, output=output, facts=facts, progress=path)
-        run_pipeline(pipeline, noun="sounds", path=path, total_units=len(units))
-    return _report(output, started, max_dead_letters)
+        _connect(pipeline, questions, texts, units, reference, config.pairs, output=output, facts=facts, progress=path)
+        run_pipeline(pipeline, noun="sounds", path=path, work=Work(units=len(units)))
+    return _report(config, started)
 
 
-def ask(
-    clips: str,
-    *,
-    items: int,
-    folds: Sequence[str] = (),
-    held_out_classes: float = 0.0,
-    seed: int = 0,
-    released_rules: bool = False,
-) -> Questions:
-    """What is asked of a CLAP on a collection; arguments as in :func:`zste`.
+def _asked(config: ZsteConfig, questions: Questions) -> dict[str, Any]:
+    """What makes two evaluations of a CLAP the same. Where one computes does not."""
+    options = {name: value for name, value in config.as_json().items() if name not in ("device", "max_dead_letters")}
+    ids = "\n".join([*(clip.id for clip in questions.clips), *(group.id for group in questions.groups)])
+    return {**options, "clip_ids": hashlib.sha256(ids.encode()).hexdigest()}
+
+
+def choose_questions(config: ZsteConfig) -> Questions:
+    """What the CLAP is asked about a collection.
 
     Raises:
         InputError: the collection cannot be used.
     """
-    found = read_collection(clips, split="test", seed=seed)
-    if folds:
-        found = select_folds(found, set(folds))
-    if held_out_classes:
-        found = hold_out_classes(found, held_out_classes)[1]
+    name = str(config.clips)
+    found = read_collection(name, split="test", seed=config.seed)
+    if config.folds:
+        found = select_folds(found, set(config.folds))
+    if config.held_out_classes:
+        found = hold_out_classes(found, config.held_out_classes)[1]
     labels = tuple(sorted({clip.label for clip in found}))
     if len(labels) < 2:
         raise OptionError(
-            f"--clips {clips!r} leaves {len(found)} clips of fewer than two classes.",
+            f"--clips {name!r} leaves {len(found)} clips of fewer than two classes.",
             "Name more folds, or hold out fewer classes.",
         )
-    singles = sorted(found, key=lambda clip: rank("item", seed, clip.id))[:items]
-    groups = draw_groups(singles, items, seed=seed)
+    singles = sorted(found, key=lambda clip: rank("item", config.seed, clip.id))[: config.items]
     return Questions(
         clips=tuple(sorted(singles, key=lambda clip: clip.id)),
-        groups=tuple(groups),
+        groups=tuple(draw_groups(singles, config.items, seed=config.seed)),
         labels=labels,
-        released_rules=released_rules,
+        released_rules=config.released_rules,
     )
 
 
@@ -157,38 +137,47 @@ def _connect(
     facts: dict[str, Any],
     progress: str | None,
 ) -> None:
-    bank = pipeline | "ListSentences" >> beam.Create([texts]) | "EmbedSentences" >> EmbedSentences(clap)
+    bank = pipeline | "ListSentences" >> beam.Create([texts]) | "EmbedSentences" >> Step(TextBank.embed, clap=clap)
     (
         pipeline
         | "ListUnits" >> beam.Create(units)
         | "SpreadUnits" >> beam.Reshuffle()
         | "EncodeVariants" >> EncodeVariants(clap, settings, progress)
         | "JudgeItems" >> JudgeItems(questions, beam.pvalue.AsSingleton(bank))
-        | "WriteZste" >> WriteZste(output, facts)
+        | "WriteZste" >> Gather(write_zste, output=output, facts=facts)
     )
 
 
-def _report(output: str, started: float, max_dead_letters: float) -> dict[str, Any]:
+def _read_facts(output: str) -> dict[str, Any] | None:
+    """What a finished evaluation says of itself; None when there is none."""
     path = files.join(output, SUMMARY)
+    if not files.exists(path):
+        return None
     with files.open_read(path) as handle:
-        facts = json.loads(pq.read_schema(handle).metadata[FACTS_KEY])
+        facts: dict[str, Any] = json.loads((pq.read_schema(handle).metadata or {}).get(FACTS_KEY, b"{}"))
+    return facts
+
+
+def _report(config: ZsteConfig, started: float, *, done_before: bool = False) -> dict[str, Any]:
+    output, facts = str(config.output), _read_facts(str(config.output)) or {}
     counts = facts["counts"]
     if not counts["items"]:
         letter = files.read_table(files.join(output, DEAD_LETTERS)).slice(0, 1).to_pylist()[0]
         raise MissingInputError(
-            f"--clips holds nothing that can be heard; {letter['uri']!r}, for one: {letter['message']}",
+            f"--clips holds nothing that can be read; {letter['uri']!r}, for one: {letter['message']}",
             f"Name readable clips; {files.join(output, DEAD_LETTERS)} lists what failed.",
         )
     return {
         "output": output,
+        "done_before": done_before,
         **{name: facts[name] for name in ("clap", "singles", "pairs", "texts", "counts")},
         "classes": len(facts["classes"]),
-        "summary": files.read_table(path).to_pylist(),
-        "seconds": round(time.time() - started, 3),
+        "summary": files.read_table(files.join(output, SUMMARY)).to_pylist(),
+        "seconds": round(time.monotonic() - started, 3),
         "problems": too_many(
             counts["dead_letters"],
             facts["singles"],
-            share=max_dead_letters,
+            share=config.max_dead_letters,
             what="clips",
             where=files.join(output, "zste"),
         ),
@@ -198,6 +187,8 @@ def _report(output: str, started: float, max_dead_letters: float) -> dict[str, A
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = Console()
+    if report["done_before"]:
+        console.print(f"{report['output']} was evaluated with these options before: nothing to do.", markup=False)
     table = Table("task", "setting", "metric", "value", "95 %", "chance", "n", title=report["output"])
     for row in report["summary"]:
         digits = 1 if row["metric"].endswith("rank") else 3

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,17 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
-from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.metrics.accuracy import TagCounts
-from sonogloss.metrics.average_precision import RankedClips, mean_average_precision
-from sonogloss.pipelines.running.read_records import read_records
+from sonogloss.errors import FormatError, StoreFormatError
+from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.tables import cell_values, read_table
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 from sonogloss.transforms.write_rows import LabelRows
 
-METRICS = ("accuracy", "map")
 KEYS = ("clip_id", "uri", "file_name")
-_NAMED = 10
+_NAMED = 10  # how many unmatched keys are named; the report counts all
 
 _CLASSES_SCHEMA = pa.schema(
     [
@@ -47,7 +42,7 @@ def holds_tags(results: str) -> bool:
     return isinstance(run, dict) and LabelRows.folder in run.get("counts", {})
 
 
-def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequence[str] | None) -> dict[str, Any]:
+def evaluate_tags(*, results: str, references: str, output: str, metrics: str | Sequence[str] | None) -> dict[str, Any]:
     """Compare tags with true labels.
 
     Labels are compared as words: case and underscores do not count. A clip whose true labels are none of the run's is
@@ -58,7 +53,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequen
         references: a table with a key column (`clip_id`, `uri`, `file_name` or `filename`) and `label` (or `class`), or
             `labels`, a list.
         output: `metrics/corpus.parquet`, `metrics/clips.parquet` and `metrics/classes.parquet` go below it.
-        metrics: names out of `METRICS`; None gives accuracy, and mAP where the run kept all scores.
+        metrics: names of metrics that need labels; None gives accuracy, and mAP where the run kept all scores.
 
     Returns:
         The report: `corpus`, `classes`, `clips`, `key`, and what did not match.
@@ -69,58 +64,69 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: Sequen
     run = files.read_json(files.join(results, RUN_FILE), error=StoreFormatError)
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run["configuration"]["all_scores"])
-    chosen = _choose(metrics, all_scores)
-    parts = [part["path"] for part in run["parts"] if part["path"].startswith(f"{LabelRows.folder}/")]
-    rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
-    rows.sort(key=lambda row: (row["uri"], row["start_s"]))
+    chosen = check_metrics(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
+    rows = _read_tags(results, run)
     key, known = read_true_labels(references)
     keys = [files.base_name(row["uri"]) if key == "file_name" else str(row[key]) for row in rows]
-    strange = sorted({label for labels in known.values() for label in labels if _words(label) not in names})
     truth = {
         name: {names[_words(label)] for label in labels if _words(label) in names} for name, labels in known.items()
     }
-    matched = [number for number, name in enumerate(keys) if truth.get(name)]
-    if not matched:
+    scored = [(row, truth[name]) for row, name in zip(rows, keys, strict=True) if truth.get(name)]
+    if not scored:
         raise FormatError(
             f"--references {references!r} and --results {results!r} have no {key} with a known label in common.",
             "Check that both name the same clips, and the labels of the run.",
         )
-    counts = TagCounts()
-    ranked = dict.fromkeys(names.values(), RankedClips())
-    clips = []
-    for number in matched:
-        row, true = rows[number], truth[keys[number]]
-        best = row["labels"][0]["label"] if row["labels"] else None
-        counts = counts.merge(TagCounts.of(best, true))
-        clips.append({"clip_id": row["clip_id"], "uri": row["uri"], "label": best, "accuracy": float(best in true)})
-    if all_scores:
-        ranked = {
-            label: RankedClips(
-                scores=tuple(rows[number]["scores"][column] for number in matched),
-                true=tuple(label in truth[keys[number]] for number in matched),
-            )
-            for column, label in enumerate(run["labels"])
-        }
-    corpus = [MetricRow(metric="accuracy", value=counts.accuracy, n=counts.clips)] if "accuracy" in chosen else []
-    if "map" in chosen:
-        corpus.append(MetricRow(metric="map", value=mean_average_precision(ranked.values())[0], n=counts.clips))
-    classes = [_class_row(label, counts, ranked[label]) for label in run["labels"]]
-    files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
-    files.write_table(files.join(output, "metrics/clips.parquet"), pa.Table.from_pylist(clips))
-    files.write_table(
-        files.join(output, "metrics/classes.parquet"), pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)
-    )
+    statistics, clips = _gather(scored, run["labels"], all_scores=all_scores)
+    counts = statistics.counts
+    corpus = [MetricRow(metric=name, value=METRICS[name].value(statistics), n=counts.clips) for name in chosen]
+    classes = [_class_row(label, counts, statistics.ranked[label]) for label in run["labels"]]
+    for name, content in (
+        ("corpus", table(corpus, METRIC_ROW_SCHEMA)),
+        ("clips", pa.Table.from_pylist(clips)),
+        ("classes", pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)),
+    ):
+        files.write_table(files.join(output, f"metrics/{name}.parquet"), content)
     return {
         "output": output,
         "key": key,
         "clips": len(clips),
-        "corpus": [{"metric": row.metric, "value": row.value, "n": row.n} for row in corpus],
+        "corpus": [vars(row) for row in corpus],
         "classes": classes,
-        "unknown_labels": strange,
+        "unknown_labels": sorted(
+            {label for labels in known.values() for label in labels if _words(label) not in names}
+        ),
         "without_references": sorted({name for name in keys if not truth.get(name)}),
         "without_tags": sorted(set(known) - set(keys)),
         "problems": [],
     }
+
+
+def _read_tags(results: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = [part["path"] for part in read_parts(results, run, LabelRows.folder)]
+    rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
+    return sorted(rows, key=lambda row: (row["uri"], row["start_s"]))
+
+
+def _gather(
+    scored: Sequence[tuple[dict[str, Any], set[str]]], labels: Sequence[str], *, all_scores: bool
+) -> tuple[TagStatistics, list[dict[str, Any]]]:
+    """What rows with their true labels add up to, and a row of `clips.parquet` for each."""
+    counts, clips = TagCounts(), []
+    for row, true in scored:
+        best = row["labels"][0]["label"] if row["labels"] else None
+        counts = counts.merge(TagCounts.of(best, true))
+        clips.append({"clip_id": row["clip_id"], "uri": row["uri"], "label": best, "accuracy": float(best in true)})
+    ranked = dict.fromkeys(labels, RankedClips())
+    if all_scores:
+        ranked = {
+            label: RankedClips(
+                scores=tuple(row["scores"][column] for row, _ in scored),
+                true=tuple(label in true for _, true in scored),
+            )
+            for column, label in enumerate(labels)
+        }
+    return TagStatistics(counts=counts, ranked=ranked), clips
 
 
 def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
@@ -129,57 +135,22 @@ def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
     Raises:
         FormatError: there is no such key, or no labels.
     """
-    rows = read_records(path, option="--references")
-    rows = [{{"filename": "file_name", "class": "label"}.get(name, name): row[name] for name in row} for row in rows]
-    key = next((name for name in KEYS if name in rows[0]), None)
-    if key is None or not {"label", "labels"} & set(rows[0]):
-        raise FormatError(
-            f"--references {path!r} (columns {', '.join(map(str, rows[0]))}) lacks a key or labels.",
-            f"Give one of {', '.join(KEYS)}, and `label`, or `labels`, a list.",
-        )
+    references = read_table(path, option="--references")
+    column = references.require(*KEYS, "filename")
+    key = "file_name" if column == "filename" else column
+    one = references.require("label", "class", "labels")
     known: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, 1):
-        labels = _labels(row)
-        if labels is None or row.get(key) is None:
-            raise FormatError(
-                f"--references {path!r}, row {number}: no {key}, or labels that are not text.", "Correct the row."
-            )
-        name = files.base_name(str(row[key])) if key == "file_name" else str(row[key])
-        known.setdefault(name, []).extend(labels)
+    for place, row in references.rows:
+        labels = cell_values(row, "labels", one)
+        if row.get(column) is None or not all(isinstance(label, str | int) for label in labels):
+            raise references.wrong(place, f"no {column}, or labels that are not text")
+        name = files.base_name(str(row[column])) if key == "file_name" else str(row[column])
+        known.setdefault(name, []).extend(str(label) for label in labels if str(label).strip())
     return key, known
-
-
-def _labels(row: Mapping[str, Any]) -> list[str] | None:
-    value = row.get("labels", row.get("label"))
-    if isinstance(value, str) and "labels" in row and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError):
-                value = read(value)
-                break
-    values = [value] if isinstance(value, str | int) else value
-    if not isinstance(values, list) or not all(isinstance(label, str | int) for label in values):
-        return None
-    return [str(label) for label in values if str(label).strip()]
 
 
 def _words(label: str) -> str:
     return " ".join(str(label).replace("_", " ").lower().split())
-
-
-def _choose(metrics: Sequence[str] | None, all_scores: bool) -> tuple[str, ...]:
-    if metrics is None:
-        return METRICS if all_scores else METRICS[:1]
-    names = [name.strip() for entry in metrics for name in entry.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in METRICS]:
-        raise OptionError(
-            f"--metrics: there is no metric {unknown[0]!r} of tags.", f"Choose from {', '.join(METRICS)}."
-        )
-    if "map" in names and not all_scores:
-        raise OptionError(
-            "--metrics: map needs the scores of all labels, which this run did not keep.",
-            "Run classify with --all-scores.",
-        )
-    return tuple(dict.fromkeys(names))
 
 
 def _class_row(label: str, counts: TagCounts, ranked: RankedClips) -> dict[str, Any]:
@@ -199,10 +170,7 @@ def show_tags(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = Console()
     console.print(f"{report['clips']:,} tagged clips scored by {report['key']}")
-    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
-    for row in report["corpus"]:
-        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
-    console.print(corpus)
+    show_corpus(console, report)
     classes = Table("label", "n", "accuracy", "precision", "AP", "most often taken for")
     for row in report["classes"]:
         if row["n"]:
@@ -210,11 +178,26 @@ def show_tags(report: dict[str, Any]) -> None:
             words = f"{row['confused_with']} ({row['confused']})" if row["confused_with"] else ""
             classes.add_row(row["label"], f"{row['n']:,}", *("" if s is None else f"{s:.3f}" for s in shares), words)
     console.print(classes)
-    for key, words in (
-        ("unknown_labels", "true labels that the run did not have"),
-        ("without_references", "tagged, but without a known true label, so not scored"),
-        ("without_tags", "with labels, but not tagged"),
-    ):
+    show_unmatched(
+        console,
+        report,
+        unknown_labels="true labels that the run did not have",
+        without_references="tagged, but without a known true label, so not scored",
+        without_tags="with labels, but not tagged",
+    )
+
+
+def show_corpus(console: Console, report: dict[str, Any]) -> None:
+    """Print the metrics of the corpus."""
+    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
+    for row in report["corpus"]:
+        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
+    console.print(corpus)
+
+
+def show_unmatched(console: Console, report: dict[str, Any], **words: str) -> None:
+    """Print how many keys of each of these lists of a report there are, in these words, and name the first."""
+    for key, what in words.items():
         if report[key]:
             named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {words}: {named}", markup=False)
+            console.print(f"{len(report[key]):,} {what}: {named}", markup=False)

@@ -12,8 +12,9 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
 from sonogloss.indexes import describe, read_manifest
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import InspectConfig
+from sonogloss.pipelines.config.parser import command
+from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {
@@ -39,9 +40,11 @@ def identify(directory: str) -> tuple[str, dict[str, Any]]:
             continue
         manifest = files.read_json(path, error=StoreFormatError)
         if isinstance(manifest, dict) and manifest.get("format") == kind:
-            if manifest.get("format_version") != 1:
+            reads = READS if kind == FORMAT else (1,)
+            if manifest.get("format_version") not in reads:
                 raise StoreFormatError(
-                    f"{path!r} has format_version {manifest.get('format_version')!r}, and this release reads 1.",
+                    f"{path!r} has format_version {manifest.get('format_version')!r}, and this release reads "
+                    f"{' and '.join(map(str, reads))}.",
                     "Install a release that reads it.",
                 )
             return kind, manifest
@@ -70,9 +73,10 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         about = {key: value for key, value in manifest.items() if key != "files"}
         about["bytes"] = sum(entry["bytes"] for entry in manifest["files"])
     else:
-        about = {key: value for key, value in manifest.items() if key != "parts"}
-        about["part_files"] = len(manifest["parts"])
-        about["bytes"] = sum(part["bytes"] for part in manifest["parts"])
+        about = {key: value for key, value in manifest.items() if key not in ("parts", "manifest")}
+        parts = read_parts(directory, manifest)
+        about["part_files"] = len(parts)
+        about["bytes"] = sum(part["bytes"] for part in parts)
     return {"directory": directory, "kind": kind, "about": about, "problems": []}
 
 

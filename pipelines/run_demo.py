@@ -16,15 +16,15 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import caption
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.evaluation import DemoConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 
-FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learnt from
+FIRST_SEED = 20_000_000  # far from the scenes that the pocket models learned from
 REFERENCES = 5
 
 
@@ -40,7 +40,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     Raises:
         InputError: the output cannot be written, or the embedded models are not installed.
     """
-    started = time.time()
+    started = time.monotonic()
     output = str(config.output)
     scenes = _write_recordings(output, [sample_scene(FIRST_SEED + number) for number in range(config.scenes)])
     files.write_json(files.join(output, DEMO_FILE), {"format": "sonogloss-demo", "first_seed": FIRST_SEED})
@@ -73,7 +73,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         "corpus": scored["corpus"],
         "captions_in_datastore": built["counts"]["kept"],
         "counts": captioned["counts"],
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "problems": built["problems"] + captioned["problems"] + scored["problems"],
     }
 
@@ -105,9 +105,7 @@ def wav(samples: FloatArray) -> bytes:
 def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
     run = files.read_json(files.join(results, RUN_FILE))
     rows = []
-    for part in run["parts"]:
-        if not part["path"].startswith("captions/"):
-            continue
+    for part in read_parts(results, run, "captions"):
         for row in files.read_table(files.join(results, part["path"])).to_pylist():
             name = files.base_name(row["uri"])
             rows.append(
@@ -128,7 +126,9 @@ def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person, and what to try next."""
     console = Console()
-    rows = Table("file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="What was heard")
+    rows = Table(
+        "file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="Captions of synthetic scenes"
+    )
     for row in report["rows"]:
         events = ", ".join(f"{event['name']} {event['start_s']:.1f}-{event['end_s']:.1f} s" for event in row["events"])
         rows.add_row(row["file"].partition("-")[0], events, row["caption"], row["context"], f"{row['clap_score']:.2f}")

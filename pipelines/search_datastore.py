@@ -13,8 +13,8 @@ from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import ClipError, FormatError, MissingInputError
 from sonogloss.indexes import Datastore
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import SearchConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.inputs import choose_device
 from sonogloss.records import FloatArray
 

@@ -1,4 +1,4 @@
-r"""train-captioner: captions alone -> a captioner, by DRCap or by soft and hard prompts.
+r"""train-captioner: captions alone -> a captioner, by any method that learns from text.
 
 ::
 
@@ -11,96 +11,51 @@ Then the decoder learns from it (`OUTPUT/training`), and at last the directory b
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from sonogloss import files
-from sonogloss.clap import load_clap
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
-from sonogloss.methods import ClapReference, save_captioner
-from sonogloss.methods.labels import LabelBank, embed_labels, read_labels
+from sonogloss.methods import NewCaptioner, save_captioner
+from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
-from sonogloss.methods.mapper import AnyMapper
-from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.pipelines.audio_validation import score_on_audio
+from sonogloss.methods.plan import TrainingData
+from sonogloss.methods.registry import load_object
 from sonogloss.pipelines.build_datastore import build_datastore
-from sonogloss.pipelines.running.inputs import as_list, choose_device
-from sonogloss.pipelines.train_options import check_options, columns_by_language, without_defaults
-from sonogloss.pipelines.train_parts import (
-    draw_what_belongs,
-    keep_as_small_as_may_be,
-    make_mapper,
-    make_source,
-    pocket_language_model,
-    with_room,
+from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCaptionerOptions
+from sonogloss.pipelines.running.audio_validation import list_validation_audio
+from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.training import (
+    TrainingJob,
+    check_plan,
+    load_models,
+    make_job,
+    mine_neighbours,
+    read_column,
+    score_of,
+    training_of,
 )
-from sonogloss.pipelines.train_settings import Plan, make_plan
-from sonogloss.training.curve import draw_curve
-from sonogloss.training.loop import TrainingRecord, train
-from sonogloss.training.parallel import join_crew
+from sonogloss.training.curve import draw_curve, print_line
+from sonogloss.training.loop import MEAN_OF, TrainingRecord, train
+from sonogloss.training.parallel import ProcessGroup, join_process_group
+from sonogloss.training.precision import choose_precision
 
 CORPUS, VALIDATION, TRAINING = "corpus", "validation", "training"
+_RESULTS = ("steps", "loss", "validation_loss", "score", "best_step", "left_out")
+_OLD_OPTIONS = {"projection_temperature": "temperature"}  # as records of earlier releases have them
+_OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def train_captioner(
-    *,
-    method: str,
-    captions: str | Sequence[str],
-    output: str,
-    clap: str = "pocket",
-    language_model: str = "pocket",
-    revision: str | None = None,
-    datastore: str | None = None,
-    labels: str | None = None,
-    label_template: str = "{label}",
-    validation: str | Sequence[str] = (),
-    validation_audio: str | Sequence[str] = (),
-    validation_references: str | None = None,
-    languages: Sequence[str] = (),
-    preset: str | None = None,
-    text_column: str = "text",
-    max_dead_letters: float = 0.05,
-    resume: bool = True,
-    overwrite: bool = False,
-    device: str = "auto",
-    beam_args: Sequence[str] = (),
-    **numbers: Any,
-) -> dict[str, Any]:
+@command(TrainCaptionerConfig)
+def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
     """Train a captioner from text.
-
-    Args:
-        method: `drcap` or `soft-hard`.
-        captions: dumps to learn from: files, folders or globs.
-        output: the captioner's directory.
-        clap: the CLAP whose text embeddings it learns from.
-        language_model: a directory or a hub id, any causal one; `pocket` is that of the pocket captioner.
-        revision: of a hub id.
-        datastore: where DRCap's contexts come from, and what audio validation looks captions up in; by default the
-            captions themselves.
-        labels: what soft-hard's hard prompts name, a file or `pocket`, which is the default.
-        label_template: what is embedded of a label; `{label}` stands for its name.
-        validation: dumps of held-out captions, whose loss chooses the weights that are kept.
-        validation_audio: recordings whose captions choose them instead, by CIDEr-D.
-        validation_references: a table with the references of these.
-        languages: `TAG=COLUMN`, for a captioner of several languages: what is to be said is in these columns of the
-            dumps. The first is the language of the captions.
-        preset: `paper` for the released hyper-parameters; by default our own.
-        text_column: the dumps' column with the captions.
-        max_dead_letters: share of lines that may be unreadable before the result counts as unsound.
-        resume: go on where an interrupted run of the same options was.
-        overwrite: replace what the directory holds.
-        device: `cpu`, `cuda`, `auto`.
-        beam_args: options for Beam, which embeds the captions.
-        **numbers: any field of `TrainingConfig`, of the method's settings, of its prompt and of the search, as the
-            command line's options are called (`steps`, `band`, `beams`, ...); None leaves the preset's.
 
     Returns:
         The report: `output`, `method`, `captions`, `steps`, `loss`, `validation_loss`, `score`, `best_step`, `seconds`,
@@ -109,197 +64,174 @@ def train_captioner(
     Raises:
         InputError: an option or an input makes the job impossible, the loss is no longer finite, or a disk is full.
     """
-    started = time.time()
-    crew = join_crew(device)
-    device = crew.device or choose_device(device)
-    # What makes two trainings the same; where one runs, and whether it was interrupted, does not.
-    options = without_defaults(
-        {
-            "method": method,
-            "captions": as_list(captions),
-            "clap": clap,
-            "language_model": language_model,
-            "revision": revision,
-            "datastore": datastore,
-            "labels": labels,
-            "label_template": label_template,
-            "validation": as_list(validation),
-            "validation_audio": as_list(validation_audio),
-            "validation_references": validation_references,
-            "languages": languages,
-            "preset": preset,
-            "text_column": text_column,
-            **numbers,
-        }
+    started, output = time.monotonic(), str(config.output)
+    options = recorded_options(config)
+    group = join_process_group(config.device)
+    device = group.device or choose_device(config.device)
+    if (report := _report_of_earlier_run(config, options)) is not None:
+        return report
+    inputs = _check_inputs(config, device)
+    models = load_models(config, device)
+    if inputs.datastore is not None:
+        inputs.datastore.require_clap(models.identity.name, models.identity.fingerprint)
+    if group.is_main_process and files.exists(files.join(output, NAME)):
+        files.remove(files.join(output, NAME))  # without it the directory is unfinished
+    corpora, problems = _build_corpora(config, group, device)
+    corpus, directory = corpora[CORPUS], files.join(output, TRAINING)
+    datastore = inputs.datastore or corpus
+    job = make_job(config, models, corpus.count, inputs.labels)
+    if group.is_main_process:
+        files.check_writable(directory)
+    data = TrainingData(
+        captions=corpus,
+        datastore=datastore,
+        tokenizer=models.language_model.tokenizer,
+        max_tokens=models.language_model.max_positions,
+        validation=corpora.get(VALIDATION),
+        labels=job.labels,
+        neighbours=mine_neighbours(
+            job.plan, corpus, datastore, output=directory, group=group, beam_args=config.beam_args
+        ),
+        targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
     )
-    check_options(method, preset, labels, as_list(validation_audio), validation_references, languages)
-    if (done := _done_before(output, options, resume=resume, overwrite=overwrite)) is not None:
-        return done
-    tags = columns_by_language(languages)
+    score, failed = score_of(job, inputs.recordings, datastore)
+    problems += [f"{failed} recordings of --validation-audio could not be read."] if failed else []
+    record = train(
+        load_object(training_of(config)[1].examples)(job.plan, data),
+        language_model=models.language_model.model,
+        mapper=job.mapper,
+        config=job.plan.training,
+        directory=directory,
+        score=score,
+        resume=config.resume and not config.overwrite,
+        log=print_line,
+    )
+    if group.is_main_process:
+        draw_curve(directory, title=f"{config.method}, {files.base_name(output)}")
+        _save(config, job, record, options)
+    group.barrier()
+    return _report(config, options, started, corpus.count, record, problems) | {"rank": group.rank}
 
-    # The models first: what is wrong with them is told before anything is embedded.
-    encoder = load_clap(clap, device=device)
-    reference = ClapReference(name=clap, fingerprint=encoder.fingerprint, dim=encoder.dim)
-    base = str(pocket_language_model()) if language_model == "pocket" else language_model
-    decoder = load_language_model(base, device=device, revision=revision)
-    store = None if datastore is None else Datastore.open(datastore)
-    if store is not None:
-        store.require_clap(clap, encoder.fingerprint)
-    parameters = sum(parameter.numel() for parameter in decoder.model.parameters())
-    make_plan(method, preset, numbers, captions=10**9, clap=reference, parameters=parameters)  # are the numbers usable?
 
-    # The texts.
-    problems: list[str] = []
+def recorded_options(config: TrainCaptionerOptions) -> dict[str, Any]:
+    """The options that make two trainings the same, as the captioner's record has them."""
+    options = config.as_json()
+    for name in ("device", "max_dead_letters"):
+        del options[name]
+    return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What is read before any model: labels, the datastore, and the references of validation recordings by uri."""
+
+    labels: tuple[str, ...]
+    datastore: Datastore | None
+    recordings: Mapping[str, list[str]]
+
+
+def _check_inputs(config: TrainCaptionerOptions, device: str) -> _Inputs:
+    """Find the mistakes that need no model."""
+    beam_options(config.beam_args)
+    check_output(str(config.output))
+    check_plan(config)
+    choose_precision(config.precision or "auto", device)
+    for dumps in (config.captions, config.validation):
+        files.expand(as_list(dumps), option="--captions" if dumps is config.captions else "--validation")
+    method, _ = training_of(config)
+    recordings: Mapping[str, list[str]] = {}
+    if config.validation_references is not None:
+        recordings = list_validation_audio(as_list(config.validation_audio), str(config.validation_references))
+    return _Inputs(
+        labels=read_labels(str(config.labels or "pocket")) if method.embed_labels is not None else (),
+        datastore=None if config.datastore is None else Datastore.open(str(config.datastore)),
+        recordings=recordings,
+    )
+
+
+def _build_corpora(
+    config: TrainCaptionerOptions, group: ProcessGroup, device: str
+) -> tuple[dict[str, Datastore], list[str]]:
+    """The captions and the held-out captions as datastores, and what went wrong with them."""
     corpora: dict[str, Datastore] = {}
-    for name, dumps in ((CORPUS, as_list(captions)), (VALIDATION, as_list(validation))):
+    problems: list[str] = []
+    for name, dumps in ((CORPUS, as_list(config.captions)), (VALIDATION, as_list(config.validation))):
         if not dumps:
             continue
-        path = files.join(output, name)
-        if crew.leads:
+        path = files.join(str(config.output), name)
+        if group.is_main_process:
             built = build_datastore(
                 captions=dumps,
                 output=path,
-                clap=clap,
-                text_column=text_column,
-                overwrite=overwrite,
-                max_dead_letters=max_dead_letters,
+                clap=config.clap,
+                text_column=config.text_column,
+                overwrite=config.overwrite,
+                max_dead_letters=config.max_dead_letters,
                 device=device,
-                beam_args=beam_args,
+                beam_args=config.beam_args,
             )
             problems += built["problems"]
-        crew.wait()
+        group.barrier()
         corpora[name] = Datastore.open(path)
-    corpus = corpora[CORPUS]
-
-    # The settings, and everything that depends on them.
-    plan = make_plan(
-        method,
-        preset,
-        numbers,
-        captions=corpus.count,
-        clap=reference,
-        parameters=parameters,
-        languages=tuple(tags),
-    )
-    plan = with_room(plan, decoder)
-    keep_as_small_as_may_be(decoder, plan)
-    bank = None
-    if isinstance(plan.preset.prompt, SoftHardPrompt) and plan.preset.prompt.hard and plan.preset.prompt.labels:
-        bank = embed_labels(read_labels(labels or "pocket"), encoder, template=label_template)
-    directory = files.join(output, TRAINING)
-    if crew.leads:
-        files.check_writable(directory)
-    drawn = draw_what_belongs(plan, corpus, store or corpus, output=directory, crew=crew, beam_args=beam_args)
-    source = make_source(
-        plan,
-        corpus,
-        store or corpus,
-        decoder,
-        labels=bank,
-        languages=tags,
-        drawn=drawn,
-        validation=corpora.get(VALIDATION),
-    )
-    torch.manual_seed(plan.preset.training.seed)
-    mapper = make_mapper(plan, reference.dim, decoder.width)
-    score = None
-    if validation_audio and validation_references:
-        score, failed = score_on_audio(
-            as_list(validation_audio),
-            validation_references,
-            clap=encoder,
-            reference=reference,
-            datastore=store or corpus,
-            tokenizer=decoder.tokenizer,
-            plan=plan,
-            labels=bank,
-        )
-        problems += [f"{failed} recordings of --validation-audio could not be read."] if failed else []
-    del encoder
-
-    # The training.
-    record = train(
-        source,
-        language_model=decoder.model,
-        mapper=mapper,
-        config=plan.preset.training,
-        directory=directory,
-        score=score,
-        resume=resume and not overwrite,
-        log=_tell if crew.leads else _nothing,
-        crew=crew,
-    )
-    if crew.leads:
-        draw_curve(directory, title=f"{method}, {files.base_name(output)}")
-        _save(output, plan, record, reference, decoder, mapper, bank, base, options)
-    crew.wait()
-    return _report(output, options, started, corpus.count, record, problems) | {"rank": crew.rank}
+    return corpora, problems
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _report_of_earlier_run(config: TrainCaptionerOptions, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report of a captioner that these options have made.
 
-
-def _nothing(line: str) -> None:
-    """Only one process speaks."""
-
-
-def _done_before(output: str, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """The report of a captioner that these options have made; a manifest in the way of another is taken away."""
+    Raises:
+        OutputError: the output holds a captioner that was made with others.
+    """
+    output = str(config.output)
     path = files.join(output, NAME)
     if not files.exists(path):
         return None
-    story = files.read_json(path).get("training", {})
-    same = story.get("options") == options
-    if same and resume and not overwrite:
-        found = {name: story.get(name) for name in _FOUND}
+    training = files.read_json(path).get("training", {})
+    same = _in_todays_words(training.get("options") or {}) == options
+    if same and config.resume and not config.overwrite:
+        results = {name: training.get(name) for name in _RESULTS}
         return {
             "output": output,
             "done_before": True,
             "rank": 0,
             **options,
-            **found,
+            **results,
             **_fingerprint(output),
             "problems": [],
         }
-    if not (same or overwrite):
+    if not (same or config.overwrite):
         raise OutputError(
             f"--output {output!r} holds a captioner that was made with other options.",
             "Name another directory, or replace it with --overwrite.",
         )
-    files.remove(path)
     return None
 
 
-def _save(
-    output: str,
-    plan: Plan,
-    record: TrainingRecord,
-    reference: ClapReference,
-    decoder: LanguageModel,
-    mapper: AnyMapper | None,
-    bank: LabelBank | None,
-    base: str,
-    options: Mapping[str, Any],
-) -> None:
-    story = record.as_json() | {"settings": asdict(plan.preset.settings), "options": dict(options)}
+def _in_todays_words(options: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {_OLD_OPTIONS.get(name, name): value for name, value in options.items()}
+    if (precision := renamed.get("precision")) in _OLD_PRECISIONS:
+        renamed["precision"] = _OLD_PRECISIONS[precision]
+    return renamed
+
+
+def _save(config: TrainCaptionerOptions, job: TrainingJob, record: TrainingRecord, options: Mapping[str, Any]) -> None:
+    plan = job.plan
     save_captioner(
-        output,
-        clap=reference,
-        language_model=record.language_model,
-        tokenizer=decoder.tokenizer,
-        mapper=mapper,
-        prompt=plan.preset.prompt,
-        projection=plan.projection,
-        contexts=plan.contexts,
-        decode=plan.decode,
-        labels=bank,
-        training=story,
-        base=None if plan.preset.training.tune == "all" else base,
+        str(config.output),
+        NewCaptioner(
+            clap=job.models.identity,
+            language_model=record.language_model,
+            tokenizer=job.models.language_model.tokenizer,
+            mapper=job.mapper,
+            prompt=plan.prompt,
+            projection=plan.projection,
+            contexts=plan.settings.contexts,
+            decode=plan.decode,
+            labels=job.labels,
+            training=record.as_json() | {"settings": asdict(plan.settings), "options": dict(options)},
+            base=None if plan.training.tune == "all" else job.models.base,
+        ),
     )
-
-
-_FOUND = ("steps", "loss", "validation_loss", "score", "best_step", "left_out")
 
 
 def _fingerprint(output: str) -> dict[str, str]:
@@ -307,23 +239,22 @@ def _fingerprint(output: str) -> dict[str, str]:
 
 
 def _report(
-    output: str,
+    config: TrainCaptionerOptions,
     options: Mapping[str, Any],
     started: float,
     count: int,
     record: TrainingRecord,
     problems: Sequence[str],
 ) -> dict[str, Any]:
-    found = {name: getattr(record, name) for name in _FOUND}
     return {
-        "output": output,
+        "output": str(config.output),
         "done_before": False,
         **options,
         "learnt_from": count,
-        **found,
-        "seconds": round(time.time() - started, 1),
+        **{name: getattr(record, name) for name in _RESULTS},
+        "seconds": round(time.monotonic() - started, 1),
         "samples_per_s": round(record.samples / max(record.seconds, 1e-9), 1),
-        **_fingerprint(output),
+        **_fingerprint(str(config.output)),
         "problems": list(problems),
     }
 
@@ -335,7 +266,7 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was trained with these options before: nothing to do.", markup=False)
-    seen = [f"loss {report['loss']:.4f} nats a token"]
+    seen = [f"mean loss of the last {MEAN_OF} steps {report['loss']:.4f} nats a token"]
     if report["validation_loss"] is not None:
         seen.append(f"validation {report['validation_loss']:.4f}")
     if report["score"] is not None:

@@ -1,4 +1,4 @@
-r"""tune-labels: texts, or names alone -> label prompts for `classify`. No sound is heard.
+r"""tune-labels: texts, or names alone -> label prompts for `classify`. Training uses no audio.
 
 ::
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -18,182 +19,136 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.clap import load_clap
-from sonogloss.errors import FormatError, MissingInputError, OptionError, OutputError
+from sonogloss.errors import FormatError, MissingInputError, OptionError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.build_datastore import list_dumps
-from sonogloss.pipelines.running.inputs import as_list, choose_device
+from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.config.temporal import TuneLabelsConfig
+from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.outputs import earlier_run
 from sonogloss.records import DeadLetter
-from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
 from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
-from sonogloss.training.checkpoint import NAME as CHECKPOINT
-from sonogloss.transforms.read_captions import Dump, ReadCount, check_dump, read_captions
+from sonogloss.training.curve import print_line
+from sonogloss.training.state import CHECKPOINT
+from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
 
-TEXTS_PER_LABEL = 64
-FEWEST = 16  # texts; a label for which search finds fewer gets texts from its name besides
+FEWEST = 16  # texts; a label for which search finds fewer gets texts made from its name as well
 _NAMED = 10
 _REPORTED = ("texts_by_label", "from_names", "unreadable")  # beside the training's own facts
 
 
-def tune_labels(
-    *,
-    labels: str,
-    output: str,
-    texts: str | Sequence[str] = (),
-    text_column: str = "text",
-    keywords: str | None = None,
-    name_only: bool = False,
-    texts_per_label: int = TEXTS_PER_LABEL,
-    clap: str = "pocket",
-    multi_label: bool = False,
-    slots: int | None = None,
-    initial: str | None = None,
-    noise_cosine: float | None = None,
-    keep: float | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    device: str = "auto",
-    beam_args: Sequence[str] = (),
-) -> dict[str, Any]:
+@command(TuneLabelsConfig)
+def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
     """Learn label prompts from text.
 
-    Args:
-        labels: `pocket`, or a file of names.
-        output: the prompts' directory; it also receives `curve.csv` and the checkpoint.
-        texts: dumps of captions to search: files, folders or globs.
-        text_column: the dumps' column with the captions.
-        keywords: a JSON file, phrases by label, to search for instead of the label's words.
-        name_only: make texts from the names instead.
-        texts_per_label: texts a label, at most.
-        clap: the CLAP whose text tower learns to be prompted.
-        multi_label: a text may name several labels.
-        slots, initial, noise_cosine, keep, epochs, steps, seed: see
-            :class:`~sonogloss.tagging.config.TuningConfig`, whose values hold where these are None.
-        resume: go on where an earlier run of the same options was stopped.
-        overwrite: replace prompts that were learned with other options.
-        device: `cpu`, `cuda`, `auto`.
-        beam_args: accepted for the sake of equal commands; this one runs in this process.
-
     Returns:
-        The report: `output`, `labels`, `texts` by label, `from_names` (labels whose texts search did not find),
-        `unreadable` lines, `training`, `problems`.
+        The report: `output`, `labels`, `texts` by label, `from_names` (labels that search found too few texts for),
+        `unreadable` lines, `training`, `done_before`, `seconds`, `problems`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
-    if name_only == bool(as_list(texts)):
-        raise OptionError(
-            "--texts and --name-only exclude one another." if name_only else "There is nothing to learn from.",
-            "Give either captions to search with --texts, or --name-only.",
-        )
-    if texts_per_label < 2:
-        raise OptionError(f"--texts-per-label {texts_per_label} is too few.", "Give at least 2.")
-    names = read_labels(labels)
+    started, output = time.monotonic(), str(config.output)
+    device = choose_device(config.device)
+    names = read_labels(str(config.labels))
     if len(names) < 2:
-        raise OptionError(f"--labels {labels!r} holds one label, and there is nothing to tell it from.", "Name more.")
-    wanted = {
-        "slots": slots,
-        "initial": initial,
-        "noise_cosine": noise_cosine,
-        "keep": keep,
-        "epochs": epochs,
-        "steps": steps,
-        "seed": seed,
-    }
-    given = {name: value for name, value in wanted.items() if value is not None}
-    config = TuningConfig(multi_label=multi_label, **given)  # type: ignore[arg-type]  # values of several types
-    dumps = _list_dumps(as_list(texts), text_column)
-    options = {
-        "labels": labels,
-        "texts": as_list(texts),
-        "text_column": text_column,
-        "keywords": keywords,
-        "name_only": name_only,
-        "texts_per_label": texts_per_label,
-        "clap": clap,
-        "config": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()},
-    }
-    if (done := _done_before(output, options, overwrite=overwrite, resume=resume)) is not None:
-        return done
-    model = load_clap(clap, device=choose_device(device))
+        raise OptionError(f"--labels {str(config.labels)!r} holds fewer than two labels.", "Name more.")
+    dumps = _list_dumps(config)
+    phrases = _read_keywords(str(config.keywords)) if config.keywords is not None else None
+    options = _options(config)
+    done = earlier_run(output, MANIFEST, options, key="options", unfinished=CHECKPOINT, overwrite=config.overwrite)
+    if done is not None and config.resume:
+        return _report(output, load_label_prompts(output).training, 0.0, done_before=True)
+    check_output(output)
+    clap = load_clap(str(config.clap), device=device)
     files.check_writable(output)
-
-    def say(line: str) -> None:
-        Console(stderr=True).print(line, markup=False, highlight=False)
-
-    unreadable: list[DeadLetter] = []
-    if name_only:
-        corpus = name_only_texts(names, per_label=texts_per_label, multi_label=multi_label, seed=config.seed)
-        from_names = list(names)
-    else:
-        corpus, from_names = _search(
-            dumps, names, keywords=keywords, per_label=texts_per_label, config=config, unreadable=unreadable
-        )
-        say(f"{len(corpus.texts):,} texts, of which {len(from_names)} labels had to be given some from their names")
-    prompts = tune(clap=model, texts=corpus, config=config, directory=output, resume=resume, log=say)
+    found = _make_texts(config, names, dumps, phrases)
+    resume = config.resume and not config.overwrite
+    for name in (MANIFEST,) if resume else (MANIFEST, CHECKPOINT, CURVE):
+        if files.exists(files.join(output, name)):
+            files.remove(files.join(output, name))
+    prompts = tune(clap=clap, texts=found.texts, config=config.tuning, directory=output, resume=resume, log=print_line)
     training = {
         **prompts.training,
-        "texts_by_label": corpus.counts(),
-        "from_names": from_names,
-        "unreadable": len(unreadable),
+        "texts_by_label": found.texts.counts(),
+        "from_names": found.from_names,
+        "unreadable": found.unreadable,
     }
     save_label_prompts(replace(prompts, training=training), output, options=options)
-    return _report(output, training, time.time() - started)
+    return _report(output, training, time.monotonic() - started)
 
 
-def _list_dumps(texts: Sequence[str], text_column: str) -> list[Dump]:
+def _options(config: TuneLabelsConfig) -> dict[str, Any]:
+    """What makes two runs the same. Where one computes does not."""
+    tuning = asdict(config.tuning)
+    return {
+        "labels": str(config.labels),
+        "texts": as_list(config.texts),
+        "text_column": config.text_column,
+        "keywords": config.keywords,
+        "name_only": config.name_only,
+        "texts_per_label": config.texts_per_label,
+        "clap": str(config.clap),
+        "config": {name: list(value) if isinstance(value, tuple) else value for name, value in tuning.items()},
+    }
+
+
+def _list_dumps(config: TuneLabelsConfig) -> list[SourceFile]:
     try:
-        dumps = list_dumps(texts, source=None, text_column=text_column)
+        dumps = list_dumps(as_list(config.texts), source=None, text_column=config.text_column)
         for dump in dumps:
-            check_dump(dump)
+            check_source_file(dump)
     except (FormatError, MissingInputError) as error:
         raise type(error)(error.what.replace("--captions", "--texts"), error.remedy) from error
     return dumps
 
 
-def _search(
-    dumps: Sequence[Dump],
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Texts, the labels that got some made from their names, and the number of lines that could not be read."""
+
+    texts: LabelledTexts
+    from_names: list[str]
+    unreadable: int = 0
+
+
+def _make_texts(
+    config: TuneLabelsConfig,
     names: Sequence[str],
-    *,
-    keywords: str | None,
-    per_label: int,
-    config: TuningConfig,
-    unreadable: list[DeadLetter],
-) -> tuple[LabelledTexts, list[str]]:
-    """What search finds, and the labels for which that is too little, so that texts were made of their names."""
+    dumps: Sequence[SourceFile],
+    phrases: Mapping[str, Sequence[str]] | None,
+) -> _Found:
+    """Texts made from the names, or found by search; labels with too few get some made from their names."""
+    make = partial(name_only_texts, names, multi_label=config.multi_label, seed=config.seed)
+    if config.name_only:
+        texts = make(per_label=config.texts_per_label)
+        return _Found(texts=texts, from_names=list(names))
+    unreadable: list[DeadLetter] = []
 
     def captions() -> Iterator[str]:
-        for dump in dumps:
-            for item in read_captions(dump):
-                if isinstance(item, DeadLetter):
-                    unreadable.append(item)
-                elif not isinstance(item, ReadCount):
-                    yield item[1].text
+        for item in (item for dump in dumps for item in read_captions(dump)):
+            if isinstance(item, DeadLetter):
+                unreadable.append(item)
+            elif not isinstance(item, ReadCount):
+                yield item[1].text
 
-    phrases = _read_keywords(keywords) if keywords else None
-    found = search_texts(captions(), names, per_label=per_label, multi_label=config.multi_label, keywords=phrases)
-    poor = [label for label, count in found.counts().items() if count < FEWEST]
+    texts = search_texts(
+        captions(), names, per_label=config.texts_per_label, multi_label=config.multi_label, keywords=phrases
+    )
+    poor = [label for label, count in texts.counts().items() if count < FEWEST]
     if len(poor) == len(names):
         raise OptionError(
             f"--texts: no label has {FEWEST} captions that hold its words.",
             "Give more captions or --keywords, or learn with --name-only.",
         )
-    if not poor:
-        return found, []
-    made = name_only_texts(
-        names,
-        per_label=min(FEWEST, per_label),
-        multi_label=config.multi_label,
-        seed=config.seed,
-        only=poor,
-    )
-    return found.join(made), poor
+    if poor:
+        few = min(FEWEST, config.texts_per_label)
+        texts = texts.join(make(per_label=few, only=poor))
+    print_line(f"{len(texts.texts):,} texts; {len(poor)} labels have some made from their names")
+    return _Found(texts=texts, from_names=poor, unreadable=len(unreadable))
 
 
 def _read_keywords(path: str) -> Mapping[str, Sequence[str]]:
@@ -208,29 +163,10 @@ def _read_keywords(path: str) -> Mapping[str, Sequence[str]]:
     return value
 
 
-def _done_before(output: str, options: Mapping[str, Any], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
-    """The report of an earlier, finished run of the same options; removes what there is where all begins anew."""
-    path = files.join(output, MANIFEST)
-    if resume and not overwrite:
-        if not files.exists(path):
-            return None
-        manifest = files.read_json(path)
-        if isinstance(manifest, dict) and manifest.get("options") == options:
-            return _report(output, load_label_prompts(output).training, 0.0) | {"done_before": True}
-        raise OutputError(
-            f"--output {output!r} holds label prompts that were learned with other options.",
-            "Name another directory, or replace them with --overwrite.",
-        )
-    for name in (MANIFEST, CHECKPOINT, CURVE):
-        if files.exists(files.join(output, name)):
-            files.remove(files.join(output, name))
-    return None
-
-
-def _report(output: str, training: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _report(output: str, training: Mapping[str, Any], seconds: float, *, done_before: bool = False) -> dict[str, Any]:
     return {
         "output": output,
-        "done_before": False,
+        "done_before": done_before,
         "labels": len(training["texts_by_label"]),
         "texts": training["texts_by_label"],
         "from_names": training["from_names"],
@@ -265,6 +201,6 @@ def show(report: dict[str, Any]) -> None:
     if report["from_names"] and len(report["from_names"]) < report["labels"]:
         named = ", ".join(report["from_names"][:_NAMED]) + (" ..." if len(report["from_names"]) > _NAMED else "")
         console.print(
-            f"  search found too little for {len(report['from_names'])} labels ({named}): their names gave texts",
+            f"  search found too few texts for {len(report['from_names'])} labels ({named}): some are made from names",
             markup=False,
         )

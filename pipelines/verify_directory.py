@@ -13,10 +13,11 @@ from sonogloss import files
 from sonogloss.errors import FormatError
 from sonogloss.indexes import verify as verify_datastore
 from sonogloss.methods import verify_captioner
-from sonogloss.pipelines.config.command import command
 from sonogloss.pipelines.config.datastores import VerifyConfig
+from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
+from sonogloss.transforms.commit_run import read_parts
 
 # The columns of a results directory's folders. A run has captions or labels, and its counts say which.
 _SCHEMAS = {"captions": CAPTION_ROW_SCHEMA, "labels": LABEL_ROW_SCHEMA, "dead_letters": DEAD_LETTER_SCHEMA}
@@ -64,21 +65,13 @@ def _damaged_manifest(directory: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_file(directory: str, entry: dict[str, Any]) -> str | None:
-    path = files.join(directory, entry["path"])
-    if not files.exists(path):
-        return f"{entry['path']} is missing."
-    if (found := files.size(path)) != entry["bytes"]:
-        return f"{entry['path']} has {found} bytes instead of {entry['bytes']}."
-    if files.digest(path) != entry["sha256"]:
-        return f"{entry['path']} has another sha256 than the manifest says."
-    return None
-
-
 def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
-    if lacking := sorted({"parts", "counts"} - run.keys()):
+    lacking = [] if {"parts", "manifest"} & run.keys() else ["parts"]
+    if lacking := sorted({*lacking, *({"counts"} - run.keys())}):
         return [f"run.json lacks {' and '.join(lacking)}."]
     try:
+        if problems := [text for entry in run.get("manifest", []) if (text := files.file_problem(directory, entry))]:
+            return problems
         return _verify_parts(directory, run)
     except (KeyError, TypeError, AttributeError) as error:
         return [f"run.json has an entry missing or malformed ({error!r})."]
@@ -90,8 +83,9 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
     ids: Counter[str] = Counter()
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
-    for part in run["parts"]:
-        if problem := _check_file(directory, part):
+    parts = read_parts(directory, run)
+    for part in parts:
+        if problem := files.file_problem(directory, part):
             problems.append(problem)
             continue
         folder = part["path"].partition("/")[0]
@@ -118,10 +112,10 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
             if rows[folder] != counts[folder]
         ]
     if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
-        problems.append(f"The accounts do not close: {counts}.")
-    if twice := [clip for clip, count in ids.items() if count > 1]:
-        problems.append(f"{len(twice)} clips have several rows, {twice[0]} among them.")
-    named = {part["path"] for part in run["parts"]}
+        problems.append(f"The counts do not add up: {counts}.")
+    if repeated := [clip for clip, count in ids.items() if count > 1]:
+        problems.append(f"{len(repeated)} clips have several rows, {repeated[0]} among them.")
+    named = {part["path"] for part in parts}
     for folder in folders:
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
             if (name := f"{folder}/{files.base_name(path)}") not in named:
@@ -130,7 +124,7 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the report for a person; the problems themselves are told by the command line."""
+    """Print the report for a person; the command line prints the problems."""
     if not report["problems"]:
         Console().print(
             f"{report['directory']}: every file of this {report['kind']} is as it was written.", markup=False

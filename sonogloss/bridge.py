@@ -1,19 +1,19 @@
-"""Across the modality gap: audio embeddings are carried onto captions, and captions are blurred towards audio.
+"""Across the modality gap: projection of audio embeddings onto captions, and noise on text embeddings in training.
 
-A decoder that learnt from text embeddings meets an audio embedding at inference. Projection replaces that embedding
-by a softmax-weighted mean of caption embeddings (the *support*), that is, attention with keys = values::
+A decoder that is trained on text embeddings gets an audio embedding at inference. Projection replaces that embedding by
+a softmax-weighted mean of caption embeddings (the *support*), that is, attention with keys = values::
 
     w = softmax(S q / tau),    E' = sum_i w_i S_i            (DRCap, section on projection-based decoding)
 
 DRCap leaves E' as it is, so its norm is at most one; DeCap and WSAC scale E' back to unit length and fix tau = 0.01.
-With tau = 0 the softmax becomes "the nearest row", WSAC's nearest-memory mode. A row that occurs twice in the support
-counts twice.
+With tau = 0 the softmax becomes "the nearest row", WSAC's nearest-memory mode. A duplicated row counts as often as it
+occurs in the support.
 
 The softmax is streamed: a block of rows gives (maximum, sum, vector), see :class:`SoftmaxState`, and two such states
-merge exactly, so a support of any size, split anywhere, is walked in bounded memory. Scores and sums are float64:
-whatever the blocks, results agree to about 1e-15 / tau before they are rounded to float32.
+merge exactly, so a support of any size, split anywhere, needs bounded memory. Scores and sums are float64: results of
+different blocks agree to about 1e-15 / tau before they are rounded to float32.
 
-Only numpy is used here, so that the index rooms and the training loops can both stand on it.
+This module uses numpy only, so that datastores can import it without torch.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from sonogloss.records import FloatArray
 
 _DoubleArray = npt.NDArray[np.float64]
 
-# BLAS may sum in another order for another matrix shape. Queries therefore always enter in tiles of this many rows (the
-# last one padded with zeros), so that a clip's projection does not depend on how many clips came with it.
+# BLAS may sum in another order for another matrix shape. Queries are therefore computed in tiles of this many rows (the
+# last one padded with zeros), so that a clip's projection does not depend on the other clips of its batch.
 _QUERY_TILE = 32
-# Rows of the support that are held in float64 at one time: 16 MiB at a width of 1024.
+# Rows of the support in float64 at one time: 16 MiB at a width of 1024.
 _BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SoftmaxState:
-    """What a part of the support says about n queries; parts merge into the whole.
+    """The softmax of n queries over a part of the support; states of parts merge into that of the whole.
 
     Attributes:
-        maximum: [n] the largest score seen, -inf when nothing was seen.
+        maximum: [n] the largest score, -inf without rows.
         total: [n] sum of exp((score - maximum) / tau).
         vector: [n, dim] sum of exp((score - maximum) / tau) * row.
     """
@@ -86,11 +86,11 @@ def _tiles(queries: FloatArray) -> Iterator[_DoubleArray]:
 def _tile_state(tile: _DoubleArray, rows: _DoubleArray, temperature: float) -> SoftmaxState:
     scores = tile @ rows.T
     maximum = scores.max(axis=1)
-    weights = _shrink(scores - maximum[:, None], temperature)
+    weights = _weights(scores - maximum[:, None], temperature)
     return SoftmaxState(maximum=maximum, total=weights.sum(axis=1), vector=weights @ rows)
 
 
-def _shrink(difference: _DoubleArray, temperature: float) -> _DoubleArray:
+def _weights(difference: _DoubleArray, temperature: float) -> _DoubleArray:
     """exp(difference / tau) for differences <= 0, and its limit at tau = 0."""
     if temperature == 0:
         return (difference == 0).astype(np.float64)
@@ -99,14 +99,14 @@ def _shrink(difference: _DoubleArray, temperature: float) -> _DoubleArray:
 
 
 def merge(first: SoftmaxState, second: SoftmaxState, temperature: float) -> SoftmaxState:
-    """The state of two parts together: associative and commutative up to rounding, and exact in the mathematics."""
+    """The state of two parts together; associative and commutative up to rounding."""
     maximum = np.maximum(first.maximum, second.maximum)
     total = np.zeros_like(first.total)
     vector = np.zeros_like(first.vector)
     for state in (first, second):
-        seen = np.isfinite(state.maximum)
+        nonempty = np.isfinite(state.maximum)
         scale = np.zeros_like(maximum)
-        scale[seen] = _shrink(state.maximum[seen] - maximum[seen], temperature)
+        scale[nonempty] = _weights(state.maximum[nonempty] - maximum[nonempty], temperature)
         total += scale * state.total
         vector += scale[:, None] * state.vector
     return SoftmaxState(maximum=maximum, total=total, vector=vector)
@@ -122,7 +122,7 @@ def finish(state: SoftmaxState, *, renormalise: bool) -> FloatArray:
         OptionError: the support had no rows.
     """
     if not np.all(state.total > 0):
-        raise OptionError("The text support holds no captions.", "Name a datastore whose support is not empty.")
+        raise OptionError("The text support is empty.", "Name a datastore whose support holds captions.")
     projected = state.vector / state.total[:, None]
     return _unit(projected) if renormalise else projected.astype(np.float32)
 
@@ -130,12 +130,12 @@ def finish(state: SoftmaxState, *, renormalise: bool) -> FloatArray:
 def project(
     queries: FloatArray, support: FloatArray | Iterable[FloatArray], *, temperature: float, renormalise: bool
 ) -> FloatArray:
-    """Carry embeddings onto a text support (the module's formula).
+    """Project embeddings onto a text support (the module's formula).
 
     Args:
         queries: [n, dim], unit rows.
         support: [rows, dim], or blocks of such rows in a fixed order; unit rows.
-        temperature: tau >= 0; DRCap uses the temperature its CLAP learnt, DeCap and WSAC 0.01, 0 means the nearest row.
+        temperature: tau >= 0; DRCap uses its CLAP's own temperature, DeCap and WSAC 0.01, 0 means the nearest row.
         renormalise: scale the result to unit length (DeCap, WSAC), or leave it shorter (DRCap).
 
     Returns:
@@ -161,14 +161,14 @@ def project(
 
 
 def add_noise(embeddings: FloatArray, draws: FloatArray, *, std: float) -> FloatArray:
-    """Blur text embeddings in training: normalise, add `std * draws`, normalise (CapDec; soft and hard prompts).
+    """Noise on text embeddings in training: normalize, add `std * draws`, normalize (CapDec; soft and hard prompts).
 
     The expected cosine with the clean vector is 1 / sqrt(1 + dim * std^2): the wider the embedding, the smaller std
-    must be. Unlike the released code, std = 0 normalises as well.
+    must be. Unlike the released code, std = 0 normalizes as well.
 
     Args:
         embeddings: [n, dim].
-        draws: [n, dim] standard normal numbers from a generator of the caller's, so that a run is reproducible.
+        draws: [n, dim] standard normal numbers from the caller's generator.
         std: standard deviation per component, the square root of the papers' "variance".
 
     Returns:

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -68,22 +70,48 @@ class FingerprintMismatchError(InputError):
     """Two parts that must share one model were made with different ones."""
 
 
+def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:
+    """The error for a name that a registry does not hold; it lists the choices and the nearest one.
+
+    Args:
+        kind: what was asked for, as a user calls it ("metric", "index").
+        name: the name that is not there.
+        choices: the names that are, in the order in which a user should read them.
+
+    Example:
+        >>> print(unknown("index", "fleet", ["auto", "flat"]))
+        There is no index 'fleet'. Choose one of auto, flat; did you mean 'flat'?
+    """
+    choices = list(choices)
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    hint = f"; did you mean {by_lower_case[near[0]]!r}?" if near else "."
+    return OptionError(f"There is no {kind} {name!r}.", f"Choose one of {', '.join(choices)}{hint}")
+
+
 class Code(StrEnum):
     """Why one record failed; the `code` column of a dead letter."""
 
-    UNREADABLE = "UNREADABLE"  # the bytes could not be fetched (missing, permission, network)
     EMPTY = "EMPTY"  # no bytes, or a header without samples
-    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec nobody here decodes
+    UNSUPPORTED = "UNSUPPORTED"  # not audio, or a codec that cannot be decoded here
     CORRUPT = "CORRUPT"  # audio whose decoding breaks before anything usable came out
     TOO_SHORT = "TOO_SHORT"  # fewer samples than one analysis frame
-    TOO_LARGE = "TOO_LARGE"  # bytes, seconds, channels or rate over the limit
-    NOT_FINITE = "NOT_FINITE"  # NaN or infinite samples
+    TRUNCATED = "TRUNCATED"  # the bytes end before the first sample
+    TOO_LONG = "TOO_LONG"  # seconds over the limit
+    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"  # channels over the limit
+    BAD_RATE = "BAD_RATE"  # a sample rate outside the limits
+    LIMIT = "LIMIT"  # bytes, members, names, compression or memory over the limit
+    NON_FINITE = "NON_FINITE"  # NaN or infinite samples
     TIMEOUT = "TIMEOUT"  # decoding took longer than the limit and was stopped
     CRASHED = "CRASHED"  # decoding killed its process, twice
-    LIMIT = "LIMIT"  # decoding needs more memory than the limit
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # the model ran out of memory on this one clip alone
     MODEL_FAILED = "MODEL_FAILED"  # the model failed on this one clip alone
     EMPTY_CAPTION = "EMPTY_CAPTION"  # decoding ended without a word
+    READ_ERROR = "READ_ERROR"  # the bytes could not be fetched (missing, permission, network, changed meanwhile)
+    ARCHIVE_CORRUPT = "ARCHIVE_CORRUPT"  # an archive that is cut off or damaged; its whole members are read
+    ARCHIVE_UNSAFE = "ARCHIVE_UNSAFE"  # a member with a name that leads outside, a link, a device
+    DUPLICATE_KEY = "DUPLICATE_KEY"  # a member with the name of one before it
+    BAD_ROW = "BAD_ROW"  # a row of a listing that names no recording
 
 
 class ClipError(SonoglossError):

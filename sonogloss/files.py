@@ -7,7 +7,7 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -20,13 +20,25 @@ from fsspec.implementations.local import LocalFileSystem
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
 
 _CHUNK = 1 << 20
+# What file systems call the version of an object, the surest first.
+_VERSIONS = (
+    "generation",
+    "etag",
+    "ETag",
+    "content_md5",
+    "md5Hash",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "created",
+)
 
 
 def _file_system(path: str) -> tuple[Any, str]:
     """The file system of a path or URL, and the path inside it.
 
     Raises:
-        OptionError: nobody here knows the protocol, or its package is not installed.
+        OptionError: the protocol is unknown, or its package is not installed.
     """
     try:
         return url_to_fs(path)
@@ -62,6 +74,23 @@ def size(path: str) -> int:
     """Size of a file in bytes."""
     fs, inner = _file_system(path)
     return int(fs.size(inner))
+
+
+def size_and_version(path: str) -> tuple[int | None, str | None]:
+    """Size of a file in bytes, and what changes with its content: a modification time, or an object store's etag.
+
+    Both are None when the file cannot be asked.
+    """
+    fs, inner = _file_system(path)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            found = os.stat(inner)
+            return found.st_size, str(found.st_mtime_ns)
+        info = fs.info(inner)
+    except Exception:  # noqa: BLE001  # every file system raises its own errors; reading the file will say why
+        return None, None
+    version = next((info[name] for name in _VERSIONS if info.get(name)), None)
+    return info.get("size"), None if version is None else str(version)
 
 
 def base_name(path: str) -> str:
@@ -116,6 +145,14 @@ def list_dir(path: str, suffix: str = "") -> list[str]:
         return []
     names = fs.ls(inner, detail=False)
     return sorted(join(path, base_name(str(n))) for n in names if str(n).endswith(suffix))
+
+
+def list_below(path: str) -> list[str]:
+    """Names of all files below a directory, relative to it, sorted; empty when there is no such directory."""
+    fs, inner = _file_system(path)
+    if not fs.isdir(inner):
+        return []
+    return sorted(posixpath.relpath(str(name), inner) for name in fs.find(inner))
 
 
 @contextmanager
@@ -191,6 +228,46 @@ def remove(path: str) -> None:
     fs.rm_file(inner)
 
 
+def create_new(path: str, content: bytes) -> bool:
+    """Write a file if there is none; False when there is one.
+
+    Of several that try at once one succeeds, where the file system can create exclusively (local disks and most object
+    stores); elsewhere the file is looked for first.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    fs, inner = _file_system(path)
+    try:
+        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
+        if isinstance(fs, LocalFileSystem):
+            with open(inner, "xb") as handle:
+                handle.write(content)
+            return True
+        if fs.exists(inner):
+            return False
+        try:
+            fs.pipe_file(inner, content, mode="create")
+        except (TypeError, NotImplementedError, ValueError):
+            fs.pipe_file(inner, content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return True
+
+
+def overwrite(path: str, content: bytes) -> None:
+    """Replace the content of a small file in place, and leave no other file beside it, whenever the process ends."""
+    fs, inner = _file_system(path)
+    if isinstance(fs, LocalFileSystem):
+        with open(inner, "r+b") as handle:
+            handle.write(content)
+            handle.truncate()
+    else:
+        fs.pipe_file(inner, content)
+
+
 def write_bytes(path: str, content: bytes) -> None:
     """Write a file whole or not at all."""
     with atomic_write(path) as handle:
@@ -239,3 +316,13 @@ def file_entry(directory: str, name: str) -> dict[str, Any]:
     """What a manifest says of one file: its name below the directory, its bytes and its sha256."""
     path = join(directory, name)
     return {"path": name, "bytes": size(path), "sha256": digest(path)}
+
+
+def file_problem(directory: str, entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with a file that a manifest lists as :func:`file_entry` does; None when it is as it was written."""
+    name, path = entry["path"], join(directory, entry["path"])
+    if not exists(path):
+        return f"{name} is missing."
+    if (found := size(path)) != entry["bytes"]:
+        return f"{name} has {found} bytes instead of {entry['bytes']}."
+    return None if digest(path) == entry["sha256"] else f"{name} has another sha256 than the manifest says."

@@ -1,7 +1,8 @@
 """The words everybody shares: the records that walk through the jobs, and their Parquet schemas.
 
-Records are frozen, keyword-only and without behaviour. A record that is written to disk has its pyarrow schema beside
-it; :func:`table` turns rows of one kind into a table of that schema.
+Records are frozen, keyword-only and without behavior. The schema of a record that is written to disk comes from its
+fields, and :func:`table` turns rows of one kind into a table of that schema. What is known of a clip is a
+:class:`ClipInfo`; rows hold one, and its fields are columns of theirs.
 """
 
 from __future__ import annotations
@@ -10,20 +11,29 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+# Python's numbers where a column is narrower than Arrow's int64 and float64.
+Int32 = Annotated[int, pa.int32()]
+Float32 = Annotated[float, pa.float32()]
+
+_AT_THE_END = {"at_the_end": True}  # a clip's column that comes after the row's own ones
+_ON_REQUEST = {"on_request": True}  # a column that only some runs write
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionLine:
-    """One caption of a text dump.
+    """One caption of a source file.
 
-    `id` is a stable 63-bit digest of the text (see :func:`caption_id`); `extra` holds the dump's other columns.
+    `id` is a stable 63-bit digest of the text (see :func:`caption_id`); `extra` holds the file's other columns.
     """
 
     id: int
@@ -32,13 +42,12 @@ class CaptionLine:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clip:
-    """One window of one recording, decoded.
+@dataclass(frozen=True, kw_only=True)
+class ClipInfo:
+    """What is known of one window of one recording; every field is a column of the rows of clips.
 
-    `samples` is float32 mono in [-1, 1] at the CLAP's own rate and not padded; `duration_s`, `sample_rate` and
-    `channels` describe the source as it was found; `start_s` and `end_s` lie on its time axis. `audio_sha256` is the
-    digest of the source's bytes.
+    `duration_s`, `sample_rate` and `channels` describe the recording as it was found; `start_s` and `end_s` lie on its
+    time axis. `flags` are remarks on the sound, `audio_sha256` is the digest of the recording's bytes.
     """
 
     clip_id: str
@@ -47,11 +56,17 @@ class Clip:
     start_s: float
     end_s: float
     duration_s: float
-    sample_rate: int
-    channels: int
+    sample_rate: Int32
+    channels: Int32
+    flags: tuple[str, ...] = field(default=(), metadata=_AT_THE_END)
+    audio_sha256: str = field(metadata=_AT_THE_END)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip(ClipInfo):
+    """A clip with its sound: `samples` is float32 mono in [-1, 1] at the CLAP's own rate, not padded."""
+
     samples: FloatArray
-    audio_sha256: str
-    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +75,7 @@ class Context:
 
     id: int
     text: str
-    score: float
+    score: Float32
     source: str
 
 
@@ -69,7 +84,7 @@ class LabelScore:
     """A label and how well it fits a clip: a cosine in [-1, 1]."""
 
     label: str
-    score: float
+    score: Float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +94,13 @@ class CaptionRow:
     `keywords` are the labels that the captioner's prompt named, best first; None where it names none.
     """
 
-    clip_id: str
-    uri: str
-    member: str | None
-    start_s: float
-    end_s: float
-    duration_s: float
-    sample_rate: int
-    channels: int
+    clip: ClipInfo
     caption: str
-    clap_score: float
+    clap_score: Float32
     contexts: tuple[Context, ...]
     method: str
-    flags: tuple[str, ...]
-    audio_sha256: str
-    keywords: tuple[LabelScore, ...] | None = None
-    embedding: FloatArray | None = None
+    keywords: tuple[LabelScore, ...] | None = field(default=None, metadata=_ON_REQUEST)
+    embedding: FloatArray | None = field(default=None, metadata=_ON_REQUEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,18 +110,9 @@ class LabelRow:
     `scores`, on request, are those of all labels in the order of the run's `labels`.
     """
 
-    clip_id: str
-    uri: str
-    member: str | None
-    start_s: float
-    end_s: float
-    duration_s: float
-    sample_rate: int
-    channels: int
+    clip: ClipInfo
     labels: tuple[LabelScore, ...]
-    flags: tuple[str, ...]
-    audio_sha256: str
-    scores: FloatArray | None = None
+    scores: FloatArray | None = field(default=None, metadata=_ON_REQUEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,66 +137,50 @@ class MetricRow:
     n: int
 
 
-CONTEXT_TYPE = pa.struct([("id", pa.int64()), ("text", pa.string()), ("score", pa.float32()), ("source", pa.string())])
+def _columns(record: type, *, at_the_end: bool = False) -> list[pa.Field]:
+    """The columns that a record's fields give, without those on request: not null unless the field may be None."""
+    hints = get_type_hints(record, include_extras=True)
+    columns = []
+    for item in dataclasses.fields(record):
+        hint = hints[item.name]
+        if hint is ClipInfo or "on_request" in item.metadata or ("at_the_end" in item.metadata) != at_the_end:
+            continue
+        columns.append(pa.field(item.name, _arrow_type(hint), nullable=NoneType in get_args(hint)))
+    return columns
 
-LABEL_SCORE_TYPE = pa.struct([("label", pa.string()), ("score", pa.float32())])
 
-_CLIP_FIELDS = [
-    pa.field("clip_id", pa.string(), nullable=False),
-    pa.field("uri", pa.string(), nullable=False),
-    pa.field("member", pa.string()),
-    pa.field("start_s", pa.float64(), nullable=False),
-    pa.field("end_s", pa.float64(), nullable=False),
-    pa.field("duration_s", pa.float64(), nullable=False),
-    pa.field("sample_rate", pa.int32(), nullable=False),
-    pa.field("channels", pa.int32(), nullable=False),
-]
-_SOURCE_FIELDS = [
-    pa.field("flags", pa.list_(pa.string()), nullable=False),
-    pa.field("audio_sha256", pa.string(), nullable=False),
-]
+def _arrow_type(hint: Any) -> pa.DataType:
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[1]
+    if get_origin(hint) in (UnionType, Union):
+        return _arrow_type(next(part for part in get_args(hint) if part is not NoneType))
+    if get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(get_args(hint)[0]))
+    if dataclasses.is_dataclass(hint):
+        return pa.struct([(column.name, column.type) for column in _columns(hint)])  # type: ignore[arg-type]
+    return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[hint]
 
-CAPTION_ROW_SCHEMA = pa.schema(
-    [
-        *_CLIP_FIELDS,
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("clap_score", pa.float32(), nullable=False),
-        pa.field("contexts", pa.list_(CONTEXT_TYPE), nullable=False),
-        pa.field("method", pa.string(), nullable=False),
-        *_SOURCE_FIELDS,
-    ]
-)
 
-LABEL_ROW_SCHEMA = pa.schema(
-    [*_CLIP_FIELDS, pa.field("labels", pa.list_(LABEL_SCORE_TYPE), nullable=False), *_SOURCE_FIELDS]
-)
+def schema_of(record: type) -> pa.Schema:
+    """The schema of a record that is a row of its own: a column a field, not null unless the field may be None."""
+    return pa.schema(_columns(record))
 
-DEAD_LETTER_SCHEMA = pa.schema(
-    [
-        pa.field("clip_id", pa.string()),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("member", pa.string()),
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("code", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-        pa.field("byte_offset", pa.int64()),
-    ]
-)
 
-METRIC_ROW_SCHEMA = pa.schema(
-    [
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("n", pa.int64(), nullable=False),
-    ]
-)
+def _clip_row_schema(record: type) -> pa.Schema:
+    return pa.schema([*_columns(ClipInfo), *_columns(record), *_columns(ClipInfo, at_the_end=True)])
+
+
+CAPTION_ROW_SCHEMA = _clip_row_schema(CaptionRow)
+LABEL_ROW_SCHEMA = _clip_row_schema(LabelRow)
+DEAD_LETTER_SCHEMA = schema_of(DeadLetter)
+METRIC_ROW_SCHEMA = schema_of(MetricRow)
 
 
 def caption_row_schema(embedding_dim: int | None = None, *, keywords: bool = False) -> pa.Schema:
     """The schema of caption rows, on request with `keywords`, and a fixed-size `embedding` when a width is given."""
     schema = CAPTION_ROW_SCHEMA
     if keywords:
-        schema = schema.append(pa.field("keywords", pa.list_(LABEL_SCORE_TYPE), nullable=False))
+        schema = schema.append(pa.field("keywords", pa.list_(_arrow_type(LabelScore)), nullable=False))
     if embedding_dim is None:
         return schema
     return schema.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
@@ -214,8 +195,8 @@ def label_row_schema(labels: int | None = None) -> pa.Schema:
 
 def table(rows: Iterable[CaptionRow | LabelRow | DeadLetter | MetricRow], schema: pa.Schema) -> pa.Table:
     """Rows of one kind as a table of the given schema; columns the schema does not name are left out."""
-    dicts = [{name: _plain(getattr(row, name)) for name in schema.names} for row in rows]
-    return pa.Table.from_pylist(dicts, schema=schema)
+    cells = [vars(row) | (vars(row.clip) if isinstance(row, CaptionRow | LabelRow) else {}) for row in rows]
+    return pa.Table.from_pylist([{name: _plain(row[name]) for name in schema.names} for row in cells], schema=schema)
 
 
 def _plain(value: Any) -> Any:
@@ -223,7 +204,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: _plain(item) for name, item in vars(value).items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value

@@ -62,11 +62,11 @@ def tiny_model(vocabulary: int, *, fused: bool = False, seed: int = 0) -> ClapMo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ClapModel(config).eval()
-        randomise(model, model.audio_model.audio_encoder.batch_norm)
+        randomize(model, model.audio_model.audio_encoder.batch_norm)
     return model
 
 
-def randomise(model: torch.nn.Module, front: torch.nn.Module) -> None:
+def randomize(model: torch.nn.Module, front: torch.nn.Module) -> None:
     """Weights under which inputs differ: the usual small ones would map all to nearly the same embedding."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -153,6 +153,6 @@ def test_noise_leaves_the_cosine_that_theory_says():
     assert abs(cosines.mean() - 1 / np.sqrt(1 + 64 * 0.01)) < 3 * cosines.std() / np.sqrt(len(clean)) + 2e-3
 
 
-def test_no_noise_is_normalisation():
+def test_no_noise_is_normalization():
     clean = unit_rows(3, 8, 0)
     np.testing.assert_allclose(add_noise(5 * clean, np.ones_like(clean), std=0), clean, atol=1e-6)

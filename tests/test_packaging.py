@@ -99,3 +99,36 @@ def test_a_mistyped_command_is_told_in_a_sentence(elsewhere: Path, tmp_path: Pat
     assert result.returncode == 2
     assert "captoin" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A working folder as data repositories have them: packages of its own called `pipelines` and `indexes`."""
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "__init__.py").write_text("raise RuntimeError('the foreign pipelines')")
+    (tmp_path / "transforms.py").write_text("raise RuntimeError('the foreign transforms')")
+    (tmp_path / "indexes.py").write_text("raise RuntimeError('the foreign indexes')")
+    return tmp_path
+
+
+def test_a_job_works_in_a_folder_that_holds_a_foreign_pipelines(elsewhere: Path, foreign: Path) -> None:
+    (foreign / "captions.txt").write_text("a dog barks\nrain falls\n")
+    command = [elsewhere / "python", "-m", "sonogloss", "build-datastore", "--captions", "captions.txt", "--output"]
+    for output, flags in (
+        ("store", []),
+        ("other", ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]),
+    ):
+        result = run_away(*command, output, *flags, cwd=foreign)
+        assert result.returncode == 0, result.stderr
+        assert (foreign / output / "manifest.json").exists()
+    manifests = [(foreign / output / "manifest.json").read_bytes() for output in ("store", "other")]
+    assert manifests[0] == manifests[1]
+
+
+def test_importing_prints_nothing_and_loads_nothing_heavy(elsewhere: Path, tmp_path: Path) -> None:
+    code = "import sys, sonogloss; print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
+    result = run_away(elsewhere / "python", "-c", code, *sorted(HEAVY), "numpy", cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
+    every = "import sonogloss; [getattr(sonogloss, name) for name in sonogloss.__all__]"
+    result = run_away(elsewhere / "python", "-W", "error", "-c", every, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr

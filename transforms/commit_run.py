@@ -1,68 +1,193 @@
-"""commit_run: when every part is written, `run.json` names them, and the directory is finished."""
+"""commit_run: when every part is written, `run.json` names them, and the directory is finished.
+
+The parts are listed in `run.json`, or, when there are many, in `manifest/part-*.parquet`, which `run.json` then names.
+Whoever wants to know the parts asks :func:`read_parts`.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
-from dataclasses import asdict
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
+import pyarrow as pa
 
 from sonogloss import __version__, files
-from sonogloss.transforms.work import UnitResult, add_up
+from sonogloss.errors import OutputError, StoreFormatError
+from sonogloss.transforms.part_files import DEAD_LETTERS, write_again
+from sonogloss.transforms.stopwatch import Stopwatch
+from sonogloss.transforms.work import DoneSource, UnitResult, sum_counts
 
 RUN_FILE = "run.json"
 FORMAT = "sonogloss-results"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READS = (1, 2)
+MANIFEST = "manifest"
+INLINE_PARTS = 400
+PARTS_A_MANIFEST = 100_000
+
+_MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("sources", pa.int64()),
+    ],
+    metadata={"sonogloss.manifest": "1"},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewrite:
+    """A unit on disk that goes on without the rows of some recordings.
+
+    Attributes:
+        unit: what is on disk.
+        sources: those that stay.
+        drop: uri and member of the recordings whose rows go.
+    """
+
+    unit: UnitResult
+    sources: tuple[DoneSource, ...]
+    drop: frozenset[tuple[str, str | None]]
 
 
 def commit_run(
-    results: Iterable[UnitResult], *, output: str, head: dict[str, Any], started_at: float, rows: str = "captions"
+    results: Iterable[UnitResult],
+    *,
+    output: str,
+    head: dict[str, Any],
+    started: Stopwatch,
+    rows: str = "captions",
+    rewrites: Sequence[Rewrite] = (),
+    skipped: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write `run.json`, last.
+    """Write `run.json`, last, and remove the parts that it replaces.
 
     Args:
         results: what the units left on disk, in any order.
         output: the results directory.
         head: configuration, fingerprints and what else the driver knows.
-        started_at: when the job began, in seconds since 1970.
+        started: when the job began.
         rows: what the rows are, `captions` or `labels`: the folder they lie in and the name they are counted by.
+        rewrites: units whose rows are partly replaced by those of the results.
+        skipped: how many files were left out, by reason.
 
     Returns:
         The content of `run.json`.
+
+    Raises:
+        OutputError: part files that were written are no longer there.
     """
-    results = sorted(results, key=lambda result: result.unit)
+    results = list(results)
+    for rewrite in rewrites:
+        digest = head["configuration"]["digest"]
+        if rewrite.sources:
+            results.append(
+                write_again(output, rewrite.unit, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
+            )
+    results.sort(key=lambda result: result.unit)
+    parts = [{**asdict(part), "sources": result.sources} for result in results for part in result.parts]
+    parts.sort(key=lambda part: part["path"])
+    _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS))
+    before = set(_manifests(output))
     run = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "created_by": f"sonogloss {__version__}",
         "counts": {
-            "inputs": sum(result.inputs for result in results),
+            "inputs": sum(result.inputs for result in results) + sum((skipped or {}).values()),
             rows: sum(result.rows for result in results),
             "dead_letters": sum(result.dead_letters for result in results),
-            "skipped": 0,
+            "skipped": sum((skipped or {}).values()),
         },
-        "dead_letter_codes": add_up(result.codes for result in results),
+        "skipped_codes": dict(skipped or {}),
+        "dead_letter_codes": sum_counts(result.codes for result in results),
         **head,
-        "wall_time_s": round(time.time() - started_at, 3),
+        "wall_time_s": round(started.seconds(), 3),
         "stage_times_s": {
-            step: round(seconds, 3) for step, seconds in add_up(result.seconds for result in results).items()
+            step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()
         },
-        "parts": sorted((asdict(part) for result in results for part in result.parts), key=lambda part: part["path"]),
+        **_list_parts(output, parts),
     }
     files.write_json(files.join(output, RUN_FILE), run)
+    named = {part["path"] for part in [*parts, *run.get("manifest", [])]}
+    replaced = {part.path for rewrite in rewrites for part in rewrite.unit.parts} | before
+    for name in sorted(replaced - named):
+        files.remove(files.join(output, name))
     return run
 
 
-class CommitRun(beam.PTransform[PCollection[UnitResult], PCollection[dict[str, Any]]]):
-    """Everything that was written -> one `run.json`, see :func:`commit_run`."""
+def _check_there(output: str, names: Sequence[str], folders: Iterable[str]) -> None:
+    there = {
+        f"{folder}/{files.base_name(path)}" for folder in folders for path in files.list_dir(files.join(output, folder))
+    }
+    if gone := [name for name in names if name not in there]:
+        raise OutputError(
+            f"{len(gone):,} part files of --output {output!r} were removed while the job ran ({gone[0]!r}).",
+            "Run the same command again, and leave the directory alone.",
+        )
 
-    def __init__(self, output: str, head: dict[str, Any], started_at: float, rows: str = "captions") -> None:
-        super().__init__()
-        self._options = {"output": output, "head": head, "started_at": started_at, "rows": rows}
 
-    def expand(self, pcoll: PCollection[UnitResult]) -> PCollection[dict[str, Any]]:
-        return pcoll | ToList() | beam.Map(commit_run, **self._options)
+def _list_parts(output: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of `run.json` that names the parts; manifests are called by their content, so none is replaced."""
+    if len(parts) <= INLINE_PARTS:
+        return {"parts": parts}
+    manifests = []
+    for start in range(0, len(parts), PARTS_A_MANIFEST):
+        some = parts[start : start + PARTS_A_MANIFEST]
+        name = f"{MANIFEST}/part-{hashlib.sha256(repr(some).encode()).hexdigest()[:16]}.parquet"
+        files.write_table(files.join(output, name), pa.Table.from_pylist(some, _MANIFEST_SCHEMA))
+        manifests.append({**files.file_entry(output, name), "rows": len(some)})
+    return {"manifest": manifests}
+
+
+def _manifests(output: str) -> list[str]:
+    """Names of the manifests of the run that is committed."""
+    path = files.join(output, RUN_FILE)
+    run = files.read_json(path, error=StoreFormatError) if files.exists(path) else {}
+    return [entry["path"] for entry in run.get("manifest", [])]
+
+
+def read_run(output: str) -> dict[str, Any] | None:
+    """The content of `run.json`; None when there is none.
+
+    Raises:
+        StoreFormatError: it is damaged, not ours, or of a format that this release does not read.
+    """
+    path = files.join(output, RUN_FILE)
+    if not files.exists(path):
+        return None
+    run = files.read_json(path, error=StoreFormatError)
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise StoreFormatError(f"{path!r} was not written by us.", "Name another directory.")
+    if run.get("format_version") not in READS:
+        raise StoreFormatError(
+            f"{path!r} has format_version {run.get('format_version')!r}, and this release reads 1 and 2.",
+            "Install a release that reads it.",
+        )
+    return run
+
+
+def read_parts(output: str, run: dict[str, Any], folder: str | None = None) -> list[dict[str, Any]]:
+    """The parts of a run: `path`, `bytes`, `sha256`, `rows` and, since format 2, `sources`.
+
+    Args:
+        output: the results directory.
+        run: the content of its `run.json`.
+        folder: only those of `captions`, `labels` or `dead_letters`.
+
+    Raises:
+        StoreFormatError: a manifest is missing or damaged.
+    """
+    parts = run.get("parts", [])
+    for entry in run.get("manifest", []):
+        try:
+            parts = parts + files.read_table(files.join(output, entry["path"])).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise StoreFormatError(
+                f"{entry['path']!r} cannot be read ({error}).", "Run the same command again."
+            ) from error
+    return [part for part in parts if folder is None or part["path"].startswith(f"{folder}/")]

@@ -1,24 +1,23 @@
 """draw_contexts: parts of a corpus -> the captions that belong with each, as tables: some of a band, or the nearest.
 
 Every caption is compared with a whole datastore, part by part on as many workers as there are; stores are
-memory-mapped, so that neither stands in a worker's memory. What comes out does not depend on the parts.
+memory-mapped, so that neither fills a worker's memory. The result does not depend on the parts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
 
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
-from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions, IntArray
+from sonogloss.methods.plan import Neighbours
+from sonogloss.records import IntArray
+from sonogloss.training.corpus import CaptionRange, EmbeddedCaptions
 from sonogloss.training.neighbours import draw_contexts, nearest
 from sonogloss.transforms.models import DatastoreReference
 
@@ -26,16 +25,7 @@ CAPTIONS_A_PART = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
-    """What is looked up for a caption: `count` captions drawn from a band of cosines by a seed, or the nearest ones."""
-
-    count: int
-    band: tuple[float, float] | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class CorpusPart:
     """Captions `start` up to and without `end`, and the file that is written for them."""
 
     start: int
@@ -43,22 +33,22 @@ class Part:
     path: str
 
 
-def plan_parts(count: int, directory: str, size: int = CAPTIONS_A_PART) -> list[Part]:
+def plan_parts(count: int, directory: str, size: int = CAPTIONS_A_PART) -> list[CorpusPart]:
     """The parts of a corpus of `count` captions."""
     starts = range(0, count, size)
     return [
-        Part(start=start, end=min(count, start + size), path=files.join(directory, f"part-{number:05d}.parquet"))
+        CorpusPart(start=start, end=min(count, start + size), path=files.join(directory, f"part-{number:05d}.parquet"))
         for number, start in enumerate(starts)
     ]
 
 
-def draw_folder(corpus: DatastoreReference, datastore: DatastoreReference, draw: Draw) -> str:
-    """A name for what is drawn that says what it was drawn from: another draw never finds these files."""
-    told = json.dumps([corpus.fingerprint, datastore.fingerprint, asdict(draw)])
-    return f"contexts-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+def draw_folder(corpus: DatastoreReference, datastore: DatastoreReference, draw: Neighbours) -> str:
+    """The folder of a draw, named by a digest of the two stores and the draw: another draw never finds these files."""
+    origin = json.dumps([corpus.fingerprint, datastore.fingerprint, asdict(draw)])
+    return f"contexts-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
 
 
-def draw_part(part: Part, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Draw) -> IntArray:
+def draw_part(part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Neighbours) -> IntArray:
     """Rows of the datastore for each caption of a part [n, count], filled up with -1."""
     captions = CaptionRange(corpus, part.start, part.end)
     if draw.band is None:
@@ -66,14 +56,14 @@ def draw_part(part: Part, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions,
     return draw_contexts(captions, datastore, count=draw.count, band=draw.band, seed=draw.seed)
 
 
-def write_part(part: Part, rows: IntArray) -> None:
-    """Write what was drawn: a column `rows` of lists, a list a caption."""
+def write_part(part: CorpusPart, rows: IntArray) -> None:
+    """Write the rows of a part [n, count]: a column `rows` with a list a caption."""
     lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel(), pa.int64()), rows.shape[1])
     files.write_table(part.path, pa.table({"rows": lists}))
 
 
-def read_parts(parts: list[Part]) -> IntArray:
-    """What was drawn for all captions [count, m].
+def read_parts(parts: list[CorpusPart]) -> IntArray:
+    """The rows of all captions [captions, count].
 
     Raises:
         StoreFormatError: a file does not hold its part.
@@ -88,25 +78,10 @@ def read_parts(parts: list[Part]) -> IntArray:
     return np.concatenate(found)
 
 
-class _DrawFn(beam.DoFn):
-    def __init__(self, corpus: DatastoreReference, datastore: DatastoreReference, draw: Draw) -> None:
-        self._corpus_reference, self._datastore_reference, self._draw = corpus, datastore, draw
-
-    def setup(self) -> None:
-        self._corpus, self._datastore = self._corpus_reference.load(), self._datastore_reference.load()
-
-    def process(self, part: Part) -> Iterator[Part]:
-        if not files.exists(part.path):  # files are written whole: what is there is done
-            write_part(part, draw_part(part, self._corpus, self._datastore, self._draw))
-        yield part
-
-
-class DrawContexts(beam.PTransform[PCollection[Part], PCollection[Part]]):
-    """Parts -> parts whose files are written, see :func:`draw_part`."""
-
-    def __init__(self, corpus: DatastoreReference, datastore: DatastoreReference, draw: Draw) -> None:
-        super().__init__()
-        self._fn = _DrawFn(corpus, datastore, draw)
-
-    def expand(self, pcoll: PCollection[Part]) -> PCollection[Part]:
-        return pcoll | "Spread" >> beam.Reshuffle() | "Draw" >> beam.ParDo(self._fn)
+def write_drawn(
+    part: CorpusPart, corpus: EmbeddedCaptions, datastore: EmbeddedCaptions, draw: Neighbours
+) -> CorpusPart:
+    """Draw for a part and write its file, unless it is there: files are written whole."""
+    if not files.exists(part.path):
+        write_part(part, draw_part(part, corpus, datastore, draw))
+    return part

@@ -1,4 +1,4 @@
-"""drop_doubles: of captions with the same text the first one stays, by file and line, whatever order they come in."""
+"""drop_duplicates: of captions with the same text the first by file and line stays, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.records import CaptionLine
 
-# Where a line stood, so that "first" means the same on every runner: (uri of the dump, line number).
+# Where a line stood, so that "first" means the same on every runner: (uri of the source file, line number).
 Placed = tuple[tuple[str, int], CaptionLine]
 
 
@@ -18,7 +18,7 @@ def first(lines: Iterable[Placed]) -> Placed:
     return min(lines, key=lambda placed: placed[0])
 
 
-class DropDoubles(beam.PTransform[PCollection[Placed], PCollection[CaptionLine]]):
+class DropDuplicates(beam.PTransform[PCollection[Placed], PCollection[CaptionLine]]):
     """Caption lines with their places -> each text once. Only ids and texts are shuffled, never vectors."""
 
     def expand(self, pcoll: PCollection[Placed]) -> PCollection[CaptionLine]:

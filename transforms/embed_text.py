@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -11,10 +11,11 @@ from apache_beam.pvalue import PCollection
 
 from sonogloss.clap import Clap
 from sonogloss.records import CaptionLine, FloatArray
+from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.progress_file import note
 
-BATCH = 256  # texts a call; equally long ones share a call, see `embed_lines`
+BATCH = 256  # texts a call; equally long ones share a call, see `embed_shard`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,20 +32,18 @@ def shard_number(caption_id: int, shards: int) -> int:
     return caption_id * shards >> 63
 
 
-def embed_lines(
-    lines: Iterable[CaptionLine], clap: Clap, *, number: int = 0, progress: str | None = None
-) -> EmbeddedShard:
+def embed_shard(shard: tuple[int, Iterable[CaptionLine]], clap: Clap, progress: str | None = None) -> EmbeddedShard:
     """Embed the captions of a shard.
 
     Texts go through the model in order of length, because a batch is as wide as its longest text; they come back in
     order of id.
 
     Args:
-        lines: captions in any order, no id twice.
+        shard: its number, and its captions in any order, no id twice.
         clap: the model.
-        number: the shard's number.
         progress: a local file to note progress in.
     """
+    number, lines = shard
     ordered = sorted(lines, key=lambda line: line.id)
     by_length = sorted(range(len(ordered)), key=lambda row: (len(ordered[row].text), row))
     vectors: FloatArray = np.empty((len(ordered), clap.dim), np.float32)
@@ -53,18 +52,6 @@ def embed_lines(
         vectors[rows] = clap.embed_text([ordered[row].text for row in rows])
         note(progress, done=len(rows))
     return EmbeddedShard(number=number, lines=tuple(ordered), vectors=vectors)
-
-
-class _EmbedTextFn(beam.DoFn):
-    def __init__(self, clap: ClapReference, progress: str | None) -> None:
-        self._reference = clap
-        self._progress = progress
-
-    def setup(self) -> None:
-        self._clap = self._reference.load()
-
-    def process(self, shard: tuple[int, Iterable[CaptionLine]]) -> Iterator[EmbeddedShard]:
-        yield embed_lines(shard[1], self._clap, number=shard[0], progress=self._progress)
 
 
 class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[EmbeddedShard]]):
@@ -85,5 +72,5 @@ class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[EmbeddedSh
             pcoll
             | "Shard" >> beam.Map(lambda line, shards: (shard_number(line.id, shards), line), self._shards)
             | "Gather" >> beam.GroupByKey()
-            | "Embed" >> beam.ParDo(_EmbedTextFn(self._clap, self._progress))
+            | "Embed" >> Step(embed_shard, clap=self._clap, progress=self._progress)
         )

@@ -1,22 +1,23 @@
-"""encode_variants: clips and the groups they begin -> embeddings of all that ZSTE hears, each computed once."""
+"""encode_variants: clips and the groups they begin -> embeddings of every sound of ZSTE, each computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
-import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import PCollection
 
 from sonogloss.clap import Clap
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
-from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant, compose, levelled
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import PairGroup, Variant, compose, levelled
 from sonogloss.temporal.zste import Questions, needed
-from sonogloss.transforms.isolate import out_of_memory, run_isolated
+from sonogloss.transforms.batch_step import Step
+from sonogloss.transforms.isolate import as_clip_error, run_isolated
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.progress_file import note
 
@@ -30,7 +31,7 @@ Reader = Callable[[LabelledClip], FloatArray]
 
 @dataclass(frozen=True, kw_only=True)
 class ZsteUnit:
-    """Clips, to be heard alone, and the groups in which they are A."""
+    """Clips, each a sound of its own, and the groups in which they come first."""
 
     clips: tuple[LabelledClip, ...]
     groups: tuple[PairGroup, ...]
@@ -58,14 +59,17 @@ def cut_zste_units(questions: Questions) -> list[ZsteUnit]:
     return units
 
 
-def encode_unit(unit: ZsteUnit, clap: Clap, settings: PairSettings, read: Reader) -> EncodedUnit:
+def encode_unit(
+    unit: ZsteUnit, clap: Clap, settings: PairSettings, read: Reader, progress: str | None = None
+) -> EncodedUnit:
     """Embed a unit's clips and the variants of its groups.
 
     Args:
-        unit: what to hear.
+        unit: what to embed.
         clap: the model.
         settings: how two clips become one.
         read: gives a clip's levelled samples, or raises ClipError.
+        progress: a local file to note progress in.
 
     Returns:
         The embeddings. A clip that cannot be read or embedded is a dead letter, and groups with it are left out.
@@ -73,16 +77,17 @@ def encode_unit(unit: ZsteUnit, clap: Clap, settings: PairSettings, read: Reader
     dead: dict[str, DeadLetter] = {}
     vectors: dict[Hashable, FloatArray] = {}
     encoded = 0
-    for sounds in _batches(_sounds(unit, clap, settings, read, dead), BATCH):
+    stream = _sounds(unit, clap, settings, read, dead)
+    while sounds := list(islice(stream, BATCH)):
         outcomes = run_isolated(lambda batch: list(clap.embed_audio([s.samples for s in batch])), sounds)
         encoded += len(sounds)
         for sound, outcome in zip(sounds, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                code = Code.OUT_OF_MEMORY if out_of_memory(outcome) else Code.MODEL_FAILED
-                error = ClipError(code, f"{sound.name}: {type(outcome).__name__}: {outcome}")
+                failure = as_clip_error(outcome)
+                error = ClipError(failure.code, f"{sound.name}: {failure.message}")
                 dead.setdefault(sound.clip.id, dead_clip(sound.clip, STAGE, error))
             elif not np.isfinite(outcome).all():
-                error = ClipError(Code.NOT_FINITE, f"The embedding of {sound.name} is not finite.")
+                error = ClipError(Code.NON_FINITE, f"The embedding of {sound.name} is not finite.")
                 dead.setdefault(sound.clip.id, dead_clip(sound.clip, STAGE, error))
             else:
                 vectors[sound.key] = outcome
@@ -91,6 +96,7 @@ def encode_unit(unit: ZsteUnit, clap: Clap, settings: PairSettings, read: Reader
         for group in unit.groups
         if all((group.id, variant) in vectors for variant in needed(group))
     ]
+    note(progress, done=encoded, failed=len(dead), units=1)
     return EncodedUnit(
         clips=tuple((clip, vectors[clip.id]) for clip in unit.clips if clip.id in vectors),
         groups=tuple(groups),
@@ -132,19 +138,8 @@ def _sounds(
             yield _Sound(key=(group.id, variant), name=f"its {variant}", clip=group.first, samples=samples)
 
 
-def _batches(sounds: Iterator[_Sound], size: int) -> Iterator[list[_Sound]]:
-    batch: list[_Sound] = []
-    for sound in sounds:
-        batch.append(sound)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def clip_reader(clap: Clap, settings: PairSettings) -> Reader:
-    """Reads clips as a CLAP hears them in a pair, and keeps the last some hundred: a clip has several partners."""
+    """Reads clips at the length they have in a pair, and keeps the last some hundred: a clip has several partners."""
 
     @lru_cache(maxsize=_KEPT_CLIPS)
     def read(clip: LabelledClip) -> FloatArray:
@@ -153,26 +148,21 @@ def clip_reader(clap: Clap, settings: PairSettings) -> Reader:
     return read
 
 
-class _EncodeVariantsFn(beam.DoFn):
-    def __init__(self, clap: ClapReference, settings: PairSettings, progress: str | None) -> None:
-        self._reference, self._settings, self._progress = clap, settings, progress
+@dataclass(frozen=True, kw_only=True)
+class ClipReader:
+    """Stands for a :func:`clip_reader`, which a worker makes once."""
 
-    def setup(self) -> None:
-        self._clap = self._reference.load()
-        self._read = clip_reader(self._clap, self._settings)
+    clap: ClapReference
+    settings: PairSettings
 
-    def process(self, unit: ZsteUnit) -> Iterator[EncodedUnit]:
-        result = encode_unit(unit, self._clap, self._settings, self._read)
-        note(self._progress, done=result.encoded, failed=len(result.dead), units=1)
-        yield result
+    def load(self) -> Reader:
+        """The reader, with nothing kept yet."""
+        return clip_reader(self.clap.load(), self.settings)
 
 
-class EncodeVariants(beam.PTransform[PCollection[ZsteUnit], PCollection[EncodedUnit]]):
+class EncodeVariants(Step):
     """Units -> embeddings, see :func:`encode_unit`."""
 
     def __init__(self, clap: ClapReference, settings: PairSettings, progress: str | None) -> None:
-        super().__init__()
-        self._fn = _EncodeVariantsFn(clap, settings, progress)
-
-    def expand(self, pcoll: PCollection[ZsteUnit]) -> PCollection[EncodedUnit]:
-        return pcoll | beam.ParDo(self._fn)
+        reader = ClipReader(clap=clap, settings=settings)
+        super().__init__(encode_unit, clap=clap, settings=settings, read=reader, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -11,12 +11,11 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.zste import Item, Judge, Questions, TextBank
 from sonogloss.transforms.encode_variants import EncodedUnit
-from sonogloss.transforms.models import ClapReference
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedUnit:
-    """The items of a unit, and its accounts."""
+    """The items of a unit, and its counts."""
 
     items: tuple[Item, ...]
     encoded: int
@@ -29,25 +28,6 @@ def judge_unit(unit: EncodedUnit, judge: Judge) -> JudgedUnit:
     items = [item for clip, vector in unit.clips for item in judge.clip(clip, vector)]
     items += [item for group, vectors in unit.groups for item in judge.group(group, vectors)]
     return JudgedUnit(items=tuple(items), encoded=unit.encoded, left_out=unit.left_out, dead=unit.dead)
-
-
-class _EmbedSentencesFn(beam.DoFn):
-    def __init__(self, clap: ClapReference) -> None:
-        self._reference = clap
-
-    def process(self, texts: Sequence[str]) -> Iterator[TextBank]:
-        yield TextBank.embed(texts, self._reference.load())
-
-
-class EmbedSentences(beam.PTransform[PCollection[list[str]], PCollection[TextBank]]):
-    """All sentences of an evaluation, as one list -> one bank of their embeddings."""
-
-    def __init__(self, clap: ClapReference) -> None:
-        super().__init__()
-        self._fn = _EmbedSentencesFn(clap)
-
-    def expand(self, pcoll: PCollection[list[str]]) -> PCollection[TextBank]:
-        return pcoll | beam.ParDo(self._fn)
 
 
 class _JudgeItemsFn(beam.DoFn):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
 
 from sonogloss import files
 from sonogloss.records import DeadLetter
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.sequences import PairSettings
+from sonogloss.temporal.config import PairSettings
+from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.progress_file import note
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business
@@ -40,7 +40,12 @@ def cut_clip_units(clips: Sequence[LabelledClip]) -> list[tuple[LabelledClip, ..
 
 
 def measure_unit(
-    unit: tuple[LabelledClip, ...], *, output: str, mel: MelSettings, settings: PairSettings
+    unit: tuple[LabelledClip, ...],
+    *,
+    output: str,
+    mel: MelSettings,
+    settings: PairSettings,
+    progress: str | None = None,
 ) -> MeasuredUnit:
     """Measure a unit's clips and write the part; its name follows from the clips."""
     from sonogloss.audio.mel import LogMel
@@ -49,26 +54,17 @@ def measure_unit(
     measured = measure_clips(unit, LogMel(mel), settings)
     name = "part-" + hashlib.sha256("\x00".join(clip.id for clip in unit).encode()).hexdigest()[:16]
     write_part(output, name, measured)
+    note(progress, done=len(measured.clips), failed=len(measured.dead), units=1)
     return MeasuredUnit(name=name, clips=len(measured.clips), dead=measured.dead)
 
 
 def commit_clips(units: Iterable[MeasuredUnit], *, output: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write `clips.json`, last: `parts`, and the `dead_letters`, beside what the driver knows."""
     ordered = sorted(units, key=lambda unit: unit.name)
-    dead = [asdict(letter) for unit in ordered for letter in unit.dead]
+    dead = [asdict(dead_letter) for unit in ordered for dead_letter in unit.dead]
     content = {**facts, "parts": [unit.name for unit in ordered if unit.clips], "dead_letters": dead}
     files.write_json(files.join(output, COMMITTED), content)
     return content
-
-
-class _MeasureClipsFn(beam.DoFn):
-    def __init__(self, output: str, mel: MelSettings, settings: PairSettings, progress: str | None) -> None:
-        self._output, self._mel, self._settings, self._progress = output, mel, settings, progress
-
-    def process(self, unit: tuple[LabelledClip, ...]) -> Iterator[MeasuredUnit]:
-        result = measure_unit(unit, output=self._output, mel=self._mel, settings=self._settings)
-        note(self._progress, done=result.clips, failed=len(result.dead), units=1)
-        yield result
 
 
 class MeasureClips(beam.PTransform[PCollection[tuple[LabelledClip, ...]], PCollection[dict[str, Any]]]):
@@ -78,13 +74,8 @@ class MeasureClips(beam.PTransform[PCollection[tuple[LabelledClip, ...]], PColle
         self, output: str, mel: MelSettings, settings: PairSettings, facts: dict[str, Any], progress: str | None
     ) -> None:
         super().__init__()
-        self._fn = _MeasureClipsFn(output, mel, settings, progress)
-        self._options = {"output": output, "facts": facts}
+        self._measure = beam.Map(measure_unit, output=output, mel=mel, settings=settings, progress=progress)
+        self._commit = Gather(commit_clips, output=output, facts=facts)
 
     def expand(self, pcoll: PCollection[tuple[LabelledClip, ...]]) -> PCollection[dict[str, Any]]:
-        return (
-            pcoll
-            | "Measure" >> beam.ParDo(self._fn)
-            | "Gather" >> ToList()
-            | "Commit" >> beam.Map(commit_clips, **self._options)
-        )
+        return pcoll | "Measure" >> self._measure | "Commit" >> self._commit

@@ -10,21 +10,27 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
 from sonogloss.errors import FingerprintMismatchError
 from sonogloss.indexes import Datastore
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
-
-if TYPE_CHECKING:
-    from sonogloss.methods import Captioner
+from sonogloss.methods import Captioner, CaptionerSpec, load_captioner
 
 M = TypeVar("M")
 
 _loaded: dict[object, object] = {}
 _lock = threading.Lock()
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """What travels to the workers in place of a model or a store, and is loaded there once."""
+
+    def load(self) -> Any:
+        """What it stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,46 +60,16 @@ class ClapReference:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionerReference:
-    """A captioner by name, the digest it must have, the device it runs on and what is asked of it.
+    """A captioner by its spec, and the fingerprint it must have; all of the spec but the precision is part of that."""
 
-    `precision`, `parity`, `beams`, `language` and `fast` are as :func:`sonogloss.methods.load_captioner` takes them
-    (`precision` is its `dtype`). All but the precision are part of the fingerprint.
-    """
-
-    name: str
+    spec: CaptionerSpec
     fingerprint: str
-    device: str = "cpu"
-    precision: str | None = None
-    parity: bool = False
-    beams: int | None = None
-    language: str | None = None
-    fast: bool = False
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        device: str = "cpu",
-        *,
-        precision: str | None = None,
-        parity: bool = False,
-        beams: int | None = None,
-        language: str | None = None,
-        fast: bool = False,
-    ) -> CaptionerReference:
+    def of(cls, spec: CaptionerSpec) -> CaptionerReference:
         """The reference to the captioner that has this name now."""
-        wanted = cls(
-            name=name,
-            fingerprint="",
-            device=device,
-            precision=precision,
-            parity=parity,
-            beams=beams,
-            language=language,
-            fast=fast,
-        )
-        captioner = wanted._open()
-        return _keep(replace(wanted, fingerprint=captioner.fingerprint), captioner)
+        captioner = load_captioner(spec)
+        return _keep(cls(spec=spec, fingerprint=captioner.fingerprint), captioner)
 
     def load(self) -> Captioner:
         """The captioner, loaded once a process."""
@@ -102,28 +78,25 @@ class CaptionerReference:
     def load_with(self, clap: ClapReference) -> Captioner:
         """The captioner; one that embeds text while it captions shares this CLAP."""
         captioner = self.load()
-        if hasattr(captioner, "read_text_with"):
-            captioner.read_text_with(clap.load())
+        captioner.read_text_with(clap.load())
         return captioner
 
     def _load(self) -> Captioner:
-        captioner = self._open()
-        _require("captioner", self.name, self.fingerprint, captioner.fingerprint)
+        captioner = load_captioner(self.spec)
+        _require("captioner", self.spec.name, self.fingerprint, captioner.fingerprint)
         return captioner
 
-    def _open(self) -> Captioner:
-        # Here and not above: building a datastore needs no decoder.
-        from sonogloss.methods import load_captioner
 
-        return load_captioner(
-            self.name,
-            device=self.device,
-            dtype=self.precision,
-            parity=self.parity,
-            beams=self.beams,
-            language=self.language,
-            fast=self.fast,
-        )
+@dataclass(frozen=True, kw_only=True)
+class CaptionerWithClap:
+    """A captioner that shares the job's CLAP, where it embeds text while it captions."""
+
+    captioner: CaptionerReference
+    clap: ClapReference
+
+    def load(self) -> Captioner:
+        """The captioner, loaded once a process."""
+        return self.captioner.load_with(self.clap)
 
 
 @dataclass(frozen=True, kw_only=True)

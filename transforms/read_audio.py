@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
-
-from sonogloss import files
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
-from sonogloss.transforms.work import Batch, Unit
+from sonogloss.sources import Opened, Source, open_members, printable, source_key
+from sonogloss.transforms.isolate import dead_letter
+from sonogloss.transforms.work import Batch, DoneSource, Unit
 
 STAGE = "read_audio"
 
@@ -33,7 +31,8 @@ def read_unit(
     """
     clips: list[Clip] = []
     dead: list[DeadLetter] = []
-    number, start = 0, time.perf_counter()
+    done: list[DoneSource] = []
+    number, size, start = 0, 0, time.perf_counter()
 
     def batch(last: bool) -> Batch:
         seconds = {STAGE: time.perf_counter() - start}
@@ -42,70 +41,74 @@ def read_unit(
             number=number,
             last=last,
             inputs=len(clips) + len(dead),
+            sources=tuple(done),
+            bytes=size,
             clips=tuple(clips),
             dead=tuple(dead),
             seconds=seconds,
         )
 
-    for uri in unit.uris:
-        for item in read_source(uri, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits()):
+    for source, items in _read_sources(unit.sources, policy=policy, sample_rate=sample_rate, limits=limits):
+        for item in items:
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue
             if len(clips) == batch_size:
                 yield batch(last=False)
-                clips, dead = [], []
-                number, start = number + 1, time.perf_counter()
+                clips, dead, done = [], [], []
+                number, size, start = number + 1, 0, time.perf_counter()
             clips.append(item)
+        done.append(DoneSource(key=source_key(source), uri=source.uri, member=source.member))
+        size += source.bytes or 0
     yield batch(last=True)
 
 
+def _read_sources(
+    sources: Sequence[Source], *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits | None
+) -> Iterator[tuple[Source, Iterable[Clip | DeadLetter]]]:
+    """Every source with its clips, which are to be taken before the next source is asked for."""
+    for source in sources:
+        if (skipped := source.refused) is not None:
+            error = ClipError(Code(skipped.code), skipped.reason, skipped.byte_offset)
+            yield source, [_dead(source, error)]
+    openable = [source for source in sources if source.refused is None]
+    for source, opened in open_members(openable):
+        if isinstance(opened, ClipError):
+            yield source, [_dead(source, opened)]
+        else:
+            yield source, read_source(source, opened, policy=policy, sample_rate=sample_rate, limits=limits)
+
+
 def read_source(
-    uri: str, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits
+    source: Source, opened: Opened, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits | None = None
 ) -> Iterator[Clip | DeadLetter]:
-    """The clips of one file, or the reason why there are none."""
+    """The clips of one recording, or the reason why there are none."""
     try:
-        data = _fetch(uri, limits)
-        yield from cut_clips(data, uri=uri, member=None, policy=policy, sample_rate=sample_rate, limits=limits)
+        yield from cut_clips(
+            opened,
+            uri=printable(source.uri),
+            member=None if source.member is None else printable(source.member),
+            policy=policy,
+            sample_rate=sample_rate,
+            limits=limits or AudioLimits(),
+            start_s=source.start_s,
+            end_s=source.end_s,
+        )
+        opened.check()
     except ClipError as error:
-        yield _dead(uri, error)
+        yield _dead(source, _cause(opened, error))
     except MemoryError:
-        yield _dead(uri, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
-    except Exception as error:  # noqa: BLE001  # a decoder that breaks in a way nobody foresaw costs one file, not the job
-        sentence = f"Decoding failed ({type(error).__name__}: {error})."
-        yield _dead(uri, ClipError(Code.CORRUPT, sentence))
+        yield _dead(source, ClipError(Code.OUT_OF_MEMORY, "There is not enough memory to decode the file."))
+    except Exception as error:  # noqa: BLE001  # a decoder that breaks in an unforeseen way costs one file, not the job
+        corrupt = ClipError(Code.CORRUPT, f"Decoding failed ({type(error).__name__}: {error}).")
+        yield _dead(source, _cause(opened, corrupt))
 
 
-def _dead(uri: str, error: ClipError) -> DeadLetter:
-    return DeadLetter(
-        clip_id=None,
-        uri=uri,
-        member=None,
-        stage=STAGE,
-        code=error.code.value,
-        message=error.message,
-        byte_offset=error.byte_offset,
-    )
+def _cause(opened: Opened, error: ClipError) -> ClipError:
+    """A read that failed looks like the end of the bytes to a decoder; it is the reason then."""
+    return opened.problem or error
 
 
-def _fetch(uri: str, limits: AudioLimits) -> bytes:
-    try:
-        size = files.size(uri)
-        if size > limits.max_bytes:
-            raise ClipError(Code.TOO_LARGE, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
-        return files.read_bytes(uri)
-    except ClipError:
-        raise
-    except Exception as error:  # every file system raises its own errors; each costs one file only
-        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
-
-
-class ReadAudio(beam.PTransform[PCollection[Unit], PCollection[Batch]]):
-    """Units -> batches of clips, see :func:`read_unit`."""
-
-    def __init__(self, policy: WindowPolicy, sample_rate: int, batch_size: int) -> None:
-        super().__init__()
-        self._options = {"policy": policy, "sample_rate": sample_rate, "batch_size": batch_size}
-
-    def expand(self, pcoll: PCollection[Unit]) -> PCollection[Batch]:
-        return pcoll | beam.FlatMap(read_unit, **self._options)
+def _dead(source: Source, error: ClipError) -> DeadLetter:
+    member = None if source.member is None else printable(source.member)
+    return dead_letter(error, stage=STAGE, uri=printable(source.uri), member=member)

@@ -8,60 +8,77 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
 from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
+from sonogloss.sources import Source, source_key
 
-P = ParamSpec("P")
-
-LARGEST_UNIT = 64
 SMALLEST_UNIT = 8
+LARGEST_UNIT = 2048
+UNITS = 64
+SMALLEST_UNIT_BYTES = 64 << 20
 NO_VECTORS: FloatArray = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """Sources that are captioned together and whose rows share part files; `id` is a digest of their names."""
+    """Sources that are captioned together and whose rows share part files; `id` is a digest of their keys."""
 
     id: str
-    uris: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoneSource:
+    """A source that a unit has done; `key` is None where an earlier format did not note it."""
+
+    key: str | None
+    uri: str
+    member: str | None = None
+
+
+def _no_vectors() -> FloatArray:
+    return NO_VECTORS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Clips on their way through the models, one row of every filled column a clip.
+    """Clips on their way through the models.
 
-    `embeddings` and `projected` are [clips, dim]; `contexts`, `captions` and `scores` are filled by their steps, and
-    `candidates` by a decoder that was asked for several captions a clip; `heard` [clips, dim] is the sound as another
-    CLAP hears it that is to choose among them. `labels` (best first) are what a prompt named, or what tagging found;
-    tagging also fills `frames` [clips, frames, dim] where its labels are compared with frames, and `label_scores`
-    [clips, labels].
     `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
-    `number` counts the batches of a unit from 0; `last` marks the unit's end. `seconds` is what each step took.
+    `number` counts the batches of a unit from 0; `last` marks the unit's end. `sources` were read to their end when the
+    batch was full, `bytes` is their size. `seconds` is what each step took.
+
+    All other fields but `dead` are columns with a row a clip, empty until their step fills them. `embeddings` and
+    `projected` are [clips, dim]. `candidates` come from a decoder that was asked for several captions a clip, and
+    `rerank_embeddings` [clips, dim] from the CLAP that chooses among them, where it is another one. `labels` (best
+    first) are what a prompt named, or what tagging found; tagging also fills `label_scores` [clips, labels], and its
+    labels may need `frames` [clips, frames, dim].
     """
 
     unit: str
     number: int
     last: bool
     inputs: int
+    sources: tuple[DoneSource, ...] = ()
+    bytes: int = 0
     clips: tuple[Clip, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
-    embeddings: FloatArray = field(default_factory=lambda: NO_VECTORS)
-    projected: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    embeddings: FloatArray = field(default_factory=_no_vectors)
+    projected: FloatArray = field(default_factory=_no_vectors)
     contexts: tuple[tuple[Context, ...], ...] = ()
-    heard: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    rerank_embeddings: FloatArray = field(default_factory=_no_vectors)
     candidates: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    frames: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    frames: FloatArray = field(default_factory=_no_vectors)
     labels: tuple[tuple[LabelScore, ...], ...] = ()
-    label_scores: FloatArray = field(default_factory=lambda: NO_VECTORS)
+    label_scores: FloatArray = field(default_factory=_no_vectors)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def without(self, failures: Mapping[int, DeadLetter]) -> Batch:
@@ -69,18 +86,19 @@ class Batch:
         if not failures:
             return self
         keep = [row for row in range(len(self.clips)) if row not in failures]
-        columns: dict[str, Any] = {
-            name: tuple(column[row] for row in keep)
-            for name in ("clips", "contexts", "candidates", "captions", "scores", "labels")
-            if (column := getattr(self, name))
-        }
-        vectors = {
-            name: column[keep]
-            for name in ("embeddings", "projected", "heard", "frames", "label_scores")
-            if len(column := getattr(self, name))
-        }
-        dead = (*self.dead, *(failures[row] for row in sorted(failures)))
-        return replace(self, **columns, **vectors, dead=dead)
+        columns: dict[str, Any] = {name: _rows(getattr(self, name), keep) for name in _COLUMNS}
+        return replace(self, **columns, dead=(*self.dead, *(failures[row] for row in sorted(failures))))
+
+
+_COLUMNS = {item.name for item in fields(Batch)} - {
+    "unit", "number", "last", "inputs", "sources", "bytes", "dead", "seconds",
+}  # fmt: skip
+
+
+def _rows(column: Any, keep: Sequence[int]) -> Any:
+    if not len(column):
+        return column
+    return column[keep] if isinstance(column, np.ndarray) else tuple(column[row] for row in keep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +113,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """What one unit left on disk, and its accounts: `rows` are captions or tags, `codes` dead letters by code."""
+    """What one unit left on disk, and its counts: `rows` are captions or tags, `codes` dead letters by code.
+
+    `parts` are those of rows, in order, then the one of dead letters.
+    """
 
     unit: str
     parts: tuple[Part, ...]
+    sources: int = 0
     inputs: int
     rows: int
     dead_letters: int
@@ -106,31 +128,54 @@ class UnitResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def cut_units(uris: Sequence[str]) -> list[Unit]:
-    """Cut a sorted listing into units of 8 to 64 sources, at least 16 of them where the listing allows.
+def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[Unit]:
+    """Cut a sorted listing into units of 8 to 2,048 sources, at least 64 of them where the listing allows.
 
-    The cut depends on the listing alone, never on the number of workers, so that part files are equal everywhere.
+    Recordings of many bytes make units of fewer sources. The cut depends on the listing alone, never on the number of
+    workers, so that part files are equal everywhere. Units of which nothing is done keep the cut of the whole listing,
+    so that a job that was interrupted writes the files that it would have written; what else is left is cut anew.
+
+    Args:
+        sources: all of them.
+        done: keys of those that need no work.
     """
-    size = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(uris) / 16)))
-    return [make_unit(uris[start : start + size]) for start in range(0, len(uris), size)]
+    count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(sources) / UNITS)))
+    size = max(SMALLEST_UNIT_BYTES, math.ceil(sum(source.bytes or 0 for source in sources) / UNITS))
+    whole, others = [], []
+    for cut in _cut(sources, count, size):
+        left = [source for source in cut if source_key(source) not in done]
+        if len(left) == len(cut):
+            whole.append(cut)
+        else:
+            others += left
+    return [make_unit(cut) for cut in [*whole, *_cut(others, count, size)]]
 
 
-def make_unit(uris: Sequence[str]) -> Unit:
+def _cut(sources: Sequence[Source], count: int, size: int) -> Iterator[list[Source]]:
+    """Runs of at most `count` sources and, unless it is a single one, `size` bytes."""
+    cut: list[Source] = []
+    held = 0
+    for source in sources:
+        if cut and (len(cut) == count or held + (source.bytes or 0) > size):
+            yield cut
+            cut, held = [], 0
+        cut.append(source)
+        held += source.bytes or 0
+    if cut:
+        yield cut
+
+
+def make_unit(sources: Sequence[Source]) -> Unit:
     """A unit of these sources."""
-    names = "\x00".join(uris).encode("utf-8", "surrogateescape")
-    return Unit(id=hashlib.sha256(names).hexdigest()[:16], uris=tuple(uris))
+    return Unit(id=unit_id([source_key(source) for source in sources]), sources=tuple(sources))
 
 
-def timed(
-    step: str, function: Callable[Concatenate[Batch, P], Batch], batch: Batch, *args: P.args, **kwargs: P.kwargs
-) -> Batch:
-    """Run a step's function on a batch and note the seconds it took."""
-    start = time.perf_counter()
-    result = function(batch, *args, **kwargs)
-    return replace(result, seconds={**batch.seconds, step: time.perf_counter() - start})
+def unit_id(keys: Iterable[str]) -> str:
+    """The name of the unit of sources with these keys."""
+    return hashlib.sha256("\x00".join(keys).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def add_up(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def sum_counts(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The sum of several counts by key, keys sorted."""
     total: Counter[str] = Counter()
     for count in counts:

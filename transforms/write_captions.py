@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import PCollection
 
-from sonogloss.errors import Code
+from sonogloss.errors import ClipError, Code
 from sonogloss.methods import Captioner
-from sonogloss.records import DeadLetter
-from sonogloss.transforms.isolate import dead_letter, failure, run_isolated
-from sonogloss.transforms.models import CaptionerReference, ClapReference
-from sonogloss.transforms.work import Batch, timed
+from sonogloss.transforms.isolate import drop_failures, run_isolated
+from sonogloss.transforms.work import Batch
 
 STAGE = "write_captions"
 
@@ -37,52 +33,24 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         contexts = [[context.text for context in batch.contexts[row]] for row in rows]
         embeddings = batch.projected[np.asarray(rows)]
         if best:
-            return captioner.candidates(embeddings, contexts, best)
-        if not beams:
-            return [(sentence,) for sentence in captioner.caption(embeddings, contexts)]
-        searches = [captioner.caption(embeddings, contexts, beams=number) for number in beams]
-        return list(zip(*searches, strict=True))
+            found = captioner.candidates(embeddings, contexts, best)
+        else:
+            searches = [captioner.caption(embeddings, contexts, beams=number) for number in beams]
+            found = list(zip(*(searches or [captioner.caption(embeddings, contexts)]), strict=True))
+        return [_distinct(sentences) for sentences in found]
 
     outcomes = run_isolated(caption, range(len(batch.clips)))
-    failures: dict[int, DeadLetter] = {}
-    said: list[tuple[str, ...]] = []
-    for row, (clip, outcome) in enumerate(zip(batch.clips, outcomes, strict=True)):
-        if isinstance(outcome, Exception):
-            failures[row] = failure(clip, STAGE, outcome)
-        elif sentences := tuple(dict.fromkeys(sentence.strip() for sentence in outcome if sentence.strip())):
-            said.append(sentences)
-        else:
-            failures[row] = dead_letter(clip, STAGE, Code.EMPTY_CAPTION, "Decoding ended without a word.")
-    left = batch.without(failures)
-    if captioner.names_labels and left.clips:
-        left = replace(left, labels=tuple(captioner.named_labels(left.projected)))
+    left, sentences = drop_failures(batch, outcomes, stage=STAGE, check=_check_words)
+    if captioner.has_keywords and left.clips:
+        left = replace(left, labels=tuple(captioner.keywords(left.projected)))
     if beams or best:
-        return replace(left, candidates=tuple(said))
-    return replace(left, captions=tuple(sentences[0] for sentences in said))
+        return replace(left, candidates=tuple(sentences))
+    return replace(left, captions=tuple(first for first, *_ in sentences))
 
 
-class _WriteCaptionsFn(beam.DoFn):
-    def __init__(self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int], best: int) -> None:
-        self._reference = captioner
-        self._clap = clap
-        self._beams = tuple(beams)
-        self._best = best
-
-    def setup(self) -> None:
-        self._captioner = self._reference.load_with(self._clap)
-
-    def process(self, batch: Batch) -> Iterator[Batch]:
-        yield timed(STAGE, write_captions, batch, self._captioner, self._beams, self._best)
+def _distinct(sentences: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sentence.strip() for sentence in sentences if sentence.strip()))
 
 
-class WriteCaptions(beam.PTransform[PCollection[Batch], PCollection[Batch]]):
-    """Batches -> batches with captions, see :func:`write_captions`; `clap` is the one that embedded the sound."""
-
-    def __init__(
-        self, captioner: CaptionerReference, clap: ClapReference, beams: Sequence[int] = (), best: int = 0
-    ) -> None:
-        super().__init__()
-        self._fn = _WriteCaptionsFn(captioner, clap, beams, best)
-
-    def expand(self, pcoll: PCollection[Batch]) -> PCollection[Batch]:
-        return pcoll | beam.ParDo(self._fn)
+def _check_words(sentences: tuple[str, ...]) -> ClipError | None:
+    return None if sentences else ClipError(Code.EMPTY_CAPTION, "Decoding ended without a word.")

@@ -1,9 +1,4 @@
-"""write_rows: rows -> self-describing part files, whole or not at all; only their names go on.
-
-A unit's files are `dead_letters/part-<unit>.parquet`, `<folder>/part-<unit>-<n>.parquet` (the folder is `captions` or
-`labels`, by the kind of row) and last the highest `n`, whose footer says so. A killed job leaves whole units and
-beginnings of units, and the footers tell them apart.
-"""
+"""write_rows: rows -> self-describing part files (see part_files), whole or not at all; only their names go on."""
 
 from __future__ import annotations
 
@@ -16,9 +11,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from sonogloss import files
+from sonogloss.errors import InputError
 from sonogloss.records import (
-    DEAD_LETTER_SCHEMA,
     CaptionRow,
     DeadLetter,
     LabelRow,
@@ -26,14 +20,11 @@ from sonogloss.records import (
     label_row_schema,
     table,
 )
-from sonogloss.transforms.progress_file import note
-from sonogloss.transforms.work import Batch, Part, UnitResult, add_up
+from sonogloss.transforms.part_files import Footer, write_dead_letters, write_rows_part
+from sonogloss.transforms.progress_file import note, note_failure
+from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
 
 ROWS_A_PART = 20_000
-
-CONFIGURATION_KEY = b"sonogloss.configuration"
-UNIT_KEY = b"sonogloss.unit"
-PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
 
 
 class RowKind(Protocol):
@@ -72,20 +63,11 @@ class CaptionRows:
         """The finished rows of a batch."""
         return [
             CaptionRow(
-                clip_id=clip.clip_id,
-                uri=clip.uri,
-                member=clip.member,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                duration_s=clip.duration_s,
-                sample_rate=clip.sample_rate,
-                channels=clip.channels,
+                clip=clip,
                 caption=batch.captions[row],
                 clap_score=batch.scores[row],
                 contexts=batch.contexts[row],
                 method=self.method,
-                flags=clip.flags,
-                audio_sha256=clip.audio_sha256,
                 keywords=batch.labels[row] if self.keywords else None,
                 embedding=None if self.embedding_dim is None else batch.embeddings[row],
             )
@@ -109,17 +91,8 @@ class LabelRows:
         """The finished rows of a batch."""
         return [
             LabelRow(
-                clip_id=clip.clip_id,
-                uri=clip.uri,
-                member=clip.member,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                duration_s=clip.duration_s,
-                sample_rate=clip.sample_rate,
-                channels=clip.channels,
+                clip=clip,
                 labels=batch.labels[row],
-                flags=clip.flags,
-                audio_sha256=clip.audio_sha256,
                 scores=None if self.all_scores is None else batch.label_scores[row],
             )
             for row, clip in enumerate(batch.clips)
@@ -148,6 +121,7 @@ class UnitWriter:
         self._rows: list[CaptionRow | LabelRow] = []
         self._dead: list[DeadLetter] = []
         self._parts: list[Part] = []
+        self._sources: list[DoneSource] = []
         self._inputs = 0
         self._seconds: dict[str, float] = {}
 
@@ -166,58 +140,41 @@ class UnitWriter:
             )
         self._number += 1
         self._inputs += batch.inputs
-        self._seconds = add_up([self._seconds, batch.seconds])
+        self._sources += batch.sources
+        self._seconds = sum_counts([self._seconds, batch.seconds])
         self._dead += batch.dead
         self._rows += self._kind.of(batch)
-        while (
-            len(self._rows) > self._rows_a_part
-        ):  # never the last row: the unit's last file must not be known too early
+        # Never the last row: a unit's last file, which says that it is the last, is written when the unit ends.
+        while len(self._rows) > self._rows_a_part:
             self._write_rows(batch.unit, self._rows[: self._rows_a_part], last=False)
             self._rows = self._rows[self._rows_a_part :]
         return self._finish(batch.unit) if batch.last else None
 
     def _finish(self, unit: str) -> UnitResult:
         rows = sum(part.rows for part in self._parts) + len(self._rows)
-        name = dead_letters_name(unit)
-        letters = self._write(name, unit, table(self._dead, DEAD_LETTER_SCHEMA), {})
+        dead_letters = write_dead_letters(self._output, self._footer(unit), self._dead, self._sources)
         self._write_rows(unit, self._rows, last=True)
         result = UnitResult(
             unit=unit,
-            parts=(*self._parts, letters),
+            parts=(*self._parts, dead_letters),
+            sources=len(self._sources),
             inputs=self._inputs,
             rows=rows,
             dead_letters=len(self._dead),
-            codes=dict(Counter(letter.code for letter in self._dead)),
+            codes=dict(Counter(dead_letter.code for dead_letter in self._dead)),
             seconds=self._seconds,
         )
         self._begin()
         return result
 
+    def _footer(self, unit: str) -> Footer:
+        return Footer(configuration=self._configuration, unit=unit, kind=self._kind.folder)
+
     def _write_rows(self, unit: str, rows: list[CaptionRow | LabelRow], *, last: bool) -> None:
-        number = len(self._parts)
-        extra = {PARTS_KEY: str(number + 1).encode()} if last else {}
         content = table(rows, self._kind.schema)
-        self._parts.append(self._write(rows_name(self._kind.folder, unit, number), unit, content, extra))
-
-    def _write(self, name: str, unit: str, content: pa.Table, extra: dict[bytes, bytes]) -> Part:
-        metadata = {CONFIGURATION_KEY: self._configuration.encode(), UNIT_KEY: unit.encode(), **extra}
-        files.write_table(files.join(self._output, name), content.replace_schema_metadata(metadata))
-        return describe_part(self._output, name, content.num_rows)
-
-
-def rows_name(folder: str, unit: str, number: int) -> str:
-    """Name of one of a unit's files of rows below the results directory."""
-    return f"{folder}/part-{unit}-{number:03d}.parquet"
-
-
-def dead_letters_name(unit: str) -> str:
-    """Name of a unit's dead letters file below the results directory."""
-    return f"dead_letters/part-{unit}.parquet"
-
-
-def describe_part(output: str, name: str, rows: int) -> Part:
-    """A reference to a file that was written."""
-    return Part(**files.file_entry(output, name), rows=rows)
+        self._parts.append(
+            write_rows_part(self._output, self._footer(unit), content, number=len(self._parts), last=last)
+        )
 
 
 class _WriteRowsFn(beam.DoFn):
@@ -231,8 +188,12 @@ class _WriteRowsFn(beam.DoFn):
         self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
-        result = self._writer.add(batch)
-        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=int(batch.last))
+        try:
+            result = self._writer.add(batch)
+        except InputError as error:
+            note_failure(self._progress, error)
+            raise
+        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=len(batch.sources), size=batch.bytes)
         if result is not None:
             yield result
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
 
 from sonogloss.indexes import write_shard, write_support_part
 from sonogloss.transforms.embed_text import EmbeddedShard
@@ -15,26 +13,29 @@ from sonogloss.transforms.embed_text import EmbeddedShard
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 
 
-def write_embedded(shard: EmbeddedShard, columns: Mapping[str, str], *, output: str) -> dict[str, Any]:
+def write_embedded(
+    shard: EmbeddedShard, columns: Mapping[str, str], *, output: str, kind: str = "flat"
+) -> dict[str, Any]:
     """Write one shard; the support is all captions, so each shard is a part of it too.
 
     Args:
         shard: captions and vectors.
-        columns: the dumps' further columns and their types, equal for all shards.
+        columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
+        kind: of the index, see :mod:`sonogloss.indexes.kinds`.
 
     Returns:
         `{"shard": ..., "support": ...}`: the entries for the manifest.
     """
     captions = shard_table(shard, columns)
     return {
-        "shard": write_shard(output, shard.number, captions, shard.vectors),
+        "shard": write_shard(output, shard.number, captions, shard.vectors, kind),
         "support": write_support_part(output, shard.number, shard.vectors),
     }
 
 
 def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:
-    """The captions of a shard as a table: id, text, source, then the further columns, null where a dump lacks one."""
+    """The captions of a shard as a table: id, text, source, then the further columns, null where a file lacks one."""
     arrays = {
         "id": pa.array([line.id for line in shard.lines], pa.int64()),
         "text": pa.array([line.text for line in shard.lines], pa.string()),
@@ -45,19 +46,3 @@ def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:
         values = [line.extra.get(name) for line in shard.lines]
         arrays[name] = pa.array([None if value is None else convert[kind](value) for value in values], _TYPES[kind])
     return pa.table(arrays)
-
-
-class WriteShards(beam.PTransform[PCollection[EmbeddedShard], PCollection[dict[str, Any]]]):
-    """Embedded shards -> entries of what was written, see :func:`write_embedded`.
-
-    Args:
-        output: the datastore's directory.
-        columns: the further columns, one mapping as a side input.
-    """
-
-    def __init__(self, output: str, columns: beam.pvalue.AsSingleton) -> None:
-        super().__init__()
-        self._output, self._columns = output, columns
-
-    def expand(self, pcoll: PCollection[EmbeddedShard]) -> PCollection[dict[str, Any]]:
-        return pcoll | beam.Map(write_embedded, self._columns, output=self._output)

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
-from apache_beam.transforms.combiners import ToList
 
 from sonogloss import files
-from sonogloss.records import DEAD_LETTER_SCHEMA, table
-from sonogloss.temporal.zste_summary import ITEM_SCHEMA, SUMMARY_SCHEMA, in_order, summarise
+from sonogloss.records import DEAD_LETTER_SCHEMA, schema_of, table
+from sonogloss.temporal.zste import Item
+from sonogloss.temporal.zste_summary import SummaryRow, in_order, summarise
 from sonogloss.transforms.judge_items import JudgedUnit
 
 SUMMARY, ITEMS, DEAD_LETTERS = "zste/summary.parquet", "zste/items.parquet", "zste/dead_letters.parquet"
@@ -27,7 +25,7 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     Args:
         units: in any order.
         output: the directory.
-        facts: what made it, kept with the accounts in the summary's metadata.
+        facts: what made it, kept with the counts in the summary's metadata.
 
     Returns:
         The facts and `counts`: `encoded` (sounds that went through the model), `items`, `left_out` (groups with a clip
@@ -35,8 +33,8 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
     """
     units = list(units)
     items = in_order(item for unit in units for item in unit.items)
-    # A clip that cannot be read fails wherever it is wanted; it is one dead letter.
-    dead = {letter.clip_id: letter for unit in units for letter in unit.dead}
+    # A clip that cannot be read fails in every unit that needs it, and is one dead letter.
+    dead = {dead_letter.clip_id: dead_letter for unit in units for dead_letter in unit.dead}
     counts = {
         "encoded": sum(unit.encoded for unit in units),
         "items": len(items),
@@ -44,22 +42,11 @@ def write_zste(units: Iterable[JudgedUnit], *, output: str, facts: dict[str, Any
         "dead_letters": len(dead),
     }
     facts = {**facts, "counts": counts}
-    letters = sorted(dead.values(), key=lambda letter: letter.uri)
-    files.write_table(files.join(output, DEAD_LETTERS), table(letters, DEAD_LETTER_SCHEMA))
+    dead_letters = sorted(dead.values(), key=lambda dead_letter: dead_letter.uri)
+    files.write_table(files.join(output, DEAD_LETTERS), table(dead_letters, DEAD_LETTER_SCHEMA))
     rows = [asdict(item) for item in items]
-    files.write_table(files.join(output, ITEMS), pa.Table.from_pylist(rows, schema=ITEM_SCHEMA))
-    summary = pa.Table.from_pylist([asdict(row) for row in summarise(items)], schema=SUMMARY_SCHEMA)
+    files.write_table(files.join(output, ITEMS), pa.Table.from_pylist(rows, schema=schema_of(Item)))
+    summary = pa.Table.from_pylist([asdict(row) for row in summarise(items)], schema=schema_of(SummaryRow))
     metadata = {FACTS_KEY: json.dumps(facts).encode()}
     files.write_table(files.join(output, SUMMARY), summary.replace_schema_metadata(metadata))
     return facts
-
-
-class WriteZste(beam.PTransform[PCollection[JudgedUnit], PCollection[dict[str, Any]]]):
-    """Judged units -> the evaluation on disk, see :func:`write_zste`."""
-
-    def __init__(self, output: str, facts: dict[str, Any]) -> None:
-        super().__init__()
-        self._options = {"output": output, "facts": facts}
-
-    def expand(self, pcoll: PCollection[JudgedUnit]) -> PCollection[dict[str, Any]]:
-        return pcoll | ToList() | beam.Map(write_zste, **self._options)

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    OLD_PRECISIONS,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    numbers,
+    option,
+    resume_option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, OLD_PRECISIONS, dead_letters_option, device_option, numbers
 
 if TYPE_CHECKING:
     from sonogloss.audio import WindowPolicy
 
-_WINDOWS = "windows"
+_shaping = partial(option, digest="resolved")
+_window = partial(_shaping, group="windows")
+_projection = partial(_shaping, group="projection on the text support")
+_decoding = partial(_shaping, group="decoding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +37,7 @@ class JobOptions(Configuration):
 
     audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
     output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
-    resume: bool = option(
-        True,
-        group=JOB,
-        help="continue what an earlier run of the same options left; --no-resume begins anew",
-        recorded=False,
-    )
+    resume: bool = resume_option(JOB)
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
     dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
     max_dead_letters: float = dead_letters_option("inputs", JOB)
@@ -44,22 +53,12 @@ class JobOptions(Configuration):
 class WindowOptions(Configuration):
     """How recordings are cut, and where models run."""
 
-    window: float = option(10.0, group=_WINDOWS, help="seconds a clip", metavar="S", digest="resolved")
-    hop: float | None = option(
-        None,
-        group=_WINDOWS,
-        help="seconds from the start of one clip to the start of the next",
-        default_text="the window",
-        metavar="S",
-        digest="resolved",
+    window: float = _window(10.0, help="seconds a clip", metavar="S")
+    hop: float | None = _window(
+        None, help="seconds from the start of one clip to the start of the next", default_text="the window", metavar="S"
     )
-    max_windows: int | None = option(
-        None,
-        group=_WINDOWS,
-        help="clips a recording at most, from its start",
-        default_text="all",
-        at_least=1,
-        digest="resolved",
+    max_windows: int | None = _window(
+        None, help="clips a recording at most, from its start", default_text="all", at_least=1
     )
     device: str = device_option(JOB)
 
@@ -81,119 +80,75 @@ class WindowOptions(Configuration):
 class CaptionSettings(WindowOptions):
     """Everything that shapes a caption."""
 
-    datastore: AnyPath | None = option(
-        None,
-        help="made by build-datastore",
-        default_text="none, for captioners that retrieve nothing",
-        metavar="DIR",
-        digest="resolved",
+    datastore: AnyPath | None = _shaping(
+        None, help="made by build-datastore", default_text="none, for captioners that retrieve nothing", metavar="DIR"
     )
-    captioner: AnyPath = option(
-        "pocket",
-        help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory",
-        metavar="C",
-        digest="resolved",
+    captioner: AnyPath = _shaping(
+        "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )
-    clap: AnyPath | None = option(
+    clap: AnyPath | None = _shaping(
         None,
         help="a captioner fixes its CLAP; name it to check that it is this one",
         default_text="the captioner's",
         metavar="C",
-        digest="resolved",
     )
-    contexts: int | None = option(
+    contexts: int | None = _shaping(
         None,
         help="retrieved captions in the prompt",
         default_text="as many as the captioner learned with",
         metavar="K",
         at_least=0,
-        digest="resolved",
     )
-    language: str | None = option(
-        None,
-        help="language tag of a multilingual captioner",
-        default_text="the captioner's first",
-        metavar="TAG",
-        digest="resolved",
+    language: str | None = _shaping(
+        None, help="language tag of a multilingual captioner", default_text="the captioner's first", metavar="TAG"
     )
-    embedding: bool = option(False, help="add the CLAP embedding of each clip to its row", digest="resolved")
-    parity: bool = option(
+    embedding: bool = _shaping(False, help="add the CLAP embedding of each clip to its row")
+    parity: bool = _shaping(
         False,
         help="contexts, projection, search and windows as in the method's released code; other options still count",
-        digest="resolved",
     )
-    projection: bool | None = option(
-        None,
-        group="projection on the text support",
-        help="project audio embeddings on the text support",
-        default_text="as the captioner says",
-        digest="resolved",
+    projection: bool | None = _projection(
+        None, help="project audio embeddings on the text support", default_text="as the captioner says"
     )
-    temperature: float | Literal["clap"] | None = option(
+    temperature: float | Literal["clap"] | None = _projection(
         None,
-        group="projection on the text support",
         help="temperature of the softmax over the support, or clap for the CLAP's own",
         default_text="the captioner's",
         metavar="T",
         at_least=0,
         aliases=["--projection-temperature"],
-        digest="resolved",
     )
-    renormalise: bool | None = option(
-        None,
-        group="projection on the text support",
-        help="scale projected embeddings to unit length",
-        default_text="as the captioner says",
-        digest="resolved",
+    renormalise: bool | None = _projection(
+        None, help="scale projected embeddings to unit length", default_text="as the captioner says"
     )
-    support: AnyPath | None = option(
-        None,
-        group="projection on the text support",
-        help="project on the support of another datastore",
-        default_text="the datastore's own",
-        metavar="DIR",
-        digest="resolved",
+    support: AnyPath | None = _projection(
+        None, help="project on the support of another datastore", default_text="the datastore's own", metavar="DIR"
     )
-    beams: int | None = option(
-        None,
-        group="decoding",
-        help="beams of the search",
-        default_text="the captioner's",
-        at_least=1,
-        digest="resolved",
-    )
-    candidate_beams: Sequence[int] = option(
+    beams: int | None = _decoding(None, help="beams of the search", default_text="the captioner's", at_least=1)
+    candidate_beams: Sequence[int] = _decoding(
         (),
-        group="decoding",
         help="search with each of these numbers of beams (2-8, or 2,4,8) and keep the caption nearest to the audio",
         metavar="N-M",
         at_least=1,
         parse=numbers,
-        digest="resolved",
     )
-    candidates: int | None = option(
+    candidates: int | None = _decoding(
         None,
-        group="decoding",
         help="keep the one of the N best captions of a search that is nearest to the audio",
         default_text="the likeliest one; with --rerank as many as there are beams, at least 4",
-        digest="resolved",
     )
-    rerank: AnyPath | None = option(
+    rerank: AnyPath | None = _decoding(
         None,
-        group="decoding",
         help="the CLAP that chooses among candidates",
         default_text="the captioner's, where there are candidates",
         metavar="C",
-        digest="resolved",
     )
-    fast: bool = option(False, group="decoding", help="zeraucap: leave out the CLAP's guidance", digest="resolved")
-    precision: Literal["float32", "bfloat16", "float16", "int8"] | None = option(
+    fast: bool = _decoding(False, help="zeraucap: leave out the CLAP's guidance")
+    precision: Literal["float32", "bfloat16", "float16", "int8"] | None = _decoding(
         None,
-        group="decoding",
         help="weights of the language model",
         default_text="float32 on a CPU, as stored elsewhere",
         old_values=OLD_PRECISIONS,
-        digest="resolved",
     )
 
     @property
@@ -228,45 +183,30 @@ class CaptionConfig(CaptionSettings, JobOptions):
 class ClassifyConfig(WindowOptions, JobOptions):
     """Options of `classify`."""
 
-    labels: AnyPath = option(
-        help="one a line, csv or json with names; or pocket", metavar="FILE|NAME", digest="resolved"
+    labels: AnyPath = _shaping(help="one a line, csv or json with names; or pocket", metavar="FILE|NAME")
+    clap: AnyPath | None = _shaping(
+        None, help=CLAP_NAMES, default_text="the one that --label-prompts were learned with, else pocket", metavar="C"
     )
-    clap: AnyPath | None = option(
-        None,
-        help=CLAP_NAMES,
-        default_text="the one that --label-prompts were learned with, else pocket",
-        metavar="C",
-        digest="resolved",
+    label_prompts: AnyPath | None = _shaping(
+        None, help="made by tune-labels; in place of a template", default_text="none", metavar="DIR"
     )
-    label_prompts: AnyPath | None = option(
-        None, help="made by tune-labels; in place of a template", default_text="none", metavar="DIR", digest="resolved"
-    )
-    template: Sequence[str] = option(
+    template: Sequence[str] = _shaping(
         (),
         help="sentences with {label}; embeddings of several are averaged",
         default_text="this is a sound of {label}",
         metavar="TEXT",
-        digest="resolved",
     )
-    top: int | None = option(
-        None,
-        help="labels a row at most",
-        default_text="5; with --multi-label all",
-        metavar="K",
-        at_least=1,
-        digest="resolved",
+    top: int | None = _shaping(
+        None, help="labels a row at most", default_text="5; with --multi-label all", metavar="K", at_least=1
     )
-    multi_label: bool = option(
-        False, help="several labels may be true: name all that reach the threshold", digest="resolved"
-    )
-    threshold: float | None = option(
+    multi_label: bool = _shaping(False, help="several labels may be true: name all that reach the threshold")
+    threshold: float | None = _shaping(
         None,
         help="lowest cosine of a label that is named",
         default_text="none; 0.5 with --multi-label",
         metavar="COSINE",
-        digest="resolved",
     )
-    all_scores: bool = option(False, help="add a column with the scores of all labels", digest="resolved")
+    all_scores: bool = _shaping(False, help="add a column with the scores of all labels")
 
     def check(self) -> None:
         """Refuse options that exclude one another."""

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, Paths, option
+from sonogloss.pipelines.config.fields import (
+    CLAP_NAMES,
+    AnyPath,
+    Configuration,
+    Paths,
+    dead_letters_option,
+    device_option,
+    option,
+)
 from sonogloss.pipelines.config.parser import JOB
-from sonogloss.pipelines.config.shared import CLAP_NAMES, dead_letters_option, device_option
+
+
+def _index_names() -> tuple[str, ...]:
+    from sonogloss.indexes.kinds import KINDS
+
+    return ("auto", *KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +38,7 @@ class BuildDatastoreConfig(Configuration):
     license: str | None = option(
         None, help="license of the captions, kept in the manifest", default_text="none", metavar="TEXT"
     )
-    index: Literal["auto", "flat"] = option("auto", help="kind of index; auto and flat are exact")
+    index: str = option("auto", help="kind of index; auto and flat are exact", choices=_index_names)
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)
@@ -45,10 +57,7 @@ class SearchConfig(Configuration):
     )
     k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
     clap: AnyPath | None = option(
-        None,
-        help="a datastore fixes its CLAP; name it where it has moved",
-        default_text="the datastore's",
-        metavar="C",
+        None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )
     device: str = device_option()
 

@@ -6,8 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sonogloss.pipelines.config.fields import AnyPath, Configuration, option
-from sonogloss.pipelines.config.shared import CLAP_NAMES
+from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, option
+
+
+def _metric_names() -> tuple[str, ...]:
+    from sonogloss.metrics import METRICS
+
+    return tuple(METRICS)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """The names of a list separated by commas."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise OptionError("--metrics names no metric.", "Leave it out for all of them.")
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +36,12 @@ class EvaluateConfig(Configuration):
         help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
     )
     metrics: str | Sequence[str] = option(
-        (), help="names, separated by commas", default_text="all that can be computed", metavar="LIST"
+        (),
+        help="names, separated by commas",
+        default_text="all that can be computed",
+        metavar="LIST",
+        choices=_metric_names,
+        parse=_names,
     )
     tokenizer: Literal["simple", "ptb", "whitespace"] = option("simple", help="how captions are cut into words")
     overwrite: bool = option(False, help="replace the metrics that the output holds", recorded=False)

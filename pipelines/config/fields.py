@@ -1,16 +1,16 @@
 """One place for an option: a field of a frozen dataclass.
 
-From the fields of a command's configuration come its command line (:mod:`.parser`), its Python signature
-(:mod:`.command`), the `configuration` in `run.json` and its part of the digest that resuming compares. Three libraries
-were tried before this was written: tyro and simple-parsing keep only the last of several `--audio A --audio B`, and
-jsonargparse does not let unknown options pass on to Beam.
+From the fields of a command's configuration come its command line and its Python signature (both in :mod:`.parser`),
+the `configuration` in `run.json` and its part of the digest that resuming compares. Three libraries were tried before
+this was written: tyro and simple-parsing keep only the last of several `--audio A --audio B`, and jsonargparse does
+not let unknown options pass on to Beam.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
+import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from sonogloss.errors import OptionError
+from sonogloss.errors import OptionError, unknown
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A local path or any fsspec URL; kept as a string."""
@@ -31,53 +31,12 @@ _KEY = "sonogloss-option"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What a field says about its option, beside its type and default; made by :func:`option`."""
+    """What a field says about its option, beside its type and default.
 
-    help: str
-    metavar: str | None = None
-    group: str | None = None
-    default: str | None = None
-    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    count: int | None = None
-    positional: bool = False
-    flag: str | None = None
-    aliases: tuple[str, ...] = ()
-    old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    parse: Callable[[str], Any] | None = None
-    check: Callable[[Any], None] | None = None
-    recorded: bool = True
-    digest: Digest | None = None
-
-
-def option(
-    default: Any = MISSING,
-    *,
-    help: str,  # noqa: A002  # argparse's own word
-    metavar: str | None = None,
-    group: str | None = None,
-    default_text: str | None = None,
-    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    count: int | None = None,
-    positional: bool = False,
-    flag: str | None = None,
-    aliases: Sequence[str] = (),
-    old_values: Mapping[str, str] | None = None,
-    parse: Callable[[str], Any] | None = None,
-    check: Callable[[Any], None] | None = None,
-    recorded: bool = True,
-    digest: Digest | None = None,
-) -> Any:
-    """A field of a configuration that is an option too.
-
-    Args:
-        default: the value when it is left out; without one the option is required.
+    Attributes:
         help: what it does and in which unit. The default is added.
         metavar: the value's name in `--help`.
-        group: the heading in `--help`; by default "options".
+        group: the heading in `--help`; None is "options".
         default_text: the default in words, where None stands for something that is found out later.
         choices: the values allowed, or a function that lists them (a registry's names).
         at_least: the smallest number allowed.
@@ -94,27 +53,33 @@ def option(
         digest: how the option shapes a row. `value`: as it stands, unless it is the default. `resolved`: through what
             the job makes of it, which the job puts into the digest itself. None: it does not.
     """
-    described = Option(
-        help=help,
-        metavar=metavar,
-        group=group,
-        default=default_text,
-        choices=choices,
-        at_least=at_least,
-        at_most=at_most,
-        count=count,
-        positional=positional,
-        flag=flag,
-        aliases=tuple(aliases),
-        old_values=old_values or {},
-        parse=parse,
-        check=check,
-        recorded=recorded,
-        digest=digest,
-    )
-    if default is MISSING:
-        return dataclasses.field(metadata={_KEY: described})
-    return dataclasses.field(default=default, metadata={_KEY: described})
+
+    help: str
+    metavar: str | None = None
+    group: str | None = None
+    default_text: str | None = None
+    choices: Callable[[], Sequence[str]] | Sequence[str] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    count: int | None = None
+    positional: bool = False
+    flag: str | None = None
+    aliases: Sequence[str] = ()
+    old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any], None] | None = None
+    recorded: bool = True
+    digest: Digest | None = None
+
+
+def option(default: Any = MISSING, **described: Any) -> Any:
+    """A field of a configuration that is an option too.
+
+    Args:
+        default: the value when it is left out; without one the option is required.
+        **described: attributes of :class:`Option`.
+    """
+    return dataclasses.field(default=default, metadata={_KEY: Option(**described)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +195,8 @@ def _normal(setting: Setting, value: Any) -> Any:
         return None
     if not setting.several:
         return _one(setting, value)
+    if isinstance(value, str) and setting.option.parse is not None:
+        value = setting.option.parse(value)
     values = [value] if isinstance(value, str | os.PathLike) or not isinstance(value, Sequence) else value
     if setting.option.count is not None and len(values) != setting.option.count:
         raise OptionError(f"{setting.flag} takes {setting.option.count} values, got {len(values)}.", "Correct it.")
@@ -243,7 +210,7 @@ def _one(setting: Setting, value: Any) -> Any:
         old, value = value, setting.option.old_values[value]
         print(f"sonogloss: note: {setting.flag} {old} is now {setting.flag} {value}", file=sys.stderr)
     if (names := setting.names) is not None and value not in names and _only_names(setting):
-        raise unknown(setting.flag, value, names)
+        raise unknown(setting.flag, str(value), names)
     _check_type(setting, value)
     if setting.option.check is not None:
         setting.option.check(value)
@@ -284,8 +251,43 @@ def _check_range(setting: Setting, value: float) -> None:
         raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
 
 
-def unknown(flag: str, value: object, names: Sequence[str], *, given: str | None = None) -> OptionError:
-    """The error of a name that is none of the choices, with the nearest one; `given` is what the user typed."""
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return OptionError(f"{flag} {given or value!r} is unknown.", f"{hint}Choose one of {', '.join(names)}.")
+CLAP_NAMES = "pocket, pocket:ordered, a directory, a hub id or laion:CKPT.pt"
+OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no device's name. Whether this machine has the device is asked when a model loads."""
+    if not _DEVICE.fullmatch(name):
+        hint = "; did you mean 'cuda'?" if name.startswith("gpu") else "."
+        raise OptionError(f"There is no --device {name!r}.", f"Choose one of auto, cpu, cuda, cuda:N{hint}")
+
+
+def device_option(group: str | None = None) -> Any:
+    """`--device`."""
+    return option(
+        "auto", group=group, help="auto, cpu, cuda or cuda:N", metavar="D", check=check_device, digest="resolved"
+    )
+
+
+def resume_option(group: str | None = None, what: str = "what an earlier run of the same options left") -> Any:
+    """`--resume`, which continues `what`."""
+    return option(True, group=group, help=f"continue {what}; --no-resume begins anew", recorded=False)
+
+
+def dead_letters_option(what: str, group: str | None = None) -> Any:
+    """`--max-dead-letters`, a share of `what`."""
+    return option(0.05, group=group, help=f"share of {what} that may fail", metavar="SHARE", at_least=0, at_most=1)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The whole numbers of `2-8` or `2,4,8`.
+
+    Raises:
+        OptionError: the text is neither.
+    """
+    first, dash, last = text.partition("-")
+    parts = [first, last] if dash else text.split(",")
+    if not all(part.isdecimal() for part in parts) or (dash and int(first) > int(last)):
+        raise OptionError(f"must be numbers like 2-8 or 2,4,8, got {text!r}.", "Correct it.")
+    return tuple(range(int(first), int(last) + 1)) if dash else tuple(sorted({int(part) for part in parts}))

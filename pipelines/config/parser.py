@@ -1,11 +1,15 @@
-"""The command line of a configuration: argparse options from its fields."""
+"""A job as a command and as a Python function, from the fields of its configuration.
+
+`caption(CaptionConfig(...))` and `caption(audio=..., output=...)` both work and are typed.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.fields import Setting, settings_of
@@ -75,8 +79,8 @@ def help_text(setting: Setting) -> str:
 
 def default_text(setting: Setting) -> str:
     """The default in words."""
-    if setting.option.default is not None:
-        return setting.option.default
+    if setting.option.default_text is not None:
+        return setting.option.default_text
     default = setting.default
     if default is None or default == ():
         return "none"
@@ -138,3 +142,51 @@ def without_old_spellings(arguments: Sequence[str], config: type) -> list[str]:
             argument = f"{now[name]}{equals}{value}"
         found.append(argument)
     return found
+
+
+P = ParamSpec("P")
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class Command(Generic[P, C, R]):
+    """A function of one configuration that takes the configuration's fields as keywords too.
+
+    Attributes:
+        config: the configuration's class.
+    """
+
+    def __init__(self, config: Callable[P, C], run: Callable[[C], R]) -> None:
+        self.config, self._run = config, run
+        self.__name__, self.__qualname__, self.__module__ = run.__name__, run.__qualname__, run.__module__
+        self.__doc__ = _documented(run, config)
+        self.__signature__ = inspect.signature(config)
+        self.__wrapped__ = run
+
+    @overload
+    def __call__(self, config: C, /) -> R: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Run the job."""
+        if args and isinstance(args[0], self.config):  # type: ignore[arg-type]  # it is a class, typed by its call
+            return self._run(*args)
+        return self._run(self.config(*args, **kwargs))
+
+
+def command(config: Callable[P, C]) -> Callable[[Callable[[C], R]], Command[P, C, R]]:
+    """Decorate the function of a job; its docstring gets the options, from the configuration's fields."""
+
+    def decorate(run: Callable[[C], R]) -> Command[P, C, R]:
+        return Command(config, run)
+
+    return decorate
+
+
+def _documented(run: Callable[..., Any], config: Any) -> str:
+    head, marker, rest = inspect.cleandoc(run.__doc__ or "").partition("Returns:")
+    lines = []
+    for setting in settings_of(config):
+        default = "" if setting.required else f" Default: {default_text(setting)}."
+        lines.append(f"    {setting.name}: {setting.option.help}.{default}")
+    return f"{head}Args:\n" + "\n".join(lines) + f"\n\n{marker}{rest}"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection
 
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.lease import lease, refuse_held
+from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
+from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
-from sonogloss.transforms.commit_run import CommitRun
+from sonogloss.pipelines.running.signals import cleaning
+from sonogloss.sources import Source
+from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
 
@@ -56,12 +62,8 @@ class AudioJob(Protocol):
         """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
         ...
 
-    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
-        """The steps from decoded clips to finished batches."""
-        ...
-
-    def run_here(self, batch: Batch) -> Batch:
-        """The same steps on one batch, in this process."""
+    def steps(self) -> dict[str, BatchStep]:
+        """The steps from decoded clips to finished batches, by label."""
         ...
 
     def preview(self, row: Any) -> dict[str, Any]:
@@ -79,47 +81,71 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    started = time.time()
+    started = Stopwatch()
     output = str(config.output)
     options = beam_options(config.beam_args)
-    sources, left_out = list_audio(as_list(config.audio))
+    sources, skipped = list_audio(as_list(config.audio))
+    left_out = len(skipped)
     if not config.dry_run:
         check_output(output)
+        refuse_held(output)
     job = prepare()
-    note_pocket(job.clap.name, sources)
-    units = cut_units(sources)
+    note_pocket(job.clap.name, [source.uri for source in sources])
     if config.dry_run:
-        return _dry_run(config, job, sources, units=len(units), left_out=left_out)
-    plan = plan_units(
-        output,
-        units,
-        configuration=job.digest(),
-        begin_anew=config.begin_anew,
-        rows=job.rows.folder,
-        options=config.shaping_options(),
-    )
-    if not plan.finished:
-        files.check_writable(output)
-        for name in plan.remove:
-            files.remove(files.join(output, name))
-        share_cores(options)
-        record = job.record()
-        head = {
-            **record.pop("head", {}),
-            "configuration": {
-                **config.as_json(),
-                **record,
-                "sources": len(sources),
-                "left_out": left_out,
-                "digest": job.digest(),
-            },
-            "fingerprints": job.fingerprints(),
-        }
-        with progress_file(options) as path:
-            pipeline = beam.Pipeline(options=options)
-            _connect(pipeline, config, job, plan, CommitRun(output, head, started, rows=job.rows.folder), path)
-            run_pipeline(pipeline, noun="clips", path=path, total_units=len(plan.pending))
-    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder)
+        return _dry_run(config, job, sources, left_out=left_out)
+    survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
+    with lease(output, COMMANDS[job.rows.folder]) as held:
+        plan = plan_units(
+            output,
+            sources,
+            configuration=job.digest(),
+            begin_anew=config.begin_anew,
+            rows=job.rows.folder,
+            options=config.shaping_options(),
+        )
+        if not plan.finished:
+            share_cores(options)
+            head = _head(config, job, sources=len(sources), left_out=left_out)
+            for name in plan.remove:
+                files.remove(files.join(output, name))
+            commit = Gather(
+                commit_run,
+                output=output,
+                head=head,
+                started=started,
+                rows=job.rows.folder,
+                rewrites=plan.rewrites,
+                skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
+            )
+            with progress_file(options) as path, cleaning(partial(remove_half_written, output)):
+                pipeline = beam.Pipeline(options=options)
+                _connect(pipeline, config, job, plan, commit, path)
+                run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
+            held.check()
+    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+
+
+def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:
+    """What `run.json` says of the job."""
+    record = job.record()
+    return {
+        **record.pop("head", {}),
+        "configuration": {
+            **config.as_json(),
+            **record,
+            "sources": sources,
+            "left_out": left_out,
+            "digest": job.digest(),
+        },
+        "fingerprints": job.fingerprints(),
+    }
+
+
+def _work(plan: UnitPlan) -> Work:
+    sources = [source for unit in plan.pending for source in unit.sources]
+    sizes = [source.bytes for source in sources if source.bytes is not None]
+    size = sum(sizes) if len(sizes) == len(sources) else None
+    return Work(units=len(sources), noun="recordings", size=size, before=plan.taken_over)
 
 
 def _connect(
@@ -127,17 +153,20 @@ def _connect(
     config: CaptionConfig | ClassifyConfig,
     job: AudioJob,
     plan: UnitPlan,
-    commit: CommitRun,
+    commit: Gather,
     progress: str | None,
 ) -> None:
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
-    clips = (
+    batches = (
         pipeline
         | "ListUnits" >> beam.Create(plan.pending)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "ReadAudio" >> ReadAudio(config.policy, job.sample_rate, BATCH_SIZE)
+        | "ReadAudio"
+        >> beam.FlatMap(read_unit, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     )
-    written = job.steps(clips) | "WriteRows" >> WriteRows(
+    for label, step in job.steps().items():
+        batches |= label >> step
+    written = batches | "WriteRows" >> WriteRows(
         str(config.output), configuration=job.digest(), kind=job.rows, progress=progress
     )
     completed = pipeline | "CompletedUnits" >> beam.Create(plan.completed)
@@ -145,21 +174,28 @@ def _connect(
 
 
 def _dry_run(
-    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[str], *, units: int, left_out: int
+    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[Source], *, left_out: int
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
-    batch = job.run_here(batch)
+    batch = run_here(job, batch)
     return {
         "dry_run": True,
         "sources": len(sources),
         "left_out": left_out,
-        "units": units,
+        "units": len(cut_units(sources)),
         "fingerprints": job.fingerprints(),
         "rows": [
-            {"uri": row.uri, "start_s": row.start_s, "end_s": row.end_s, **job.preview(row)}
+            {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}
             for row in job.rows.of(batch)
         ],
         "dead_letters": [asdict(letter) for letter in batch.dead],
         "problems": [],
     }
+
+
+def run_here(job: AudioJob, batch: Batch) -> Batch:
+    """The steps of a job on one batch, in this process."""
+    for step in job.steps().values():
+        batch = step.run_here(batch)
+    return batch

@@ -23,8 +23,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
-from sonogloss.errors import InputError, OptionError
-from sonogloss.pipelines.config.fields import unknown
+from sonogloss.errors import InputError, OptionError, unknown
 
 LOCAL_RUNNER = "FnApiRunner"
 RUNNERS = (
@@ -53,12 +52,12 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptio
     """
     _check_stray(flags)
     known = set(PipelineOptions([]).get_all_options())
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(printed):
             found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
     except SystemExit as error:  # Beam's parser ends the process over a value that it cannot read
-        reason = said.getvalue().strip().rpartition("error: ")[2]
+        reason = printed.getvalue().strip().rpartition("error: ")[2]
         raise OptionError(f"Beam refuses one of its options: {reason}.", "Correct its value.") from error
     for name in sorted(set(found) - known):
         raise _unknown(f"--{name}", [*own, *(f"--{option}" for option in known)])

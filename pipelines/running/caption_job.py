@@ -7,21 +7,20 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from apache_beam.pvalue import PCollection
+import numpy as np
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from sonogloss.methods import Captioner, ProjectionSettings
+from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
-from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
 from sonogloss.records import CaptionRow
-from sonogloss.transforms.embed_audio import EmbedAudio, embed_clips
-from sonogloss.transforms.models import CaptionerReference, ClapReference, DatastoreReference
-from sonogloss.transforms.rerank import Hear, Rerank, hear, rerank
-from sonogloss.transforms.retrieve import Retrieve, retrieve
-from sonogloss.transforms.score import Score, score
-from sonogloss.transforms.work import Batch
-from sonogloss.transforms.write_captions import WriteCaptions, write_captions
+from sonogloss.transforms.batch_step import BatchStep
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, ClapReference, DatastoreReference
+from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking, rerank
+from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.score import score
+from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
 
 SHORTEST_CONTEXT = 4  # tokens of a retrieved caption, at the very least: what asks for more room is refused
@@ -71,7 +70,7 @@ class CaptionJob:
         """What a row holds."""
         return CaptionRows(
             method=self.method,
-            keywords=self.captioner.load().names_labels,
+            keywords=self.captioner.load().has_keywords,
             embedding_dim=self.clap.load().dim if self.config.embedding else None,
         )
 
@@ -91,7 +90,7 @@ class CaptionJob:
         shape = {
             **self.fingerprints(),
             "device": self.clap.device.partition(":")[0],
-            "precision": self.captioner.precision,
+            "precision": self.captioner.spec.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
             "candidate_beams": self.reranking.beams if self.reranking else (),
@@ -114,35 +113,26 @@ class CaptionJob:
             "device": self.clap.device,
         }
 
-    def steps(self, batches: PCollection[Batch]) -> PCollection[Batch]:
+    def steps(self) -> dict[str, BatchStep]:
         """Embed, retrieve, caption, score."""
+        found: dict[str, BatchStep] = {}
         if self.other_reranker is not None:
-            batches |= "Hear" >> Hear(self.other_reranker, self.sample_rate)
-        batches |= "EmbedAudio" >> EmbedAudio(self.clap)
-        batches |= "Retrieve" >> Retrieve(self.datastore, self.contexts, self.projection)
-        if self.reranking is None:
-            batches |= "WriteCaptions" >> WriteCaptions(self.captioner, self.clap)
-        else:
-            batches |= "WriteCaptions" >> WriteCaptions(
-                self.captioner, self.clap, self.reranking.beams, self.reranking.candidates
+            found["EmbedForReranking"] = BatchStep(
+                embed_for_reranking, stage=EMBED_STAGE, reranker=self.other_reranker, sample_rate=self.sample_rate
             )
-            batches |= "Rerank" >> Rerank(self.reranking.clap)
-        return batches | "Score" >> Score(self.clap)
-
-    def run_here(self, batch: Batch) -> Batch:
-        """The same in this process."""
-        if self.other_reranker is not None:
-            batch = hear(batch, self.other_reranker.load(), self.sample_rate)
-        batch = embed_clips(batch, self.clap.load())
-        datastore = None if self.datastore is None else self.datastore.load()
-        batch = retrieve(batch, datastore, contexts=self.contexts, projection=self.projection)
-        captioner = self.captioner.load_with(self.clap)
+        found["EmbedAudio"] = BatchStep(embed_audio, clap=self.clap)
+        found["Retrieve"] = BatchStep(
+            retrieve, datastore=self.datastore, contexts=self.contexts, projection=self.projection
+        )
+        captioner = CaptionerWithClap(captioner=self.captioner, clap=self.clap)
         if self.reranking is None:
-            batch = write_captions(batch, captioner)
+            found["WriteCaptions"] = BatchStep(write_captions, captioner=captioner)
         else:
-            batch = write_captions(batch, captioner, self.reranking.beams, self.reranking.candidates)
-            batch = rerank(batch, self.reranking.clap.load())
-        return score(batch, self.clap.load())
+            found["WriteCaptions"] = BatchStep(
+                write_captions, captioner=captioner, beams=self.reranking.beams, best=self.reranking.candidates
+            )
+            found["Rerank"] = BatchStep(rerank, reranker=self.reranking.clap)
+        return found | {"Score": BatchStep(score, clap=self.clap)}
 
     def preview(self, row: CaptionRow) -> dict[str, Any]:
         """The caption of a row, its score and its keywords."""
@@ -162,15 +152,16 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     """
     device = choose_device(config.device)
     datastore = _datastore(config)
-    captioner = CaptionerReference.of(
-        str(config.captioner),
-        device,
+    spec = CaptionerSpec(
+        name=str(config.captioner),
+        device=device,
         precision=config.precision,
         parity=config.parity,
         beams=config.beams,
         language=config.language,
         fast=config.fast,
     )
+    captioner = CaptionerReference.of(spec)
     made_with = captioner.load().clap
     clap = ClapReference.of(str(config.clap or made_with.name), device)
     if datastore is not None:
@@ -230,14 +221,15 @@ def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
         return loaded.contexts
     if contexts and not loaded.contexts:
         raise OptionError(
-            f"The captioner {captioner.name!r} reads no retrieved captions, so --contexts {contexts} cannot be used.",
+            f"The captioner {captioner.spec.name!r} reads no retrieved captions; --contexts {contexts} asks for some.",
             "Leave --contexts out, or name another captioner.",
         )
-    if loaded.room is not None and contexts * SHORTEST_CONTEXT > loaded.room:
+    longest = loaded.max_prompt_tokens
+    if longest is not None and contexts * SHORTEST_CONTEXT > longest:
         raise OptionError(
-            f"--contexts {contexts}: the language model of {captioner.name!r} takes prompts of {loaded.room} tokens, "
+            f"--contexts {contexts}: the language model of {captioner.spec.name!r} takes prompts of {longest} tokens, "
             "too few for so many captions.",
-            f"It learned with {loaded.contexts}; ask for fewer than {loaded.room // SHORTEST_CONTEXT + 1}.",
+            f"It learned with {loaded.contexts}; ask for fewer than {longest // SHORTEST_CONTEXT + 1}.",
         )
     return contexts
 
@@ -252,13 +244,13 @@ def _check_datastore(
     """Is there what captions are retrieved from and embeddings are projected on?"""
     if contexts and config.datastore is None:
         raise OptionError(
-            f"The captioner {captioner.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
+            f"The captioner {captioner.spec.name!r} reads {contexts} retrieved captions, and no --datastore is named.",
             "Name one, or give --contexts 0.",
         )
     if datastore is None:
         if projection is not None:
             raise OptionError(
-                f"The captioner {captioner.name!r} projects on a text support, and no --datastore is named.",
+                f"The captioner {captioner.spec.name!r} projects on a text support, and no --datastore is named.",
                 "Name one, name a --support, or give --no-projection.",
             )
         return
@@ -273,3 +265,58 @@ def _check_datastore(
             f"The datastore {config.datastore!r} has no text support to project on.",
             "Name another one's with --support, or leave the projection out with --no-projection.",
         )
+
+
+CANDIDATES = 4
+"""Candidates of a captioner that searches with one beam, where `--rerank` is all that was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reranking:
+    """How several captions of a clip are found and which CLAP chooses.
+
+    Attributes:
+        beams: numbers of beams to search with one after the other; empty where one search gives all.
+        candidates: captions of that one search, else 0.
+        clap: the CLAP that chooses.
+    """
+
+    beams: tuple[int, ...]
+    candidates: int
+    clap: ClapReference
+
+
+def choose_reranking(config: CaptionSettings, captioner: CaptionerReference, clap: ClapReference) -> Reranking | None:
+    """What the options ask for, and whether captioner and CLAP can do it; None for one caption a clip.
+
+    Raises:
+        InputError: the captioner does not find as many, or the CLAP cannot be used.
+    """
+    if not config.candidate_beams and config.candidates is None and config.rerank is None:
+        return None
+    loaded, candidates = captioner.load(), 0
+    nothing = np.zeros((0, loaded.clap.dim), np.float32)
+    if config.candidate_beams:  # what a method cannot do is an error now, not at the first clip
+        loaded.caption(nothing, [], beams=config.candidate_beams[-1])
+    else:
+        own = loaded.beams or 1
+        candidates = config.candidates or (own if own > 1 else CANDIDATES)
+        loaded.candidates(nothing, [], candidates)
+        if config.beams is not None and config.beams < candidates:
+            raise OptionError(
+                f"A search with --beams {config.beams} finds {config.beams} captions at most; {candidates} candidates "
+                "are wanted.",
+                "Give more beams, fewer --candidates, or leave --beams out.",
+            )
+    return Reranking(beams=tuple(config.candidate_beams), candidates=candidates, clap=_reranker(config, clap))
+
+
+def _reranker(config: CaptionSettings, clap: ClapReference) -> ClapReference:
+    """The CLAP of `--rerank`, or the job's own: the same model under another name has embedded the audio already."""
+    if config.rerank is None:
+        return clap
+    other = ClapReference.of(str(config.rerank), clap.device)
+    if other.fingerprint == clap.fingerprint:
+        return clap
+    check_window(config.policy, other, option="--rerank")
+    return other

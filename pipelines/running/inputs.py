@@ -12,34 +12,11 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.clap import is_pocket
 from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
+from sonogloss.sources import Skipped, Source, list_sources
 from sonogloss.transforms.models import ClapReference
 
 DEMO_FILE = "demo.json"
 """Marks what `sonogloss demo` made."""
-
-# What a folder of recordings may hold; anything else in it (notes, pictures) is left out and counted. Sound that nobody
-# here decodes is listed all the same: it becomes a dead letter that says so.
-AUDIO_ENDINGS = (
-    ".aac",
-    ".aif",
-    ".aifc",
-    ".aiff",
-    ".amr",
-    ".au",
-    ".caf",
-    ".flac",
-    ".m4a",
-    ".mp3",
-    ".oga",
-    ".ogg",
-    ".opus",
-    ".rf64",
-    ".snd",
-    ".w64",
-    ".wav",
-    ".wave",
-    ".wma",
-)
 
 
 def as_list(value: Paths) -> list[str]:
@@ -47,29 +24,30 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[list[str], int]:
-    """The recordings that patterns name, sorted, each once, and how many other files in folders were left out.
+def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
+    """The recordings that patterns name, sorted by file, each once, and what was left out.
 
-    A file or what a glob matches is taken whatever its name; of a folder, what is named like audio.
+    What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
 
     Raises:
-        MissingInputError: nothing is there.
+        MissingInputError: there is no recording.
     """
-    found: set[str] = set()
-    left_out = 0
-    for pattern in patterns:
-        listed = files.expand([pattern], option="--audio")
-        if files.is_dir(pattern):
-            audio = [path for path in listed if path.lower().endswith(AUDIO_ENDINGS)]
-            if not audio:
-                raise MissingInputError(
-                    f"--audio {pattern!r} holds {len(listed)} files, but none is named like audio.",
-                    "Name the files with a glob if they are audio all the same.",
-                )
-            left_out += len(listed) - len(audio)
-            listed = audio
-        found.update(listed)
-    return sorted(found), left_out
+    sources: list[Source] = []
+    skipped: list[Skipped] = []
+    for found in list_sources(patterns):
+        if isinstance(found, Source):
+            sources.append(found)
+        elif found.failed:
+            sources.append(Source(uri=found.uri, member=found.member, version=str(found.code), refused=found))
+        else:
+            skipped.append(found)
+    if not sources:
+        example = f"; {skipped[0].uri!r}, for one: {skipped[0].reason}" if skipped else ""
+        raise MissingInputError(
+            f"--audio holds no recording among {len(skipped):,} files{example}",
+            "Name the files with a glob if they are audio all the same.",
+        )
+    return sorted(sources, key=lambda source: source.uri), skipped
 
 
 def check_output(directory: str) -> None:
@@ -110,16 +88,6 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
     )
     if is_pocket(clap) and not made_by_demo:
         print(f"sonogloss: note: {clap} knows fifty synthetic sounds; name a CLAP for real work", file=sys.stderr)
-
-
-def check_share(value: float, option: str) -> None:
-    """A share lies in [0, 1].
-
-    Raises:
-        OptionError: it does not.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise OptionError(f"{option} {value} is not a share.", "Give a number from 0 to 1; 0.05 is one in twenty.")
 
 
 def too_many(failed: int, total: int, *, share: float, what: str, where: str) -> list[str]:

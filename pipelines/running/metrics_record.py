@@ -12,6 +12,7 @@ from sonogloss.transforms.commit_run import RUN_FILE
 METRICS_FILE = "metrics/metrics.json"
 FORMAT = "sonogloss-metrics"
 FORMAT_VERSION = 1
+_TABLES = ("metrics/clips.parquet", "metrics/corpus.parquet", "metrics/classes.parquet")
 
 
 def inputs_of(config: EvaluateConfig) -> dict[str, Any]:
@@ -29,16 +30,21 @@ def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str,
     """The report of metrics that the same inputs and options gave; None when there are none or they are to be replaced.
 
     Raises:
-        OutputError: the output holds metrics of other inputs or options.
+        OutputError: the output holds metrics of other inputs or options, or files of somebody else.
     """
     output = str(config.output)
     path = files.join(output, METRICS_FILE)
-    if config.overwrite or not any(
-        files.exists(files.join(output, name)) for name in (METRICS_FILE, "metrics/corpus.parquet")
-    ):
-        return None
     record = files.read_json(path, error=FormatError) if files.exists(path) else {}
-    if record.get("format") == FORMAT and record.get("inputs") == inputs:
+    ours = isinstance(record, dict) and record.get("format") == FORMAT
+    there = [name for name in (METRICS_FILE, *_TABLES) if files.exists(files.join(output, name))]
+    if there and not ours:
+        raise OutputError(
+            f"--output {output!r} holds files that we cannot tell to be metrics of ours: {', '.join(there)}.",
+            "Move them away, or name another directory.",
+        )
+    if config.overwrite or not there:
+        return None
+    if record.get("inputs") == inputs:
         report: dict[str, Any] = record["report"]
         return {**report, "done_before": True}
     raise OutputError(

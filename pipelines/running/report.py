@@ -13,27 +13,32 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
 from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.resume import UnitPlan
-from sonogloss.transforms.commit_run import RUN_FILE
+from sonogloss.sources import Source
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts
+from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import Batch, make_unit
 
+NAMED = 5
+"""How many vanished recordings a report names."""
 
-def first_batch(sources: Sequence[str], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:
+
+def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:
     """The first clips of the first source that can be read, for a dry run.
 
     Raises:
         MissingInputError: none can.
     """
-    for uri in sources:
-        unit = make_unit([uri])
+    for source in sources:
+        unit = make_unit([source])
         batch = next(read_unit(unit, policy=policy, sample_rate=sample_rate, batch_size=batch_size))
         if batch.clips:
             return batch
     raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
 
 
-def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str) -> dict[str, Any]:
+def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str, left_out: int) -> dict[str, Any]:
     """The report of a job whose `run.json` is written.
 
     Args:
@@ -41,6 +46,7 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
         plan: what was planned.
         max_dead_letters: share of inputs that may fail.
         rows: what the rows are, `captions` or `labels`.
+        left_out: files in the folders that are not named like audio.
 
     Raises:
         MissingInputError: not one input could be read.
@@ -49,28 +55,36 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
     counts = run["counts"]
     if counts["dead_letters"] and not counts[rows]:
         _refuse_unreadable(output, run)
+    computed = sum(len(unit.sources) for unit in plan.pending)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
-    problems += too_many(counts["dead_letters"], counts["inputs"], share=max_dead_letters, what="inputs", where=output)
+    tried = counts["inputs"] - counts["skipped"]
+    problems += too_many(counts["dead_letters"], tried, share=max_dead_letters, what="inputs", where=output)
     return {
         "output": output,
         "done_before": plan.finished,
         "counts": counts,
         "dead_letter_codes": run["dead_letter_codes"],
-        "sources": run["configuration"]["sources"],
-        "left_out": run["configuration"]["left_out"],
-        "units": len(plan.pending) + len(plan.completed),
-        "taken_over": len(plan.completed),
+        "skipped_codes": run.get("skipped_codes", {}),
+        "sources": plan.taken_over + computed,
+        "left_out": left_out,
+        "taken_over": plan.taken_over,
+        "computed": computed,
+        "vanished": {"count": len(plan.vanished), "first": [_name(*name) for name in plan.vanished[:NAMED]]},
         "wall_time_s": run["wall_time_s"],
         "stage_times_s": run["stage_times_s"],
         "problems": problems,
     }
 
 
+def _name(uri: str, member: str | None) -> str:
+    return uri if member is None else f"{uri} ({member})"
+
+
 def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
     """Audio of which nothing could be read is a mistake in --audio, not a share of failures."""
-    part = next(part for part in run["parts"] if part["path"].startswith("dead_letters/") and part["rows"])
+    part = next(part for part in read_parts(output, run, DEAD_LETTERS) if part["rows"])
     letter = files.read_table(files.join(output, part["path"])).slice(0, 1).to_pylist()[0]
     if letter["stage"] == READ_AUDIO:
         remedy = f"Name audio files; {files.join(output, 'dead_letters')} lists every input and why it failed."
@@ -101,12 +115,18 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     if report["done_before"]:
         console.print(f"These sources were {done} with these options before: nothing to do.")
     elif report["taken_over"]:
-        console.print(f"{report['taken_over']} of {report['units']} units of work were completed by an earlier run.")
+        console.print(f"{report['taken_over']:,} of {report['sources']:,} recordings were {done} by an earlier run.")
     table = Table("inputs", rows, "dead letters", "skipped", "seconds", title=report["output"])
     numbers = [f"{report['counts'][name]:,}" for name in ("inputs", rows, "dead_letters", "skipped")]
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
     console.print(table)
-    if report["left_out"]:
-        console.print(f"  {report['left_out']:,} files in the folders are not named like audio and were left out")
+    for code, count in report["skipped_codes"].items():
+        console.print(f"  {count:,} files left out: {code}")
+    if vanished := report["vanished"]["count"]:
+        console.print(
+            f"  {vanished:,} recordings of an earlier run are no longer there ({', '.join(report['vanished']['first'])}"
+            f"{', ...' if vanished > NAMED else ''}); their rows are kept",
+            markup=False,
+        )
     for code, count in report["dead_letter_codes"].items():
         console.print(f"  {count:,} x {code}")

@@ -1,54 +1,63 @@
-"""Resuming: which units of work an earlier run completed, and which are pending.
+"""Resuming: which sources an earlier run has done, which are pending, and whose rows are out of date.
 
-The footers of part files name the unit of work and the configuration they belong to, and the last file of a unit is
-marked. So a job that was killed continues unit by unit, and sources that were added since cost only the units they fall
-into.
+Work is known by its source: name, size and version, range (:func:`~sonogloss.sources.source_key`). So a
+collection that grew costs its new sources, a source that changed is done again and its old rows go, and one that is no
+longer there keeps its rows.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sonogloss import files
-from sonogloss.errors import OutputError, StoreFormatError
-from sonogloss.transforms.commit_run import FORMAT, RUN_FILE
-from sonogloss.transforms.work import Part, Unit, UnitResult
-from sonogloss.transforms.write_rows import CONFIGURATION_KEY, PARTS_KEY, UNIT_KEY, dead_letters_name, rows_name
+from sonogloss.errors import OutputError
+from sonogloss.pipelines.running.ownership import Holdings, survey
+from sonogloss.sources import Source, source_key
+from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
+from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
+from sonogloss.transforms.work import DoneSource, Part, Unit, UnitResult, cut_units
 
-FOLDERS = ("captions", "labels", "dead_letters")
+Name = tuple[str, str | None]
+"""Of a recording: uri and member."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitPlan:
-    """Pending units, results of completed ones, and files to remove before the job starts.
+    """What is to be done.
 
-    `finished` says that an earlier run completed and committed all units.
+    Attributes:
+        pending: units of work.
+        completed: results of an earlier run that stay as they are.
+        rewrites: results of an earlier run that stay without some rows.
+        remove: files to remove before the job starts, in this order.
+        taken_over: how many of the job's sources are done.
+        vanished: recordings with rows that the job does not name.
+        finished: an earlier run has completed and committed everything.
     """
 
     pending: list[Unit]
-    completed: list[UnitResult]
-    remove: list[str]
-    finished: bool
+    completed: list[UnitResult] = field(default_factory=list)
+    rewrites: list[Rewrite] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    taken_over: int = 0
+    vanished: list[Name] = field(default_factory=list)
+    finished: bool = False
 
 
-@dataclass
-class _Found:
-    """The files of one unit, by name, with their footers' rows, and the number of files of rows it should have."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    parts: int | None = None
+@dataclass(frozen=True, kw_only=True)
+class _DoneUnit:
+    result: UnitResult
+    sources: tuple[DoneSource, ...]
 
 
 def plan_units(
     output: str,
-    units: Sequence[Unit],
+    sources: Sequence[Source],
     *,
     configuration: str,
     begin_anew: bool,
@@ -59,58 +68,72 @@ def plan_units(
 
     Args:
         output: the results directory; it need not exist.
-        units: all units of the job.
+        sources: all sources of the job.
         configuration: digest of the options that shape a row.
         begin_anew: replace what is there instead of continuing it.
         rows: the folder of the job's rows, `captions` or `labels`.
         options: those that shape a row, by name, to say which of them were others.
 
     Raises:
-        OutputError: the directory holds something else, or rows that were made with other options or from sources that
-            this job does not have.
+        OutputError: the directory holds something else, or rows that were made with other options.
     """
-    run = _read_run(output)
-    names = [
-        f"{folder}/{files.base_name(path)}" for folder in FOLDERS for path in files.list_dir(files.join(output, folder))
-    ]
-    partial = [name for name in names if ".parquet.tmp-" in name]
+    units = cut_units(sources)
+    held = survey(output, kind=rows, units=(unit.id for unit in units))
     if begin_anew:
-        ours = [name for name in names if files.base_name(name).startswith("part-")]
-        return UnitPlan(pending=list(units), completed=[], remove=ours + ([RUN_FILE] if run else []), finished=False)
-    parts = [name for name in names if name.endswith(".parquet")]
-    found, broken, foreign = _read_footers(output, parts, configuration)
-    if foreign:
+        first = [RUN_FILE] if held.run else []
+        return UnitPlan(pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests])
+    if any(footer.configuration != configuration for footer in held.footers.values()):
         raise OutputError(
             f"--output {output!r} holds results that were made with other options or models"
-            f"{_differences(run, options or {})}.",
+            f"{_differences(held.run, options or {})}.",
             "Name another directory, or replace them with --overwrite.",
         )
-    committed = {part["path"]: part for part in run["parts"]} if run else {}
-    completed = [result for unit in units if (result := _result_of(output, unit, found, committed, rows)) is not None]
-    done = {result.unit for result in completed}
-    pending = [unit for unit in units if unit.id not in done]
-    stale = [name for unit, files_found in found.items() if unit not in done for name in files_found.rows]
-    _check_stale(output, stale, {uri for unit in units for uri in unit.uris})
-    remove = sorted({*partial, *broken, *stale})
-    finished = (
-        run is not None
-        and not pending
-        and not remove
-        and set(committed) == {part.path for result in completed for part in result.parts}
+    done = _done_units(output, held, rows)
+    named = {part.path for unit in done for part in unit.result.parts}
+    stale = [name for name in held.footers if name not in named]
+    listed = {(source.uri, source.member) for source in sources}
+    _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
+    plan = _compare(sources, done, listed)
+    remove = sorted({*held.leftovers, *held.broken, *stale})
+    finished = held.run is not None and not (plan.pending or plan.rewrites or remove) and set(held.committed) == named
+    return replace(plan, remove=remove, finished=finished)
+
+
+def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name]) -> UnitPlan:
+    """What of the work that is done still counts.
+
+    A recording that is listed, but in another version or in other ranges than one of its units holds, is replaced there
+    as a whole: so no clip can have rows from two versions. Of an earlier format no versions are known, and what is done
+    counts.
+    """
+    keys = {source_key(source) for source in sources}
+    completed, rewrites = [], []
+    ready: set[str] = set()
+    unversioned: set[Name] = set()
+    vanished: set[Name] = set()
+    for unit in done:
+        names = [(source.uri, source.member) for source in unit.sources]
+        drop = {
+            name
+            for name, source in zip(names, unit.sources, strict=True)
+            if name in listed and source.key is not None and source.key not in keys
+        }
+        vanished.update(name for name in names if name not in listed)
+        kept = tuple(source for name, source in zip(names, unit.sources, strict=True) if name not in drop)
+        ready.update(source.key for source in kept if source.key is not None)
+        unversioned.update((source.uri, source.member) for source in kept if source.key is None)
+        if drop:
+            rewrites.append(Rewrite(unit=unit.result, sources=kept, drop=frozenset(drop)))
+        else:
+            completed.append(unit.result)
+    ready |= {source_key(source) for source in sources if (source.uri, source.member) in unversioned}
+    return UnitPlan(
+        pending=cut_units(sources, done=ready),
+        completed=completed,
+        rewrites=rewrites,
+        taken_over=len(keys & ready),
+        vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
-    if run is not None and not finished:
-        remove.append(RUN_FILE)
-    return UnitPlan(pending=pending, completed=completed, remove=remove, finished=finished)
-
-
-def _read_run(output: str) -> dict[str, Any] | None:
-    path = files.join(output, RUN_FILE)
-    if not files.exists(path):
-        return None
-    run = files.read_json(path, error=StoreFormatError)
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise OutputError(f"--output {output!r} holds a {RUN_FILE} that is not ours.", "Name another directory.")
-    return run
 
 
 def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:
@@ -124,63 +147,79 @@ def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> s
     return f" ({', '.join(others)})" if others else ""
 
 
-def _read_footers(
-    output: str, names: Sequence[str], configuration: str
-) -> tuple[dict[str, _Found], list[str], list[str]]:
-    """Read the footers: files by unit, those that are broken, and those of another configuration."""
-    found: dict[str, _Found] = {}
-    broken, foreign = [], []
-    for name in names:
-        try:
-            with files.open_read(files.join(output, name)) as handle:
-                footer = pq.read_metadata(handle)
-        except (OSError, pa.ArrowException):
-            broken.append(name)
+def _done_units(output: str, held: Holdings, folder: str) -> list[_DoneUnit]:
+    """The units whose files are all there, those of the committed run first; no source is in two of them."""
+    by_unit: dict[str, dict[str, Footer]] = defaultdict(dict)
+    for name, footer in held.footers.items():
+        by_unit[footer.unit][name] = footer
+    committed = {held.footers[name].unit for name in held.committed if name in held.footers}
+    found: list[_DoneUnit] = []
+    seen: set[tuple[str | None, str, str | None]] = set()
+    for unit in sorted(by_unit, key=lambda unit: (unit not in committed, unit)):
+        done = _done_unit(output, unit, by_unit[unit], held.committed, folder)
+        if done is None:
             continue
-        metadata = footer.metadata or {}
-        if metadata.get(CONFIGURATION_KEY) != configuration.encode():
-            foreign.append(name)
-            continue
-        unit = found.setdefault(metadata[UNIT_KEY].decode(), _Found())
-        unit.rows[name] = footer.num_rows
-        if PARTS_KEY in metadata:
-            unit.parts = int(metadata[PARTS_KEY])
-    return found, broken, foreign
+        sources = {(source.key, source.uri, source.member) for source in done.sources}
+        if sources.isdisjoint(seen):  # else a run was killed between writing a unit again and committing it
+            seen |= sources
+            found.append(done)
+    return found
 
 
-def _result_of(
-    output: str, unit: Unit, found: dict[str, _Found], committed: dict[str, dict[str, Any]], folder: str
-) -> UnitResult | None:
-    """The result of a unit whose files are all there; None when it must be done again."""
-    there = found.get(unit.id)
-    if there is None or there.parts is None:
+def _done_unit(
+    output: str,
+    unit: str,
+    footers: Mapping[str, Footer],
+    committed: Mapping[str, Mapping[str, Any]],
+    folder: str,
+) -> _DoneUnit | None:
+    """What is known of a unit; None when one of its files is missing or not as it was written."""
+    count = next((footer.parts for footer in footers.values() if footer.parts is not None), None)
+    letters = dead_letters_name(unit)
+    if count is None or letters not in footers:
         return None
-    letters = dead_letters_name(unit.id)
-    names = [*(rows_name(folder, unit.id, number) for number in range(there.parts)), letters]
-    if set(names) != set(there.rows):
+    names = [*(rows_name(folder, unit, number) for number in range(count)), letters]
+    if set(names) != set(footers):
         return None
-    parts = [Part(**files.file_entry(output, name), rows=there.rows[name]) for name in names]
+    parts = [Part(**files.file_entry(output, name), rows=footers[name].rows) for name in names]
     if any(committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in committed):
         return None
+    sources = footers[letters].sources
+    if sources is None:
+        sources = _sources_of_rows(output, names)
     codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
     rows = sum(part.rows for part in parts[:-1])
-    return UnitResult(
-        unit=unit.id,
+    result = UnitResult(
+        unit=unit,
         parts=tuple(parts),
-        inputs=rows + there.rows[letters],
+        sources=len(sources),
+        inputs=rows + footers[letters].rows,
         rows=rows,
-        dead_letters=there.rows[letters],
+        dead_letters=footers[letters].rows,
         codes=dict(codes),
     )
+    return _DoneUnit(result=result, sources=sources)
 
 
-def _check_stale(output: str, names: Sequence[str], uris: set[str]) -> None:
-    """Files of other units go only when this job covers all their sources."""
+def _sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:
+    """The sources of a unit of format 1, which noted them in its rows only."""
+    found: dict[Name, DoneSource] = {}
     for name in names:
-        sources = files.read_table(files.join(output, name), columns=["uri"]).column("uri")
-        for uri in pc.unique(sources).to_pylist():
-            if uri not in uris:
+        for row in files.read_table(files.join(output, name), columns=["uri", "member"]).to_pylist():
+            found[row["uri"], row["member"]] = DoneSource(key=None, uri=row["uri"], member=row["member"])
+    return tuple(found.values())
+
+
+def _check_stale(output: str, footers: Mapping[str, Footer], listed: set[Name]) -> None:
+    """What is left of a damaged unit goes only when this job covers all its recordings."""
+    for name, footer in footers.items():
+        try:
+            sources = footer.sources or _sources_of_rows(output, [name])
+        except (OSError, pa.ArrowException):
+            continue  # these rows are lost
+        for source in sources:
+            if (source.uri, source.member) not in listed:
                 raise OutputError(
-                    f"--output {output!r} holds rows of {uri!r}, which --audio does not name.",
-                    "Name another directory, name all sources, or replace them with --overwrite.",
+                    f"--output {output!r} is damaged: {name!r} has rows of {source.uri!r}, which --audio lacks.",
+                    "Name all recordings, or name another directory.",
                 )

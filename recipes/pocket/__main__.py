@@ -2,7 +2,7 @@
 
 --directory DIR    work and checkpoints (default pocket-training)
 --soft-hard        only pocket:soft-hard, over the released CLAP
---ordered          only the CLAP pocket:ordered: the released one goes on to learn order; and a captioner to judge it by
+--ordered          only the CLAP pocket:ordered: the released one goes on to learn order; and a captioner over it
 --zeraucap         only the language model of pocket:zeraucap, over the released CLAP
 --real-clips DIR   ESC-50's folder with metadata.csv; only ESC-10 (CC BY), folds 1 to 3 are learned from
 """
@@ -56,7 +56,7 @@ def main() -> None:
         return
     if "MALLOC_TOP_PAD_" not in os.environ:
         os.execve(  # noqa: S606  # itself, with other settings of the memory allocator
-            sys.executable, [sys.executable, "-m", "sonogloss.pocket", *sys.argv[1:]], os.environ | MALLOC
+            sys.executable, [sys.executable, "-m", "recipes.pocket", *sys.argv[1:]], os.environ | MALLOC
         )
     if arguments.soft_hard:
         from recipes.pocket.recipe import PocketRecipe

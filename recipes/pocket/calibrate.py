@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recipes.event_scores import event_f1
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.bridge import project
 from sonogloss.methods import Captioner
 from sonogloss.metrics import evaluate
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import mentioned
-from sonogloss.soundscapes.scoring import event_f1
 
 SCENES = 300
 TEMPERATURES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.06)

@@ -8,17 +8,26 @@ from pathlib import Path
 import torch
 from transformers import GPT2LMHeadModel
 
+from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.calibrate import SCENES, band_table, temperature_table
 from recipes.pocket.held_out import HeldOutScenes
 from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, load_captioner, save_captioner
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    ProjectionSettings,
+    load_captioner,
+    save_captioner,
+)
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import Mapper
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.soundscapes import caption_dump
-from sonogloss.training.config import DrcapSettings, TrainingConfig
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.loop import train
 
 PROMPT = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
@@ -36,7 +45,7 @@ def training_config(recipe: PocketRecipe) -> TrainingConfig:
         weight_decay=0.01,
         betas=(0.9, 0.98),
         grad_clip=1.0,
-        precision="bf16",
+        precision="bfloat16",
         seed=recipe.seed,
         eval_every=500,
         checkpoint_every=500,
@@ -74,19 +83,23 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, settings: D
     model = GPT2LMHeadModel(decoder_config(len(tokenizer)))
     mapper = Mapper(clap.dim, model.config.n_embd, hidden=512)
     config = training_config(recipe)
-    source = DrcapExamples(
+    plan = TrainingPlan(
+        training=config,
+        settings=settings,
+        prompt=PROMPT,
+        mapper=MapperSettings(kind="relu"),
+        projection=None,
+        decode=DECODE,
+    )
+    data = TrainingData(
         captions=CaptionArrays(captions, clap.embed_text(captions)),
         datastore=CaptionArrays(datastore, datastore_embeddings),
         validation=CaptionArrays(held_out, clap.embed_text(held_out)),
-        prompt=PROMPT,
         tokenizer=tokenizer,
-        settings=settings,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        room=model.config.n_positions,
+        max_tokens=model.config.n_positions,
     )
     record = train(
-        source,
+        DrcapExamples(plan, data),
         language_model=model,
         mapper=mapper,
         config=config,
@@ -98,15 +111,17 @@ def train_decoder(directory: Path, recipe: PocketRecipe, clap: Clap, settings: D
     def save(path: Path, temperature: float, training: dict[str, object]) -> None:
         save_captioner(
             str(path),
-            clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
-            language_model=model,
-            tokenizer=tokenizer,
-            mapper=mapper,
-            prompt=PROMPT,
-            projection=ProjectionSettings(temperature=temperature, renormalise=True),
-            decode=DECODE,
-            training=training,
-            half=True,
+            NewCaptioner(
+                clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+                language_model=model,
+                tokenizer=tokenizer,
+                mapper=mapper,
+                prompt=PROMPT,
+                projection=ProjectionSettings(temperature=temperature, renormalise=True),
+                decode=DECODE,
+                training=training,
+                half=True,
+            ),
         )
 
     # The temperature is the one with the best CIDEr-D on validation scenes, measured on the captioner as it is saved.

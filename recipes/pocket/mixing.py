@@ -20,11 +20,10 @@ from recipes.pocket.pool import FRAME_RATE, FRAMES, Entry, Pool
 from recipes.pocket.recipe import REAL_CLASSES, PocketRecipe, feature_extractor
 from sonogloss.audio.mel import MelSettings, mel_filters
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes.acoustics import far_response
-from sonogloss.soundscapes.captions import Told, telling_caption
+from sonogloss.soundscapes.captions import Claims, caption_with_claims
 from sonogloss.soundscapes.classes import CLASSES
 from sonogloss.soundscapes.scenes import Event, Scene, plan_scene, sample_kind, sample_loudness, sample_names
-from sonogloss.soundscapes.signal import Rng
+from sonogloss.soundscapes.signal import Rng, far_response
 
 MELS = 64
 LABEL_SHARE = 0.12  # how often a single event is captioned by its plain label
@@ -122,11 +121,11 @@ class Mixer:
         equaliser = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 5), knots)
         return (power * (10 ** (equaliser / 10)).astype(np.float32)).astype(np.float32)
 
-    def _caption(self, scene: Scene, rng: Rng) -> tuple[str, Told]:
+    def _caption(self, scene: Scene, rng: Rng) -> tuple[str, Claims]:
         if scene.kind == "one" and rng.random() < LABEL_SHARE:
             label = CLASSES[scene.events[0].name].label
             return (label if rng.random() < 0.5 else f"the sound of {label}"), (frozenset(),)
-        return telling_caption(scene, rng)
+        return caption_with_claims(scene, rng)
 
 
 def _looped(power: FloatArray, frames: int) -> FloatArray:
@@ -143,7 +142,7 @@ def to_decibels(power: FloatArray) -> FloatArray:
     return full
 
 
-def also_true(mixed: list[Mixed], told: tuple[Told, ...]) -> npt.NDArray[np.bool_]:
+def also_true(mixed: list[Mixed], told: tuple[Claims, ...]) -> npt.NDArray[np.bool_]:
     """`[i, j]`: every trait that caption j claims, scene i has; scenes of another structure never match."""
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, m in enumerate(mixed):

@@ -3,7 +3,7 @@ r"""Make and release the CLAP `pocket:ordered`: the pocket CLAP after TeminAL, a
 python -m recipes.pocket --ordered            post-trains it, and trains soft and hard prompts over it for comparison
 python -m benchmarks.pocket_quality --clap pocket-training/clap-ordered --captioner pocket-training/soft-hard-ordered \
     --output bench-output/soft-hard-ordered-quality
-python -m benchmarks.caption_order --system pocket pocket pocket --judge ordered pocket-training/clap-ordered
+python -m benchmarks.caption_order --system pocket pocket pocket --rerank ordered pocket-training/clap-ordered
 python -m recipes.pocket --ordered --release  puts the CLAP into the package; the captioner is worse than `pocket`'s
 """
 
@@ -15,11 +15,10 @@ from pathlib import Path
 from recipes.pocket.recipe import PocketRecipe
 from recipes.pocket.release import ship_clap
 from sonogloss.audio.mel import LogMel
-from sonogloss.temporal.card import clap_card
 from sonogloss.temporal.clips import read_collection
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, measure_clips
-from sonogloss.temporal.post_train import post_train
+from sonogloss.temporal.post_train import clap_card, post_train
 from sonogloss.temporal.towers import Towers
 
 LARGEST = 10_000_000  # bytes
@@ -48,7 +47,7 @@ pitch and distance, it hears less well than `pocket` does: its sounds find the c
 {zero_shot:.3f}. Of "A followed by B" and "B followed by A" the true one is nearer to the sound in {order:.3f} of 200
 pairs; chance is 0.5.
 
-## Licence
+## License
 
 Apache-2.0. The attribution of the real clips is due to their authors (`ATTRIBUTION.csv`).
 """
@@ -66,9 +65,9 @@ def make_ordered(directory: Path, recipe: PocketRecipe) -> Path:
 def _post_train(name: str, stages: tuple[str, ...], seed: int, finished: Path, recipe: PocketRecipe) -> Path:
     if (finished / "README.md").exists():
         return finished
-    config = PostTrainConfig(stages=stages, steps=recipe.order_steps, precision="bf16", seed=seed)
+    config = PostTrainConfig(stages=stages, steps=recipe.order_steps, precision="bfloat16", seed=seed)
     towers = Towers(name, config)
-    clips = read_collection("soundscapes", split="train", per_class=recipe.order_clips)
+    clips = read_collection("pocket", split="train", per_class=recipe.order_clips)
     powers = ClipPowers([measure_clips(clips, LogMel(towers.mel), config.pairs)])
     base = {"name": name, "fingerprint": towers.clap.fingerprint}
     record = post_train(towers, powers, config, str(finished / "training"), resume=True)

@@ -17,7 +17,7 @@ import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from recipes.pocket.recipe import BOS, EOS, PocketRecipe, decoder_config
-from sonogloss.decoding.sequences import IGNORED, Example, tokenise
+from sonogloss.decoding.sequences import IGNORED, Example, tokenize
 from sonogloss.soundscapes import CLASSES, Scene, caption
 from sonogloss.soundscapes.captions import GERUND, clause, silent_scene
 from sonogloss.soundscapes.signal import Rng
@@ -69,7 +69,7 @@ class Paragraphs:
         return [self._examples([self._seed, 7, number]) for number in range(_HELD_OUT)]
 
     def _examples(self, seed: Sequence[int]) -> Examples:
-        rows = [[BOS, *ids, EOS] for ids in tokenise(list(paragraphs(self._batch_size, seed)), self._tokenizer)]
+        rows = [[BOS, *ids, EOS] for ids in tokenize(list(paragraphs(self._batch_size, seed)), self._tokenizer)]
         sequences = [Example(ids=ids, labels=[IGNORED, *ids[1:]]) for ids in rows]
         return Examples(sequences=sequences, embeddings=np.zeros((len(sequences), self.dim), np.float32))
 
@@ -89,7 +89,7 @@ def train_plain_model(
         weight_decay=0.01,
         betas=(0.9, 0.98),
         grad_clip=1.0,
-        precision="bf16",
+        precision="bfloat16",
         seed=recipe.seed,
         eval_every=250,
         checkpoint_every=50,

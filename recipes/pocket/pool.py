@@ -23,7 +23,7 @@ from recipes.pocket.recipe import REAL_CLASSES, PocketRecipe, feature_extractor
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
-from sonogloss.soundscapes.acoustics import coloured, levelled, reverberant
+from sonogloss.soundscapes.signal import colored, leveled, reverberant
 
 FRAMES = 1024
 FRAME_RATE = (
@@ -98,16 +98,16 @@ def _real(path: Path, seed: int, variants: int) -> list[tuple[list[str] | None, 
     """A real clip: whole, cut to where it sounds, and varied by speed, tone colour and room."""
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     whole = soxr.resample(samples.mean(axis=1), rate, RATE).astype(np.float32)
-    found: list[tuple[list[str] | None, FloatArray]] = [(None, mel_power(levelled(whole)))]
+    found: list[tuple[list[str] | None, FloatArray]] = [(None, mel_power(leveled(whole)))]
     for number in range(variants):
         rng = np.random.default_rng([seed, number])
         speed = float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
         part = whole if rng.random() < 0.4 else _sounding(whole)
         varied = soxr.resample(part, RATE, round(RATE / speed)).astype(np.float32)
-        varied = coloured(rng, varied)
+        varied = colored(rng, varied)
         if rng.random() < 0.4:
             varied = reverberant(rng, varied)
-        found.append((None, mel_power(levelled(varied))))
+        found.append((None, mel_power(leveled(varied))))
     return found
 
 

@@ -36,7 +36,7 @@ trained on real recordings.
 
 * Sounds rendered by `sonogloss.soundscapes` (our own procedural synthesis), and captions of our own grammar.
 * {real_clips} real clips of ESC-10 (the Creative Commons Attribution part of ESC-50 by Karol J. Piczak), folds 1 to 3,
-  varied by speed, tone colour and room. Authors and sources: `ATTRIBUTION.csv`. No other recording, no others' text.
+  varied by speed, tone color and room. Authors and sources: `ATTRIBUTION.csv`. No other recording, no others' text.
 
 ## Recipe
 
@@ -54,7 +54,7 @@ On {scenes} held-out synthetic scenes (seeds not used in training), among their 
 Order: of "A followed by B" and "B followed by A" the true one is nearer to the sound in {order:.3f} of 200 pairs;
 chance is 0.5.
 
-## Licence
+## License
 
 Apache-2.0. The attribution of the real clips is due to their authors (`ATTRIBUTION.csv`).
 """
@@ -69,7 +69,7 @@ A tiny DRCap captioner for the pocket CLAP: a mapper (one soft token) and a GPT-
 trained from scratch on **text alone**: captions of our own grammar. It says what the fifty sounds of the pocket CLAP
 do, and nothing else. Prompt, projection, decoding and training record: `captioner.json`.
 
-On top of the published method it learnt with Gaussian noise on the text embedding, contexts left out of a quarter of
+On top of the published method it learned with Gaussian noise on the text embedding, contexts left out of a quarter of
 the examples, contexts drawn anew each epoch and a similarity band measured for this CLAP.
 
 ## Scores
@@ -82,7 +82,7 @@ the examples, contexts drawn anew each epoch and a similarity band measured for 
 
 {real}
 
-## Licence
+## License
 
 Apache-2.0.
 """
@@ -185,7 +185,7 @@ def _renew_card(captioner: Path, card: str) -> None:
 
 
 def _write_attribution(folder: Path, target: Path) -> int:
-    """The authors of the real clips, as the Creative Commons licence asks; returns how many clips there were."""
+    """The authors of the real clips, as the Creative Commons license asks; returns how many clips there were."""
     with open(folder / "metadata.csv", newline="", encoding="utf-8") as handle:
         rows = [r for r in csv.DictReader(handle) if r["class"] in REAL_CLASSES and r["fold"] in ("1", "2", "3")]
     columns = ["filename", "class", "fold", "src_id", "clip_licence", "author", "title", "source_url", "set_licence"]

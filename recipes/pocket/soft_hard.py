@@ -14,21 +14,19 @@ from pathlib import Path
 import torch
 from transformers import GPT2LMHeadModel
 
+from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.decoder import training_config
 from recipes.pocket.recipe import PocketRecipe, decoder_config, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.decoding.settings import DecodeSettings
-from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import embed_labels
-from sonogloss.methods.manifest import SOFT_HARD
 from sonogloss.methods.mapper import TanhMapper
-from sonogloss.methods.released import DECODE
+from sonogloss.methods.plan import MapperSettings, TrainingData, TrainingPlan
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import RELEASED_DECODE, SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.soundscapes import CLASSES, caption_dump
-from sonogloss.training.config import SoftHardSettings
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.loop import train
 
 LARGEST = 10_000_000  # bytes
@@ -59,7 +57,7 @@ datastore of grammar captions first, which the published method does not.
 |---|---|---|
 {table}
 
-## Licence
+## License
 
 Apache-2.0.
 """
@@ -84,19 +82,25 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
     model = GPT2LMHeadModel(decoder_config(len(tokenizer), width=192, layers=3))
     mapper = TanhMapper(clap.dim, model.config.n_embd, slots=PROMPT.soft_slots)
     config = replace(training_config(recipe), steps=recipe.soft_hard_steps)
-    source = SoftHardExamples(
-        captions=CaptionArrays(captions, clap.embed_text(captions)),
-        labels=labels,
-        prompt=PROMPT,
-        tokenizer=tokenizer,
+    plan = TrainingPlan(
+        training=config,
         settings=settings,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        room=model.config.n_positions,
+        prompt=PROMPT,
+        mapper=MapperSettings(kind="mlp"),
+        projection=None,
+        decode=RELEASED_DECODE,
+    )
+    corpus = CaptionArrays(captions, clap.embed_text(captions))
+    data = TrainingData(
+        captions=corpus,
+        datastore=corpus,
+        labels=labels,
+        tokenizer=tokenizer,
+        max_tokens=model.config.n_positions,
         validation=CaptionArrays(held_out, clap.embed_text(held_out)),
     )
     record = train(
-        source,
+        SoftHardExamples(plan, data),
         language_model=model,
         mapper=mapper,
         config=config,
@@ -104,21 +108,21 @@ def make_soft_hard(directory: Path, recipe: PocketRecipe, *, clap_name: str = "p
         resume=True,
         log=lambda line: print(f"{name}: {line}", flush=True),
     )
-    released = DECODE[SOFT_HARD]
-    assert isinstance(released, DecodeSettings)
     save_captioner(
         str(finished),
-        clap=ClapReference(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=model,
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=PROMPT,
-        projection=None,
-        contexts=0,
-        decode=replace(released, max_new_tokens=48, batch_size=32),
-        labels=labels,
-        training=record.as_json() | {"settings": asdict(settings)},
-        half=True,
+        NewCaptioner(
+            clap=ClapIdentity(name=clap_name, fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=model,
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=PROMPT,
+            projection=None,
+            contexts=0,
+            decode=replace(RELEASED_DECODE, max_new_tokens=48, batch_size=32),
+            labels=labels,
+            training=record.as_json() | {"settings": asdict(settings)},
+            half=True,
+        ),
     )
     return finished
 

@@ -14,10 +14,10 @@ from recipes.pocket.plain_lm import train_plain_model
 from recipes.pocket.recipe import PocketRecipe, load_tokenizer
 from recipes.pocket.release import WEIGHTS, ship
 from sonogloss.clap import load_clap
-from sonogloss.methods import ClapReference, save_captioner
+from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import embed_labels
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.soundscapes import CLASSES
 
 LARGEST = 3_000_000  # bytes
@@ -43,14 +43,14 @@ of all of it in the last, which half of the time begins with `this is a sound of
 model brings along, how such sentences go and that a text keeps to its subject. It read **no list of keywords and no
 prompt**. It knows the fifty sounds of the pocket CLAP and nothing else. Held-out loss {validation_loss:.3f} a token.
 
-The decoder of the pocket DRCap cannot take its place: it learnt to answer its own prompt behind captions and a soft
+The decoder of the pocket DRCap cannot take its place: it learned to answer its own prompt behind captions and a soft
 vector, and named no right sound behind this one (20 scenes, without guidance).
 
 ## Scores
 
 {scores}
 
-## Licence
+## License
 
 Apache-2.0.
 """
@@ -65,16 +65,18 @@ def make_zeraucap(directory: Path, recipe: PocketRecipe) -> Path:
     model, record = train_plain_model(directory / "zeraucap-training", recipe, tokenizer)
     save_captioner(
         str(finished),
-        clap=ClapReference(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
-        language_model=model,
-        tokenizer=tokenizer,
-        mapper=None,
-        prompt=PROMPT,
-        projection=None,
-        decode=GuidedSettings(),
-        labels=embed_labels([sound.label for sound in CLASSES.values()], clap, normalise=False),
-        training={"language_model": record.as_json() | {"parameters": model.num_parameters()}},
-        half=True,
+        NewCaptioner(
+            clap=ClapIdentity(name="pocket", fingerprint=clap.fingerprint, dim=clap.dim),
+            language_model=model,
+            tokenizer=tokenizer,
+            mapper=None,
+            prompt=PROMPT,
+            projection=None,
+            decode=GuidedSettings(),
+            labels=embed_labels([sound.label for sound in CLASSES.values()], clap, normalise=False),
+            training={"language_model": record.as_json() | {"parameters": model.num_parameters()}},
+            half=True,
+        ),
     )
     return finished
 

@@ -1,6 +1,16 @@
-"""Audio in: the bytes of a file become clips. The mel front end lies apart in `sonogloss.audio.mel`: it needs torch."""
+"""From audio files to clips. The mel front end, `sonogloss.audio.mel`, needs torch and is not imported."""
 
 from sonogloss.audio.decode import AudioLimits, Recording, read_recording
-from sonogloss.audio.windows import WindowPolicy, cut_clips, expected_windows, resample
+from sonogloss.audio.rates import resample
+from sonogloss.audio.windows import INFORMATIVE_FLAGS, WindowPolicy, cut_clips, expected_windows
 
-__all__ = ["AudioLimits", "Recording", "WindowPolicy", "cut_clips", "expected_windows", "read_recording", "resample"]
+__all__ = [
+    "INFORMATIVE_FLAGS",
+    "AudioLimits",
+    "Recording",
+    "WindowPolicy",
+    "cut_clips",
+    "expected_windows",
+    "read_recording",
+    "resample",
+]

@@ -1,15 +1,15 @@
-"""What the first bytes of a file say: which container it is, and how much sound a RIFF or AIFF header announces."""
+"""Recognize a container by its first bytes."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from sonogloss.audio.layout import Announcement
 
-# Containers that libsndfile reads. A file that begins like one of these and still does not open is broken.
+# Containers that libsndfile reads; a file that begins like one of them and does not open is broken.
 _READABLE = {
     b"RIFF": "WAV",
     b"RIFX": "WAV",
     b"RF64": "WAV",
+    b"BW64": "WAV",
     b"FORM": "AIFF",
     b"fLaC": "FLAC",
     b"OggS": "Ogg",
@@ -17,24 +17,47 @@ _READABLE = {
     b"caff": "CAF",
     b"riff": "Wave64",
     b".snd": "AU",
+    b"dns.": "AU",
 }
 
-# Sound that somebody else decodes.
+# Sound that FFmpeg decodes: its name for the container, and ours.
 _CONVERTIBLE = {
-    b"\x1aE\xdf\xa3": "a Matroska or WebM container",
-    b"0&\xb2u\x8ef\xcf\x11": "a Windows Media (ASF) container",
-    b"FLV\x01": "a Flash video",
-    b"#!AMR": "AMR speech",
-    b".RMF": "a RealMedia container",
-    b"MAC ": "Monkey's Audio",
-    b"wvpk": "WavPack",
+    b"\x1aE\xdf\xa3": ("matroska", "a Matroska or WebM container"),
+    b"0&\xb2u\x8ef\xcf\x11": ("asf", "a Windows Media (ASF) container"),
+    b"FLV\x01": ("flv", "a Flash video"),
+    b"#!AMR": ("amr", "AMR speech"),
+    b".RMF": ("rm", "a RealMedia container"),
+    b"MAC ": ("ape", "Monkey's Audio"),
+    b"wvpk": ("wv", "WavPack"),
+    b"TTA1": ("tta", "True Audio"),
+    b"\x00\x00\x01\xba": ("mpeg", "an MPEG program stream"),
+    b"\x0b\x77": ("ac3", "an AC-3 stream"),
+    b"Creative Voice File": ("voc", "a Creative Voice file"),
+    b"NIST_1A": ("nistsphere", "a NIST SPHERE file"),
+    b"DSD ": ("dsf", "a DSD stream file"),
 }
 
-# What else arrives under the name of an audio file.
+# FFmpeg's names for the containers that libsndfile reads too.
+_FFMPEG_NAMES = {
+    "WAV": "wav",
+    "AIFF": "aiff",
+    "FLAC": "flac",
+    "Ogg": "ogg",
+    "MP3": "mp3",
+    "CAF": "caf",
+    "Wave64": "w64",
+    "AU": "au",
+}
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")
+_TS_PACKET = 188
+
+# Other files with the name of an audio file.
 _SOUNDLESS = {
     b"MThd": "a MIDI score, which holds notes and no sound",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip file",
+    b"\x7fELF": "a program",
+    b"SQLite format 3": "a database",
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -46,30 +69,10 @@ CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
 # Codecs inside WAV that libsndfile decodes (WAVEFORMATEX tags); 0xFFFE names its codec further down.
 _WAV_CODECS = {0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0x0031, 0x0040, 0x0045, 0x0055, 0x0064, 0x0065, 0xFFFE}
 _OGG_CODECS = (b"vorbis", b"OpusHead", b"FLAC", b"Speex")
-_UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more when they cannot know
-
-
-@dataclass(frozen=True, kw_only=True)
-class Announcement:
-    """What the chunks of a WAV or AIFF file announce, true or not.
-
-    Attributes:
-        codec: WAVEFORMATEX tag; 1 (PCM) for AIFF.
-        channels: number of channels.
-        sample_rate: in Hz, or None for AIFF, which writes it as an 80-bit float.
-        missing: bytes of the sample chunk that are announced but not there.
-        frame_bytes: bytes of one block of samples.
-    """
-
-    codec: int
-    channels: int
-    sample_rate: int | None
-    missing: int
-    frame_bytes: int
 
 
 def readable_container(data: bytes) -> str | None:
-    """The name of the container when it is one that libsndfile reads, by its first bytes."""
+    """The name of the container, if libsndfile reads it."""
     if data[:4] == b"RIFF" and data[8:12] not in (b"WAVE", b""):
         return None
     for magic, name in _READABLE.items():
@@ -81,17 +84,40 @@ def readable_container(data: bytes) -> str | None:
     return None
 
 
-def foreign_content(data: bytes) -> str:
-    """In words, what a file that libsndfile does not know seems to be, and what to do when there is sound in it."""
-    if data[4:8] == b"ftyp":
-        return f"an MP4 or M4A container (AAC sound); {CONVERT}"
+def ffmpeg_name(data: bytes) -> str | None:
+    """FFmpeg's name of the container, if these first bytes are known: it is never left to guess."""
+    container = readable_container(data)
+    if container is not None:
+        return _FFMPEG_NAMES[container]
+    if data[4:8] in _MP4_BOXES:
+        return "mov"
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
-        return f"an AVI video; {CONVERT}"
+        return "avi"
     if len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return f"a bare AAC stream; {CONVERT}"
-    for magic, name in _CONVERTIBLE.items():
+        return "aac"
+    if len(data) > 2 * _TS_PACKET and data[0] == data[_TS_PACKET] == data[2 * _TS_PACKET] == 0x47:
+        return "mpegts"
+    return next((name for magic, (name, _) in _CONVERTIBLE.items() if data.startswith(magic)), None)
+
+
+def is_foreign(data: bytes) -> bool:
+    """Do these first bytes belong to a known kind of file without sound, or to text?"""
+    head = data[:512]
+    is_text = head.lstrip()[:1] == b"<" or not any(byte < 9 or 13 < byte < 32 for byte in head)
+    return is_text or data.startswith(tuple(_SOUNDLESS)) or data[257:262] == b"ustar"
+
+
+def foreign_content(data: bytes) -> str:
+    """A description of a file that libsndfile does not read."""
+    if data[4:8] in _MP4_BOXES:
+        return "an MP4 or M4A container"
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "an AVI video"
+    if len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        return "a bare AAC stream"
+    for magic, (_, name) in _CONVERTIBLE.items():
         if data.startswith(magic):
-            return f"{name}; {CONVERT}"
+            return name
     for magic, name in _SOUNDLESS.items():
         if data.startswith(magic):
             return name
@@ -100,63 +126,13 @@ def foreign_content(data: bytes) -> str:
         return "a web page or other markup"
     if not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "text"
-    return "nothing that is known here"
+    return "an unknown kind of file"
 
 
-def unknown_codec(data: bytes) -> str | None:
-    """The name of the codec when the container is readable but what it carries is not."""
-    announced = announcement(data)
+def unknown_codec(data: bytes, announced: Announcement | None) -> str | None:
+    """The name of the codec, if the container is readable but the codec is not."""
     if announced is not None and announced.codec not in _WAV_CODECS:
-        return f"WAV with codec {announced.codec:#06x}"
+        return f"WAV with {'an unknown codec' if announced.codec < 0 else f'codec {announced.codec:#06x}'}"
     if data.startswith(b"OggS") and len(data) >= 64 and not any(name in data[:128] for name in _OGG_CODECS):
         return "Ogg with neither Vorbis, Opus, FLAC nor Speex"
     return None
-
-
-def announcement(data: bytes) -> Announcement | None:
-    """Walk the chunks of a WAV (RIFF, RIFX, RF64) or AIFF file up to the samples.
-
-    Returns:
-        None for other files, and where the header breaks off before the samples.
-    """
-    if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
-        order = ">" if data[:4] == b"RIFX" else "<"
-    elif data[:4] == b"FORM" and data[8:12] in (b"AIFF", b"AIFC"):
-        order = ">"
-    else:
-        return None
-    codec, channels, frame_bytes = 0, 0, 1
-    sample_rate: int | None = None
-    long_size: int | None = None
-    position = 12
-    while position + 8 <= len(data):
-        name = data[position : position + 4]
-        (size,) = struct.unpack_from(f"{order}I", data, position + 4)
-        body = position + 8
-        if name == b"fmt " and body + 16 <= len(data):
-            codec, channels, sample_rate, _, frame_bytes = struct.unpack_from(f"{order}HHIIH", data, body)
-        elif name == b"COMM" and body + 8 <= len(data):
-            channels, _, bits = struct.unpack_from(">HIH", data, body)
-            codec, frame_bytes = 1, channels * ((bits + 7) // 8)
-        elif name == b"ds64" and body + 16 <= len(data):
-            (long_size,) = struct.unpack_from("<Q", data, body + 8)
-        elif name in (b"data", b"SSND"):
-            if long_size is not None and size == 0xFFFFFFFF:
-                size = long_size
-            elif size >= _UNKNOWN_SIZE:
-                size = 0
-            return Announcement(
-                codec=codec,
-                channels=channels,
-                sample_rate=sample_rate,
-                missing=max(0, size - (len(data) - body)),
-                frame_bytes=max(1, frame_bytes),
-            )
-        position = body + size + size % 2
-    return None
-
-
-def ogg_is_cut(data: bytes) -> bool:
-    """Does an Ogg file end without the page that ends its stream?"""
-    last = data.rfind(b"OggS")
-    return data.startswith(b"OggS") and (last + 5 >= len(data) or not data[last + 5] & 0x04)

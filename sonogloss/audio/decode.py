@@ -1,40 +1,37 @@
-"""Bytes of an audio file to mono samples at the source's own rate, block by block, whatever its length.
+"""Decode audio files to mono samples at the source's own rate, block by block.
 
-What a header says is never believed: frames are counted by decoding them. That makes two passes over long recordings
-(decoding is a small share of a clip's cost) and one over short ones, whose samples are kept.
+Headers are not trusted: frames are counted by decoding them. Long recordings are decoded twice (decoding is a small
+share of a clip's cost), short ones once, as their samples are kept.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import soundfile
 
-from sonogloss.audio.containers import (
-    CONVERT,
-    announcement,
-    foreign_content,
-    ogg_is_cut,
-    readable_container,
-    unknown_codec,
-)
-from sonogloss.audio.mpeg import with_frame_count
+from sonogloss.audio.byte_source import BinaryHandle, ByteSource
+from sonogloss.audio.channels import ChannelPowers, Mixing, to_mono
+from sonogloss.audio.containers import CONVERT, foreign_content, unknown_codec
+from sonogloss.audio.ffmpeg import FfmpegError, FfmpegFile, open_ffmpeg
+from sonogloss.audio.layout import Stream
+from sonogloss.audio.rates import resample_blocks
+from sonogloss.audio.sndfile import SndfileFile, open_sndfile
+from sonogloss.audio.streams import Found, find_streams
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 
-_BLOCK_FRAMES = 1 << 14  # what is lost of a block in which decoding breaks: a third of a second
 _KEPT_FRAMES = 1 << 22  # recordings up to this length (87 s at 48 kHz, 16 MiB) are decoded once
 _SHORTEST_S = 0.010  # one analysis frame
 _OVERDRIVEN = 2.0  # 6 dB over full scale: more than any lossy codec overshoots
+_BETTER_S = 0.5  # FFmpeg is preferred to libsndfile where it finds so much more in a damaged file
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioLimits:
-    """What a source may be; beyond it becomes a dead letter before memory is taken.
+    """Limits of a source, checked before memory is allocated.
 
     Attributes:
         max_bytes: size of the encoded source.
@@ -59,15 +56,47 @@ class AudioLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
-    """A source that has been decoded once and found good.
+class _Part:
+    """A stream that was decoded once.
 
     Attributes:
-        sample_rate: of the source, in Hz.
+        stream: what to open.
+        ffmpeg: FFmpeg's name of the container if it decodes the stream, None if libsndfile does.
+        sample_rate: of the stream, in Hz.
+        channels: of the stream.
+        channel: the one that is heard; None for the mean of all.
+        frames: number of decoded frames.
+        peak: the largest amplitude.
+        antiphase: the channels cancel each other.
+        damaged: decoding broke, or there are fewer frames than there must be.
+        kept: the mono blocks of a short stream.
+    """
+
+    stream: Stream
+    ffmpeg: str | None
+    sample_rate: int
+    channels: int
+    channel: int | None
+    frames: int
+    peak: float
+    antiphase: bool
+    damaged: bool
+    kept: tuple[FloatArray, ...] | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A source that was decoded once.
+
+    Attributes:
+        sample_rate: of the source, in Hz; of its first stream where several are joined.
         channels: of the source.
-        frames: that truly decode.
-        truncated: the header announces more, or decoding broke off; what came before is whole.
+        frames: number of decoded frames at that rate.
+        truncated: the header announces more, decoding broke, or bytes were not understood.
         overdriven: samples far beyond full scale were limited.
+        joined: the source holds several streams in a row.
+        antiphase: the channels cancel each other, so that one of them is heard alone.
+        mixed_down: the samples are the mean of several channels.
     """
 
     sample_rate: int
@@ -75,74 +104,225 @@ class Recording:
     frames: int
     truncated: bool
     overdriven: bool
-    _data: bytes = field(repr=False)
-    _kept: tuple[FloatArray, ...] | None = field(repr=False)
+    joined: bool
+    antiphase: bool
+    mixed_down: bool
+    _source: ByteSource = field(repr=False)
+    _parts: tuple[_Part, ...] = field(repr=False)
 
     @property
     def duration_s(self) -> float:
-        """Seconds that truly decode."""
+        """Duration of the decoded frames in seconds."""
         return self.frames / self.sample_rate
 
-    def blocks(self) -> Iterator[FloatArray]:
-        """Mono float32 samples in [-1, 1], block by block: the mean of all channels, each limited to full scale."""
-        if self._kept is not None:
-            yield from self._kept
+    def blocks(self, channel: int | None = None) -> Iterator[FloatArray]:
+        """Mono float32 samples in [-1, 1], block by block, each channel limited to full scale.
+
+        Args:
+            channel: one channel instead of the mix; streams with fewer channels give their last one.
+        """
+        for part in self._parts:
+            yield from resample_blocks(self._part_blocks(part, channel), part.sample_rate, self.sample_rate)
+
+    def _part_blocks(self, part: _Part, channel: int | None) -> Iterator[FloatArray]:
+        if channel is None and part.kept is not None:
+            yield from part.kept
             return
-        with suppress(soundfile.LibsndfileError), _open(self._data) as file:
-            for block in _decoded(file):
-                yield _mono(block)
+        wanted = part.channel if channel is None else min(channel, part.channels - 1)
+        file = _open(self._source, part.stream, part.ffmpeg)
+        if file is None:
+            return
+        with closing(file):
+            for block in file.blocks():
+                yield to_mono(block, wanted)
 
 
-def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
-    """Decode a source once: count its frames, look at every sample, keep it when it is short.
+def read_recording(
+    data: bytes | BinaryHandle | ByteSource, limits: AudioLimits | None = None, *, mixing: Mixing = "mean"
+) -> Recording:
+    """Decode a source once: count its frames, check every sample, keep the samples of a short one.
 
     Args:
-        data: the bytes of a WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, CAF, Wave64 or AU file, whatever its name says.
-        limits: what is still accepted.
+        data: an audio file as bytes or as a seekable handle, whatever its name.
+        limits: of what is accepted.
+        mixing: from several channels to one: their mean, the first, or the one with the greatest power. Channels whose
+            mean cancels them give the loudest one.
 
     Raises:
-        ClipError: EMPTY, UNSUPPORTED, CORRUPT, TOO_SHORT, TOO_LARGE or NOT_FINITE, and in words what was found.
+        ClipError: LIMIT, EMPTY, UNSUPPORTED, CORRUPT, TRUNCATED, TOO_SHORT, TOO_LONG, TOO_MANY_CHANNELS, BAD_RATE or
+            NON_FINITE, with a description.
     """
     limits = limits or AudioLimits()
-    if not data:
+    source = data if isinstance(data, ByteSource) else ByteSource(data)
+    if source.size == 0:
         raise ClipError(Code.EMPTY, "The file has no bytes.")
-    if len(data) > limits.max_bytes:
-        raise ClipError(Code.TOO_LARGE, f"The file has {len(data)} bytes; the limit is {limits.max_bytes}.")
-    announced = announcement(data)
-    if announced is not None:
-        _check_form(announced.channels, announced.sample_rate, limits)
-    if readable_container(data) == "MP3":
-        data = with_frame_count(data)
-    try:
-        file = _open(data)
-    except soundfile.LibsndfileError as error:
-        raise _unopened(data) from error
-    with file:
-        channels, sample_rate = int(file.channels), int(file.samplerate)
-        _check_form(channels, sample_rate, limits)
-        frames, peak, broke = 0, 0.0, False
-        kept: list[FloatArray] | None = []
+    if source.size > limits.max_bytes:
+        raise ClipError(Code.LIMIT, f"The file has {source.size} bytes; the limit is {limits.max_bytes}.")
+    found = _find(source)
+    if found.announced is not None:
+        _check_form(found.announced.channels, found.announced.sample_rate, limits)
+    parts, damaged = _decode_streams(source, found, limits, mixing)
+    sample_rate = parts[0].sample_rate
+    frames = sum(_frames_at(part, sample_rate, source) for part in parts)
+    _check_length(frames, sample_rate, any(part.damaged for part in parts), found, source)
+    kept = frames <= _KEPT_FRAMES
+    return Recording(
+        sample_rate=sample_rate,
+        channels=max(part.channels for part in parts),
+        frames=frames,
+        truncated=damaged or found.layout.damaged or any(part.damaged for part in parts),
+        overdriven=any(part.peak > _OVERDRIVEN for part in parts),
+        joined=len(found.layout.streams) > 1,
+        antiphase=any(part.antiphase for part in parts),
+        mixed_down=any(part.channel is None and part.channels > 1 for part in parts),
+        _source=source,
+        _parts=tuple(parts if kept else (replace(part, kept=None) for part in parts)),
+    )
+
+
+def _find(source: ByteSource) -> Found:
+    """The layout; junk in front is looked through only where libsndfile knows no header either."""
+    found = find_streams(source, behind_junk=False)
+    if found.container is None and found.ffmpeg is None:
+        file = open_sndfile(source.open())
+        if file is None or file.format == "MP3":
+            found = find_streams(source, behind_junk=True)
+        if file is not None:
+            file.close()
+    return found
+
+
+def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixing: Mixing) -> tuple[list[_Part], bool]:
+    """The streams that can be decoded, at least one, and whether others cannot."""
+    parts: list[_Part] = []
+    failure: ClipError | None = None
+    for stream in found.layout.streams:
         try:
-            for block in _decoded(file):
-                if not np.isfinite(block).all():
-                    raise ClipError(
-                        Code.NOT_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers."
-                    )
-                frames += len(block)
-                if frames > limits.max_seconds * sample_rate:
-                    raise ClipError(
-                        Code.TOO_LARGE, f"The recording is longer than the limit of {limits.max_seconds:g} s."
-                    )
-                peak = max(peak, float(np.abs(block).max()))
-                if frames > _KEPT_FRAMES:
-                    kept = None
-                if kept is not None:
-                    kept.append(_mono(block))
-        except soundfile.LibsndfileError:
-            broke = True
-        header_frames = int(file.frames)
-    if frames == 0 and (broke or header_frames > 0):
-        raise ClipError(Code.CORRUPT, f"The {readable_container(data) or 'audio'} file breaks before its first sample.")
+            part = _decode_stream(source, stream, found, _FirstPass(limits=limits, mixing=mixing, before=tuple(parts)))
+        except ClipError as error:
+            if error.code not in (Code.CORRUPT, Code.UNSUPPORTED):
+                raise
+            failure = failure or error
+            continue
+        parts.append(part)
+    if not any(part.frames for part in parts) and failure is not None:
+        raise failure
+    return [part for part in parts if part.frames > 0] or parts[:1], failure is not None
+
+
+def _decode_stream(source: ByteSource, stream: Stream, found: Found, first_pass: _FirstPass) -> _Part:
+    """One stream by libsndfile, or by FFmpeg where that finds more of a damaged one."""
+    part: _Part | None = None
+    file = open_sndfile(source.open(*stream.pieces))
+    if file is not None:
+        with closing(file):
+            part = first_pass.run(file, stream, None)
+    if (part is None or part.damaged) and found.ffmpeg is not None:
+        try:
+            other = open_ffmpeg(source.open(*stream.pieces), found.ffmpeg)
+        except FfmpegError:
+            other = None
+        if other is not None:
+            with closing(other):
+                rescued = first_pass.run(other, stream, found.ffmpeg)
+            more_s = rescued.frames / rescued.sample_rate - (0 if part is None else part.frames / part.sample_rate)
+            if (
+                rescued.frames > 0
+                and not (part is None and other.is_noise)
+                and (part is None or part.frames == 0 or more_s > _BETTER_S)
+            ):
+                return rescued if part is None else replace(rescued, damaged=True)
+    if part is None:
+        raise _unopened(source, found)
+    return part
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FirstPass:
+    """The first decoding of a stream, behind others.
+
+    Attributes:
+        limits: of what is accepted.
+        mixing: how channels become one.
+        before: the streams before it.
+    """
+
+    limits: AudioLimits
+    mixing: Mixing
+    before: tuple[_Part, ...]
+
+    def run(self, file: SndfileFile | FfmpegFile, stream: Stream, ffmpeg: str | None) -> _Part:
+        """Decode to the end, or to where decoding breaks."""
+        sample_rate, channels = file.sample_rate, file.channels
+        _check_form(channels, sample_rate, self.limits)
+        seconds = sum(part.frames / part.sample_rate for part in self.before)
+        most = (self.limits.max_seconds - seconds) * sample_rate
+        room = _KEPT_FRAMES - sum(part.frames for part in self.before)
+        channel = 0 if channels == 1 or self.mixing == "first" else None
+        powers, frames, peak = ChannelPowers(), 0, 0.0
+        kept: list[FloatArray] | None = [] if channel == 0 or self.mixing == "mean" else None
+        for block in file.blocks():
+            if not np.isfinite(block).all():
+                raise ClipError(Code.NON_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
+            frames += len(block)
+            if frames > most:
+                raise ClipError(
+                    Code.TOO_LONG, f"The recording is longer than the limit of {self.limits.max_seconds:g} s."
+                )
+            peak = max(peak, float(np.abs(block).max()))
+            if channel is None:
+                powers.add(np.clip(block, -1.0, 1.0))
+            kept = None if frames > room else kept
+            if kept is not None:
+                kept.append(to_mono(block, channel))
+        antiphase = channel is None and self.mixing == "mean" and powers.antiphase
+        if antiphase or (channel is None and self.mixing == "loudest"):
+            channel, kept = powers.loudest, None
+        least = max(0 if stream.estimated else file.frames, stream.frames or 0)
+        return _Part(
+            stream=stream,
+            ffmpeg=ffmpeg,
+            sample_rate=sample_rate,
+            channels=channels,
+            channel=None if channels == 1 else channel,
+            frames=frames,
+            peak=peak,
+            antiphase=antiphase,
+            damaged=file.damaged or frames < least or (stream.exact and frames != stream.frames),
+            kept=None if kept is None else tuple(kept),
+        )
+
+
+def _open(source: ByteSource, stream: Stream, ffmpeg: str | None) -> SndfileFile | FfmpegFile | None:
+    file = source.open(*stream.pieces)
+    return open_sndfile(file) if ffmpeg is None else open_ffmpeg(file, ffmpeg)
+
+
+def _frames_at(part: _Part, sample_rate: int, source: ByteSource) -> int:
+    """Frames of a stream at another rate; how many a resampler gives is known by counting them."""
+    if part.sample_rate == sample_rate:
+        return part.frames
+    alone = Recording(
+        sample_rate=sample_rate,
+        channels=part.channels,
+        frames=0,
+        truncated=False,
+        overdriven=False,
+        joined=False,
+        antiphase=False,
+        mixed_down=False,
+        _source=source,
+        _parts=(part,),
+    )
+    return sum(len(block) for block in alone.blocks())
+
+
+def _check_length(frames: int, sample_rate: int, damaged: bool, found: Found, source: ByteSource) -> None:
+    start = found.layout.data_start
+    if frames == 0 and found.layout.damaged and start is not None and start >= source.size:
+        raise ClipError(Code.TRUNCATED, "The file ends before its first sample.", start)
+    if frames == 0 and (damaged or found.layout.damaged):
+        raise ClipError(Code.CORRUPT, f"The {found.container or 'audio'} file breaks before its first sample.", start)
     if frames == 0:
         raise ClipError(Code.EMPTY, "The file has a header and no samples.")
     if frames < _SHORTEST_S * sample_rate:
@@ -150,74 +330,35 @@ def read_recording(data: bytes, limits: AudioLimits | None = None) -> Recording:
             Code.TOO_SHORT,
             f"The recording has {frames} samples ({1000 * frames / sample_rate:.1f} ms); 10 ms are needed.",
         )
-    # libsndfile lowers the announced length of a cut WAV to what is there without a word, so the chunk is looked at.
-    missing = announced is not None and announced.missing >= announced.frame_bytes
-    return Recording(
-        sample_rate=sample_rate,
-        channels=channels,
-        frames=frames,
-        truncated=broke or missing or ogg_is_cut(data) or frames < header_frames,
-        overdriven=peak > _OVERDRIVEN,
-        _data=data,
-        _kept=None if kept is None else tuple(kept),
-    )
-
-
-class _Stream(soundfile.SoundFile):
-    """A file that is only read on.
-
-    After every read soundfile seeks to where it already is; for MP3 that empties the decoder's bit reservoir, and the
-    first frame of the next block comes out wrong. A file that cannot seek is left alone.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _open(data: bytes) -> soundfile.SoundFile:
-    return _Stream(io.BytesIO(data))
-
-
-def _decoded(file: soundfile.SoundFile) -> Iterator[FloatArray]:
-    """Blocks `[frames, channels]` until nothing more comes, asking for a fixed amount whatever the header says."""
-    while True:
-        block = np.empty((_BLOCK_FRAMES, file.channels), dtype=np.float32)
-        count = file.buffer_read_into(block, dtype="float32")
-        if count == 0:
-            return
-        yield block[:count]
-
-
-def _mono(block: FloatArray) -> FloatArray:
-    limited = np.clip(block, -1.0, 1.0)
-    return limited[:, 0] if limited.shape[1] == 1 else limited.mean(axis=1, dtype=np.float32)
 
 
 def _check_form(channels: int, sample_rate: int | None, limits: AudioLimits) -> None:
     if channels > limits.max_channels:
-        raise ClipError(Code.TOO_LARGE, f"The file announces {channels} channels; the limit is {limits.max_channels}.")
-    if sample_rate is None:
-        return
-    if sample_rate > limits.max_sample_rate:
         raise ClipError(
-            Code.TOO_LARGE,
-            f"The file announces a sample rate of {sample_rate} Hz; the limit is {limits.max_sample_rate}.",
+            Code.TOO_MANY_CHANNELS, f"The file announces {channels} channels; the limit is {limits.max_channels}."
         )
-    if sample_rate < limits.min_sample_rate:
+    if sample_rate is not None and not limits.min_sample_rate <= sample_rate <= limits.max_sample_rate:
         raise ClipError(
-            Code.UNSUPPORTED,
-            f"The file announces a sample rate of {sample_rate} Hz; {limits.min_sample_rate} are needed.",
+            Code.BAD_RATE,
+            f"The file announces a sample rate of {sample_rate} Hz; {limits.min_sample_rate} to "
+            f"{limits.max_sample_rate} are read.",
         )
 
 
-def _unopened(data: bytes) -> ClipError:
-    """Why libsndfile would not open the bytes, in words: its own are 'unknown error' too often."""
-    container = readable_container(data)
-    if container is None:
-        return ClipError(
-            Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {foreign_content(data)}."
-        )
-    codec = unknown_codec(data)
+def _unopened(source: ByteSource, found: Found) -> ClipError:
+    """Why nothing opens the bytes; the decoders' own messages are often 'unknown error'."""
+    kind = foreign_content(found.head)
+    if found.container is None and found.ffmpeg is None:
+        return ClipError(Code.UNSUPPORTED, f"The file is not audio that can be read: it seems to be {kind}.")
+    if found.container is None and found.layout.damaged:
+        return ClipError(Code.CORRUPT, f"The file seems to be {kind}, but it is broken or cut off.", found.start)
+    if found.container is None:
+        return ClipError(Code.UNSUPPORTED, f"The file seems to be {kind} and holds no sound that can be decoded.")
+    codec = unknown_codec(found.head, found.announced)
     if codec is not None:
         return ClipError(Code.UNSUPPORTED, f"The file is {codec}, which cannot be decoded; {CONVERT}.")
-    return ClipError(Code.CORRUPT, f"The file begins like {container}, but its header is broken or cut off.")
+    return ClipError(
+        Code.CORRUPT,
+        f"The file begins like {found.container}, but its header is broken or cut off.",
+        min(found.start, source.size),
+    )

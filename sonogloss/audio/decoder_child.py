@@ -14,6 +14,7 @@ import pickle
 import resource
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -34,6 +35,8 @@ from sonogloss.audio.decoder_frames import (
 
 _PR_SET_PDEATHSIG = 1
 _BUFFER_BYTES = 1 << 16
+_MOST_PASSES = 8
+_SIGN_S = 0.25
 
 DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
 
@@ -93,7 +96,7 @@ def _opened(worker: _Worker, number: int, path: str | None, size: int) -> Abstra
     if path is None:
         return io.BufferedReader(_FileOfWorker(worker, number, size), _BUFFER_BYTES)
     try:
-        return open(path, "rb")
+        return io.BufferedReader(_LocalFile(worker, path), _BUFFER_BYTES)
     except OSError as error:
         raise unreadable(error) from error
 
@@ -190,6 +193,35 @@ class _Worker:
             data = data[os.write(self._responses, data) :]
 
 
+class _SignsOfLife:
+    """Who reads on in a file is alive, until it has been read so often that it must be a loop."""
+
+    def __init__(self, worker: _Worker, size: int) -> None:
+        self._worker = worker
+        self._bytes_left = _MOST_PASSES * size
+        self._last = time.monotonic()
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read."""
+        self._bytes_left -= count
+        if self._bytes_left > 0 and time.monotonic() - self._last > _SIGN_S:
+            self._worker.send(Kind.ALIVE)
+            self._last = time.monotonic()
+
+
+class _LocalFile(io.FileIO):
+    """A file that the child opens."""
+
+    def __init__(self, worker: _Worker, path: str) -> None:
+        super().__init__(path)
+        self._signs = _SignsOfLife(worker, os.fstat(self.fileno()).st_size)
+
+    def readinto(self, target: Any) -> int | None:
+        count = super().readinto(target)
+        self._signs.read(count or 0)
+        return count
+
+
 class _FileOfWorker(io.RawIOBase):
     """A file that the worker has open, for example a member of an archive, seen through a window of shared memory."""
 
@@ -200,6 +232,7 @@ class _FileOfWorker(io.RawIOBase):
         self._begin, self._end = 0, min(size, len(self._window))  # what the window shows: the worker fills it first
         self._size = size
         self._position = 0
+        self._signs = _SignsOfLife(worker, size)
 
     def readable(self) -> bool:
         return True
@@ -228,6 +261,7 @@ class _FileOfWorker(io.RawIOBase):
         part = self._window[self._position - self._begin : self._end - self._begin][: len(target)]
         memoryview(target)[: len(part)] = part
         self._position += len(part)
+        self._signs.read(len(part))
         return len(part)
 
     def readall(self) -> bytes:

@@ -111,7 +111,7 @@ def unreadable(error: Exception) -> SonoglossError:
     """What reading a file raised, as an error of ours."""
     if isinstance(error, SonoglossError):
         return error
-    return ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).")
+    return ClipError(Code.READ_ERROR, f"The file cannot be read ({type(error).__name__}: {error}).")
 
 
 def out_of_memory(memory_bytes: int) -> ClipError:

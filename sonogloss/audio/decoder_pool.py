@@ -41,9 +41,9 @@ class DecoderPool:
     """Runs a decoding function in child processes that can be killed.
 
     The function takes a seekable binary file and options, and yields items: arrays, records with arrays, plain values.
-    Where it works for long without an item it yields None, which shows that it is alive and goes no further. It stands
-    in an importable module, and gives the same items each time: after a crash it runs again, and the items that have
-    been delivered are dropped.
+    Where it works for long without an item and without reading on in its file it yields None, which shows that it is
+    alive and goes no further. It stands in an importable module, and gives the same items each time: after a crash it
+    runs again, and the items that have been delivered are dropped.
 
     A process is started when all others are busy, and kept. Threads may share a pool. Where the system is not Linux the
     function runs in this process, without limits.
@@ -91,7 +91,7 @@ class DecoderPool:
 
         Yields:
             For each file an iterator, to be used before the next is asked for. It raises ClipError: what the function
-            raised; CORRUPT where it raised something foreign; UNREADABLE; TIMEOUT; LIMIT (memory); CRASHED, when the
+            raised; CORRUPT where it raised something foreign; READ_ERROR; TIMEOUT; LIMIT (memory); CRASHED, when the
             process died on this file, and a fresh one too. The message ends in what libraries printed last. Items that
             came before are good.
         """

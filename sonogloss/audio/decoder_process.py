@@ -49,7 +49,8 @@ class DecoderLimits:
     """What the decoding of one file may take. Time counts while the worker waits for the decoder, and only then.
 
     Attributes:
-        stall_s: seconds until the first item, and from one item to the next.
+        stall_s: seconds without a sign of life: an item, None, or a read of the file until that has been read eight
+            times over.
         total_s: seconds a file.
         memory_bytes: private memory of the decoder process, beyond that of an idle one.
     """

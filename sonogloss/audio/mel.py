@@ -1,4 +1,4 @@
-"""Log-mel features in batches with torch, as ClapFeatureExtractor computes them one clip at a time in numpy."""
+"""Log-mel features in batches with torch, equal to those of ClapFeatureExtractor, which takes one clip at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POWER_FLOOR = 1e-10  # -100 dB, the floor of the reference
 
 @dataclass(frozen=True, kw_only=True)
 class MelSettings:
-    """The preprocessing values a CLAP was trained with; they come from its `preprocessor_config.json`, never from here.
+    """The preprocessing values that a CLAP was trained with, from its directory; there are no defaults.
 
     Attributes:
         sample_rate: in Hz.
@@ -30,8 +30,8 @@ class MelSettings:
         mel_bins: number of mel bands.
         frequency_min: lower edge of the lowest band in Hz.
         frequency_max: upper edge of the highest band in Hz.
-        filters: `slaney` (area-normalised, models without fusion) or `htk` (not normalised, models with fusion).
-        padding: how a short clip fills the window: `repeatpad` whole copies then zeros, `repeat` copies, `pad` zeros.
+        filters: `slaney` (area-normalized, models without fusion) or `htk` (not normalized, models with fusion).
+        padding: of a short clip to the window: `repeatpad` whole copies then zeros, `repeat` copies, `pad` zeros.
         quantise: `int16` where samples are first clipped to [-1, 1] and cut to 16 bits, as laion_clap does.
     """
 
@@ -65,15 +65,19 @@ class MelSettings:
 
     @property
     def frames(self) -> int:
-        """Frames of a full window: 1001 for ten seconds with a hop of ten milliseconds (frames are centred)."""
+        """Frames of a full window: 1001 for ten seconds with a hop of ten milliseconds (frames are centered)."""
         return self.window_samples // self.hop_length + 1
 
     @classmethod
-    def from_preprocessor(cls, values: Mapping[str, Any]) -> MelSettings:
-        """Settings from the content of a `preprocessor_config.json`.
+    def from_preprocessor(cls, values: Mapping[str, Any], *, file: str = "preprocessor_config.json") -> MelSettings:
+        """Settings from the values of a saved ClapFeatureExtractor.
 
-        Every value but `quantise` must be there: the reference's defaults (0 Hz as the lowest frequency, for one)
-        differ from what published models were trained with, so a guess would be silently wrong.
+        Every value but `quantise` is required: the reference's defaults (0 Hz as the lowest frequency, for one) differ
+        from those of published models, so a guess would be silently wrong.
+
+        Args:
+            values: by the extractor's names.
+            file: where they come from, for messages.
 
         Raises:
             ModelFormatError: a value is missing or cannot be.
@@ -96,17 +100,17 @@ class MelSettings:
                 quantise=values.get("quantise"),
             )
         except KeyError as error:
-            raise ModelFormatError(f"preprocessor_config.json has no {error.args[0]!r}.", remedy) from error
+            raise ModelFormatError(f"{file} has no {error.args[0]!r}.", remedy) from error
         except (TypeError, ValueError) as error:
-            raise ModelFormatError(f"preprocessor_config.json cannot be used: {error}.", remedy) from error
+            raise ModelFormatError(f"{file} cannot be used: {error}.", remedy) from error
 
 
 class LogMel(nn.Module):
     """Waveforms to log-mel images, in one batched STFT.
 
-    Equal to ClapFeatureExtractor to 1e-4 dB, except where that draws at random: a waveform longer than the window is an
-    error here, never a random crop. Spectra are computed in double precision, as there: in single precision the
-    transform's own rounding is what is left in bands 100 dB below a loud pure tone, and embeddings differ by 4e-5.
+    Equal to ClapFeatureExtractor to 1e-4 dB, except that a waveform longer than the window is an error, not a random
+    crop. Spectra are computed in double precision, as there: in single precision, rounding errors fill the bands 100 dB
+    below a loud pure tone, and embeddings differ by 4e-5.
     """
 
     window: torch.Tensor
@@ -119,7 +123,7 @@ class LogMel(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(settings)).float(), persistent=False)
 
     def fill(self, waveform: FloatArray) -> FloatArray:
-        """A waveform `[samples]` brought to exactly one window, as the model's training did with short clips.
+        """A waveform `[samples]` padded to exactly one window, as short clips in the model's training.
 
         Raises:
             ValueError: the waveform is empty, not one-dimensional or longer than the window.
@@ -128,7 +132,7 @@ class LogMel(nn.Module):
         if waveform.ndim != 1 or not 0 < len(waveform) <= size:
             raise ValueError(f"a waveform must hold 1..{size} mono samples, got shape {waveform.shape}")
         if self.settings.quantise == "int16":
-            # Towards zero and not to the nearest, as a cast to integers does.
+            # Toward zero, as a cast to integers.
             waveform = (np.trunc(np.clip(waveform, -1, 1) * np.float32(32767)) / 32767.0).astype(np.float32)
         filled = np.zeros(size, dtype=np.float32)
         copies = {"pad": 1, "repeatpad": size // len(waveform), "repeat": math.ceil(size / len(waveform))}
@@ -148,7 +152,7 @@ class LogMel(nn.Module):
         if not waveforms:
             return torch.empty((0, 1, self.settings.frames, self.settings.mel_bins), device=self.window.device)
         batch = torch.from_numpy(np.stack([self.fill(w) for w in waveforms])).to(self.window.device)
-        # On a CPU one spectrum at a time stays in cache: a third of the time of the whole batch at once.
+        # On a CPU one spectrum at a time stays in the cache, and takes a third of the time of a whole batch.
         parts = batch.split(1) if batch.device.type == "cpu" else (batch,)
         mel = torch.cat([self.power(part).clamp_(min=_POWER_FLOOR).log10_().mul_(10.0) for part in parts])
         if mel.shape[1] != self.settings.frames:
@@ -193,7 +197,7 @@ _Doubles = npt.NDArray[np.float64] | np.float64
 _LINEAR_HZ = 200.0 / 3.0  # width of a mel below the break, in Hz
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ
-_LOG_STEP = math.log(6.4) / 27.0  # natural logarithm of the ratio between neighbouring mels above the break
+_LOG_STEP = math.log(6.4) / 27.0  # natural logarithm of the ratio between neighboring mels above the break
 
 
 def _slaney_mel(hertz: _Doubles) -> Any:

@@ -1,22 +1,25 @@
-"""Recordings to clips: resample the stream and cut it at exact sample positions, window by window."""
+"""From recordings to clips: resample the stream and cut it into windows at exact sample positions."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-from sonogloss.audio.decode import AudioLimits, read_recording
-from sonogloss.errors import OptionError
+from sonogloss.audio.byte_source import BinaryHandle, ByteSource
+from sonogloss.audio.channels import CHANNELS, Channels
+from sonogloss.audio.decode import AudioLimits, Recording, read_recording
+from sonogloss.audio.rates import resample_blocks
+from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, FloatArray, clip_id
 
-SHORTEST_REMAINDER_S = 0.5  # new sound after the last whole window that is worth a clip of its own
-SHORT_S = 0.5  # a recording below this fills its window with many copies of itself: flag SHORT
-SILENT_PEAK = 1e-4  # -80 dBFS; 16-bit noise of three steps. Below it there is nothing to caption: flag SILENT
+SHORTEST_REMAINDER_S = 0.5  # the least new sound of a further window
+SHORT_S = 0.5  # a shorter clip fills its window with many copies of itself: flag SHORT
+SILENT_PEAK = 1e-4  # -80 dBFS, 16-bit noise of three steps; with a lower peak there is nothing to caption: flag SILENT
+DC_OFFSET = 0.05  # of full scale: sound of a sane recorder has a mean near zero: flag DC
+INFORMATIVE_FLAGS = ("RESAMPLED", "MIXED_DOWN")  # nothing is wrong with a clip that has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +27,13 @@ class WindowPolicy:
     """How recordings are cut.
 
     Attributes:
-        window_s: length of a clip in seconds; at most what the CLAP takes at once.
+        window_s: length of a clip in seconds; at most the CLAP's window.
         hop_s: from the start of one clip to the start of the next. Below `window_s` clips overlap, above it sound is
             skipped.
-        max_windows: at most so many clips of a recording, from its start; all by default. The released captioners hear
-            the first one only.
+        max_windows: the largest number of clips of a recording, from its start; all by default. The released captioners
+            use the first one only.
+        channels: what becomes of several channels: their mean (the loudest one where they cancel each other), the
+            first, the loudest, or a clip of each one.
 
     Raises:
         OptionError: a value is not a number of seconds from 0.01 up, or no window is left.
@@ -37,20 +42,23 @@ class WindowPolicy:
     window_s: float = 10.0
     hop_s: float = 10.0
     max_windows: int | None = None
+    channels: Channels = "mean"
 
     def __post_init__(self) -> None:
         for option, value in (("--window", self.window_s), ("--hop", self.hop_s)):
             if not (math.isfinite(value) and value >= 0.01):
                 raise OptionError(f"{option} {value!r} is not a usable number of seconds.", "Give 0.01 or more.")
         if self.max_windows is not None and self.max_windows < 1:
-            raise OptionError(f"--max-windows {self.max_windows} leaves nothing to caption.", "Give 1 or more.")
+            raise OptionError(f"--max-windows {self.max_windows} leaves no window.", "Give 1 or more.")
+        if self.channels not in CHANNELS:
+            raise OptionError(f"--channels {self.channels!r} is not known.", f"Give one of {', '.join(CHANNELS)}.")
 
 
 def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[float, float]]:
-    """Start and end, in seconds, of every clip that a recording of this duration gives, in order.
+    """Start and end, in seconds, of every clip of a recording of this duration, in order.
 
-    The first window is always there, however short the recording. A further one is there when at least half a second
-    of sound lies behind its start that no earlier window covers.
+    A recording of any length has a first window. It has a further one if at least half a second of the sound after its
+    start is not covered by earlier windows.
     """
     windows: list[tuple[float, float]] = []
     covered = 0.0
@@ -66,82 +74,106 @@ def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[floa
 
 
 def cut_clips(
-    data: bytes,
+    data: bytes | BinaryHandle,
     *,
     uri: str,
     member: str | None,
     policy: WindowPolicy,
     sample_rate: int,
     limits: AudioLimits | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
 ) -> Iterator[Clip]:
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
-    Memory is bounded by the encoded source and some windows, not by the duration. Samples depend only on the source
-    and the policy. Flags: TRUNCATED (all clips of a source that ends early or breaks), CLIPPED (all clips of a source
-    with samples more than 6 dB over full scale, which were limited), SILENT (this clip's peak is below -80 dBFS), SHORT
-    (this clip is shorter than half a second).
+    Memory is bounded by a few windows, not by the duration or the size of a file that is given as a handle. Samples
+    depend only on the source and the policy.
+
+    Flags of all clips of a source: TRUNCATED (it ends early, breaks, or holds bytes that were not understood), JOINED
+    (it holds several streams in a row), CLIPPED (samples more than 6 dB over full scale were limited), ANTIPHASE (the
+    channels cancel each other, so that the loudest one is heard), MIXED_DOWN (the samples are the mean of several
+    channels), RESAMPLED (the source has another rate). Flags of a clip: SILENT (its peak is below -80 dBFS), SHORT (it
+    is shorter than half a second), DC (its mean is further than 5 % of full scale from zero).
 
     Args:
-        data: the bytes of the audio file.
-        uri: where it lies.
-        member: its name inside the archive at `uri`, if it is in one.
+        data: an audio file: its bytes, or a seekable handle that stays open until the last clip is taken.
+        uri: of the file, or of its archive.
+        member: its name inside the archive, None for a file.
         policy: how to cut.
         sample_rate: of the clips, in Hz: the CLAP's.
-        limits: what is still accepted.
+        limits: of what is accepted.
+        start_s: where the part to cut begins, in seconds; None for the beginning of the source.
+        end_s: where it ends; None for the end of the source.
 
     Yields:
-        Clips in the order of time.
+        Clips in the order of time. With `channels="split"` those of the first channel come first, and channel `n` of a
+        source with several has `#channel=n` (from 1) behind its member's name.
 
     Raises:
-        ClipError: the source cannot be opened or gives nothing usable; raised before the first clip.
+        ClipError: the source cannot be opened or has no usable sound; raised before the first clip.
     """
-    recording = read_recording(data, limits)
-    digest = hashlib.sha256(data).hexdigest()
-    source_flags = ("TRUNCATED",) * recording.truncated + ("CLIPPED",) * recording.overdriven
-    windows = expected_windows(recording.duration_s, policy)
-    stream = _resample(recording.blocks(), recording.sample_rate, sample_rate)
+    source = ByteSource(data)
+    split = policy.channels == "split"
+    recording = read_recording(source, limits, mixing="first" if policy.channels == "split" else policy.channels)
+    digest = source.sha256()
+    windows = _windows_between(start_s or 0.0, end_s, recording.duration_s, policy)
     size = round(policy.window_s * sample_rate)
-    for (start_s, end_s), samples in zip(windows, _cut(stream, windows, sample_rate, size), strict=True):
-        yield Clip(
-            clip_id=clip_id(uri, member, start_s, end_s),
-            uri=uri,
-            member=member,
-            start_s=start_s,
-            end_s=end_s,
-            duration_s=recording.duration_s,
-            sample_rate=recording.sample_rate,
-            channels=recording.channels,
-            samples=samples,
-            audio_sha256=digest,
-            flags=source_flags + _flags(samples, end_s - start_s),
-        )
+    for channel in range(recording.channels) if split else (None,):
+        name = member
+        if channel is not None and recording.channels > 1:
+            name = f"{member or ''}#channel={channel + 1}"
+        stream = resample_blocks(recording.blocks(channel), recording.sample_rate, sample_rate)
+        for (begin, end), samples in zip(windows, _cut(stream, windows, sample_rate, size), strict=True):
+            yield Clip(
+                clip_id=clip_id(uri, name, begin, end),
+                uri=uri,
+                member=name,
+                start_s=begin,
+                end_s=end,
+                duration_s=recording.duration_s,
+                sample_rate=recording.sample_rate,
+                channels=recording.channels,
+                samples=samples,
+                audio_sha256=digest,
+                flags=_source_flags(recording, sample_rate) + _clip_flags(samples, end - begin),
+            )
 
 
-def _flags(samples: FloatArray, seconds: float) -> tuple[str, ...]:
-    silent = float(np.abs(samples).max()) < SILENT_PEAK
-    return ("SILENT",) * silent + ("SHORT",) * (seconds < SHORT_S)
+def _windows_between(
+    start_s: float, end_s: float | None, duration_s: float, policy: WindowPolicy
+) -> list[tuple[float, float]]:
+    """The windows of a part of a source."""
+    end = duration_s if end_s is None else min(end_s, duration_s)
+    if end <= start_s:
+        raise ClipError(Code.EMPTY, f"The recording has {duration_s:g} s, and the range begins at {start_s:g} s.")
+    return [(start_s + begin, start_s + stop) for begin, stop in expected_windows(end - start_s, policy)]
 
 
-def _resample(blocks: Iterable[FloatArray], source_rate: int, sample_rate: int) -> Iterator[FloatArray]:
-    """The stream at another rate (soxr, HQ), limited to [-1, 1] again because the filter overshoots."""
-    if source_rate == sample_rate:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(source_rate, sample_rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield np.clip(resampler.resample_chunk(block), -1.0, 1.0)
-    yield np.clip(resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True), -1.0, 1.0)
+def _source_flags(recording: Recording, sample_rate: int) -> tuple[str, ...]:
+    flags = {
+        "TRUNCATED": recording.truncated,
+        "CLIPPED": recording.overdriven,
+        "JOINED": recording.joined,
+        "ANTIPHASE": recording.antiphase,
+        "MIXED_DOWN": recording.mixed_down,
+        "RESAMPLED": recording.sample_rate != sample_rate,
+    }
+    return tuple(flag for flag, is_set in flags.items() if is_set)
 
 
-def resample(samples: FloatArray, source_rate: int, sample_rate: int) -> FloatArray:
-    """The samples of a clip at another rate, by the resampler that made them."""
-    return np.concatenate([*_resample([samples], source_rate, sample_rate)])
+def _clip_flags(samples: FloatArray, seconds: float) -> tuple[str, ...]:
+    flags = {
+        "SILENT": float(np.abs(samples).max()) < SILENT_PEAK,
+        "SHORT": seconds < SHORT_S,
+        "DC": abs(float(samples.mean(dtype=np.float64))) > DC_OFFSET,
+    }
+    return tuple(flag for flag, is_set in flags.items() if is_set)
 
 
 def _cut(
     stream: Iterator[FloatArray], windows: Iterable[tuple[float, float]], sample_rate: int, size: int
 ) -> Iterator[FloatArray]:
-    """The samples of each window; only the stream from a window's start to its end is held."""
+    """The samples of each window; memory holds the stream from a window's start to its end only."""
     held = np.empty(0, dtype=np.float32)
     origin = 0  # position of held[0] in the stream
     for start_s, end_s in windows:

@@ -1,5 +1,6 @@
-"""CLAP: text and audio in one space. One protocol, and backends that keep it."""
+"""CLAP: text and audio in one space. One protocol, and two backends."""
 
-from sonogloss.clap.backend import Clap, is_pocket, load_clap
+from sonogloss.clap.backend import is_pocket, load_clap
+from sonogloss.clap.protocol import Clap
 
 __all__ = ["Clap", "is_pocket", "load_clap"]

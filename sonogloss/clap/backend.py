@@ -1,74 +1,46 @@
-"""What the rest of the house needs of a CLAP, and how the name a user gives leads to one."""
+"""Load a CLAP by the name a user gives."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Protocol
 
 from sonogloss import files
+from sonogloss.clap.protocol import Clap
 from sonogloss.errors import MissingInputError
-from sonogloss.records import FloatArray
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# What is fetched of a model, by name or pattern: large ones come in parts, which model.safetensors.index.json lists.
-MODEL_FILES = (
+_POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}  # names, and their folders among the package's weights
+# The files of a model that are copied or downloaded, as patterns.
+_MODEL_FILES = (
     "config.json",
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
 )
-PICKLED = "pytorch_model.bin"  # fetched only where there is nothing better; its tensors are read, never its objects
-
-
-class Clap(Protocol):
-    """A contrastive language-audio model whose embeddings of a sound and of its description lie close together.
-
-    Attributes:
-        name: as the user named it.
-        fingerprint: sha256 (hex) of weights, preprocessing values and tokenizer; equal wherever the model lies.
-        dim: width of the embeddings.
-        sample_rate: in Hz, of the waveforms it takes.
-        window_s: seconds the audio tower takes at once.
-        temperature: of its contrastive training; similarities are divided by it.
-    """
-
-    name: str
-    fingerprint: str
-    dim: int
-    sample_rate: int
-    window_s: float
-    temperature: float
-
-    def embed_text(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows `[n, dim]`, float32, in the order given; independent of batch neighbours up to float32 rounding."""
-        ...
-
-    def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
-        """Unit rows `[n, dim]`, float32, for mono waveforms at `sample_rate`, each at most `window_s` long."""
-        ...
-
-
-POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}
-"""The CLAPs of this package: the names they have, and their folders among its weights."""
+# Needed only where there is no safetensors file; tensors are read from it and nothing is unpickled.
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
 
 def is_pocket(name: str) -> bool:
     """Is this a CLAP of the package, which knows its fifty synthetic sounds only?"""
-    return name in POCKET
+    return name in _POCKET
 
 
 def load_clap(name: str, *, device: str = "cpu") -> Clap:
-    """Load a CLAP by the name a user gave.
+    """Load a CLAP by its name.
 
     Args:
         name: `pocket` or `pocket:ordered` (shipped with this package), a directory (local or any fsspec URL) in the
@@ -81,9 +53,9 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
     Raises:
         OptionError: the name or the device cannot be used.
         MissingInputError: there is no such directory or hub model.
-        ModelFormatError: the directory lacks a file, or a file is not what it should be.
+        ModelFormatError: the directory lacks a file, or a file is malformed.
     """
-    # The model libraries take seconds to import; naming a CLAP must not cost that.
+    # The model libraries take seconds to import, and importing this module must not cost that.
     if name.startswith("laion_clap:"):
         from sonogloss.clap.laion import LaionClap
 
@@ -96,9 +68,9 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 
 @contextmanager
 def clap_directory(name: str) -> Iterator[Path]:
-    """The local directory behind a name as in :func:`load_clap`, for as long as loading or copying takes."""
-    if name in POCKET:
-        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / POCKET[name]
+    """The local directory of a name as in :func:`load_clap`; a temporary one is removed at the end of the context."""
+    if is_pocket(name):
+        directory = Path(str(package_files("sonogloss"))) / "pocket" / "weights" / _POCKET[name]
         if not directory.is_dir():
             raise MissingInputError(
                 f"This installation does not hold the weights of the CLAP {name!r}.",
@@ -113,15 +85,7 @@ def clap_directory(name: str) -> Iterator[Path]:
             yield Path(temporary)
     elif "://" in name:
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
-            listed = files.list_dir(name)
-            paths = [path for path in listed if _is_model_file(files.base_name(path))]
-            if not any(path.endswith(".safetensors") for path in paths):
-                paths += [path for path in listed if files.base_name(path) == PICKLED]
-            if not paths:
-                raise MissingInputError(f"The CLAP {name!r} holds no model files.", "Check the URL.")
-            for path in paths:
-                with files.open_read(path) as source, (Path(temporary) / files.base_name(path)).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+            _copy(name, Path(temporary))
             yield Path(temporary)
     elif name and Path(name).is_dir():
         yield Path(name)
@@ -134,21 +98,35 @@ def clap_directory(name: str) -> Iterator[Path]:
         )
 
 
-def _is_model_file(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
+def _copy(url: str, directory: Path) -> None:
+    """Copy the files of a model from a remote directory."""
+    listed = {files.base_name(path): path for path in files.list_dir(url)}
+    chosen = _matching(listed, _MODEL_FILES)
+    if not any(name.endswith(".safetensors") for name in chosen):
+        chosen += _matching(listed, _PICKLES)
+    if not chosen:
+        raise MissingInputError(f"The CLAP {url!r} holds no model files.", "Check the URL.")
+    for name in chosen:
+        with files.open_read(listed[name]) as source, (directory / name).open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def _from_hub(name: str) -> Path:
+    """The local snapshot of a hub model."""
     from huggingface_hub import snapshot_download
 
     try:
-        directory = Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        directory = Path(snapshot_download(name, allow_patterns=list(_MODEL_FILES)))
         if not any(directory.glob("model*.safetensors")):
-            snapshot_download(name, allow_patterns=PICKLED)
+            snapshot_download(name, allow_patterns=list(_PICKLES))
         return directory
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingInputError(
-            f"The CLAP {name!r} is no directory here and could not be had from the model hub ({reason}).",
+            f"The CLAP {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
             "Check the name and the network, or name a local directory.",
         ) from error

@@ -1,4 +1,4 @@
-"""Turn a LAION checkpoint into a directory in the layout of transformers' ClapModel, reading tensors only."""
+"""Convert a LAION checkpoint to a directory in the layout of transformers' ClapModel, without unpickling."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from transformers import AutoTokenizer
 
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
-from sonogloss.clap.fingerprint import fingerprint
 from sonogloss.clap.laion_checkpoint import read_checkpoint
 from sonogloss.clap.torch_file import open_torch_file
+from sonogloss.clap.weights import fingerprint
 from sonogloss.errors import OptionError
 
-# laion_clap cuts texts here; its models never saw a longer one.
+# laion_clap cuts texts here, in training too.
 _MAX_TOKENS = 77
 _TOKENIZERS = ("roberta-base", "FacebookAI/roberta-base")  # the old and the new name of the same on the hub
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted.
+    """A summary of a conversion.
 
     Attributes:
-        amodel: the audio tower as laion_clap calls it, None for one that it does not build.
+        amodel: the name of the audio tower in laion_clap, None for one that it does not build.
         fused: whether the model was trained with feature fusion.
         dim: width of the embeddings.
-        parameters: numbers in all weights.
-        fingerprint: of the directory, see :func:`sonogloss.clap.fingerprint.fingerprint`.
-        left_out: how many tensors of which modules the model has no use for.
+        parameters: number of weights.
+        fingerprint: of the directory, see :func:`sonogloss.clap.weights.fingerprint`.
+        left_out: numbers of tensors that the model does not need, by module.
     """
 
     amodel: str | None
@@ -49,14 +49,14 @@ def convert_checkpoint(path: str, directory: Path, *, tokenizer: str | None = No
 
     Args:
         path: the checkpoint, local or any fsspec URL.
-        directory: where to, a directory that is there.
+        directory: an existing directory to write to.
         tokenizer: a directory or hub id with the tokenizer of the text tower, which no checkpoint holds; only a hub id
-            that is given here may use the network. None takes `roberta-base` where this machine has it already.
+            given here may use the network. None takes `roberta-base` from this machine's cache.
 
     Raises:
         MissingInputError: there is no such checkpoint.
-        ModelFormatError: it is no LAION CLAP, or incomplete.
-        OptionError: the tokenizer cannot be had, or is another model's.
+        ModelFormatError: it is not a LAION CLAP, or incomplete.
+        OptionError: the tokenizer cannot be loaded, or is another model's.
     """
     with open_torch_file(path) as file:
         checkpoint = read_checkpoint(file)
@@ -78,7 +78,7 @@ def convert_checkpoint(path: str, directory: Path, *, tokenizer: str | None = No
 
 
 def _preprocessor(settings: MelSettings) -> dict[str, Any]:
-    """The settings under the names of ClapFeatureExtractor, and `quantise`, which it leaves alone."""
+    """The settings under the names of ClapFeatureExtractor, and `quantise`, which it ignores."""
     return {
         "feature_extractor_type": "ClapFeatureExtractor",
         "processor_class": "ClapProcessor",
@@ -106,7 +106,7 @@ def _write_tokenizer(name: str | None, directory: Path, vocabulary: int, *, pad_
             f"{tokenizer.pad_token_id}, but the text tower was trained with {vocabulary} and {pad_id}.",
             "Name the tokenizer that the checkpoint was trained with; published ones use roberta-base.",
         )
-    # How long its last use was does not belong to a tokenizer.
+    # The saved tokenizer must not depend on the lengths of its last use.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = _MAX_TOKENS
@@ -121,14 +121,14 @@ def _load_tokenizer(name: str | None) -> Any:
             return AutoTokenizer.from_pretrained(candidate, local_files_only=name is None or Path(name).is_dir())
         except Exception as error:  # the hub's client, transformers and tokenizers each raise their own
             if name is not None:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise OptionError(
-                    f"--tokenizer {name!r} is no directory with a tokenizer and could not be had from the model hub "
+                    f"--tokenizer {name!r} is not a directory with a tokenizer and cannot be loaded from the model hub "
                     f"({reason}).",
                     "Check the name and the network, or name a local directory that holds tokenizer.json.",
                 ) from error
     raise OptionError(
         "A LAION checkpoint does not hold its tokenizer, and roberta-base is not on this machine.",
-        "Name a directory with it, or let it be fetched from the model hub: `sonogloss convert-clap CKPT --tokenizer "
+        "Name a directory that holds it, or download it from the model hub: `sonogloss convert-clap CKPT --tokenizer "
         "roberta-base --output DIR`.",
     )

@@ -1,14 +1,13 @@
-"""Frame embeddings: what a CLAP hears at each moment of a clip.
+"""Frame embeddings: a CLAP's embedding of each moment of a clip.
 
-transformers' audio tower ends in a map [channels, frequency bins, frames] (its frames in the order of time, although
-the tower works on a folded image), whose mean over both axes goes through the audio projection and becomes the clip's
-embedding. A frame's embedding is the same without the mean over time: its mean over frequency through the same
-projection. So the mean of the frames *before* the projection is exactly what the clip's embedding is projected from;
-after it, two layers with a ReLU between them, the mean of frames is near the clip but not equal to it.
+transformers' audio tower ends in a map [channels, frequency bins, frames] (frames in the order of time, although the
+tower works on a folded image), whose mean over both axes goes through the audio projection and becomes the clip's
+embedding. A frame's embedding leaves out the mean over time: the mean over frequency goes through the same projection.
+So the mean of the frames *before* the projection is exactly the projection's input for the clip; after the projection,
+two layers with a ReLU between them, the mean of frames is near the clip but not equal to it.
 
 The pocket CLAP has 16 frames of 0.64 s in its ten seconds, a LAION checkpoint 32 of 0.32 s. Audio-free prompt tuning
-(arXiv 2309.08357) takes frames of CNN14 in the same manner, after pooling three neighbours, which here the much longer
-frames do of themselves.
+(arXiv 2309.08357) uses frames of CNN14 in the same way, after pooling three neighbors; frames here are much longer.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sonogloss.clap.backend import Clap
+from sonogloss.clap.inputs import checked_waveforms
+from sonogloss.clap.protocol import Clap
 from sonogloss.clap.transformers_clap import as_transformers, one_thread
 from sonogloss.records import FloatArray
 
@@ -30,17 +30,17 @@ def embed_frames(clap: Clap, waveforms: Sequence[FloatArray]) -> tuple[FloatArra
 
     Args:
         clap: a CLAP in the layout of transformers' ClapModel.
-        waveforms: mono, at the CLAP's rate, each at most its window long; what is shorter is repeated, so the frames
+        waveforms: mono, at the CLAP's rate, each at most its window long; shorter ones are repeated, so the frames
             always cover the whole window.
 
     Returns:
         Unit rows, float32: clips [n, dim], the same as `embed_audio` gives, and frames [n, frames, dim].
 
     Raises:
-        OptionError: the CLAP is of another backend.
-        ValueError: a waveform is empty or too long.
+        OptionError: the CLAP is of another backend, or a waveform cannot be used.
     """
     own = as_transformers(clap, "frames")
+    waveforms = checked_waveforms(waveforms, own)
     clips, frames = [], []
     for start in range(0, len(waveforms), _BATCH):
         with torch.inference_mode(), one_thread():

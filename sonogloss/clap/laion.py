@@ -1,17 +1,17 @@
-"""A LAION checkpoint in LAION's own package, laion_clap, and everything that this package needs of its surroundings.
+"""A LAION checkpoint in LAION's own package, laion_clap (`laion_clap:CKPT.pt`, with the `laion` extra).
 
-`laion:CKPT.pt` needs none of this: it converts the checkpoint, and its embeddings are the same. This file is for those
-who want to see that, or the original itself (`laion_clap:CKPT.pt`, with the `laion` extra). What is fenced in here:
+`laion:CKPT.pt` converts the checkpoint instead and gives the same embeddings; this module is there to compare with.
+The package has side effects, which are contained here:
 
-* it imports torchvision, which it does not declare and, without fusion, never calls; beside a CPU torch the real one
-  breaks transformers. An empty stand-in takes its place during the import;
-* importing it and building its model fetch tokenizers and RoBERTa weights from the model hub, to be overwritten or
-  never used. Neither is fetched: the tower is built from the sizes in the checkpoint, texts go through our tokenizer;
+* it imports torchvision, which it does not declare and, without fusion, never calls; the real one breaks transformers
+  beside a CPU torch. An empty module replaces it during the import;
+* importing it and building its model download tokenizers and RoBERTa weights, to be overwritten or never used. Nothing
+  is downloaded here: the tower is built from the sizes in the checkpoint, and texts go through our tokenizer;
 * it puts its own folder on `sys.path`;
-* its loader unpickles objects and insists on `position_ids`. Weights are read by :mod:`sonogloss.clap.torch_file`.
+* its loader unpickles objects and requires `position_ids`. Weights are read by :mod:`sonogloss.clap.torch_file`.
 
-With fusion it needs torchaudio, so a fused checkpoint is refused; and its random crop of long clips is never reached,
-because no clip is longer than its window here.
+With fusion it needs torchaudio, so a fused checkpoint is refused. Its random crop of long clips is never used, because
+no clip is longer than its window.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any, Self
 from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from tokenizers import Tokenizer
@@ -36,6 +37,7 @@ from transformers import RobertaModel
 
 from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.convert import convert_checkpoint
+from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.laion_checkpoint import LaionCheckpoint, read_checkpoint
 from sonogloss.clap.model_directory import max_tokens, read_tokenizer
 from sonogloss.clap.torch_file import open_torch_file
@@ -76,7 +78,6 @@ class LaionClap:
     ) -> None:
         self._module = module.eval()
         self._tokenizer = tokenizer
-        self._settings = settings
         self.name = name
         self.fingerprint = fingerprint
         self.dim = int(module.model.joint_embed_shape)
@@ -89,10 +90,10 @@ class LaionClap:
         """Load a checkpoint, local or from any fsspec URL.
 
         Raises:
-            OptionError: laion_clap is not installed or cannot build this model, the device is not there, or the
+            OptionError: laion_clap is not installed or cannot build this model, the device is not available, or the
                 tokenizer (roberta-base) is not on this machine.
             MissingInputError: there is no such checkpoint.
-            ModelFormatError: it is no LAION CLAP, or incomplete.
+            ModelFormatError: it is not a LAION CLAP, or incomplete.
         """
         target = find_device(device)
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary, open_torch_file(path) as file:
@@ -102,7 +103,7 @@ class LaionClap:
                 why = why if checkpoint.fused else "is of a size that laion_clap does not build"
                 raise OptionError(f"The checkpoint {path!r} {why}.", _REMEDY)
             module = build(checkpoint, target)
-            # Positions and types, which a checkpoint may or may not hold, are not in its own state.
+            # Positions and token types are not in the module's state, and a checkpoint may or may not hold them.
             state = {
                 name: file.read(checkpoint.weights[name])
                 for name in module.model.state_dict()
@@ -113,7 +114,7 @@ class LaionClap:
             except RuntimeError as error:
                 raise ModelFormatError(f"laion_clap cannot load {path!r} ({error}).", _REMEDY) from error
             converted = convert_checkpoint(path, Path(temporary))
-            tokenizer = read_tokenizer(Path(temporary) / "tokenizer.json", checkpoint.config)
+            tokenizer = read_tokenizer(Path(temporary), checkpoint.config)
             length = max_tokens(Path(temporary), checkpoint.config)
         tokenizer.enable_truncation(length)
         pad_id = int(checkpoint.config.text_config.pad_token_id)
@@ -121,29 +122,21 @@ class LaionClap:
         return cls(module, tokenizer, checkpoint.settings, name=name, fingerprint=converted.fingerprint)
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows `[n, dim]` for texts, each padded or cut to 77 tokens."""
-        if isinstance(texts, str):
-            raise TypeError("embed_text takes a sequence of texts, not one string")
+        """See :meth:`Clap.embed_text`; each text is padded or cut to 77 tokens."""
+        texts = checked_texts(texts)
         result = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
-            batch = list(texts[start : start + _BATCH])
+            batch = texts[start : start + _BATCH]
             with torch.inference_mode(), one_thread():
                 result[start : start + len(batch)] = self._module.get_text_embedding(batch, tokenizer=self._tokens)
         return result
 
-    def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
-        """Unit rows `[n, dim]` for mono waveforms `[samples]` at `sample_rate`.
-
-        Raises:
-            ValueError: a waveform is empty or longer than `window_s`.
-        """
-        size = self._settings.window_samples
-        for waveform in waveforms:
-            if waveform.ndim != 1 or not 0 < len(waveform) <= size:
-                raise ValueError(f"a waveform must hold 1..{size} mono samples, got shape {waveform.shape}")
+    def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
+        """See :meth:`Clap.embed_audio`."""
+        waveforms = checked_waveforms(waveforms, self, sample_rate)
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
         for start in range(0, len(waveforms), _BATCH):
-            batch = list(waveforms[start : start + _BATCH])
+            batch = waveforms[start : start + _BATCH]
             with torch.inference_mode(), one_thread():
                 result[start : start + len(batch)] = self._module.get_audio_embedding_from_data(batch)
         return result
@@ -157,7 +150,7 @@ class LaionClap:
 
 
 def build(checkpoint: LaionCheckpoint, device: torch.device) -> Any:
-    """A CLAP_Module of the checkpoint's size, its weights still random.
+    """A CLAP_Module of the checkpoint's size, with random weights.
 
     Raises:
         OptionError: laion_clap is not installed, or something that it needs.
@@ -174,7 +167,7 @@ def build(checkpoint: LaionCheckpoint, device: torch.device) -> Any:
 
 @contextmanager
 def _surroundings(checkpoint: LaionCheckpoint) -> Iterator[None]:
-    """What laion_clap needs while it is imported and builds its model, and only then."""
+    """The environment in which laion_clap is imported and builds its model."""
     sizes = checkpoint.config.text_config.to_dict()
     text = transformers.RobertaConfig(**{name: sizes[name] for name in _TEXT_SIZES})
     search, modules = list(sys.path), {name: sys.modules.get(name) for name in _TORCHVISION}
@@ -195,7 +188,7 @@ def _surroundings(checkpoint: LaionCheckpoint) -> Iterator[None]:
 
 
 class _Absent(ModuleType):
-    """A module that is not there: whatever is imported from it is an empty class."""
+    """A module that is not installed: whatever is imported from it is an empty class."""
 
     def __getattr__(self, name: str) -> Any:
         return type(name, (), {})

@@ -1,8 +1,8 @@
-"""A LAION checkpoint in the words of transformers' ClapModel: its sizes, and where each weight of the model lies in it.
+"""A LAION checkpoint as transformers' ClapModel: its configuration, and the name of each weight.
 
-LAION-CLAP (Wu et al., arXiv:2211.06687) publishes one network under names of its own; transformers' ClapModel is the
-same network. Sizes are read off the shapes, which is possible for all but three: patches do not overlap, the attention
-heads of RoBERTa are 64 wide and the image is 256 x 256, in every published checkpoint.
+LAION-CLAP (Wu et al., arXiv:2211.06687) and transformers' ClapModel are the same network under different names. Sizes
+follow from the shapes of the weights, except for three: patches do not overlap, the attention heads of RoBERTa are 64
+wide and the image is 256 x 256, in every published checkpoint.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from transformers import ClapConfig, ClapModel
 
 from sonogloss.audio.mel import MelSettings, mel_filters
-from sonogloss.clap.torch_file import StoredTensor, TorchFile
+from sonogloss.clap.pickle_data import StoredTensor
+from sonogloss.clap.torch_file import TorchFile
 from sonogloss.errors import ModelFormatError
 
 _REMEDY = "Name a LAION checkpoint with an HTSAT audio tower and a RoBERTa text tower."
 _HEAD_WIDTH = 64
 _SPEC_SIZE = 256
-# What laion_clap calls the towers it can build.
+# The names of the towers in laion_clap, by width and depths.
 _AMODELS = {(96, (2, 2, 6, 2)): "HTSAT-tiny", (128, (2, 2, 12, 2)): "HTSAT-base", (256, (2, 2, 12, 2)): "HTSAT-large"}
 # From a name in ClapModel to one in the checkpoint, in this order.
 _AUDIO_NAMES = (
@@ -41,10 +42,10 @@ _PROJECTIONS = (("linear1.", "0."), ("linear2.", "2."))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LaionCheckpoint:
-    """The weights of one checkpoint, under its own names, and what they tell of the model.
+    """The weights of one checkpoint under LAION's names, and the model that follows from them.
 
     Attributes:
-        weights: the tensors, still in the file.
+        weights: the tensors, not read yet.
         config: the ClapConfig of the same network.
         settings: the front end.
         fused: whether it was trained with feature fusion.
@@ -57,23 +58,23 @@ class LaionCheckpoint:
 
     @property
     def amodel(self) -> str | None:
-        """What laion_clap calls the audio tower; None for one that it does not build."""
+        """The name of the audio tower in laion_clap; None for one that it does not build."""
         audio = self.config.audio_config
         return _AMODELS.get((audio.patch_embeds_hidden_size, tuple(audio.depths)))
 
     def left_out(self) -> dict[str, int]:
-        """How many tensors the model has no use for, by the module they belong to.
+        """Numbers of tensors that the model does not need, by module.
 
-        Heads that classify or train, tables of the front end, and masks that ClapModel makes itself.
+        These are heads for classification or training, tables of the front end, and masks that ClapModel makes itself.
         """
         used = {laion_name(name)[0] for name in _target_shapes(self.config)}
         return dict(Counter(_module(name) for name in self.weights if name not in used))
 
     def read_weights(self, file: TorchFile) -> dict[str, torch.Tensor]:
-        """The weights under the names of ClapModel, every one of its state, in the precision of the file.
+        """All weights of a ClapModel under its names, in the precision of the file.
 
         Raises:
-            ModelFormatError: a weight is missing or has another shape than the rest lets expect.
+            ModelFormatError: a weight is missing, or its shape does not fit the others.
         """
         shapes = _target_shapes(self.config)
         sources = {name: laion_name(name) for name in shapes}
@@ -88,18 +89,18 @@ class LaionCheckpoint:
                 result[name] = numbers.expand(shape).contiguous()
                 continue
             tensor = file.read(self.weights[own])
-            if third is not None:  # queries, keys and values lie above one another
+            if third is not None:  # queries, keys and values are stacked
                 tensor = tensor.chunk(3)[third].clone()
             if tuple(tensor.shape) != shape:
-                raise _unusable(f"{own!r} has the shape {list(tensor.shape)}, and should give {list(shape)}")
+                raise _unusable(f"{own!r} has the shape {list(tensor.shape)} instead of {list(shape)}")
             result[name] = tensor
         return result
 
 
 def find_weights(content: Any) -> dict[str, StoredTensor]:
-    """The tensors of the model in what a checkpoint holds: its `state_dict`, or all of it.
+    """The tensors of the model in the content of a checkpoint: its `state_dict`, or all of it.
 
-    Names lose the `module.` that training on several devices puts before them.
+    The prefix `module.` of training on several devices is removed from the names.
 
     Raises:
         ModelFormatError: there are none.
@@ -114,20 +115,20 @@ def find_weights(content: Any) -> dict[str, StoredTensor]:
 
 
 def read_checkpoint(file: TorchFile) -> LaionCheckpoint:
-    """What an open file says of its model.
+    """The model in an open file.
 
     Raises:
-        ModelFormatError: it is no LAION CLAP, or one that ClapModel cannot be.
+        ModelFormatError: it is not a LAION CLAP, or one that ClapModel does not cover.
     """
     weights = find_weights(file.content)
     fused = "audio_branch.patch_embed.mel_conv2d.weight" in weights
     if any("mel_conv1d" in name or ".local_att2." in name for name in weights):
-        raise _unusable("it fuses features in another way than aff_2d, the published one")
+        raise _unusable("it does not fuse features by aff_2d, as the published ones do")
     config = _config(weights, fused=fused)
     filters = weights.get("audio_branch.logmel_extractor.melW")
     settings = _front_end(config.audio_config.num_mel_bins, filters)
-    # The file holds the mel filters of its front end. They tell rate, transform, bands and edges, all but the hop.
-    # (Training with fusion brought others, without a trace in the file; these are in it all the same.)
+    # The file holds the mel filters of its front end, which depend on everything but the hop. (Models with fusion were
+    # trained with other filters, but their files hold these too.)
     if filters is not None:
         known = mel_filters(settings)
         if filters.shape != known.shape or not np.allclose(file.read(filters).float().numpy(), known, atol=1e-5):
@@ -137,7 +138,7 @@ def read_checkpoint(file: TorchFile) -> LaionCheckpoint:
 
 
 def laion_name(name: str) -> tuple[str, int | None]:
-    """Where a weight of ClapModel lies in a LAION checkpoint: the name, and which third where three share a tensor."""
+    """LAION's name of a weight of ClapModel, and which third of the tensor if three weights are stacked in it."""
     if name.startswith("text_model."):
         return name.replace("text_model.", "text_branch.", 1), None
     if name.startswith(("text_projection.", "audio_projection.")):
@@ -159,7 +160,7 @@ def _replace(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _derived(own: str) -> bool:
-    """Positions 0, 1, 2 ... and types that are all 0: checkpoints hold them or not, and they say nothing."""
+    """Constants (positions 0, 1, 2 ... and token types 0), which a checkpoint may or may not hold."""
     return own.endswith(("embeddings.position_ids", "embeddings.token_type_ids"))
 
 
@@ -176,7 +177,7 @@ def _target_shapes(config: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _config(weights: Mapping[str, StoredTensor], *, fused: bool) -> Any:
-    """The ClapConfig that fits the shapes."""
+    """The ClapConfig of these shapes."""
 
     def shape(name: str, dimensions: int) -> tuple[int, ...]:
         if name not in weights:

@@ -1,27 +1,27 @@
-"""Read a directory in the layout of transformers' ClapModel, and say in words what is wrong with it."""
+"""Read the configuration, preprocessing values and tokenizer of a directory in the layout of transformers' ClapModel.
+
+People have such directories in several forms: preprocessing values in `preprocessor_config.json`, or in
+`processor_config.json` as transformers 5 saves them; a tokenizer as `tokenizer.json`, or as RoBERTa's `vocab.json` and
+`merges.txt`. Every error names the file and says what to do.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from tokenizers import Tokenizer
-from transformers import ClapConfig, ClapModel
-from transformers.utils import logging as transformers_logging
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import ClapConfig
 
 from sonogloss.audio.mel import MelSettings
-from sonogloss.clap.torch_file import StoredTensor, open_torch_file
 from sonogloss.errors import ModelFormatError
 
-# Configurations and models are Any here and beyond: transformers types them in part, as unions with dict and None.
+# Configurations are Any here and beyond: transformers types them in part, as unions with dict and None.
 
-_DERIVED = (".position_ids", ".token_type_ids", ".relative_position_index")
-_RESTORE = "Restore the directory as transformers' ClapModel saved it."
+RESTORE = "Restore the directory as transformers' ClapModel saved it."
+_SAVE_PROCESSOR = "Save the model's processor there with ClapProcessor.save_pretrained."
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # of RoBERTa, which may also have <mask>
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -31,13 +31,13 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelFormatError: as all functions here.
     """
     if not path.is_file():
-        raise ModelFormatError(f"The CLAP directory {str(path.parent)!r} has no {path.name}.", _RESTORE)
+        raise ModelFormatError(f"The CLAP directory {str(path.parent)!r} has no {path.name}.", RESTORE)
     try:
         values = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ModelFormatError(f"{str(path)!r} is not valid JSON ({error}).", _RESTORE) from error
+        raise ModelFormatError(f"{str(path)!r} is not valid JSON ({error}).", RESTORE) from error
     if not isinstance(values, dict):
-        raise ModelFormatError(f"{str(path)!r} does not hold a JSON object.", _RESTORE)
+        raise ModelFormatError(f"{str(path)!r} does not hold a JSON object.", RESTORE)
     return values
 
 
@@ -52,18 +52,39 @@ def read_config(directory: Path) -> Any:
     try:
         return ClapConfig.from_dict(values)
     except Exception as error:  # transformers checks values in several ways, each with its own exception
-        raise ModelFormatError(f"{str(directory / 'config.json')!r} cannot be used ({error}).", _RESTORE) from error
+        raise ModelFormatError(f"{str(directory / 'config.json')!r} cannot be used ({error}).", RESTORE) from error
+
+
+def read_preprocessor(directory: Path) -> MelSettings:
+    """The preprocessing values, from `preprocessor_config.json` or else from `processor_config.json`."""
+    path = directory / "preprocessor_config.json"
+    if path.is_file():
+        return MelSettings.from_preprocessor(read_json(path))
+    path = directory / "processor_config.json"
+    if not path.is_file():
+        raise ModelFormatError(
+            f"The CLAP directory {str(directory)!r} has neither preprocessor_config.json nor processor_config.json.",
+            _SAVE_PROCESSOR,
+        )
+    values = read_json(path).get("feature_extractor")
+    if not isinstance(values, dict):
+        raise ModelFormatError(
+            f"The CLAP directory {str(directory)!r} has no preprocessor_config.json, and its processor_config.json has "
+            "no 'feature_extractor'.",
+            _SAVE_PROCESSOR,
+        )
+    return MelSettings.from_preprocessor(values, file=path.name)
 
 
 def check_image(settings: MelSettings, config: Any) -> None:
-    """The mel image must fit the audio tower, which stretches anything smaller and fails on anything larger."""
+    """The mel image must fit the audio tower, which stretches smaller images and fails on larger ones."""
     audio = config.audio_config
     longest = audio.spec_size * (audio.spec_size // audio.num_mel_bins)
     if settings.mel_bins != audio.num_mel_bins or settings.frames > longest:
         raise ModelFormatError(
-            f"preprocessor_config.json gives {settings.frames} frames of {settings.mel_bins} mel bins, but the audio "
+            f"The preprocessing values give {settings.frames} frames of {settings.mel_bins} mel bins, but the audio "
             f"tower of config.json takes at most {longest} frames of {audio.num_mel_bins}.",
-            _RESTORE,
+            RESTORE,
         )
 
 
@@ -75,100 +96,43 @@ def max_tokens(directory: Path, config: Any) -> int:
     return int(min(positions, limit)) if isinstance(limit, int | float) and limit > 2 else int(positions)
 
 
-def read_tokenizer(path: Path, config: Any) -> Tokenizer:
-    """The tokenizer, which may know no more entries than the text tower."""
-    if not path.is_file():
-        raise ModelFormatError(f"The CLAP directory {str(path.parent)!r} has no {path.name}.", _RESTORE)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the binding raises bare Exception
-        raise ModelFormatError(f"{str(path)!r} is not a tokenizer ({error}).", _RESTORE) from error
-    entries, known = tokenizer.get_vocab_size(), config.text_config.vocab_size
-    if entries > known:
-        raise ModelFormatError(f"{str(path)!r} has {entries} entries, but the text tower knows {known}.", _RESTORE)
-    return tokenizer
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The files with the weights.
-
-    `model.safetensors`, or the parts that `model.safetensors.index.json` lists, or `pytorch_model.bin`: several models
-    were published in no other form, and its tensors are read without unpickling.
-    """
-    index, pickle = directory / "model.safetensors.index.json", directory / "pytorch_model.bin"
-    if (whole := directory / "model.safetensors").is_file():
+def tokenizer_files(directory: Path) -> list[Path]:
+    """The files of the tokenizer: `tokenizer.json`, or else `vocab.json` and `merges.txt`."""
+    whole = directory / "tokenizer.json"
+    if whole.is_file():
         return [whole]
-    if not index.is_file():
-        if pickle.is_file():
-            return [pickle]
-        raise ModelFormatError(f"The CLAP directory {str(directory)!r} has no model.safetensors.", _RESTORE)
-    listed = read_json(index).get("weight_map")
-    if not isinstance(listed, dict) or not listed or not all(_is_part(name) for name in listed.values()):
-        raise ModelFormatError(f"{str(index)!r} does not list the files of the weights.", _RESTORE)
-    parts = [directory / name for name in sorted(set(listed.values()))]
-    for part in parts:
-        if not part.is_file():
-            raise ModelFormatError(f"{str(index)!r} lists {part.name}, which is missing.", _RESTORE)
+    parts = [directory / "vocab.json", directory / "merges.txt"]
+    missing = [path.name for path in parts if not path.is_file()]
+    if missing:
+        raise ModelFormatError(
+            f"The CLAP directory {str(directory)!r} has no tokenizer.json, and no {' and no '.join(missing)}.",
+            "Save the model's tokenizer there with save_pretrained.",
+        )
     return parts
 
 
-def _is_part(name: Any) -> bool:
-    return isinstance(name, str) and name.endswith(".safetensors") and "/" not in name and "\\" not in name
-
-
-def read_model(directory: Path, config: Any) -> Any:
-    """The ClapModel, as float32, whatever precision it was saved in; complete or an error. Nothing is unpickled."""
-    weights = weight_files(directory)[0]
+def read_tokenizer(directory: Path, config: Any) -> Tokenizer:
+    """The tokenizer, which must not have more entries than the text tower."""
+    paths = tokenizer_files(directory)
     try:
-        model, absent = (
-            _read_tensors(weights, config) if weights.suffix == ".bin" else _read_safetensors(weights, config)
-        )
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise ModelFormatError(f"{str(weights)!r} cannot be loaded ({error}).", _RESTORE) from error
-    # Tables of positions follow from the sizes: older versions of transformers left some out, and newer ones make them.
-    missing = sorted(name for name in absent if not name.endswith(_DERIVED))
-    if missing:
-        raise ModelFormatError(f"{str(weights)!r} lacks {len(missing)} weights, {missing[0]!r} for one.", _RESTORE)
-    return model
+        tokenizer = Tokenizer.from_file(str(paths[0])) if len(paths) == 1 else _roberta_tokenizer(*paths)
+    except Exception as error:  # the binding raises bare Exception
+        raise ModelFormatError(f"{str(paths[0])!r} is not a tokenizer ({error}).", RESTORE) from error
+    entries, known = tokenizer.get_vocab_size(), config.text_config.vocab_size
+    if entries > known:
+        raise ModelFormatError(f"{str(paths[0])!r} has {entries} entries, but the text tower knows {known}.", RESTORE)
+    return tokenizer
 
 
-def _read_safetensors(weights: Path, config: Any) -> tuple[Any, Iterable[str]]:
-    """The model in the directory of these weights, and the names of those it lacks."""
-    load: Any = ClapModel.from_pretrained
-    with _quiet():
-        model, info = load(
-            weights.parent,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    return model, info["missing_keys"]
-
-
-def _read_tensors(weights: Path, config: Any) -> tuple[Any, Iterable[str]]:
-    """The model with the tensors of a file that torch.save wrote, and the names of those it lacks."""
-    model = ClapModel(config)
-    with open_torch_file(str(weights)) as file:
-        content = file.content if isinstance(file.content, dict) else {}
-        state = {name: file.read(stored) for name, stored in content.items() if isinstance(stored, StoredTensor)}
-    return model, model.load_state_dict(state, strict=False).missing_keys
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The bar and the table that transformers draws on standard error for every load, one per worker, say nothing new.
-
-    What a table would tell of missing weights is an error here.
-    """
-    bars: Any = transformers_logging
-    shown, verbosity = bars.is_progress_bar_enabled(), bars.get_verbosity()
-    bars.disable_progress_bar()
-    bars.set_verbosity_error()
-    try:
-        yield
-    finally:
-        bars.set_verbosity(verbosity)
-        if shown:
-            bars.enable_progress_bar()
+def _roberta_tokenizer(vocabulary: Path, merges: Path) -> Tokenizer:
+    """RoBERTa's byte-level tokenizer, as transformers builds it from these files."""
+    tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
+    if any(tokenizer.token_to_id(token) is None for token in _SPECIAL):
+        raise ValueError(f"it lacks one of RoBERTa's special tokens {', '.join(_SPECIAL)}")
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    known = [token for token in (*_SPECIAL, "<mask>") if tokenizer.token_to_id(token) is not None]
+    tokenizer.add_special_tokens(known)
+    special: Any = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=special)
+    return tokenizer

@@ -1,12 +1,12 @@
-"""What lies inside a text tower: word embeddings, and texts with learned vectors in front of them.
+"""Inside a text tower: word embeddings, and texts with learned vectors in front of them.
 
 A sentence's embedding is the text tower's head (pooler and projection) on the state of its first token. A word's
 embedding is the same head on the state of any other token, the closing one included.
 
 A prompted label is `<s> V_1 ... V_N label </s>`, where the V are learned vectors of the width of the tower's word
-embeddings. They go in where words go in, once: positions, token types and the first normalisation come after, as for
-any word. (The released code of audio-free prompt tuning sends the finished output of that first layer through it a
-second time; `compat` does so too. Vectors learned one way are worth nothing the other way.)
+embeddings. They replace word embeddings: positions, token types and the first normalization come after, as for any
+word. (The released code of audio-free prompt tuning sends the output of that first layer through it a second time;
+`compat` does so too. Vectors learned one way are useless the other way.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sonogloss.clap.backend import Clap
-from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread
+from sonogloss.clap.inputs import checked_texts
+from sonogloss.clap.protocol import Clap
+from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread, pad
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
@@ -43,15 +44,15 @@ class PromptedLabels:
     def __init__(self, clap: Clap, labels: Sequence[str], slots: int) -> None:
         own = as_transformers(clap, "words")
         if not labels:
-            raise OptionError("There are no labels.", "Give at least one.")
-        # With a blank in front, as a word within a sentence: byte-level tokenizers tell that from a beginning.
+            raise OptionError("There are no labels.", "Give at least one label.")
+        # With a blank in front, as a word inside a sentence: byte-level tokenizers distinguish it from the first word.
         tokens = own.tokenize([f" {label.strip()}" for label in labels])
-        room = positions(own) - slots
+        limit = positions(own) - slots
         longest = max(range(len(labels)), key=lambda row: len(tokens[row]))
-        if len(tokens[longest]) > room:
+        if len(tokens[longest]) > limit:
             raise OptionError(
                 f"The label {labels[longest]!r} has {len(tokens[longest])} tokens, and beside {slots} learned vectors "
-                f"the text tower of {clap.name!r} has room for {room}.",
+                f"the text tower of {clap.name!r} has room for {limit}.",
                 "Learn fewer vectors, or shorten the label.",
             )
         self._model = own.model.requires_grad_(False)
@@ -83,7 +84,7 @@ def word_embeddings(clap: Clap, text: str) -> Tensor:
     own = as_transformers(clap, "words")
     ids = own.tokenize([text])[0][1:-1]
     if not ids:
-        raise OptionError(f"{text!r} has no words.", "Give some.")
+        raise OptionError(f"The text {text!r} has no words.", "Give at least one word.")
     table = own.model.text_model.get_input_embeddings().weight
     return table[torch.tensor(ids, device=table.device)].detach().float().cpu().clone()
 
@@ -115,7 +116,7 @@ def prompted_states(tower: Any, ids: Tensor, mask: Tensor, prompts: Tensor, *, c
 
 
 def text_head(model: Any, states: Tensor) -> Tensor:
-    """A ClapModel's way from a state to an embedding, for each state of [n, length, width]; not normalised."""
+    """A ClapModel's head, from states [n, length, width] to embeddings [n, length, dim]; not normalized."""
     count, length, size = states.shape
     pooled = model.text_model.pooler(states.reshape(count * length, 1, size))
     return model.text_projection(pooled).reshape(count, length, -1)
@@ -125,16 +126,16 @@ def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[Floa
     """Sentences and their words.
 
     Returns:
-        Unit rows, float32: sentences [n, dim], as `embed_text` gives them, and for each text its words
-        [tokens - 1, dim]: every token but the first, without padding.
+        Unit rows, float32: sentences [n, dim], as from `embed_text`, and for each text its words [tokens - 1, dim]:
+        every token but the first, without padding.
 
     Raises:
         OptionError: the CLAP is of another backend.
     """
     own = as_transformers(clap, "words")
-    tokens = own.tokenize(texts)
-    sentences = np.zeros((len(texts), own.dim), np.float32)
-    words: list[FloatArray] = [np.zeros((0, own.dim), np.float32)] * len(texts)
+    tokens = own.tokenize(checked_texts(texts))
+    sentences = np.zeros((len(tokens), own.dim), np.float32)
+    words: list[FloatArray] = [np.zeros((0, own.dim), np.float32)] * len(tokens)
     order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
@@ -148,13 +149,3 @@ def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[Floa
             sentences[row] = vectors[line, 0]
             words[row] = vectors[line, 1 : len(tokens[row])]
     return sentences, words
-
-
-def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids, padded on the right, and their mask."""
-    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
-    mask = torch.zeros_like(ids)
-    for line, row in enumerate(tokens):
-        ids[line, : len(row)] = torch.tensor(row)
-        mask[line, : len(row)] = 1
-    return ids, mask

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
 from sonogloss.audio.mel import LogMel, MelSettings
-from sonogloss.clap.backend import Clap
-from sonogloss.clap.fingerprint import fingerprint
-from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_json, read_model, read_tokenizer
+from sonogloss.clap.inputs import checked_texts, checked_waveforms
+from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
+from sonogloss.clap.protocol import Clap
+from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
@@ -26,13 +28,13 @@ _AUDIO_BATCH = 16
 class TransformersClap:
     """transformers' ClapModel as a :class:`sonogloss.clap.Clap`.
 
-    Tokens come straight from `tokenizer.json` and features from :class:`LogMel`: the combined processor of transformers
-    lets a saved text length leak into the audio arguments, and its extractor draws at random.
+    Tokens come from the tokenizer's own file and features from :class:`LogMel`: the combined processor of transformers
+    passes a saved text length on to the audio arguments, and its extractor crops at random.
 
-    On a CPU the same input gives the same bytes, on however many cores.
+    On a CPU the same input gives the same bytes, on any number of cores.
 
     Attributes:
-        model: the ClapModel, for what the protocol does not offer: frames, words, learned prompts.
+        model: the ClapModel, for frames, words and learned prompts, which the protocol does not offer.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class TransformersClap:
         self._log_mel = LogMel(settings).to(model.device)
         self._fused = bool(model.config.audio_config.enable_fusion)
         self._pad_id = int(model.config.text_config.pad_token_id)
-        # A tokenizer.json remembers the truncation and padding of its last use; ours are set here and nowhere else.
+        # A tokenizer.json holds the truncation and padding of its last use; ours replace them.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self.name = name
@@ -70,9 +72,9 @@ class TransformersClap:
         """
         target = find_device(device)
         config = read_config(directory)
-        settings = MelSettings.from_preprocessor(read_json(directory / "preprocessor_config.json"))
+        settings = read_preprocessor(directory)
         check_image(settings, config)
-        tokenizer = read_tokenizer(directory / "tokenizer.json", config)
+        tokenizer = read_tokenizer(directory, config)
         model = read_model(directory, config)
         return cls(
             model.to(target),
@@ -88,20 +90,14 @@ class TransformersClap:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
-        """Unit rows `[n, dim]` for texts; longer ones are cut at the model's last position."""
-        if isinstance(texts, str):
-            raise TypeError("embed_text takes a sequence of texts, not one string")
-        result = np.empty((len(texts), self.dim), dtype=np.float32)
-        tokens = self.tokenize(texts)
-        # Neighbours of equal length need no padding; the order given is restored on writing.
+        """See :meth:`Clap.embed_text`; longer texts are cut at the model's last position."""
+        tokens = self.tokenize(checked_texts(texts))
+        result = np.empty((len(tokens), self.dim), dtype=np.float32)
+        # Neighbors of equal length need no padding; rows are written back in the order given.
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         for start in range(0, len(order), _TEXT_BATCH):
             rows = order[start : start + _TEXT_BATCH]
-            ids = torch.full((len(rows), len(tokens[rows[-1]])), self._pad_id)
-            mask = torch.zeros_like(ids)
-            for line, row in enumerate(rows):
-                ids[line, : len(tokens[row])] = torch.tensor(tokens[row])
-                mask[line, : len(tokens[row])] = 1
+            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
             with torch.inference_mode(), one_thread():
                 output = self.model.get_text_features(
                     input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
@@ -109,12 +105,9 @@ class TransformersClap:
                 result[rows] = _unit(output)
         return result
 
-    def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
-        """Unit rows `[n, dim]` for mono waveforms `[samples]` at `sample_rate`.
-
-        Raises:
-            ValueError: a waveform is empty or longer than `window_s`.
-        """
+    def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
+        """See :meth:`Clap.embed_audio`."""
+        waveforms = checked_waveforms(waveforms, self, sample_rate)
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
         for start in range(0, len(waveforms), _AUDIO_BATCH):
             batch = waveforms[start : start + _AUDIO_BATCH]
@@ -124,10 +117,10 @@ class TransformersClap:
         return result
 
     def audio_inputs(self, waveforms: Sequence[FloatArray]) -> dict[str, torch.Tensor]:
-        """What the model's audio tower takes of mono waveforms, on its device."""
+        """Inputs of the model's audio tower for mono waveforms at its rate, on its device."""
         features = self._log_mel(waveforms)
         if self._fused:
-            # Four copies stand where a long recording has its overview and three crops; none is marked as long
+            # Four copies in place of the overview and three crops of a long recording; no clip is marked as long
             # (the extractor of transformers marks one at random).
             features = features.expand(-1, 4, -1, -1)
         is_longer = torch.zeros((len(waveforms), 1), dtype=torch.bool, device=features.device)
@@ -135,7 +128,7 @@ class TransformersClap:
 
 
 def as_transformers(clap: Clap, what: str) -> TransformersClap:
-    """The same CLAP, for those who need to see inside.
+    """The same CLAP, if it is a :class:`TransformersClap`.
 
     Args:
         clap: any backend.
@@ -146,10 +139,20 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     """
     if not isinstance(clap, TransformersClap):
         raise OptionError(
-            f"The CLAP {clap.name!r} has no {what} to show.",
-            "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one of a LAION checkpoint.",
+            f"The CLAP {clap.name!r} does not give {what}.",
+            "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one from a LAION checkpoint.",
         )
     return clap
+
+
+def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right, and their mask."""
+    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
+    mask = torch.zeros_like(ids)
+    for line, row in enumerate(tokens):
+        ids[line, : len(row)] = torch.tensor(row)
+        mask[line, : len(row)] = 1
+    return ids, mask
 
 
 @contextmanager
@@ -168,9 +171,8 @@ def one_thread() -> Iterator[None]:
 
 
 def _unit(output: Any) -> FloatArray:
-    """Unit float32 rows of what `get_*_features` gave: an output object in transformers 5, a tensor before."""
-    features = output if isinstance(output, torch.Tensor) else output.pooler_output
-    unit: FloatArray = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    """Unit float32 rows of the output of `get_*_features`."""
+    unit: FloatArray = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1).cpu().numpy()
     return unit
 
 

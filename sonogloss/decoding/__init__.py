@@ -1,1 +1,1 @@
-"""Language models: loading them, and letting them continue a prompt."""
+"""Language models: load them, and decode captions with beam search."""

@@ -1,4 +1,4 @@
-"""LoRA adapters through peft: put a new one on a language model, or fold a trained one into it."""
+"""LoRA adapters through peft: add a new one to a language model, or merge a trained one into it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sonogloss.errors import ModelFormatError, OptionError
 if TYPE_CHECKING:
     from peft import PeftModel
 
-# peft takes seconds to import and most captioners have no adapter, so it is imported where it is needed.
+# peft takes seconds to import and most captioners have no adapter, so it is imported where it is used.
 
 
-# How families name what makes queries and values; the first pair or joint projection that a model has is adapted.
+# Names of the query and value projections by family; the first entry that a model has is adapted.
 _QUERY_AND_VALUE = (
     ("q_proj", "v_proj"),  # Llama, Mistral, Qwen, OPT, Gemma, Phi
     ("query", "value"),  # BERT-like decoders
-    ("c_attn",),  # GPT-2 and its kin make queries, keys and values in one product
+    ("c_attn",),  # GPT-2: queries, keys and values in one projection
     ("query_key_value",),  # GPT-NeoX, Pythia, Falcon, BLOOM
     ("qkv_proj",),  # Phi-3
     ("Wqkv",),  # MPT
@@ -35,18 +35,18 @@ _QUERY_AND_VALUE = (
 def attach_adapter(
     model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, targets: Sequence[str] = ()
 ) -> PeftModel:
-    """Freeze a language model and put a new LoRA adapter on some of its linear maps.
+    """Freeze a language model and add a new LoRA adapter to some of its linear layers.
 
     Args:
         model: the language model.
         rank: of the adapter's matrices.
-        alpha: what they add is scaled by alpha / rank.
-        dropout: on what they read.
+        alpha: the adapter's output is scaled by alpha / rank.
+        dropout: on the adapter's input.
         targets: names of the modules, by their last part; by default the query and value projections, as in DRCap.
-            Models that make queries, keys and values in one product, as GPT-2 does, have the adapter on all three.
+            Models with one projection for queries, keys and values, such as GPT-2, have the adapter on all three.
 
     Raises:
-        OptionError: the model has no module of such a name that can be adapted.
+        OptionError: the model has no linear layer of such a name.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -66,32 +66,32 @@ def attach_adapter(
     return adapted
 
 
-def _targets(model: PreTrainedModel, asked: Sequence[str]) -> Sequence[str]:
-    maps = (torch.nn.Linear, Conv1D)
+def _targets(model: PreTrainedModel, named: Sequence[str]) -> Sequence[str]:
+    layers = (torch.nn.Linear, Conv1D)
     tied = model.get_input_embeddings().weight
-    able = {
+    adaptable = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
-        if isinstance(module, maps) and module.weight is not tied  # words in and words out: merging would change both
+        if isinstance(module, layers) and module.weight is not tied  # merging would change the input embeddings too
     }
-    if asked:
-        if missing := [name for name in asked if name not in able]:
+    if named:
+        if missing := [name for name in named if name not in adaptable]:
             raise OptionError(
-                f"{type(model).__name__} has nothing called {', '.join(missing)} that an adapter could be put on.",
-                f"Choose among {', '.join(sorted(able))}.",
+                f"{type(model).__name__} has nothing called {', '.join(missing)} to adapt.",
+                f"Choose among {', '.join(sorted(adaptable))}.",
             )
-        return asked
+        return named
     for names in _QUERY_AND_VALUE:
-        if able.issuperset(names):
+        if adaptable.issuperset(names):
             return names
     raise OptionError(
-        f"The query and value projections of {type(model).__name__} are not known here.",
-        f"Name the modules to adapt, among {', '.join(sorted(able))}.",
+        f"The query and value projections of {type(model).__name__} have unknown names.",
+        f"Name the modules to adapt, among {', '.join(sorted(adaptable))}.",
     )
 
 
 def merge_adapter(model: PreTrainedModel, directory: str) -> PreTrainedModel:
-    """Fold the adapter in a local directory into the weights, so that it costs nothing in decoding.
+    """Merge the adapter in a local directory into the weights, so that it costs nothing in decoding.
 
     Raises:
         ModelFormatError: the directory is not an adapter for this model.
@@ -116,7 +116,7 @@ def merge_adapter(model: PreTrainedModel, directory: str) -> PreTrainedModel:
 
 @contextmanager
 def _without_deprecations() -> Iterator[None]:
-    """Peft reads properties that transformers has renamed; its users can do nothing about it."""
+    """Peft reads properties that transformers has renamed; users can do nothing about that warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

@@ -1,8 +1,8 @@
-"""Let a language model continue prompts that hold soft vectors: beam search in batches that do not show in results.
+"""Let a language model continue prompts that hold soft vectors: beam search in batches that do not change results.
 
 Prompts of like length are decoded together and padded on the *left*. The released DRCap pads on the right, so that the
-first new token of every shorter prompt is predicted from a padding position: captions change with their neighbours.
-What all prompts begin with is read once, and a clip whose caption is decided leaves its batch.
+first new token of every shorter prompt is predicted from a padding position: captions change with their neighbors.
+The common prefix of all prompts is computed once, and a clip leaves its batch when its caption is decided.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
+from sonogloss.decoding.beam_state import BeamState
 from sonogloss.decoding.beams import AverageBeams, Beams, TransformersBeams
-from sonogloss.decoding.endings import Endings
 from sonogloss.decoding.language_model import LanguageModel
-from sonogloss.decoding.reading import Reading
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
 
-_WORTH_SHARING = 4  # tokens: reading them apart costs a pass through the model
-_FEW = 4  # tokens: prompts are read in one pass where none is padded by more, or by more than an eighth
+_SHORTEST_PREFIX = 4  # tokens: computing a common prefix costs a forward pass of its own
+_LEAST_PADDING = 4  # tokens: prompts share a forward pass where none is padded by more, or by more than an eighth
+
+_Found = list[tuple[list[int], float]]  # ids and scores of a clip's continuations, best first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A continuation that was found.
+    """One continuation.
 
     Args:
         ids: new ids, without the end-of-text token.
-        score: mean log-probability of its tokens, its end included.
+        score: mean log-probability of its tokens, the one that ended it included.
     """
 
     ids: list[int]
@@ -76,56 +77,55 @@ def search(
         strings ended all beams before as many were found.
 
     Raises:
-        OptionError: a prompt is empty or leaves the model no room, slots and vectors do not match, or more candidates
-            or beams are wanted than there can be.
-        ModelFormatError: the model's answers are not numbers, as when weights of 16 bits overflow.
+        OptionError: a prompt is empty or too long for the model, slots and vectors do not match, or there are more
+            candidates than beams or more beams than the vocabulary allows.
+        ModelFormatError: the model's outputs are NaN, as when weights of 16 bits overflow.
     """
     _check(language_model, prompts, soft, settings, candidates)
-    ends = language_model.endings(settings.stop)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    prefix = _shared(prompts)
-    longest = max(map(len, prompts), default=0) + settings.max_new_tokens
-    begun = Reading(
+    prefix = _common_prefix(prompts)
+    state = BeamState(
         language_model.model,
         beams=settings.num_beams,
-        longest=longest,
-        step=language_model.step,
-        steps=settings.max_new_tokens,
+        longest=max(map(len, prompts), default=0) + settings.max_new_tokens,
+        compiled_forward=language_model.compiled_forward,
+        max_steps=settings.max_new_tokens,
     )
     if prefix:
-        begun.read([_left_padded(language_model, [prefix], None)])
+        state.prefill([_left_padded(language_model, [prefix], None)])
     rests = [prompt[len(prefix) :] for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[list[Candidate]] = [[] for _ in prompts]
     for start in range(0, len(order), settings.batch_size):
         rows = order[start : start + settings.batch_size]
         groups = [
             _left_padded(language_model, [rests[i] for i in group], None if soft is None else soft[group])
-            for group in _alike(rows, rests)
+            for group in _length_groups(rows, rests)
         ]
-        found = _continue(begun.copies(len(rows)), groups, ends, settings, candidates, language_model.step is not None)
+        found = _beam_search(language_model, state.expand(len(rows)), groups, settings, candidates)
         for i, continuations in zip(rows, found, strict=True):
-            if not continuations:
-                raise ModelFormatError(
-                    "The language model answers with what is not a number (NaN).",
-                    "Load it with weights of another kind, such as float32, or restore it.",
-                )
-            results[i] = [
-                Candidate(ids=ids[:-1] if ids[-1] == language_model.eos_id else ids, score=score)
-                for ids, score in continuations
-            ]
+            results[i] = _candidates(continuations, language_model.eos_id)
     return results
 
 
-def _continue(
-    reading: Reading,
+def _candidates(continuations: _Found, eos_id: int) -> list[Candidate]:
+    """Candidates without the end-of-text token."""
+    if not continuations:  # a NaN is never among the best
+        raise ModelFormatError(
+            "The language model's outputs are not numbers (NaN).",
+            "Load it with weights of another kind, such as float32, or restore it.",
+        )
+    return [Candidate(ids=ids[:-1] if ids[-1] == eos_id else ids, score=score) for ids, score in continuations]
+
+
+def _beam_search(
+    language_model: LanguageModel,
+    state: BeamState,
     groups: list[tuple[Tensor, Tensor]],
-    ends: Endings,
     settings: DecodeSettings,
     candidates: int,
-    halving: bool,
-) -> list[list[tuple[list[int], float]]]:
-    """Ids and scores of the continuations of every clip of a batch; `halving` lets clips leave by halves of it only."""
-    logits = reading.read(groups)
+) -> list[_Found]:
+    """The continuations of every clip of a batch."""
+    logits = state.prefill(groups)
     clips = len(logits)
     rule: type[Beams] = AverageBeams
     if settings.scoring == "transformers" and settings.num_beams > 1:
@@ -135,11 +135,11 @@ def _continue(
         beams=settings.num_beams,
         longest=settings.max_new_tokens,
         wanted=candidates,
-        ends=ends,
+        stop=language_model.stop_criteria(settings.stop),
         device=logits.device,
     )
-    results: list[list[tuple[list[int], float]]] = [[] for _ in range(clips)]
-    rows: list[int | None] = list(range(clips))  # which clip stands in which row; none when it is done
+    results: list[_Found] = [[] for _ in range(clips)]
+    rows: list[int | None] = list(range(clips))  # the clip of each row; None when it is done
     while True:
         beams.advance(logits)
         done = beams.done.tolist()
@@ -149,44 +149,49 @@ def _continue(
                 clip, rows[row] = rows[row], None
                 assert clip is not None
                 results[clip] = found
-            going = sum(clip is not None for clip in rows)
-            if not going:
+            active = sum(clip is not None for clip in rows)
+            if not active:
                 return results
-            stay = _closed_up(rows, 1 << (going - 1).bit_length() if halving else going)
-            if len(stay) < len(rows):
-                rows = [rows[row] for row in stay]
-                beams.keep(stay)
-                reading.keep(stay)
-        logits = reading.say(beams.tokens, beams.parents)
+            # A compiled model shrinks its batch by powers of two only: few shapes, few compilations.
+            compiled = language_model.compiled_forward is not None
+            selected = _compacted(rows, 1 << (active - 1).bit_length() if compiled else active)
+            if len(selected) < len(rows):
+                rows = [rows[row] for row in selected]
+                beams.select(selected)
+                state.select(selected)
+        logits = state.step(beams.tokens, beams.parents)
 
 
-def _alike(rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Rows, which are sorted by the lengths of their prompts, in groups that hardly need padding."""
+def _length_groups(rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows, sorted by the lengths of their prompts, in groups that need little padding."""
     groups: list[list[int]] = []
     most = 0
     for i in rows:
         if len(prompts[i]) > most:
             groups.append([])
-            most = len(prompts[i]) + max(_FEW, len(prompts[i]) // 8)
+            most = len(prompts[i]) + max(_LEAST_PADDING, len(prompts[i]) // 8)
         groups[-1].append(i)
     return groups
 
 
-def _closed_up(rows: Sequence[int | None], size: int) -> list[int]:
-    """`size` rows that stay: all that have a clip, where they are if they can be; those behind fill what is free."""
+def _compacted(rows: Sequence[int | None], size: int) -> list[int]:
+    """`size` rows to select: all that have a clip. Those before `size` stay in place, the others fill the gaps."""
     if size >= len(rows):
         return list(range(len(rows)))
     behind = [row for row in range(size, len(rows)) if rows[row] is not None]
     return [behind.pop() if rows[row] is None and behind else row for row in range(size)]
 
 
-def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """What all prompts begin with, up to the first slot, where reading it apart pays; some is left to each."""
+def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The common prefix of all prompts, up to the first audio slot; each prompt keeps at least one token of its own.
+
+    Empty where it is too short to pay.
+    """
     if len(prompts) < 2:
         return []
-    alike = takewhile(lambda ids: len(set(ids)) == 1 and ids[0] != AUDIO_SLOT, zip(*prompts, strict=False))
-    prefix = [ids[0] for ids in alike][: min(map(len, prompts)) - 1]
-    return prefix if len(prefix) >= _WORTH_SHARING else []
+    equal = takewhile(lambda ids: len(set(ids)) == 1 and ids[0] != AUDIO_SLOT, zip(*prompts, strict=False))
+    prefix = [ids[0] for ids in equal][: min(map(len, prompts)) - 1]
+    return prefix if len(prefix) >= _SHORTEST_PREFIX else []
 
 
 def _left_padded(
@@ -236,7 +241,8 @@ def _check(
         )
     if not 1 <= candidates <= settings.num_beams:
         raise OptionError(
-            f"{candidates} candidates are wanted of {settings.num_beams} beams.", "Ask for at most one for each beam."
+            f"{candidates} candidates are asked for, but there are {settings.num_beams} beams.",
+            "Ask for at most one candidate a beam.",
         )
     if 2 * settings.num_beams > language_model.vocabulary:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Load a causal language model with its tokenizer, and fold an adapter into it."""
+"""Load a causal language model with its tokenizer, merge an adapter into it, and keep its weights as small integers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from sonogloss.decoding.adapter import merge_adapter
-from sonogloss.decoding.endings import Endings
-from sonogloss.decoding.int8 import to_int8
-from sonogloss.decoding.reading import check_reads
+from sonogloss.decoding.beam_state import check_supported
 from sonogloss.decoding.sequences import end_of_text
+from sonogloss.decoding.stop_criteria import StopCriteria
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -34,13 +35,13 @@ class LanguageModel:
     Args:
         model: of transformers.
         tokenizer: names an end-of-text token.
-        step: the model's `forward`, compiled for fixed shapes; None to run it as it is.
+        compiled_forward: the model's `forward`, compiled for fixed shapes; None to run it uncompiled.
     """
 
     model: Any  # a PreTrainedModel, which is typed in part, as unions with dict and None
     tokenizer: PreTrainedTokenizerBase
-    step: Callable[..., Any] | None = None
-    _endings: dict[tuple[str, ...], Endings] = field(default_factory=dict, init=False, repr=False)
+    compiled_forward: Callable[..., Any] | None = None
+    _stop_criteria: dict[tuple[str, ...], StopCriteria] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def eos_id(self) -> int:
@@ -55,7 +56,7 @@ class LanguageModel:
 
     @property
     def pad_id(self) -> int:
-        """The id of padding: the tokenizer's, or EOS where it names none. As padding is masked, either will do."""
+        """The id of padding: the tokenizer's, or EOS where it names none; padding is masked."""
         pad: int | None = self.tokenizer.pad_token_id
         return self.eos_id if pad is None else pad
 
@@ -66,14 +67,14 @@ class LanguageModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model knows."""
+        """Number of tokens that the model has embeddings for."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
-    def endings(self, stop: tuple[str, ...]) -> Endings:
-        """What ends an answer, with these stop strings; made once, as the whole vocabulary is looked through."""
-        if stop not in self._endings:
-            self._endings[stop] = Endings(self.tokenizer, self.eos_id, stop)
-        return self._endings[stop]
+    def stop_criteria(self, stop: tuple[str, ...]) -> StopCriteria:
+        """The criteria for these stop strings; made once, as that goes through the whole vocabulary."""
+        if stop not in self._stop_criteria:
+            self._stop_criteria[stop] = StopCriteria(self.tokenizer, self.eos_id, stop)
+        return self._stop_criteria[stop]
 
     @property
     def max_positions(self) -> int | None:
@@ -91,26 +92,43 @@ def load_language_model(
     revision: str | None = None,
     compiled: bool = False,
 ) -> LanguageModel:
-    """Load a language model from safetensors files; code and pickles that come with a model are never run.
+    """Load a language model from safetensors files; code and pickles that come with a model never run.
 
     Args:
         name: a local directory in transformers' layout, or a hub id such as `owner/name`; only that uses the network.
         adapter: a local directory with a peft adapter, which is merged into the weights.
         device: where it runs, as torch names it.
-        dtype: kind of the weights: `float32`, `bfloat16`, `float16`, or `int8` (linear layers as small integers, which
-            float32 on a CPU and bfloat16 elsewhere is computed with); by default float32 on a CPU and what the files
-            hold elsewhere.
+        dtype: kind of the weights: `float32`, `bfloat16`, `float16`, or `int8` (linear layers as small integers; the
+            model computes in float32 on a CPU and in bfloat16 elsewhere). By default float32 on a CPU, elsewhere the
+            kind in the files.
         revision: of a hub id.
         compiled: compile the model for decoding: minutes at the start for faster steps on a GPU. Captions are the same
             up to rounding.
 
     Raises:
-        MissingInputError: the name is neither a directory nor a model that the hub gives out.
-        ModelFormatError: a file is missing or is not what it should be, or the model cannot be decoded with.
+        MissingInputError: the name is neither a directory nor a model on the hub.
+        ModelFormatError: a file is missing or malformed, or beam search does not support the model.
         OptionError: there is no such kind of weights.
     """
-    computed = _computed(dtype, torch.device(device))
-    local = Path(name).is_dir()
+    model, tokenizer = _load(name, revision=revision, dtype=_compute_dtype(dtype, torch.device(device)))
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    if dtype == "int8":
+        to_int8(model)
+    # A checkpoint's own generation settings (sampling, penalties) must not change our search.
+    model.generation_config = GenerationConfig()
+    loaded = LanguageModel(model=model.to(device).eval(), tokenizer=tokenizer)
+    if max(loaded.eos_id, loaded.bos_id or 0, loaded.pad_id) >= loaded.vocabulary:
+        raise ModelFormatError(
+            f"The tokenizer of {name!r} has special tokens that the model's vocabulary lacks.", _RESTORE
+        )
+    check_supported(loaded.model)
+    return replace(loaded, compiled_forward=torch.compile(loaded.model.forward, dynamic=False)) if compiled else loaded
+
+
+def _load(name: str, *, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
+    """The model and the tokenizer, from a directory or from the hub."""
+    local = bool(name) and Path(name).is_dir()
     if not local and not _HUB_ID.fullmatch(name):
         raise MissingInputError(
             f"The language model {name!r} is not a directory.", "Name a directory or a hub id like 'owner/name'."
@@ -120,34 +138,19 @@ def load_language_model(
     options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
     with without_progress_bar():
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=computed, use_safetensors=True, **options)
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as problem:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **options)
+            return model, AutoTokenizer.from_pretrained(name, **options)
+        except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if local:
-                raise ModelFormatError(
-                    f"The language model {name!r} cannot be loaded ({_line(problem)}).", _RESTORE
-                ) from problem
+                raise ModelFormatError(f"The language model {name!r} cannot be loaded ({reason}).", _RESTORE) from error
             raise MissingInputError(
-                f"The language model {name!r} is no directory here and could not be had from the model hub "
-                f"({_line(problem)}).",
+                f"The language model {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
                 "Check the name and the network, or name a local directory with safetensors weights.",
-            ) from problem
-    if adapter is not None:
-        model = merge_adapter(model, adapter)
-    if dtype == "int8":
-        to_int8(model)
-    # What a checkpoint's author likes for generation (sampling, penalties) must not leak into ours.
-    model.generation_config = GenerationConfig()
-    loaded = LanguageModel(model=model.to(device).eval(), tokenizer=tokenizer)
-    if max(loaded.eos_id, loaded.bos_id or 0, loaded.pad_id) >= model.get_input_embeddings().weight.shape[0]:
-        raise ModelFormatError(
-            f"The tokenizer of {name!r} has special tokens that the model's vocabulary lacks.", _RESTORE
-        )
-    check_reads(loaded.model)
-    return replace(loaded, step=torch.compile(loaded.model.forward, dynamic=False)) if compiled else loaded
+            ) from error
 
 
-def _computed(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | Literal["auto"]:
+def _compute_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | Literal["auto"]:
     """The kind of number that a model is loaded in and computes with."""
     if isinstance(dtype, torch.dtype):
         return dtype
@@ -156,7 +159,7 @@ def _computed(dtype: str | torch.dtype | None, device: torch.device) -> torch.dt
         return torch.float32 if on_cpu else "auto"
     if dtype not in get_args(Precision):
         raise OptionError(
-            f"The language model's weights are asked for as {dtype!r}.",
+            f"Weights of the kind {dtype!r} are unknown.",
             f"Choose one of {', '.join(get_args(Precision))}.",
         )
     if dtype == "int8":
@@ -183,14 +186,9 @@ def _check_files(directory: Path) -> None:
         raise ModelFormatError(f"The language model directory {str(directory)!r} has no tokenizer.", _RESTORE)
 
 
-def _line(problem: Exception) -> str:
-    text = str(problem).strip()
-    return text.splitlines()[0] if text else type(problem).__name__
-
-
 @contextmanager
 def without_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for every load and save, one per worker."""
+    """Hide the progress bars of transformers, of which every load and save on every worker draws one."""
     bars: Any = transformers_logging
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -199,3 +197,46 @@ def without_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights [outputs, inputs] are int8 times one scale for each output.
+
+    The scale makes the largest weight 127: weight-only, symmetric, per channel, the simplest form, known to cost next
+    to nothing in quality.
+
+    Args:
+        weight: [outputs, inputs] of the layer to replace.
+        bias: [outputs] or None.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scale = (weight.detach().float().abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+        rounded = (weight.detach().float() / scale[:, None]).round().to(torch.int8).contiguous()
+        self.register_buffer("weight", rounded)
+        self.register_buffer("scale", scale.to(weight.dtype))
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs [..., inputs] to outputs [..., outputs], computed in the inputs' dtype."""
+        outputs = nn.functional.linear(inputs, self.weight.to(inputs.dtype)) * self.scale
+        return outputs if self.bias is None else outputs + self.bias
+
+
+def to_int8(model: PreTrainedModel) -> None:
+    """Replace the linear layers inside a model, GPT-2's transposed ones too; the model can no longer be trained.
+
+    Embeddings and the output layer, which are often one matrix, and norms stay as they are.
+    """
+    kept = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if id(layer) in kept or not isinstance(layer, (nn.Linear, Conv1D)):
+                continue
+            weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
+            setattr(parent, name, Int8Linear(weight, layer.bias))

@@ -1,4 +1,4 @@
-"""Sequences of token ids with slots for soft prompts: what prompts are written as and language models read."""
+"""Sequences of token ids with slots for soft prompt vectors: prompts as language models take them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 AUDIO_SLOT = -1
-"""Stands in a sequence of ids where a soft prompt vector goes."""
+"""Marks the place of a soft prompt vector in a sequence of ids."""
 
 IGNORED = -100
-"""The label of a position that the loss leaves out (the value PyTorch's cross-entropy ignores)."""
+"""The label of a position without a loss (the value that PyTorch's cross-entropy ignores)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sequence to learn from: `labels` are `ids` at the answer and its end, :data:`IGNORED` elsewhere."""
+    """A training sequence: `labels` are `ids` at the answer and its end, :data:`IGNORED` elsewhere."""
 
     ids: list[int]
     labels: list[int]
@@ -37,16 +37,16 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.eos_token_id)
 
 
-def too_long(length: int, room: int) -> OptionError:
-    """The error of a prompt that is too long even without what could be left out."""
+def too_long(length: int, limit: int) -> OptionError:
+    """The error of a prompt that is too long even without its optional parts."""
     return OptionError(
-        f"The prompt has {length} tokens where the language model leaves room for {room}.",
+        f"The prompt has {length} tokens, but the language model leaves room for {limit}.",
         "Shorten the prompt or ask for fewer new tokens.",
     )
 
 
-def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Ids without special tokens. Markers spelled out in a text are words: a caption cannot end the sequence."""
+def tokenize(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Ids without special tokens. A special token spelled out in a text is words: a caption cannot end the sequence."""
     distinct = list(dict.fromkeys(texts))
     settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     ids = tokenizer(distinct, **settings)["input_ids"] if distinct else []
@@ -55,15 +55,15 @@ def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[
 
 
 def fill_slots(words: Tensor, slots: Tensor, soft: Tensor) -> Tensor:
-    """Put soft prompts where a sequence has its audio slots.
+    """Put soft prompt vectors into the audio slots of sequences.
 
     Args:
-        words: word embeddings [b, t, width], whatever they are at the slots.
+        words: word embeddings [b, t, width]; those at the slots do not matter.
         slots: [b, t], true at the slots, of which every row has the same number.
         soft: [b, slots, width].
 
     Returns:
-        Input vectors [b, t, width] of the language model, of the words' kind.
+        Input vectors [b, t, width] of the language model, with the words' dtype.
     """
-    # The places come row by row and in each row from left to right, which is the order of the vectors.
+    # `nonzero` goes row by row and in each row from left to right, which is the order of the vectors.
     return words.index_put(slots.nonzero(as_tuple=True), soft.flatten(0, 1).to(words.dtype))

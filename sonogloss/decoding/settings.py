@@ -1,4 +1,4 @@
-"""How a caption is searched for."""
+"""Settings of beam search."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class DecodeSettings:
     """Beam search without sampling; the defaults are DRCap's.
 
     Args:
-        num_beams: beams; 1 is greedy search.
+        num_beams: number of beams; 1 is greedy search.
         max_new_tokens: the longest caption in tokens, its end included.
         batch_size: prompts decoded together; results do not depend on it, memory does.
         scoring: which captions win. `transformers`: finished ones are set aside by their mean log-probability while
-            that many beams go on (DRCap; what transformers' `generate` does). `average`: finished and growing ones
-            compete by their mean log-probability (ClipCap, soft and hard prompts).
-        stop: strings that end a caption besides the tokenizer's EOS, and stay in it.
+            that many unfinished beams go on (DRCap; what transformers' `generate` does). `average`: finished and
+            unfinished ones compete by their mean log-probability (ClipCap, soft and hard prompts).
+        stop: strings that end a caption besides the tokenizer's EOS; they stay in it.
     """
 
     num_beams: int = 4

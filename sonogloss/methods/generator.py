@@ -1,32 +1,32 @@
-"""What captioners with a soft prompt share: open the language model, fill the slots, continue, read the words."""
+"""What captioners with a soft prompt share: a language model that continues prompts with mapped embeddings in them."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from sonogloss.decoding.generate import search
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods.base import ClapReference
-from sonogloss.methods.manifest import LanguageModelReference
+from sonogloss.methods.base import Captioner
 from sonogloss.methods.mapper import AnyMapper
 from sonogloss.records import FloatArray
 
 
-class Continuation:
-    """A language model that continues prompts with the soft vectors of embeddings in them.
+class SoftPromptGenerator:
+    """A language model and the mapper that fills the audio slots of its prompts.
 
     Args:
         language_model: the language model, its adapter merged.
         mapper: from the CLAP's embeddings to the language model's input vectors; None for prompts without slots.
         slots: how many soft vectors a prompt has.
-        clap: whose embeddings they are.
+        dim: width of the embeddings.
         decode: how it searches.
 
     Raises:
@@ -34,55 +34,39 @@ class Continuation:
     """
 
     def __init__(
-        self,
-        *,
-        language_model: LanguageModel,
-        mapper: AnyMapper | None,
-        slots: int,
-        clap: ClapReference,
-        decode: DecodeSettings,
+        self, *, language_model: LanguageModel, mapper: AnyMapper | None, slots: int, dim: int, decode: DecodeSettings
     ) -> None:
         if mapper is None and slots:
             raise ModelFormatError(f"The prompt has {slots} audio slots and there is no mapper.", _REMEDY)
-        if mapper is not None and (mapper.dim, mapper.slots, mapper.width) != (clap.dim, slots, language_model.width):
+        if mapper is not None and (mapper.dim, mapper.slots, mapper.width) != (dim, slots, language_model.width):
             raise ModelFormatError(
                 f"The mapper turns {mapper.dim} dimensions into {mapper.slots} x {mapper.width}, but CLAP, prompt and "
-                f"language model ask for {clap.dim} into {slots} x {language_model.width}.",
+                f"language model ask for {dim} into {slots} x {language_model.width}.",
                 _REMEDY,
             )
-        self._language_model, self._clap, self._decode = language_model, clap, decode
+        self._language_model, self._decode = language_model, decode
         self._mapper = None if mapper is None else mapper.to(language_model.model.device).eval()
-        self.tokenizer = language_model.tokenizer
-        self.beams = decode.num_beams
-        limit = language_model.max_positions
-        self.room = None if limit is None else limit - decode.max_new_tokens
-
-    def check(self, embeddings: FloatArray, count: int) -> None:
-        """Refuse embeddings that are not [count, dim]."""
-        if embeddings.shape != (count, self._clap.dim):
-            raise OptionError(
-                f"The embeddings have shape {embeddings.shape}, expected {(count, self._clap.dim)}.",
-                f"Embed with the CLAP {self._clap.name!r}.",
-            )
-
-    def write(self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, beams: int | None) -> list[str]:
-        """What the language model says behind each prompt, on one line."""
-        return [texts[0] for texts in self._search(prompts, embeddings, self.beams if beams is None else beams, 1)]
-
-    def candidates(self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, count: int) -> list[tuple[str, ...]]:
-        """The best `count` of what it might say behind each prompt, likeliest first; the same words count once."""
-        found = self._search(prompts, embeddings, max(count, self.beams), count)
-        return [tuple(dict.fromkeys(texts)) for texts in found]
 
     @torch.inference_mode()
-    def _search(
-        self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, beams: int, count: int
+    def generate(
+        self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, *, beams: int, count: int = 1
     ) -> list[list[str]]:
-        most = self._language_model.vocabulary // 2
-        if beams > most:  # told of no prompts too, so that a job can ask before it begins
+        """The best continuations of every prompt, likeliest first, on one line each.
+
+        Args:
+            prompts: n lists of ids, with :data:`~sonogloss.decoding.sequences.AUDIO_SLOT` where soft vectors go.
+            embeddings: [n, dim].
+            beams: how many to search with.
+            count: how many continuations, at most as many as there are beams.
+
+        Raises:
+            OptionError: the language model is too small for as many beams.
+        """
+        limit = self._language_model.vocabulary // 2
+        if beams > limit:  # checked without prompts too, so that a job can ask before it begins
             raise OptionError(
-                f"{beams} beams are more than the language model has room for: half of its tokens, {most}.",
-                f"Ask for {most} at most.",
+                f"{beams} beams are more than this language model can search with: half of its tokens, {limit}.",
+                f"Ask for {limit} at most.",
             )
         if not prompts:
             return []
@@ -94,24 +78,66 @@ class Continuation:
         decode = replace(self._decode, num_beams=beams)
         found = search(self._language_model, prompts, soft, decode, candidates=count)
         new = [candidate.ids for candidates in found for candidate in candidates]
-        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        texts = self._language_model.tokenizer.batch_decode(
+            new, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         lines = iter([" ".join(text.split()) for text in texts])
         return [list(islice(lines, len(candidates))) for candidates in found]
 
 
+class SoftPromptCaptioner(Captioner):
+    """A captioner that continues a prompt with a soft part by beam search; a method composes the prompt.
+
+    Args:
+        **parts: as for :class:`~sonogloss.methods.base.Captioner`.
+
+    Raises:
+        ModelFormatError: CLAP, labels, mapper, prompt and language model do not fit together.
+        OptionError: even a prompt without contexts and labels exceeds the language model's positions.
+    """
+
+    decode: DecodeSettings
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._generator = SoftPromptGenerator(
+            language_model=self.language_model,
+            mapper=self.mapper,
+            slots=self.prompt.audio_slots,
+            dim=self.clap.dim,
+            decode=self.decode,
+        )
+        positions = self.language_model.max_positions
+        self.max_prompt_tokens = None if positions is None else positions - self.decode.max_new_tokens
+        self.beams = self.decode.num_beams
+        self.compose([[]], [[]])  # fails here, not at a clip
+
+    @abstractmethod
+    def compose(self, names: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]]) -> list[list[int]]:
+        """The prompts to continue, as ids, from the labels and the retrieved captions of each clip.
+
+        Where a prompt is longer than `max_prompt_tokens`, the last labels or captions are left out.
+        """
+
+    def caption(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
+    ) -> list[str]:
+        """One sentence a clip; see :meth:`~sonogloss.methods.base.Captioner.caption`."""
+        prompts = self._prompts(embeddings, contexts)
+        found = self._generator.generate(prompts, embeddings, beams=self.decode.num_beams if beams is None else beams)
+        return [texts[0] for texts in found]
+
+    def candidates(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
+    ) -> list[tuple[str, ...]]:
+        """The best sentences of one search; see :meth:`~sonogloss.methods.base.Captioner.candidates`."""
+        prompts, beams = self._prompts(embeddings, contexts), max(count, self.decode.num_beams)
+        found = self._generator.generate(prompts, embeddings, beams=beams, count=count)
+        return [tuple(dict.fromkeys(texts)) for texts in found]
+
+    def _prompts(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[list[int]]:
+        self.check_embeddings(embeddings, len(contexts))
+        return self.compose(self.names(embeddings), contexts)
+
+
 _REMEDY = "Restore the captioner directory; its parts were trained together."
-
-
-def open_language_model(
-    directory: Path, named: LanguageModelReference, *, device: str, dtype: str | None
-) -> LanguageModel:
-    """The language model that a captioner directory names."""
-    ours = named.path is not None
-    return load_language_model(
-        str(directory / named.path) if named.path is not None else str(named.name),
-        adapter=str(directory / named.adapter) if named.adapter is not None else None,
-        device=device,
-        # Ours may be stored as float16 to be small, not to be computed with.
-        dtype=dtype or ("float32" if ours else None),
-        revision=named.revision,
-    )

@@ -6,13 +6,9 @@ acoustic-aware hard prompt); guided decoding takes its keywords, and tagging its
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,9 +17,10 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from sonogloss import files
-from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.errors import FormatError, ModelFormatError, OptionError
 from sonogloss.records import FloatArray, LabelScore
 from sonogloss.soundscapes.classes import CLASSES
+from sonogloss.tables import read_names
 
 LABELS = "labels.json"
 EMBEDDINGS = "labels.safetensors"
@@ -37,11 +34,9 @@ class TextEncoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """Of the model."""
-        ...
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """Unit rows [n, dim]."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,59 +98,21 @@ def read_labels(name_or_path: str) -> tuple[str, ...]:
     """The labels that a user named; repeated ones count once, in the order given.
 
     Args:
-        name_or_path: `pocket` (the classes of the procedural soundscapes), or a file: one label a line; `.csv` or
-            `.tsv` with a column `name`, `label`, `display_name` or `class`, or with one column and no heading; `.json`
-            with a list of names, a list of objects with such a key, or an object from index to name or from name to
-            index.
+        name_or_path: `pocket` (the classes of the procedural soundscapes), or a file: one label a line; a table with a
+            column `name`, `label`, `display_name` or `class`; or another list of names (see
+            :func:`sonogloss.tables.read_names`).
 
     Raises:
         MissingInputError: there is no such file.
-        OptionError: it holds no labels.
+        FormatError: it holds no labels.
     """
     if name_or_path == "pocket":
         return tuple(name.replace("_", " ") for name in CLASSES)
-    if not files.exists(name_or_path) or files.is_dir(name_or_path):
-        raise MissingInputError(
-            f"The labels {name_or_path!r} are not a file.", "Name 'pocket', or a text, csv or json file."
-        )
-    remedy = "Write one label a line, or a csv or json with names."
-    try:
-        text = files.read_bytes(name_or_path).decode("utf-8-sig")
-        found = _parse(text, Path(name_or_path).suffix.lower())
-    except (UnicodeDecodeError, csv.Error, ValueError, TypeError, AttributeError) as problem:
-        raise OptionError(f"The labels {name_or_path!r} cannot be read ({problem}).", remedy) from problem
-    labels = tuple(dict.fromkeys(label for line in found if (label := " ".join(line.split()))))
+    found = read_names(name_or_path, option="--labels", columns=_COLUMNS)
+    labels = tuple(dict.fromkeys(label for name in found if (label := " ".join(name.split()))))
     if not labels:
-        raise OptionError(f"{name_or_path!r} holds no labels.", remedy)
+        raise FormatError(f"--labels {name_or_path!r} holds no labels.", "Write one label a line.")
     return labels
-
-
-def _parse(text: str, suffix: str) -> list[str]:
-    if suffix == ".json":
-        return _names(json.loads(text))
-    if suffix not in (".csv", ".tsv"):
-        return text.splitlines()
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",", skipinitialspace=True)
-    column = next((column for column in _COLUMNS if column in (rows.fieldnames or [])), None)
-    if column is None and len(rows.fieldnames or []) == 1:
-        return text.splitlines()  # a list without a heading
-    if column is None:
-        raise ValueError(f"none of its columns is called {', '.join(_COLUMNS)}")
-    return [row[column] or "" for row in rows]
-
-
-def _names(value: object) -> list[str]:
-    if isinstance(value, dict):
-        if all(isinstance(name, str) for name in value.values()):
-            return list(value.values())
-        return sorted(value, key=lambda name: int(value[name]))
-    if not isinstance(value, list):
-        raise ValueError("it is neither a list nor an object")
-    names = [next((v[c] for c in _COLUMNS if c in v), None) if isinstance(v, dict) else v for v in value]
-    words = [name for name in names if isinstance(name, str)]
-    if len(words) < len(names):
-        raise ValueError("not all of its names are words")
-    return words
 
 
 def embed_labels(
@@ -177,7 +134,7 @@ def embed_labels(
 
 
 def normalised(text: str) -> str:
-    """A text as the WavCaps CLAPs were taught: lower-case, without punctuation, blanks for it.
+    """A text as the WavCaps CLAPs were trained on: lower-case, with blanks for punctuation.
 
     The released rule byte for byte: pairs of blanks are halved once after each step, so that a run may leave two.
     """

@@ -1,4 +1,4 @@
-"""`captioner.json`: what a captioner directory says of itself."""
+"""`captioner.json`: the manifest of a captioner directory."""
 
 from __future__ import annotations
 
@@ -9,27 +9,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sonogloss import __version__, files
-from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
-from sonogloss.methods.base import ClapReference, ProjectionSettings
-from sonogloss.methods.drcap.prompt import ComposedPrompt
-from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
-from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
+from sonogloss.methods.base import ClapIdentity, ProjectionSettings, Prompt
+from sonogloss.methods.registry import Method, get_method
 
 NAME = "captioner.json"
 FORMAT = "sonogloss-captioner"
 FORMAT_VERSION = 1
 MAPPER = "mapper.safetensors"
-DRCAP, SOFT_HARD, ZERAUCAP = "drcap", "soft-hard", "zeraucap"
-AnyPrompt = ComposedPrompt | SoftHardPrompt | KeywordPrompt
-AnyDecode = DecodeSettings | GuidedSettings
-_PROMPTS: dict[str, type[AnyPrompt]] = {DRCAP: ComposedPrompt, SOFT_HARD: SoftHardPrompt, ZERAUCAP: KeywordPrompt}
-_SEARCHES: dict[str, type[AnyDecode]] = {
-    DRCAP: DecodeSettings,
-    SOFT_HARD: DecodeSettings,
-    ZERAUCAP: GuidedSettings,
-}
 _REMEDY = "Restore the directory or train the captioner again."
 
 
@@ -61,12 +48,12 @@ class Manifest:
     """
 
     method: str
-    clap: ClapReference
+    clap: ClapIdentity
     language_model: LanguageModelReference
-    prompt: AnyPrompt
+    prompt: Prompt
     contexts: int
     projection: ProjectionSettings | None
-    decode: AnyDecode
+    decode: Any
     files: tuple[Mapping[str, Any], ...]
     labels: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -79,24 +66,24 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of all that decides a caption. The model card and the story of the training do not."""
-        said = asdict(self)
-        for silent in ("training", "created_by"):
-            del said[silent]
-        said["files"] = [entry for entry in said["files"] if entry["path"] != "README.md"]
-        said["clap"].pop("name")
-        said["decode"].pop("batch_size")
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """The sha256 of all that decides a caption. The model card and the record of the training do not."""
+        content = asdict(self)
+        for name in ("training", "created_by"):
+            del content[name]
+        content["files"] = [entry for entry in content["files"] if entry["path"] != "README.md"]
+        content["clap"].pop("name")
+        content["decode"].pop("batch_size")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(directory: str, manifest: Manifest) -> None:
     """Write `captioner.json`: the last step of making a captioner."""
-    said = asdict(manifest)
-    said["language_model"] = {key: value for key, value in said["language_model"].items() if value is not None}
+    values = asdict(manifest)
+    values["language_model"] = {key: value for key, value in values["language_model"].items() if value is not None}
     order = ["created_by", "method", "clap", "language_model", "prompt", "contexts", "projection", "decode", "training"]
     if manifest.labels is not None:
         order.insert(order.index("contexts"), "labels")
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION} | {key: said[key] for key in [*order, "files"]}
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION} | {key: values[key] for key in [*order, "files"]}
     files.write_json(files.join(directory, NAME), content)
 
 
@@ -123,7 +110,11 @@ def read_manifest(directory: str) -> Manifest:
             "Use the release that wrote it, or train the captioner again.",
         )
     try:
-        manifest = _from_json(content)
+        method = get_method(str(content.get("method")))
+    except OptionError as error:
+        raise ModelFormatError(f"{path!r} cannot be read. {error.what}", error.remedy) from error
+    try:
+        manifest = _from_json(content, method)
     except (KeyError, TypeError, ValueError, OptionError) as error:
         raise ModelFormatError(f"{path!r} has an entry missing or malformed ({error}).", _REMEDY) from error
     for entry in manifest.files:
@@ -145,7 +136,7 @@ def verify_captioner(directory: str) -> list[str]:
         content = files.read_json(files.join(directory, NAME), error=ModelFormatError)
         listed = [dict(entry) for entry in content["files"]]
     except FileNotFoundError:
-        read_manifest(directory)  # says what is missing
+        read_manifest(directory)  # names what is missing
         raise
     except (ModelFormatError, KeyError, TypeError, ValueError) as error:
         return [f"{NAME} cannot be read ({error})."]
@@ -158,33 +149,25 @@ def verify_captioner(directory: str) -> list[str]:
     return problems
 
 
-def _from_json(content: Mapping[str, Any]) -> Manifest:
+def _from_json(content: Mapping[str, Any], method: Method) -> Manifest:
     entries = tuple(content["files"])
     for entry in entries:
         if not {"path", "bytes", "sha256"} <= set(entry):
             raise ValueError("an entry of files lacks path, bytes or sha256")
-    method = str(content["method"])
-    if method not in _PROMPTS:
-        raise ValueError(f"this release does not know the method {method!r}")
     projection = content["projection"]
     return Manifest(
-        method=method,
-        clap=ClapReference(**content["clap"]),
+        method=method.name,
+        clap=ClapIdentity(**content["clap"]),
         language_model=LanguageModelReference(**content["language_model"]),
-        prompt=_PROMPTS[method](**content["prompt"]),
+        prompt=method.prompt(**content["prompt"]),
         labels=content.get("labels"),
         contexts=int(content["contexts"]),
         projection=None if projection is None else ProjectionSettings(**projection),
-        decode=_SEARCHES[method](**content["decode"]),
+        decode=type(method.decode)(**content["decode"]),
         files=entries,
         training=content.get("training", {}),
         created_by=str(content.get("created_by", "")),
     )
-
-
-def method_of(prompt: AnyPrompt) -> str:
-    """The method whose prompt this is."""
-    return next(method for method, kind in _PROMPTS.items() if isinstance(prompt, kind))
 
 
 def _check_inside(folder: str | None) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from sonogloss import files
 from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.methods.plan import MapperSettings
 
 _REMEDY = "Restore the file or train the captioner again."
 
@@ -75,7 +76,7 @@ class TanhMapper(nn.Module):
 
 
 class TransformerMapper(nn.Module):
-    """ClipCap's transformer: the embedding as `slots` vectors, behind them as many learnt ones, which are kept.
+    """ClipCap's transformer: the embedding as `slots` vectors, behind them as many learned ones, which are kept.
 
     Args:
         dim: width d of the CLAP embeddings.
@@ -130,21 +131,32 @@ class _Layer(nn.Module):
         )
         attended = functional.scaled_dot_product_attention(q, k, v)
         x = x + self.joined(attended.transpose(1, 2).flatten(2))
-        thought: Tensor = self.linear2(torch.relu(self.linear1(self.norm2(x))))
-        return x + thought
+        mapped: Tensor = self.linear2(torch.relu(self.linear1(self.norm2(x))))
+        return x + mapped
 
 
 AnyMapper = Mapper | TanhMapper | TransformerMapper
 
 
+def make_mapper(settings: MapperSettings, *, dim: int, width: int, slots: int) -> AnyMapper | None:
+    """A new mapper with random weights; None where there are no slots to fill."""
+    if slots == 0:
+        return None
+    if settings.kind == "relu":
+        return Mapper(dim, width, hidden=settings.hidden, slots=slots)
+    if settings.kind == "mlp":
+        return TanhMapper(dim, width, slots=slots)
+    return TransformerMapper(dim, width, slots=slots, layers=settings.layers, heads=settings.heads)
+
+
 def save_mapper(mapper: AnyMapper, path: str, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write the weights as safetensors, with the kind and what the weights do not tell in the file's metadata."""
+    """Write the weights as safetensors, with the kind and what the weights do not show in the file's metadata."""
     weights = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in mapper.state_dict().items()}
-    said = {"kind": mapper.kind, "slots": mapper.slots}
+    facts = {"kind": mapper.kind, "slots": mapper.slots}
     if isinstance(mapper, TransformerMapper):
-        said["heads"] = mapper.heads
+        facts["heads"] = mapper.heads
     # One entry: safetensors writes several in an order that changes, and with it the file's digest.
-    files.write_bytes(path, safetensors.torch.save(weights, metadata={"mapper": json.dumps(said)}))
+    files.write_bytes(path, safetensors.torch.save(weights, metadata={"mapper": json.dumps(facts)}))
 
 
 def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
@@ -152,7 +164,7 @@ def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
 
     Args:
         path: a file of :func:`save_mapper`; one that does not name its kind is of kind `relu`.
-        slots: how many vectors it is to give.
+        slots: how many vectors it must give.
 
     Raises:
         ModelFormatError: the file is not a mapper, or gives another number of vectors.
@@ -163,8 +175,8 @@ def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
     except SafetensorError as problem:
         raise ModelFormatError(f"{path!r} is not a safetensors file ({problem}).", _REMEDY) from problem
     try:
-        said = _metadata(content)
-        mapper = _like(weights, said.get("kind", "relu"), int(said.get("slots", slots)), said)
+        facts = _metadata(content)
+        mapper = _like(weights, facts.get("kind", "relu"), int(facts.get("slots", slots)), facts)
         if mapper.slots == slots:
             mapper.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OptionError) as problem:
@@ -175,19 +187,19 @@ def load_mapper(path: str, *, slots: int = 1) -> AnyMapper:
 
 
 def _metadata(content: bytes) -> Mapping[str, Any]:
-    """What :func:`save_mapper` said beside the weights. A safetensors header is JSON behind its own length."""
+    """What :func:`save_mapper` wrote beside the weights. A safetensors header is JSON behind its own length."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    said: Mapping[str, Any] = json.loads(header.get("__metadata__", {}).get("mapper", "{}"))
-    return said
+    facts: Mapping[str, Any] = json.loads(header.get("__metadata__", {}).get("mapper", "{}"))
+    return facts
 
 
-def _like(weights: Mapping[str, Tensor], kind: str, slots: int, said: Mapping[str, Any]) -> AnyMapper:
+def _like(weights: Mapping[str, Tensor], kind: str, slots: int, facts: Mapping[str, Any]) -> AnyMapper:
     """A mapper of the sizes of these weights."""
     if kind == "transformer":
         width = weights["constants"].shape[1]
         layers = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
         dim = weights["linear.weight"].shape[1]
-        return TransformerMapper(dim, width, slots=slots, layers=layers, heads=said["heads"])
+        return TransformerMapper(dim, width, slots=slots, layers=layers, heads=facts["heads"])
     outputs, hidden = weights["linear2.weight"].shape
     dim = weights["linear1.weight"].shape[1]
     if outputs % slots:

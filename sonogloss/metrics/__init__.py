@@ -4,26 +4,27 @@ Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE re
 and are not computed here.
 """
 
-from sonogloss.metrics.accuracy import TagCounts as TagCounts
-from sonogloss.metrics.average_precision import RankedClips as RankedClips
-from sonogloss.metrics.average_precision import average_precision as average_precision
-from sonogloss.metrics.average_precision import mean_average_precision as mean_average_precision
 from sonogloss.metrics.bleu import BleuCounts as BleuCounts
 from sonogloss.metrics.bleu import bleu as bleu
 from sonogloss.metrics.bleu import bleu_counts as bleu_counts
 from sonogloss.metrics.cider_d import DocumentFrequencies as DocumentFrequencies
 from sonogloss.metrics.cider_d import cider_d as cider_d
 from sonogloss.metrics.cider_d import document_frequencies as document_frequencies
-from sonogloss.metrics.clap_sim import clap_sim as clap_sim
-from sonogloss.metrics.evaluate import METRICS as METRICS
-from sonogloss.metrics.evaluate import REFERENCE_METRICS as REFERENCE_METRICS
 from sonogloss.metrics.evaluate import CorpusStatistics as CorpusStatistics
 from sonogloss.metrics.evaluate import Evaluation as Evaluation
-from sonogloss.metrics.evaluate import check_metrics as check_metrics
 from sonogloss.metrics.evaluate import corpus_rows as corpus_rows
 from sonogloss.metrics.evaluate import evaluate as evaluate
 from sonogloss.metrics.evaluate import score_clip as score_clip
-from sonogloss.metrics.mean import Mean as Mean
+from sonogloss.metrics.registry import METRICS as METRICS
+from sonogloss.metrics.registry import REFERENCE_METRICS as REFERENCE_METRICS
+from sonogloss.metrics.registry import Mean as Mean
+from sonogloss.metrics.registry import Metric as Metric
+from sonogloss.metrics.registry import check_metrics as check_metrics
 from sonogloss.metrics.rouge_l import rouge_l as rouge_l
+from sonogloss.metrics.tags import RankedClips as RankedClips
+from sonogloss.metrics.tags import TagCounts as TagCounts
+from sonogloss.metrics.tags import TagStatistics as TagStatistics
+from sonogloss.metrics.tags import average_precision as average_precision
+from sonogloss.metrics.tags import mean_average_precision as mean_average_precision
 from sonogloss.metrics.tokenize import TOKENIZERS as TOKENIZERS
 from sonogloss.metrics.tokenize import tokenize as tokenize

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sonogloss.errors import InputError, OptionError
-from sonogloss.metrics.bleu import BleuCounts, bleu, bleu_counts
-from sonogloss.metrics.cider_d import DocumentFrequencies, cider_d, document_frequencies
-from sonogloss.metrics.mean import Mean
-from sonogloss.metrics.rouge_l import rouge_l
+from sonogloss.errors import InputError
+from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies
+from sonogloss.metrics.registry import METRICS, REFERENCE_METRICS, ScoredClip, check_metrics
 from sonogloss.metrics.tokenize import Tokens, tokenize
 from sonogloss.records import MetricRow
-
-BLEU_METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
-REFERENCE_METRICS = (*BLEU_METRICS, "rouge_l", "cider_d")
-METRICS = (*REFERENCE_METRICS, "clap_sim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +23,18 @@ class CorpusStatistics:
     """What scored clips add to the corpus; `CorpusStatistics()` adds nothing.
 
     Attributes:
-        bleu: summed n-gram counts.
-        means: sums by metric for those whose corpus value is the mean of the clips'.
+        by_metric: the merged statistic, and the number of clips that gave one.
     """
 
-    bleu: BleuCounts = field(default_factory=BleuCounts)
-    means: Mapping[str, Mean] = field(default_factory=dict)
+    by_metric: Mapping[str, tuple[Any, int]] = field(default_factory=dict)
 
     def merge(self, other: CorpusStatistics) -> CorpusStatistics:
         """Both together; associative and commutative, exactly."""
-        names = {**self.means, **other.means}
-        return CorpusStatistics(
-            bleu=self.bleu.merge(other.bleu),
-            means={name: self.means.get(name, Mean()).merge(other.means.get(name, Mean())) for name in names},
-        )
+        merged = {**self.by_metric, **other.by_metric}
+        for name in self.by_metric.keys() & other.by_metric.keys():
+            (one, count), (two, further) = self.by_metric[name], other.by_metric[name]
+            merged[name] = one.merge(two), count + further
+        return CorpusStatistics(by_metric=merged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +54,6 @@ class Evaluation:
     without_caption: list[str]
 
 
-def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    """The metrics asked for, each once.
-
-    Raises:
-        OptionError: one is unknown, or none is asked for.
-    """
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise OptionError(f"There is no metric {unknown[0]!r} here.", f"Choose from {', '.join(METRICS)}.")
-    if not metrics:
-        raise OptionError("No metric is asked for.", f"Choose from {', '.join(METRICS)}.")
-    return tuple(dict.fromkeys(metrics))
-
-
 def score_clip(
     candidate: Tokens,
     references: Sequence[Tokens],
@@ -87,37 +67,29 @@ def score_clip(
     Args:
         candidate: words of the caption.
         references: words of each reference; at least one.
-        metrics: names out of `METRICS`.
+        metrics: names out of :data:`~sonogloss.metrics.registry.METRICS`.
         frequencies: document frequencies of the whole corpus, for cider_d.
         clap_score: cosine of caption and clip, for clap_sim; without it this clip has no clap_sim.
     """
-    counts = bleu_counts(candidate, references)
-    bleu_values = bleu(counts)
-    values: dict[str, float] = {}
-    for metric in metrics:
-        if metric in BLEU_METRICS:
-            values[metric] = bleu_values[metric]
-        elif metric == "rouge_l":
-            values[metric] = rouge_l(candidate, references)
-        elif metric == "cider_d":
-            values[metric] = cider_d(candidate, references, frequencies)
-        elif clap_score is not None:
-            values[metric] = clap_score
-    means = {name: Mean.of([value]) for name, value in values.items() if name not in BLEU_METRICS}
-    return values, CorpusStatistics(bleu=counts, means=means)
+    clip = ScoredClip(candidate=candidate, references=references, frequencies=frequencies, clap_score=clap_score)
+    found: dict[Any, Any] = {}  # by function: BLEU's four metrics share one
+    for function in (METRICS[name].statistic for name in metrics):
+        if function is not None and function not in found:
+            found[function] = function(clip)
+    statistics = {name: found.get(METRICS[name].statistic) for name in metrics}
+    present = {name: statistic for name, statistic in statistics.items() if statistic is not None}
+    values = {name: METRICS[name].value(statistic) for name, statistic in present.items()}
+    return values, CorpusStatistics(by_metric={name: (statistic, 1) for name, statistic in present.items()})
 
 
-def corpus_rows(statistics: CorpusStatistics, *, metrics: Sequence[str], clips: int) -> list[MetricRow]:
-    """The corpus's metric rows of merged statistics over so many clips; a metric that no clip has is left out."""
-    whole = bleu(statistics.bleu)
-    rows = []
-    for metric in metrics:
-        if metric in BLEU_METRICS:
-            rows.append(MetricRow(metric=metric, value=whole[metric], n=clips))
-        elif metric in statistics.means:
-            mean = statistics.means[metric]
-            rows.append(MetricRow(metric=metric, value=mean.value, n=mean.n))
-    return rows
+def corpus_rows(statistics: CorpusStatistics, *, metrics: Sequence[str]) -> list[MetricRow]:
+    """The corpus's metric rows of merged statistics; a metric that no clip has is left out."""
+    return [
+        MetricRow(metric=name, value=METRICS[name].value(statistic), n=count)
+        for name in metrics
+        if name in statistics.by_metric
+        for statistic, count in [statistics.by_metric[name]]
+    ]
 
 
 def evaluate(
@@ -133,36 +105,34 @@ def evaluate(
     Args:
         candidates: one caption by key.
         references: any number of references by key.
-        metrics: names out of `METRICS`.
+        metrics: names out of :data:`~sonogloss.metrics.registry.METRICS`.
         tokenizer: see :func:`sonogloss.metrics.tokenize.tokenize`.
         clap_scores: cosine of caption and clip by key, for clap_sim.
 
     Raises:
-        OptionError: an unknown metric or tokeniser, or clap_sim without any scores.
+        OptionError: an unknown metric or tokenizer, or a metric that lacks what it needs.
         InputError: no key has both a caption and a reference.
 
     Example:
         >>> evaluate({"a": "rain falls"}, {"a": ["rain falls"]}, metrics=["rouge_l"]).corpus
         [MetricRow(metric='rouge_l', value=1.0, n=1)]
     """
-    metrics = check_metrics(metrics)
-    if "clap_sim" in metrics and not clap_scores:
-        raise OptionError(
-            "clap_sim needs the CLAP scores of the captions.", "Evaluate a results directory, or leave it out."
-        )
+    metrics = check_metrics(metrics, {"references", "clap_scores"} if clap_scores else {"references"})
     keys = [key for key in candidates if references.get(key)]
     if not keys:
         raise InputError("No clip has both a caption and references.", "Check that both sides use the same keys.")
     cut = iter(tokenize([text for key in keys for text in (candidates[key], *references[key])], tokenizer))
     words = {key: (next(cut), [next(cut) for _ in references[key]]) for key in keys}
-    frequencies = document_frequencies([r for _, r in words.values()] if "cider_d" in metrics else [])
+    frequencies = document_frequencies(
+        [r for _, r in words.values()] if any(METRICS[name].frequencies for name in metrics) else []
+    )
     clips, whole = {}, CorpusStatistics()
     for key, (candidate, refs) in words.items():
         score = (clap_scores or {}).get(key)
         clips[key], own = score_clip(candidate, refs, metrics=metrics, frequencies=frequencies, clap_score=score)
         whole = whole.merge(own)
     return Evaluation(
-        corpus=corpus_rows(whole, metrics=metrics, clips=len(keys)),
+        corpus=corpus_rows(whole, metrics=metrics),
         clips=clips,
         without_references=[key for key in candidates if not references.get(key)],
         without_caption=[key for key in references if key not in candidates],

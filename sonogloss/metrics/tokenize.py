@@ -1,9 +1,9 @@
 """Cut captions into words before they are compared.
 
 `simple` needs nothing: lower-case, every character outside ``[a-z0-9' ]`` becomes a blank, split on blanks.
-`whitespace` splits and does nothing else, for text that was tokenised before. `ptb` is the Penn Treebank tokeniser that
+`whitespace` splits and does nothing else, for text that was tokenized before. `ptb` is the Penn Treebank tokenizer that
 published scores use (Stanford CoreNLP 3.4.1 with the punctuation list of the COCO evaluation); it runs in Java, with
-the jar that the package pycocoevalcap brings. Scores of different tokenisers must not be compared.
+the jar that the package pycocoevalcap brings. Scores of different tokenizers must not be compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from sonogloss.errors import OptionError
+from sonogloss.errors import OptionError, unknown
 
 Tokens = tuple[str, ...]
 
@@ -36,7 +36,7 @@ def tokenize(texts: Sequence[str], tokenizer: str = "simple") -> list[Tokens]:
         tokenizer: `simple`, `ptb` or `whitespace`.
 
     Raises:
-        OptionError: there is no such tokeniser, or `ptb` lacks Java or pycocoevalcap.
+        OptionError: there is no such tokenizer, or `ptb` lacks Java or pycocoevalcap.
     """
     match tokenizer:
         case "simple":
@@ -45,7 +45,7 @@ def tokenize(texts: Sequence[str], tokenizer: str = "simple") -> list[Tokens]:
             return [tuple(text.split()) for text in texts]
         case "ptb":
             return _penn_treebank(texts)
-    raise OptionError(f"There is no tokenizer {tokenizer!r}.", f"Choose one of {', '.join(TOKENIZERS)}.")
+    raise unknown("tokenizer", tokenizer, TOKENIZERS)
 
 
 def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
@@ -59,7 +59,7 @@ def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
     if not texts:
         return []
     command = [java, "-Dfile.encoding=UTF-8", "-cp", jar, "edu.stanford.nlp.process.PTBTokenizer"]
-    # One caption a line: anything that Java or Python could take for a line's end becomes a blank.
+    # One caption a line: anything that Java or Python could take for the end of a line becomes a blank.
     lines = "".join(" ".join(text.split()) + "\n" for text in texts)
     run = subprocess.run(
         [*command, "-encoding", "UTF-8", "-preserveLines", "-lowerCase"],
@@ -67,11 +67,11 @@ def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
         capture_output=True,
         check=False,
     )
-    tokenised = run.stdout.decode().split("\n")[:-1]
-    if run.returncode or len(tokenised) != len(texts):
+    tokenized = run.stdout.decode().split("\n")[:-1]
+    if run.returncode or len(tokenized) != len(texts):
         reason = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise OptionError(f"The tokenizer 'ptb' failed ({reason[0]}).", "Check Java, or choose --tokenizer simple.")
-    return [tuple(word for word in line.split() if word not in _PTB_PUNCTUATION) for line in tokenised]
+    return [tuple(word for word in line.split() if word not in _PTB_PUNCTUATION) for line in tokenized]
 
 
 def _find_jar() -> str | None:

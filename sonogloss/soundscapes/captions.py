@@ -1,7 +1,7 @@
 """Sentences for scenes: a small grammar in the style of people who caption audio, true to the timeline.
 
-Lower case, no final period. A caption may name traits (pitch, pace, how often,
-how far) that the variant has, never others.
+Lower case, no final period. A caption may claim traits (pitch, pace, count, distance) that the variant has, never
+others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADVERBS = {
     "far": ("in the distance", "far away", "faintly"),
 }
 ADJECTIVES = {"high": ("high-pitched",), "low": ("deep", "low")}
-TELLING = 0.45  # how likely a caption mentions a trait that could be mentioned
+TRAIT_SHARE = 0.45  # the probability that a caption claims a trait that an event has
 
 FINITE = {
     "sequence": ("{0}, then {1}", "{0} and then {1}", "{0} before {1}", "first {0}, then {1}", "after {0}, {1}"),
@@ -70,34 +70,35 @@ PLURAL = frozenset(
 )
 
 
-Told = tuple[frozenset[str], ...]
+Claims = tuple[frozenset[str], ...]
+"""The traits that a caption claims of each event."""
 Style = Callable[[Scene, Rng], str]
-"""How captions are written: this module's :func:`caption`, or another way."""
+"""A way of writing captions: this module's :func:`caption`, or another one."""
 
 
 def caption(scene: Scene, rng: Rng) -> str:
-    """One caption of a scene, drawn from the grammar."""
-    return telling_caption(scene, rng)[0]
+    """One caption of a scene, sampled from the grammar."""
+    return caption_with_claims(scene, rng)[0]
 
 
-def telling_caption(scene: Scene, rng: Rng) -> tuple[str, Told]:
-    """One caption of a scene, and for each event the traits that the caption claims of it."""
+def caption_with_claims(scene: Scene, rng: Rng) -> tuple[str, Claims]:
+    """One caption of a scene, and the traits that it claims of each event."""
     finite = bool(rng.random() < (0.35 if scene.kind == "one" else 0.4))
-    clauses, told = zip(*(clause(event, rng, finite=finite) for event in scene.events), strict=True)
+    clauses, claims = zip(*(clause(event, rng, finite=finite) for event in scene.events), strict=True)
     if scene.kind == "one":
         templates: tuple[str, ...] = SINGLE[:1] if finite else SINGLE
     else:
         templates = (FINITE if finite else GERUND)[scene.kind]
-    return str(rng.choice(templates)).format(*clauses), told
+    return str(rng.choice(templates)).format(*clauses), claims
 
 
 def clause(event: Event, rng: Rng, *, finite: bool) -> tuple[str, frozenset[str]]:
-    """One event in words, `a deep dog barks twice` (finite) or `a deep dog barking twice`, and the traits it claims."""
+    """One event in words, `a deep dog barks twice` (finite) or `a deep dog barking twice`, and the claimed traits."""
     phrases = [p for p in CLASSES[event.name].phrases if p.trait is None or p.trait in event.traits]
     phrase = phrases[rng.integers(len(phrases))]
-    told = [t for t in sorted(event.traits) if t != phrase.trait and rng.random() < TELLING]
-    adjective = next((t for t in told if t in ADJECTIVES and _takes_adjective(phrase.subject)), None)
-    adverb = next((t for t in told if t in ADVERBS), None)
+    claimed = [t for t in sorted(event.traits) if t != phrase.trait and rng.random() < TRAIT_SHARE]
+    adjective = next((t for t in claimed if t in ADJECTIVES and _takes_adjective(phrase.subject)), None)
+    adverb = next((t for t in claimed if t in ADVERBS), None)
     words = [_with_adjective(phrase.subject, adjective, rng), _verb(phrase, rng, finite)]
     if adverb:
         words.append(str(rng.choice(ADVERBS[adverb])))
@@ -124,7 +125,7 @@ def _with_adjective(subject: str, trait: str | None, rng: Rng) -> str:
 
 
 def references(scene: Scene, n: int, seed: int = 0, style: Style = caption) -> list[str]:
-    """`n` distinct captions of one scene (fewer when the grammar has fewer after many draws)."""
+    """`n` distinct captions of one scene, or fewer where many samples gave no more."""
     rng = np.random.default_rng([scene.seed, 3, seed])
     found: dict[str, None] = {}
     for _ in range(20 * n):
@@ -135,7 +136,7 @@ def references(scene: Scene, n: int, seed: int = 0, style: Style = caption) -> l
 
 
 def silent_scene(rng: Rng, classes: Sequence[str] = tuple(CLASSES)) -> Scene:
-    """A scene for its words only: traits are drawn from the groups in which its classes vary, nothing is rendered."""
+    """A scene without sound: traits are sampled from the groups in which its classes vary, nothing is rendered."""
     kind = sample_kind(rng)
     names = sample_names(rng, kind, tuple(classes))
     events = []
@@ -149,7 +150,7 @@ def silent_scene(rng: Rng, classes: Sequence[str] = tuple(CLASSES)) -> Scene:
 
 
 def caption_dump(n: int, seed: int, classes: Sequence[str] = tuple(CLASSES), style: Style = caption) -> Iterator[str]:
-    """`n` captions of as many scenes that were never rendered: a text dump to learn from and to retrieve from."""
+    """`n` captions of as many scenes without sound: texts for training and for a datastore."""
     rng = np.random.default_rng([seed, 4])
     for _ in range(n):
         yield style(silent_scene(rng, classes), rng)

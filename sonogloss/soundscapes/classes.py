@@ -1,16 +1,16 @@
-"""The fifty everyday classes: how each is rendered, how long it lasts, how people say it, how a caption names it."""
+"""The fifty everyday classes: renderer, duration, phrases, and the words that name each in a caption."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files as package_files
 from itertools import takewhile
 
 from sonogloss.soundscapes import living, signals, things
 from sonogloss.soundscapes.living import Variant
 from sonogloss.soundscapes.signal import Rng
-from sonogloss.soundscapes.vocabulary import VOCABULARY
 
 TRAITS: dict[str, tuple[str | None, ...]] = {
     "pitch": ("high", "low", None),
@@ -24,7 +24,7 @@ TRAITS: dict[str, tuple[str | None, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Phrase:
-    """One way to say that a sound happens; `trait` is None or what a variant must have for it to be true."""
+    """One way to describe a sound; `trait` is None or the trait of the variants of which it is true."""
 
     subject: str
     verb: str
@@ -52,8 +52,8 @@ class SoundClass:
 
 
 def read_vocabulary(table: str) -> Iterator[SoundClass]:
-    """The classes of a table as :mod:`~sonogloss.soundscapes.vocabulary` describes it."""
-    lines = [line for line in table.splitlines() if line.strip()]
+    """The classes of a table; the head of `vocabulary.txt` describes its format."""
+    lines = [line for line in table.splitlines() if line.strip() and not line.startswith("#")]
     for number, line in enumerate(lines):
         if line.startswith(" "):
             continue
@@ -80,16 +80,17 @@ def _phrase(text: str) -> Phrase:
 
 
 def _renderer(name: str) -> Callable[[Rng, float], Variant]:
-    room = next(room for room in (living, things, signals) if hasattr(room, name))
-    renderer: Callable[[Rng, float], Variant] = getattr(room, name)
+    module = next(module for module in (living, things, signals) if hasattr(module, name))
+    renderer: Callable[[Rng, float], Variant] = getattr(module, name)
     return renderer
 
 
-CLASSES: dict[str, SoundClass] = {sound.name: sound for sound in read_vocabulary(VOCABULARY)}
+_VOCABULARY = (package_files("sonogloss.soundscapes") / "vocabulary.txt").read_text(encoding="utf-8")
+CLASSES: dict[str, SoundClass] = {sound.name: sound for sound in read_vocabulary(_VOCABULARY)}
 AMBIENT: tuple[str, ...] = tuple(sound.name for sound in CLASSES.values() if sound.ambient)
 
 
 def mentioned(caption: str) -> frozenset[str]:
-    """Names of the classes that a caption speaks of."""
+    """Names of the classes that a caption mentions."""
     text = caption.lower()
     return frozenset(name for name, sound in CLASSES.items() if sound.mention.search(text))

@@ -145,17 +145,17 @@ def owl(rng: Rng, seconds: float) -> Variant:
 
 
 def frog(rng: Rng, seconds: float) -> Variant:
-    pulse, period, centre = loguniform(rng, 28, 60), loguniform(rng, 0.45, 1.3), loguniform(rng, 500, 1300)
+    pulse, period, center = loguniform(rng, 28, 60), loguniform(rng, 0.45, 1.3), loguniform(rng, 500, 1300)
 
     def croak(_: int) -> FloatArray:
         length = rng.uniform(0.25, 0.45)
         train = buzz(glide(length, [(0, pulse), (1, pulse * 1.25)]), 40)
-        return unit(filtered(train, peaks([centre, centre * 2.2], [120, 250], [1, 0.5], 0.003))) * swell(
+        return unit(filtered(train, peaks([center, center * 2.2], [120, 250], [1, 0.5], 0.003))) * swell(
             length, 0.05, 0.08
         )
 
     sound, calls = repeated(rng, seconds, period, croak)
-    return sound, frozenset(pitched(centre, 680, 950) | paced(period, 0.6, 1.0) | counted(calls))
+    return sound, frozenset(pitched(center, 680, 950) | paced(period, 0.6, 1.0) | counted(calls))
 
 
 def crickets(rng: Rng, seconds: float) -> Variant:

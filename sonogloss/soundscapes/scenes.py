@@ -11,9 +11,19 @@ from functools import lru_cache
 import numpy as np
 
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes.acoustics import FAR_GAIN_DB, coloured, far_response, levelled, reverberant
 from sonogloss.soundscapes.classes import AMBIENT, CLASSES
-from sonogloss.soundscapes.signal import RATE, Rng, count, filtered, place
+from sonogloss.soundscapes.signal import (
+    FAR_GAIN_DB,
+    RATE,
+    Rng,
+    colored,
+    count,
+    far_response,
+    filtered,
+    leveled,
+    place,
+    reverberant,
+)
 
 LONGEST_S = 10.0
 KINDS = {
@@ -28,7 +38,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One sound on the timeline. `traits` holds what a caption may truly say of it, `near` and `far` included."""
+    """One sound on the timeline. `traits` holds all that a caption may claim of it, `near` and `far` included."""
 
     name: str
     start_s: float
@@ -40,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Some events and how they relate; in a scene with a background, that is the last event."""
+    """Some events and their relation; in a scene with a background, the background is the last event."""
 
     kind: str
     events: tuple[Event, ...]
@@ -49,12 +59,12 @@ class Scene:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names in the order of telling."""
+        """Class names of the events, in their order."""
         return tuple(event.name for event in self.events)
 
 
 def render_variant(name: str, seed: int, seconds: float) -> tuple[FloatArray, frozenset[str]]:
-    """One variant of a class: samples at 32 kHz levelled to -20 dB, and its traits. Varied by tone colour and room.
+    """One variant of a class: samples at 32 kHz leveled to -20 dB, with random tone color and room, and its traits.
 
     Raises:
         KeyError: there is no such class.
@@ -68,10 +78,10 @@ def _variant(name: str, seed: int, seconds: float) -> tuple[FloatArray, frozense
     rng = np.random.default_rng([seed, 1])
     samples, traits = CLASSES[name].render(rng, seconds)
     if rng.random() < 0.8:
-        samples = coloured(rng, samples)
+        samples = colored(rng, samples)
     if rng.random() < 0.5:
         samples = reverberant(rng, samples)
-    return levelled(samples), traits
+    return leveled(samples), traits
 
 
 def plan_scene(

@@ -1,4 +1,4 @@
-"""Building blocks of procedural sound: noise, tones, voices, resonances, repetition. Numpy arrays at 32 kHz.
+"""Building blocks of procedural sound: noise, tones, voices, repetition, effects of a place. Numpy arrays at 32 kHz.
 
 Filtering is done in the frequency domain (multiply the spectrum by a curve): one transform per sound keeps a render at
 some milliseconds per second of sound without any dependency beyond numpy.
@@ -24,7 +24,7 @@ def count(seconds: float) -> int:
 
 
 def loguniform(rng: Rng, low: float, high: float) -> float:
-    """One draw, uniform on a logarithmic axis: the fair way to vary frequencies and rates."""
+    """One sample, uniform on a logarithmic axis, for frequencies and rates."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -40,13 +40,13 @@ def band(low: float, high: float, slope: float = 4.0) -> Curve:
     return lambda f: 1 / (1 + (low / np.maximum(f, 1.0)) ** slope) / (1 + (f / high) ** slope)
 
 
-def peaks(centres: Sequence[float], widths: Sequence[float], gains: Sequence[float], floor: float = 0.02) -> Curve:
+def peaks(centers: Sequence[float], widths: Sequence[float], gains: Sequence[float], floor: float = 0.02) -> Curve:
     """Resonances (formants, body modes): bell curves in frequency on a low floor."""
 
     def curve(f: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         total = np.full_like(f, floor)
-        for centre, width, gain in zip(centres, widths, gains, strict=True):
-            total += gain / (1 + ((f - centre) / width) ** 2)
+        for center, width, gain in zip(centers, widths, gains, strict=True):
+            total += gain / (1 + ((f - center) / width) ** 2)
         return total
 
     return curve
@@ -127,7 +127,7 @@ def unit(x: FloatArray) -> FloatArray:
 
 
 def place(total: FloatArray, sound: FloatArray, start_s: float, gain: float = 1.0) -> None:
-    """Add a sound into a longer one at a time; what hangs over the end is cut."""
+    """Add a sound to a longer one at a time in seconds; what lies beyond the end is cut."""
     at = round(start_s * RATE)
     room = min(len(sound), len(total) - at)
     if room > 0:
@@ -178,3 +178,40 @@ def speech(rng: Rng, seconds: float, pitch: float, size: float, rate: float) -> 
             place(total, noise(rng, 0.06, 2000, 9000) * swell(0.06, 0.01, 0.03), max(0, at - 0.04), 0.25)
         at += length + (rng.uniform(0.2, 0.5) if rng.random() < 0.12 else 0.0)
     return total
+
+
+FAR_CUTOFF_HZ = 2_500.0
+FAR_GAIN_DB = -12.0
+
+
+def colored(rng: Rng, x: FloatArray, strength_db: float = 5.0) -> FloatArray:
+    """A random smooth equaliser: five points a couple of octaves apart, each up or down by some decibels."""
+    gains = rng.normal(0, strength_db, 5)
+    knots = np.log2([60, 250, 1000, 4000, 15_000])
+    return filtered(x, lambda f: 10 ** (np.interp(np.log2(np.maximum(f, 30)), knots, gains) / 20))
+
+
+def reverberant(rng: Rng, x: FloatArray) -> FloatArray:
+    """A synthetic room: the sound convolved with decaying noise, mixed with the dry sound; the length stays."""
+    decay = float(np.exp(rng.uniform(np.log(0.08), np.log(0.6))))
+    tail = rng.standard_normal(count(3 * decay)).astype(np.float32)
+    tail *= np.exp(-np.arange(len(tail)) / (decay * RATE)).astype(np.float32)
+    tail /= np.sqrt(np.sum(tail**2))
+    size = len(x) + len(tail)
+    wet = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(tail, size), size)[: len(x)]
+    return (x + rng.uniform(0.1, 0.7) * wet).astype(np.float32)
+
+
+def far_response(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Amplitude response of distance: air and obstacles take the treble."""
+    return np.asarray(1 / (1 + (frequency / FAR_CUTOFF_HZ) ** 2))
+
+
+def leveled(x: FloatArray, level_db: float = -20.0) -> FloatArray:
+    """Scale so that the sounding parts (20 ms frames within 30 dB of the loudest) have this level in dBFS."""
+    frame = RATE // 50
+    n = max(1, len(x) // frame)
+    power = np.mean(np.square(x[: n * frame].reshape(n, -1) if len(x) >= frame else x[None], dtype=np.float64), axis=1)
+    active = power[power >= power.max() * 1e-3]
+    rms = float(np.sqrt(active.mean())) if active.size else 0.0
+    return (x * (10 ** (level_db / 20) / rms)).astype(np.float32) if rms > 0 else x

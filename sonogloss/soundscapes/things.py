@@ -62,13 +62,13 @@ def fire(rng: Rng, seconds: float) -> Variant:
 
 
 def wind(rng: Rng, seconds: float) -> Variant:
-    centre = loguniform(rng, 180, 700)
+    center = loguniform(rng, 180, 700)
     gust = np.abs(drift(rng, seconds, 0.8, 0.5)) + 0.1
     low = noise(rng, seconds, 30, 300, -0.8)
     howl = unit(
-        filtered(noise(rng, seconds), peaks([centre, centre * 2.1], [centre * 0.12, centre * 0.25], [1, 0.35], 0.004))
+        filtered(noise(rng, seconds), peaks([center, center * 2.1], [center * 0.12, center * 0.25], [1, 0.35], 0.004))
     )
-    return (low * gust + 0.8 * howl * gust**2).astype(np.float32), frozenset(pitched(centre, 270, 480))
+    return (low * gust + 0.8 * howl * gust**2).astype(np.float32), frozenset(pitched(center, 270, 480))
 
 
 def thunder(rng: Rng, seconds: float) -> Variant:
@@ -103,9 +103,9 @@ def pouring(rng: Rng, seconds: float) -> Variant:
     start, end = loguniform(rng, 350, 700), loguniform(rng, 900, 2200)
     total = 0.25 * noise(rng, seconds, 500, 9000, -0.3)
     for at in np.sort(rng.uniform(0, seconds, int(70 * seconds))):
-        centre = start + (end - start) * at / seconds
+        center = start + (end - start) * at / seconds
         length = rng.uniform(0.02, 0.06)
-        pitch = centre * np.exp(0.25 * rng.standard_normal())
+        pitch = center * np.exp(0.25 * rng.standard_normal())
         place(
             total,
             tone(glide(length, [(0, pitch), (1, pitch * 1.25)])) * swell(length, 0.004, length / 2),
@@ -130,10 +130,10 @@ def glass(rng: Rng, seconds: float) -> Variant:
 
 
 def footsteps(rng: Rng, seconds: float) -> Variant:
-    period, centre = loguniform(rng, 0.3, 0.85), loguniform(rng, 120, 420)
+    period, center = loguniform(rng, 0.3, 0.85), loguniform(rng, 120, 420)
 
     def step(number: int) -> FloatArray:
-        heel = modes(0.2, [centre, centre * 2.3, centre * 4.1], [0.03, 0.015, 0.008], [1, 0.5, 0.3])
+        heel = modes(0.2, [center, center * 2.3, center * 4.1], [0.03, 0.015, 0.008], [1, 0.5, 0.3])
         scuff = noise(rng, 0.2, 1200, 7000) * ring(0.2, 0.03, 0.02)
         return heel * (1.0 if number % 2 else 0.8) + 0.12 * scuff
 
@@ -158,11 +158,11 @@ def knock(rng: Rng, seconds: float) -> Variant:
 
 
 def typing(rng: Rng, seconds: float) -> Variant:
-    period, centre = loguniform(rng, 0.08, 0.22), loguniform(rng, 1600, 3800)
+    period, center = loguniform(rng, 0.08, 0.22), loguniform(rng, 1600, 3800)
 
     def key(_: int) -> FloatArray:
-        down = noise(rng, 0.05, centre * 0.6, centre * 2.6) * ring(0.05, 0.005)
-        place(down, noise(rng, 0.02, centre, centre * 3) * ring(0.02, 0.003), rng.uniform(0.02, 0.03), 0.5)
+        down = noise(rng, 0.05, center * 0.6, center * 2.6) * ring(0.05, 0.005)
+        place(down, noise(rng, 0.02, center, center * 3) * ring(0.02, 0.003), rng.uniform(0.02, 0.03), 0.5)
         return down
 
     sound, _ = repeated(rng, seconds, period, key, jitter=0.45, level=0.3)
@@ -170,11 +170,11 @@ def typing(rng: Rng, seconds: float) -> Variant:
 
 
 def clock(rng: Rng, seconds: float) -> Variant:
-    period, centre = loguniform(rng, 0.25, 1.0), loguniform(rng, 1500, 4500)
+    period, center = loguniform(rng, 0.25, 1.0), loguniform(rng, 1500, 4500)
 
     def tick(number: int) -> FloatArray:
         shift = 1.0 if number % 2 else 0.86
-        return modes(0.06, [centre * shift, centre * 1.7 * shift], [0.006, 0.004], [1, 0.7]) + 0.3 * noise(
+        return modes(0.06, [center * shift, center * 1.7 * shift], [0.006, 0.004], [1, 0.7]) + 0.3 * noise(
             rng, 0.06, 2500, 12_000
         ) * ring(0.06, 0.002)
 
@@ -194,19 +194,19 @@ def hammer(rng: Rng, seconds: float) -> Variant:
 
 
 def creak(rng: Rng, seconds: float) -> Variant:
-    centre, length = loguniform(rng, 500, 1300), rng.uniform(0.8, 1.6)
+    center, length = loguniform(rng, 500, 1300), rng.uniform(0.8, 1.6)
 
     def door(_: int) -> FloatArray:
         rate = glide(length, [(0, 25), (0.4, rng.uniform(50, 90)), (1, rng.uniform(25, 60))]) * drift(
             rng, length, 10, 0.1
         )
         squeak = filtered(
-            buzz(rate, 60), peaks([centre, centre * 1.8, centre * 3.1], [60, 90, 160], [1, 0.7, 0.4], 0.002)
+            buzz(rate, 60), peaks([center, center * 1.8, center * 3.1], [60, 90, 160], [1, 0.7, 0.4], 0.002)
         )
         return unit(squeak) * swell(length, 0.1, 0.2)
 
     sound, calls = repeated(rng, seconds, length + rng.uniform(0.4, 1.3), door)
-    return sound, frozenset(pitched(centre, 650, 1000) | counted(calls))
+    return sound, frozenset(pitched(center, 650, 1000) | counted(calls))
 
 
 def helicopter(rng: Rng, seconds: float) -> Variant:

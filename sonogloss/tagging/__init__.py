@@ -1,7 +1,7 @@
-"""Zero-shot tagging: which labels fit a sound, with plain names or with prompts learned from text alone.
+"""Zero-shot tagging of audio, with plain label names or with prompts learned from text alone.
 
-:mod:`~sonogloss.tagging.tagger` makes label embeddings and scores clips. Audio-free prompt tuning (arXiv 2309.08357)
-reads from top to bottom in :mod:`~sonogloss.tagging.tune`. Around it: its texts (:mod:`~sonogloss.tagging.texts`), its
-numbers (:mod:`~sonogloss.tagging.config`), scores (:mod:`~sonogloss.tagging.scores`), losses
-(:mod:`~sonogloss.tagging.losses`) and the directory it leaves (:mod:`~sonogloss.tagging.label_prompts`).
+:mod:`~sonogloss.tagging.tagger` embeds labels and scores clips. Audio-free prompt tuning (arXiv 2309.08357) is in
+:mod:`~sonogloss.tagging.tune`, with its texts (:mod:`~sonogloss.tagging.texts`), numbers
+(:mod:`~sonogloss.tagging.config`), scores and losses (:mod:`~sonogloss.tagging.scores`)
+and result (:mod:`~sonogloss.tagging.label_prompts`).
 """

@@ -1,35 +1,37 @@
-"""The numbers of a prompt tuning run."""
+"""The numbers of prompt tuning. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from sonogloss.errors import OptionError
-from sonogloss.tagging.scores import TEMPERATURE
+from sonogloss.training.config import check_settings
+
+TEMPERATURE = 0.10
+"""Of the softmax over words or frames in the fine score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningConfig:
-    """How prompts learn: as in the released code of arXiv 2309.08357, but `noise_cosine` and `keep` are ours.
+    """How prompts are tuned: as in the released code of arXiv 2309.08357, except for `noise_cosine` and `keep`.
 
     Args:
         slots: learned vectors in front of a label, in each of the two sets.
-        epochs: passes over the texts; the one that does best on held-out texts is kept.
-        steps: optimiser steps, instead of whole epochs.
+        epochs: passes over the texts; the prompts of the best epoch on held-out texts are kept.
+        steps: optimizer steps, instead of whole epochs.
         batch_size: texts a step.
-        learning_rate, betas, eps, weight_decay: AdamW's; the learning rate stays as it is.
-        initial: words that the vectors begin with, repeated to fill the slots; empty begins with noise.
+        learning_rate, betas, eps, weight_decay: AdamW's; the learning rate is constant.
+        initial: words that the vectors begin with, repeated to fill the slots; empty for noise.
         initial_std: standard deviation of that noise.
         multi_label: a text may name several labels: ranking loss instead of cross-entropy.
         temperature: of the softmax over words in the fine score.
-        noise_cosine: mean cosine between the embedding of a text, or of a word, and the same with the noise that it is
-            given anew in every step; 1 gives none, as released. Sound lies beside text in a CLAP's space, and prompts
-            that fit texts exactly fit sound worse, of labels that they were not learned on above all.
-        keep: weight of the loss that keeps other words where they are (see :mod:`~sonogloss.tagging.kept_words`); 0
-            lets them go, as released.
-        held_out: share of each label's texts that is kept for choosing the epoch.
-        seed: everything random follows from it.
+        noise_cosine: mean cosine between the embedding of a text or word and its noisy copy, new in every step; 1 adds
+            no noise, as released. Audio lies beside text in a CLAP's space, so prompts that fit texts exactly fit audio
+            worse, most of all with labels that they were not learned on.
+        keep: weight of the loss that keeps other words where they are (:mod:`~sonogloss.tagging.features`); 0 as
+            released.
+        held_out: share of each label's texts for choosing the epoch.
+        seed: of everything random.
     """
 
     slots: int = 32
@@ -55,23 +57,13 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         rules = {
-            "slots": self.slots >= 1,
-            "epochs": self.epochs >= 1,
             "steps": self.steps is None or self.steps >= 1,
-            "batch_size": self.batch_size >= 1,
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "betas": len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             "eps": self.eps > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "initial_std": self.initial_std >= 0,
             "temperature": self.temperature > 0,
             "noise_cosine": 0 < self.noise_cosine <= 1,
-            "keep": self.keep >= 0 and math.isfinite(self.keep),
             "held_out": 0 < self.held_out < 1,
             "seed": self.seed >= 0,
         }
-        for name, holds in rules.items():
-            if not holds:
-                raise OptionError(
-                    f"{name} is {getattr(self, name)!r}.", "Choose a value that the documentation allows."
-                )
+        check_settings(self, rules)

@@ -1,4 +1,4 @@
-"""What prompts learn from, computed once: sentences and words of the frozen text tower, and which labels are true."""
+"""The losses of prompt tuning on texts: embeddings of the frozen text tower, computed once, and words that stay put."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from sonogloss.bridge import add_noise
 from sonogloss.clap import Clap
-from sonogloss.clap.prompted_text import embed_words
+from sonogloss.clap.prompted_text import PromptedLabels, embed_words
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.tagging.config import TuningConfig
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores, label_loss, ranking_loss
+from sonogloss.tagging.tagger import plain_tagger
 from sonogloss.tagging.texts import LabelledTexts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextFeatures:
-    """Texts as a CLAP's text tower sees them.
+    """Embedded texts.
 
     Attributes:
         sentences: [texts, dim].
@@ -37,7 +37,7 @@ class TextFeatures:
 
     @classmethod
     def of(cls, texts: LabelledTexts, clap: Clap) -> TextFeatures:
-        """The features of some texts."""
+        """Embed texts."""
         sentences, words = embed_words(clap, texts.texts)
         return cls(sentences=sentences, words=words, truth=texts.truth)
 
@@ -49,14 +49,14 @@ class TextFeatures:
         scale: float,
         rng: np.random.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """How badly label embeddings fit some texts: coarse and fine loss together.
+        """The sum of coarse and fine loss of label embeddings on some texts.
 
         Args:
-            rows: which texts.
+            rows: of the texts.
             labels: coarse and fine label embeddings, [labels, dim] each.
-            config: which loss, and the noise.
-            scale: of the cosines, 1 / the CLAP's temperature.
-            rng: where the noise comes from; None adds none.
+            config: kind of loss and amount of noise.
+            scale: factor of the cosines, 1 / temperature of the CLAP.
+            rng: source of the noise; None adds none.
 
         Returns:
             The loss, a scalar, and the sum of coarse and fine scores [rows, labels].
@@ -90,7 +90,7 @@ def _noisy(vectors: FloatArray, rng: np.random.Generator, std: float) -> FloatAr
 
 
 def gather(words: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Words of several texts [n, longest, dim], and which of them are there [n, longest]."""
+    """Words of several texts, padded [n, longest, dim], and their mask [n, longest]."""
     longest = max(len(rows) for rows in words)
     parts = np.zeros((len(words), longest, words[0].shape[1]), np.float32)
     mask = np.zeros((len(words), longest), np.bool_)
@@ -101,7 +101,7 @@ def gather(words: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.bool
 
 
 def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[int]]:
-    """Numbers of the texts to learn from and of those held out: of each label the same share, by its first true label.
+    """Rows of the training texts and of the held-out ones, stratified by the first true label.
 
     Raises:
         OptionError: no text is left on one of the sides.
@@ -117,7 +117,35 @@ def split(texts: LabelledTexts, config: TuningConfig) -> tuple[list[int], list[i
         train += members[kept:]
     if not train or not held_out:
         raise OptionError(
-            f"{len(texts.texts)} texts are too few to learn from some and hold {config.held_out:g} of them out.",
+            f"{len(texts.texts)} texts are too few to hold out a share of {config.held_out:g}.",
             "Give more texts.",
         )
     return sorted(train), sorted(held_out)
+
+
+WORDS_A_STEP = 16
+
+
+class KeptWords:
+    """A loss that keeps words that are no labels where they are.
+
+    Prompts learned on some labels move all other words too: behind a prompt for `rain`, `sea` comes near to rain. So in
+    every step some other words of the dump are encoded behind the prompts and pulled towards their embeddings in a
+    plain sentence. The released code has no such loss.
+
+    Args:
+        clap: a CLAP in the layout of transformers' ClapModel.
+        words: at least one.
+        slots: vectors in front of a word.
+    """
+
+    def __init__(self, clap: Clap, words: Sequence[str], slots: int) -> None:
+        self._words = PromptedLabels(clap, words, slots)
+        self._plain = torch.from_numpy(plain_tagger(words, clap).coarse).to(self._words.device)
+
+    def loss(self, prompts: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+        """1 - cosine of prompted and plain words, averaged over some random words and summed over sets of prompts."""
+        count = len(self._plain)
+        rows = torch.from_numpy(rng.choice(count, min(WORDS_A_STEP, count), replace=False)).to(self._plain.device)
+        moved = [1 - (self._words.encode(vectors, rows) * self._plain[rows]).sum(dim=1) for vectors in prompts]
+        return torch.stack([distances.mean() for distances in moved]).sum()

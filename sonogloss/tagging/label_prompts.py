@@ -1,6 +1,6 @@
-"""Learned label prompts: two sets of vectors, and the directory they are kept in.
+"""Learned label prompts, two sets of vectors, and their directory on disk.
 
-They belong to one CLAP, whose fingerprint the manifest holds, and to no particular labels: names may be swapped.
+They belong to one CLAP, whose fingerprint the manifest holds, but to no particular labels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from sonogloss import __version__, files
 from sonogloss.errors import FingerprintMismatchError, MissingInputError, ModelFormatError
 from sonogloss.records import FloatArray
-from sonogloss.tagging.scores import TEMPERATURE
+from sonogloss.tagging.config import TEMPERATURE
 
 MANIFEST = "prompts.json"
 WEIGHTS = "prompts.safetensors"
@@ -28,17 +28,17 @@ _REMEDY = "Restore the directory, or learn the prompts again with `sonogloss tun
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelPrompts:
-    """Vectors that stand before a label in the text tower.
+    """Vectors in front of a label in the text tower.
 
     Attributes:
         coarse: [slots, width], for comparing labels with whole clips.
         fine: [slots, width], for comparing labels with frames.
-        clap: name and fingerprint of the CLAP they were learned with.
-        clap_fingerprint: see there.
+        clap: name of the CLAP they were learned with.
+        clap_fingerprint: its fingerprint.
         labels: the labels they were learned on.
-        multi_label: whether several labels were true of one text.
+        multi_label: whether a text could have several labels.
         temperature: of the softmax over frames.
-        training: what a run says of itself.
+        training: record of the training.
     """
 
     coarse: FloatArray
@@ -58,16 +58,16 @@ class LabelPrompts:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what decides a score: both sets, the temperature and the CLAP."""
+        """A digest of all that shapes a score: both sets, the temperature and the CLAP."""
         parts = [np.ascontiguousarray(self.coarse).tobytes(), np.ascontiguousarray(self.fine).tobytes()]
         parts += [str(self.temperature).encode(), self.clap_fingerprint.encode()]
         return hashlib.sha256(b"\x00".join(parts)).hexdigest()
 
     def require_clap(self, name: str, fingerprint: str) -> None:
-        """They are valid for the CLAP they were learned with, and for no other.
+        """Refuse another CLAP than the one they were learned with.
 
         Raises:
-            FingerprintMismatchError: this is another one.
+            FingerprintMismatchError: it is another one.
         """
         if fingerprint != self.clap_fingerprint:
             raise FingerprintMismatchError(
@@ -78,7 +78,7 @@ class LabelPrompts:
 
 
 def save_label_prompts(prompts: LabelPrompts, directory: str, *, options: Mapping[str, Any]) -> None:
-    """Write the weights, then the manifest that makes the directory finished."""
+    """Write the weights, and last the manifest."""
     weights = {name: np.ascontiguousarray(getattr(prompts, name), dtype=np.float32) for name in ("coarse", "fine")}
     files.write_bytes(files.join(directory, WEIGHTS), safetensors.numpy.save(weights))
     manifest = {
@@ -99,16 +99,16 @@ def save_label_prompts(prompts: LabelPrompts, directory: str, *, options: Mappin
 
 
 def load_label_prompts(directory: str) -> LabelPrompts:
-    """Read what `tune-labels` left.
+    """Read a directory that `tune-labels` wrote.
 
     Raises:
         MissingInputError: there is no such directory, or it is unfinished.
-        ModelFormatError: it is of another version, or its content is not what the manifest says.
+        ModelFormatError: it has another version, or its content does not match the manifest.
     """
     path = files.join(directory, MANIFEST)
     if not files.exists(path):
         raise MissingInputError(
-            f"The label prompts {directory!r} have no {MANIFEST}.", "Name what `sonogloss tune-labels` wrote."
+            f"The label prompts {directory!r} have no {MANIFEST}.", "Name a directory that `tune-labels` wrote."
         )
     manifest = files.read_json(path, error=ModelFormatError)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -137,7 +137,7 @@ def load_label_prompts(directory: str) -> LabelPrompts:
 
 
 def verify_label_prompts(directory: str, manifest: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the files that the manifest names; a sentence each."""
+    """One sentence for each file that differs from the manifest."""
     problems = []
     entries: Sequence[Mapping[str, Any]] = manifest.get("files", [])
     for entry in entries:

@@ -1,8 +1,8 @@
-"""Zero-shot tagging: label embeddings, made once, and the scores of clips.
+"""Zero-shot tagging: label embeddings, and the scores of clips.
 
-A plain tagger compares a clip with its labels' embeddings. A prompted one adds what the frames say: its score is the
-mean of the coarse and the fine score (the published one is their sum, which orders labels the same way). All scores are
-cosines, in [-1, 1]; how high they are depends on the CLAP, so a threshold for one means nothing for another.
+A plain tagger compares clips with label embeddings. A prompted one adds frames: its score is the mean of the coarse and
+the fine score (the published one is their sum, which ranks labels the same way). All scores are cosines in [-1, 1].
+Their level depends on the CLAP, so a threshold for one does not carry over to another.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from sonogloss.clap.transformers_clap import one_thread
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import embed_labels
 from sonogloss.records import FloatArray
+from sonogloss.tagging.config import TEMPERATURE
 from sonogloss.tagging.label_prompts import LabelPrompts
-from sonogloss.tagging.scores import TEMPERATURE, coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores
 
 TEMPLATE = "this is a sound of {label}"
 THRESHOLD = 0.5
-"""Where several labels may be true, the lowest score of one that is named. Chosen with the pocket CLAP on scenes of one
-to three sounds, where it balances precision and recall; another CLAP's cosines lie elsewhere."""
+"""The lowest score of a label that is named, where several may be true. Chosen with the pocket CLAP on scenes of one to
+three sounds, where it balances precision and recall; other CLAPs need another one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,40 +50,40 @@ class Tagger:
 
     @property
     def needs_frames(self) -> bool:
-        """Are labels compared with frames too?"""
+        """True if labels are compared with frames too."""
         return self.fine is not None
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that decides a score, the labels and their order included."""
+        """A digest of all that shapes a score, including the labels and their order."""
         running = hashlib.sha256("\x00".join([self.clap, str(self.temperature), *self.labels]).encode())
         for vectors in (self.coarse, self.fine):
             running.update(b"" if vectors is None else np.ascontiguousarray(vectors).tobytes())
         return running.hexdigest()
 
     def scores(self, clips: FloatArray, frames: FloatArray | None = None) -> FloatArray:
-        """How near each label is to each clip.
+        """Scores of all labels for each clip.
 
         Args:
             clips: unit rows [n, dim].
-            frames: unit rows [n, frames, dim]; needed where there are fine label embeddings.
+            frames: unit rows [n, frames, dim]; required with fine label embeddings.
 
         Returns:
             float32 [n, labels]; a row does not depend on the others.
         """
-        # In double precision, rounded at the end: the last bits of a product depend on its shape.
+        # In double precision, rounded at the end: the last bits of a matrix product depend on its shape.
         with torch.inference_mode(), one_thread():
             found = coarse_scores(_double(clips), _double(self.coarse))
             if self.fine is not None:
                 if frames is None:
-                    raise ValueError("these labels are compared with frames too")
+                    raise ValueError("fine label embeddings need frames")
                 fine = fine_scores(_double(frames), _double(self.fine), temperature=self.temperature)
                 found = (found + fine) / 2
             return found.float().numpy()
 
 
 def as_words(label: str) -> str:
-    """A class name as words: `crackling_fire` is said `crackling fire`."""
+    """A class name as words: `crackling_fire` becomes `crackling fire`."""
     return " ".join(label.replace("_", " ").split())
 
 
@@ -103,7 +104,7 @@ def plain_tagger(labels: Sequence[str], clap: Clap, templates: Sequence[str] = (
 
 
 def prompted_tagger(labels: Sequence[str], clap: Clap, prompts: LabelPrompts) -> Tagger:
-    """Labels behind learned prompts, whichever labels they were learned on.
+    """Labels behind learned prompts; they may be others than the prompts were learned on.
 
     Raises:
         FingerprintMismatchError: they were learned with another CLAP.

@@ -1,13 +1,11 @@
-"""Texts to learn label prompts from: found by keywords in a dump of captions, or made from the names alone.
+"""Texts for learning label prompts, found by keywords in a dump of captions or made from the names alone.
 
-**Search.** A caption belongs to a label when it holds all content words of the label, whatever their endings: `dog
-barking` is found in "a dog barks twice". A label with commas, as AudioSet has them, is found by any of its parts.
-Keywords of the user's own take the label's place. Where one label is true of a text, captions that belong to several
-are left out.
+**Search.** A caption matches a label when it holds all content words of the label, whatever their endings: `dog
+barking` matches "a dog barks twice". Any part of a label with commas, as in AudioSet, will do. Phrases of the user's
+own replace the label. With one label a text, captions that match several are left out.
 
-**Names only.** A small grammar says that a sound is there: one of :data:`FRAMES` around the name, one of
-:data:`CIRCUMSTANCES` behind it, and, where several labels may be true of a text, one of :data:`PAIRS` around two names.
-It knows no verbs and no synonyms.
+**Names only.** A small grammar puts one of :data:`FRAMES` around the name and one of :data:`CIRCUMSTANCES` behind it,
+or, with several labels a text, one of :data:`PAIRS` around two names. It knows no verbs and no synonyms.
 """
 
 from __future__ import annotations
@@ -63,28 +61,8 @@ PAIR_SHARE = 0.5
 OFTEN = 20
 OTHER_WORDS = 1000
 
-_EMPTY_WORDS = frozenset(
-    {
-        "a",
-        "an",
-        "the",
-        "of",
-        "and",
-        "or",
-        "in",
-        "on",
-        "at",
-        "with",
-        "to",
-        "from",
-        "by",
-        "for",
-        "is",
-        "are",
-        "being",
-        "its",
-    }
-)
+_FUNCTION_WORDS = "a an the of and or in on at with to from by for is are being its"
+_EMPTY_WORDS = frozenset(_FUNCTION_WORDS.split())
 _ENDINGS = ("ing", "ed", "es", "s", "e")
 
 
@@ -96,7 +74,7 @@ class LabelledTexts:
         labels: the names.
         texts: sentences.
         truth: bool [texts, labels].
-        other_words: frequent words of the dump that are no label's.
+        other_words: frequent words of the dump that are in no label.
     """
 
     labels: tuple[str, ...]
@@ -105,11 +83,11 @@ class LabelledTexts:
     other_words: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
-        """How many texts each label has."""
+        """Number of texts of each label."""
         return {label: int(n) for label, n in zip(self.labels, self.truth.sum(axis=0), strict=True)}
 
     def join(self, other: LabelledTexts) -> LabelledTexts:
-        """Both, of the same labels."""
+        """The texts of both; the labels must be the same."""
         return LabelledTexts(
             labels=self.labels,
             texts=self.texts + other.texts,
@@ -126,17 +104,19 @@ def search_texts(
     multi_label: bool = False,
     keywords: Mapping[str, Sequence[str]] | None = None,
 ) -> LabelledTexts:
-    """Captions that name a label, at most so many a label.
+    """Captions that match labels, the shortest ones first, as they say the least of other things.
 
-    Where there are more, the shortest are taken, for they say the least of other things; among equals a digest decides,
-    not the order of the dump.
+    Among captions of equal length a digest decides, so the order of the dump does not matter.
 
     Args:
         captions: a dump, read once; repeated captions count once.
-        labels: what to look for.
-        per_label: texts a label, at most. With several labels a text, each needs room for the text in one of them.
-        multi_label: keep captions that belong to several labels.
+        labels: to search for.
+        per_label: texts a label at most. A text of several labels is taken while one of them has too few.
+        multi_label: keep captions that match several labels.
         keywords: phrases by label, instead of its name.
+
+    Raises:
+        OptionError: there are keywords for a name that is no label.
     """
     index = _KeywordIndex(labels, keywords or {})
     found: dict[str, tuple[int, ...]] = {}
@@ -147,12 +127,12 @@ def search_texts(
         if len(hits) == 1 or (hits and multi_label):
             found[caption] = hits
     chosen: list[str] = []
-    taken = [0] * len(labels)
+    counts = [0] * len(labels)
     for caption in sorted(found, key=lambda text: (len(text.split()), hashlib.sha256(text.encode()).digest())):
-        if any(taken[label] < per_label for label in found[caption]):
+        if any(counts[label] < per_label for label in found[caption]):
             chosen.append(caption)
             for label in found[caption]:
-                taken[label] += 1
+                counts[label] += 1
     truth = np.zeros((len(chosen), len(labels)), np.bool_)
     for row, caption in enumerate(chosen):
         truth[row, list(found[caption])] = True
@@ -162,7 +142,7 @@ def search_texts(
 
 
 def _other_words(counts: Counter[str], labels: Sequence[str]) -> tuple[str, ...]:
-    """Content words that are in no label, the most frequent of those that occur often enough, in alphabetical order."""
+    """The most frequent content words that are in no label, in alphabetical order."""
     own = {word for label in labels for word in stems(label.replace("_", " "))}
     words = [
         word
@@ -185,8 +165,8 @@ def name_only_texts(
     Args:
         labels: the names; underscores become blanks.
         per_label: texts a label, at most as many as the grammar has.
-        multi_label: make half of the texts name two labels.
-        seed: decides which of the grammar's texts are drawn.
+        multi_label: half of the texts name two labels.
+        seed: of the choice of texts.
         only: make texts for these labels only.
     """
     texts: list[str] = []
@@ -216,7 +196,7 @@ def name_only_texts(
 
 
 def stem(word: str) -> str:
-    """A word without its ending, so that `barks`, `barking` and `barked` are one; crude, and the same everywhere."""
+    """A word without its ending, so that `barks`, `barking` and `barked` are equal; crude but deterministic."""
     for ending in _ENDINGS:
         rest = word.removesuffix(ending)
         if rest != word and len(rest) >= 3 and re.search("[aeiouy]", rest) and not word.endswith("ss"):
@@ -228,12 +208,12 @@ def stem(word: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """The stems of a text's words, lower-case."""
+    """The stems of a text's words, in lower case."""
     return [stem(word) for word in re.findall(r"[^\W_]+", text.lower())]
 
 
 class _KeywordIndex:
-    """Which labels does a caption name? Looks a caption's words up instead of trying every label."""
+    """Finds the labels that a caption matches by looking up its words, without trying every label."""
 
     def __init__(self, labels: Sequence[str], keywords: Mapping[str, Sequence[str]]) -> None:
         if unknown := sorted(set(keywords) - set(labels)):
@@ -247,7 +227,7 @@ class _KeywordIndex:
                     self._by_word.setdefault(min(needed), []).append((number, needed))
 
     def find(self, caption: str) -> tuple[int, ...]:
-        """Numbers of the labels, in order."""
+        """Indices of the matching labels, ascending."""
         words = frozenset(stems(caption))
         hits = {number for word in words for number, needed in self._by_word.get(word, ()) if needed <= words}
         return tuple(sorted(hits))

@@ -1,8 +1,8 @@
-"""Audio-free prompt tuning, from top to bottom (Li, Wang and Liu, arXiv 2309.08357).
+"""Audio-free prompt tuning (Li, Wang and Liu, arXiv 2309.08357).
 
-Two sets of vectors, V and V', learn to stand before class names in a frozen CLAP's text tower, so that a sentence about
-a class lies near the class (V, coarse) and its words do (V', fine). No sound is heard: texts take its place, and at use
-clips and frames take the place of sentences and words.
+Two sets of vectors, V and V', are learned to stand before class names in a frozen CLAP's text tower, so that a sentence
+about a class lies near the class (V, coarse) and its words do (V', fine). Training uses no audio: sentences and words
+take the places that clips and frames have in use.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -21,22 +21,21 @@ from torch import Tensor, nn
 from sonogloss import files
 from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels, width, word_embeddings
-from sonogloss.errors import OptionError
 from sonogloss.tagging.config import TuningConfig
-from sonogloss.tagging.features import TextFeatures, split
-from sonogloss.tagging.kept_words import KeptWords
+from sonogloss.tagging.features import KeptWords, TextFeatures, split
 from sonogloss.tagging.label_prompts import LabelPrompts
 from sonogloss.tagging.tagger import as_words
 from sonogloss.tagging.texts import LabelledTexts
-from sonogloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonogloss.training.curve import LossCurve, StepLog
+from sonogloss.training.state import TrainingState
 
 CURVE = "curve.csv"
-_LOOK_BATCH = 256
-_HEADER = "step,epoch,loss,held_out_loss,held_out_accuracy"
+_VALIDATION_BATCH = 256
+_COLUMNS = ("step", "epoch", "loss", "held_out_loss", "held_out_accuracy")
 
 
 class Prompts(nn.Module):
-    """What learns: two sets of vectors that begin with noise, or both with the embeddings of some words."""
+    """Two sets of vectors that begin as noise, or both as the embeddings of some words."""
 
     def __init__(self, clap: Clap, config: TuningConfig) -> None:
         super().__init__()
@@ -71,7 +70,7 @@ def tune_labels(
         texts: sentences, and which labels are true of each.
         config: the numbers.
         directory: where the run keeps its files.
-        resume: go on from the directory's checkpoint, when there is one.
+        resume: continue from the directory's checkpoint, when there is one.
         log: receives a line an epoch.
 
     Returns:
@@ -80,79 +79,16 @@ def tune_labels(
     Raises:
         OptionError: the arguments do not fit together, or the loss is no longer finite.
     """
-    # What it learns from: sentences and words of the frozen tower, computed once.
-    features = TextFeatures.of(texts, clap)
-    train, held_out = split(texts, config)
-    labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
-
-    kept = KeptWords(clap, texts.other_words, config.slots) if config.keep and texts.other_words else None
-
-    # What learns.
-    prompts = Prompts(clap, config).to(labels.device)
-    parameters = dict(prompts.named_parameters())
-    optimiser = torch.optim.AdamW(
-        parameters.values(),
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-    )
-    scaler = torch.amp.GradScaler(labels.device.type, enabled=False)  # everything is float32 here
-    scale = 1.0 / clap.temperature
-
-    # Where an earlier run stopped.
-    an_epoch = math.ceil(len(train) / config.batch_size)
-    last = config.steps or config.epochs * an_epoch
-    run = run_digest(clap, texts, config)
-    progress, best = Progress(), dict[str, Tensor]()
-    rows: list[str] = []
-    if resume and (found := load_checkpoint(directory, parameters, optimiser, scaler, run)) is not None:
-        progress, best = found
-        rows = [row for row in _read_rows(directory) if int(row.split(",")[0]) <= progress.step]
-        log(f"going on after step {progress.step}")
+    began = time.perf_counter()
+    tuner = _Tuner(clap, texts, config, directory)
     log(
-        f"{len(train):,} texts to learn from, {len(held_out):,} held out, {len(texts.labels):,} labels, {last:,} steps "
-        f"on {labels.device}"
+        f"precision float32, device {tuner.labels.device}, {tuner.steps:,} steps, {len(tuner.train):,} texts, "
+        f"{len(tuner.held_out):,} held out, {len(texts.labels):,} labels"
     )
-
-    # The steps.
-    began, losses = time.perf_counter(), list[float]()
-    for step in range(progress.step, last):
-        epoch, place = divmod(step, an_epoch)
-        order = np.random.default_rng([config.seed, epoch]).permutation(train)
-        batch = order[place * config.batch_size : (place + 1) * config.batch_size].tolist()
-        noise = np.random.default_rng([config.seed, step, 1]) if config.noise_cosine < 1 else None
-        loss, _ = features.loss(batch, _encode(labels, prompts), config, scale, noise)
-        if kept is not None:
-            rng = np.random.default_rng([config.seed, step, 2])
-            loss = loss + config.keep * kept.loss([prompts.coarse, prompts.fine], rng)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise OptionError(
-                f"The loss is no longer finite at step {step + 1}.", "Lower the learning rate, then begin anew."
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses.append(value)
-
-        # At the end of an epoch: a look at texts it has not seen, and what a killed run needs.
-        done = step + 1
-        if done % an_epoch == 0 or done == last:
-            held_out_loss, accuracy = _look(features, held_out, _encode(labels, prompts), config, scale)
-            if progress.is_beaten_by(held_out_loss, None):
-                progress = replace(progress, best_loss=held_out_loss, best_step=done)
-                best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            progress = replace(progress, step=done)
-            save_checkpoint(directory, parameters, optimiser, scaler, best, progress, run)
-            rows.append(f"{done},{epoch + 1},{np.mean(losses):.6f},{held_out_loss:.6f},{accuracy:.4f}")
-            files.write_bytes(files.join(directory, CURVE), "\n".join([_HEADER, *rows, ""]).encode())
-            log(
-                f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, held out {held_out_loss:.4f}, "
-                f"right {accuracy:.3f}, {time.perf_counter() - began:.0f} s"
-            )
-            losses = []
-
+    if resume and tuner.state.resume():
+        log(f"resuming after step {tuner.state.progress.step:,}")
+    tuner.run(log)
+    best, progress = tuner.state.best, tuner.state.progress
     return LabelPrompts(
         coarse=best["coarse"].cpu().numpy(),
         fine=best["fine"].cpu().numpy(),
@@ -162,10 +98,10 @@ def tune_labels(
         multi_label=config.multi_label,
         temperature=config.temperature,
         training={
-            "texts": len(train),
-            "held_out_texts": len(held_out),
+            "texts": len(tuner.train),
+            "held_out_texts": len(tuner.held_out),
             "other_words": len(texts.other_words),
-            "steps": last,
+            "steps": tuner.steps,
             "best_step": progress.best_step,
             "held_out_loss": progress.best_loss,
             "seconds": round(time.perf_counter() - began, 1),
@@ -174,23 +110,85 @@ def tune_labels(
     )
 
 
-def _encode(labels: PromptedLabels, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    return labels.encode(prompts.coarse), labels.encode(prompts.fine)
+class _Tuner:
+    """Texts, prompts and the steps of a run."""
 
+    def __init__(self, clap: Clap, texts: LabelledTexts, config: TuningConfig, directory: str) -> None:
+        self.config, self.scale = config, 1.0 / clap.temperature
+        self.features = TextFeatures.of(texts, clap)  # sentences and words of the frozen tower, computed once
+        self.train, self.held_out = split(texts, config)
+        self.labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
+        keeps = config.keep and texts.other_words
+        self.kept = KeptWords(clap, texts.other_words, config.slots) if keeps else None
+        self.prompts = Prompts(clap, config).to(self.labels.device)
+        self.epoch_steps = math.ceil(len(self.train) / config.batch_size)
+        self.steps = config.steps or config.epochs * self.epoch_steps
+        parameters = dict(self.prompts.named_parameters())
+        optimizer = torch.optim.AdamW(
+            parameters.values(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+        )
+        curve = LossCurve(files.join(directory, CURVE), _COLUMNS)
+        self.state = TrainingState(directory, run_digest(clap, texts, config), parameters, optimizer, curve)
 
-@torch.no_grad()
-def _look(
-    features: TextFeatures, rows: Sequence[int], labels: tuple[Tensor, Tensor], config: TuningConfig, scale: float
-) -> tuple[float, float]:
-    """Mean loss over some texts, and the share whose best label is true."""
-    total, right = 0.0, 0
-    for start in range(0, len(rows), _LOOK_BATCH):
-        part = rows[start : start + _LOOK_BATCH]
-        loss, scores = features.loss(part, labels, config, scale)
-        total += loss.item() * len(part)
-        best = scores.argmax(dim=1).cpu().numpy()
-        right += int(features.truth[part, best].sum())
-    return total / len(rows), right / len(rows)
+    def run(self, log: Callable[[str], None]) -> None:
+        """All steps that are left; a checkpoint and a row of the curve an epoch."""
+        first, losses, count = self.state.progress.step, list[float](), 0
+        step_log = StepLog(log, self.steps, first, unit="texts")
+        for step in range(first, self.steps):
+            epoch, place = divmod(step, self.epoch_steps)
+            rows = self._batch(epoch, place)
+            losses.append(self._step(step, rows))
+            done, count = step + 1, count + len(rows)
+            if done % self.epoch_steps and done < self.steps:
+                continue
+            loss, accuracy = self._validate()
+            self.state.keep_if_best(done, loss)
+            self.state.curve.add(
+                step=f"{done}",
+                epoch=f"{epoch + 1}",
+                loss=f"{np.mean(losses):.6f}",
+                held_out_loss=f"{loss:.6f}",
+                held_out_accuracy=f"{accuracy:.4f}",
+            )
+            self.state.save(done)
+            step_log.show(self.state.curve.rows[-1], count=count, validated=True)
+            losses, count = [], 0
+
+    def _batch(self, epoch: int, place: int) -> list[int]:
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(self.train)
+        return order[place * self.config.batch_size : (place + 1) * self.config.batch_size].tolist()
+
+    def _step(self, step: int, rows: Sequence[int]) -> float:
+        """One update; returns the loss."""
+        seed, config = self.config.seed, self.config
+        noise = np.random.default_rng([seed, step, 1]) if config.noise_cosine < 1 else None
+        loss, _ = self.features.loss(rows, self._encode(), config, self.scale, noise)
+        if self.kept is not None:
+            rng = np.random.default_rng([seed, step, 2])
+            loss = loss + config.keep * self.kept.loss([self.prompts.coarse, self.prompts.fine], rng)
+        loss.backward()
+        value = loss.item()
+        self.state.update(step, value)
+        return value
+
+    def _encode(self) -> tuple[Tensor, Tensor]:
+        return self.labels.encode(self.prompts.coarse), self.labels.encode(self.prompts.fine)
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        """Mean loss over the held-out texts, and the share whose best label is true."""
+        total, right, labels = 0.0, 0, self._encode()
+        for start in range(0, len(self.held_out), _VALIDATION_BATCH):
+            rows = self.held_out[start : start + _VALIDATION_BATCH]
+            loss, scores = self.features.loss(rows, labels, self.config, self.scale)
+            total += loss.item() * len(rows)
+            best = scores.argmax(dim=1).cpu().numpy()
+            right += int(self.features.truth[rows, best].sum())
+        return total / len(self.held_out), right / len(self.held_out)
 
 
 def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:
@@ -201,8 +199,3 @@ def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:
     for text, row in zip(texts.texts, texts.truth, strict=True):
         running.update(text.encode() + row.tobytes() + b"\x00")
     return running.hexdigest()
-
-
-def _read_rows(directory: str) -> Iterator[str]:
-    path = files.join(directory, CURVE)
-    yield from files.read_bytes(path).decode().splitlines()[1:] if files.exists(path) else []

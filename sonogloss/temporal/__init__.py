@@ -1,1 +1,1 @@
-"""A sense of time: TeminAL post-training of a CLAP on what comes before what, and ZSTE, which measures it."""
+"""The order of sounds: post-training a CLAP on it (TeminAL), and measuring what a CLAP knows of it (ZSTE)."""

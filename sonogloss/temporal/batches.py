@@ -1,11 +1,10 @@
-"""What a step of post-training sees: sounds composed from clips, sentences, and which of them fit one another.
+"""The batches of post-training: sounds composed from clips, sentences, and which sentences are true of which sounds.
 
 A batch is a function of the clips, the configuration and the step alone, so that a run resumes exactly.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from sonogloss.audio.mel import MelSettings
 from sonogloss.records import FloatArray
-from sonogloss.temporal.clips import LabelledClip, rank
+from sonogloss.temporal.clips import LabelledClip, classes_by_collection, rank
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, decibels
 from sonogloss.temporal.sentences import group_sentence
@@ -28,14 +27,19 @@ BLOCKS = {"A": 2, "B": 3}
 class PairBatch:
     """Blocks of B sounds and their texts.
 
-    `mels` [blocks * B, 1, frames, mels] in decibels; `texts`, and the same `retold` in other words where wording
-    varies; `also_true` bool [blocks * B, blocks * B], text j is true of sound i. `clips` (ids), `singles`
-    [B, 1, frames, mels] and `labels` are the groups' first clips alone, for the anchor.
+    Attributes:
+        mels: [blocks * B, 1, frames, mels] in decibels.
+        texts: one a sound.
+        paraphrases: the same in other words; equal to `texts` in stage A.
+        also_true: bool [blocks * B, blocks * B], text j is true of sound i.
+        clips: ids of the first clip of each group, for the anchor.
+        singles: [B, 1, frames, mels] these clips alone.
+        labels: their classes.
     """
 
     mels: Tensor
     texts: tuple[str, ...]
-    retold: tuple[str, ...]
+    paraphrases: tuple[str, ...]
     also_true: Tensor
     clips: tuple[str, ...]
     singles: Tensor
@@ -43,14 +47,14 @@ class PairBatch:
 
 
 class PairBatches:
-    """The batches of a stage over some clips. An epoch pairs every clip as A with a partner of its own."""
+    """The batches of a stage. In an epoch every clip is the first of one pair."""
 
     def __init__(
         self, stage: str, powers: ClipPowers, clips: Sequence[LabelledClip], mel: MelSettings, config: PostTrainConfig
     ) -> None:
         self._stage, self._powers, self._mel, self._config = stage, powers, mel, config
-        classes = Counter(collection for collection, _ in {(clip.collection, clip.label) for clip in clips})
-        self._clips = [clip for clip in clips if classes[clip.collection] > 1]  # others have nobody to meet
+        classes = classes_by_collection(clips)
+        self._clips = [clip for clip in clips if classes[clip.collection] > 1]  # others have no partner
         self._frame_rate = mel.sample_rate / mel.hop_length
         self._epoch, self._groups = -1, list[PairGroup]()
         self.epoch_steps = -(-len(self._clips) // config.groups)
@@ -59,16 +63,16 @@ class PairBatches:
         """The batch of a step, counted from 0."""
         epoch, number = divmod(step, self.epoch_steps)
         if epoch != self._epoch:
-            drawn = draw_pairs(self._clips, seed=self._config.seed, round_=epoch)
-            self._groups = sorted(drawn, key=lambda group: rank("step", self._config.seed, epoch, group.id))
+            pairs = draw_pairs(self._clips, seed=self._config.seed, round_=epoch)
+            self._groups = sorted(pairs, key=lambda group: rank("step", self._config.seed, epoch, group.id))
             self._epoch = epoch
         size = self._config.groups
         return self.of(self._groups[number * size : (number + 1) * size], salt=step)
 
     def of(self, groups: Sequence[PairGroup], salt: int = 0) -> PairBatch:
-        """The batch of these groups; gains, and wordings where they vary, are drawn for this salt."""
+        """The batch of these groups; gains and varied wordings are random functions of the salt."""
         singles = [self._decibels(self._power(group.first, salt), self._mel.padding) for group in groups]
-        mels, texts, retold, keys = list[FloatArray](), list[str](), list[str](), list[Hashable]()
+        mels, texts, paraphrases, keys = list[FloatArray](), list[str](), list[str](), list[Hashable]()
         if self._stage == "A":
             mels += singles
             texts += [f"Single sound of {group.first.label}" for group in groups]
@@ -80,14 +84,14 @@ class PairBatches:
             for variant in Variant:
                 mels += [self._pair(group, variant, salt) for group in groups]
                 texts += [group_sentence(group, variant, self._config.pairs, 2 * salt) for group in groups]
-                retold += [group_sentence(group, variant, self._config.pairs, 2 * salt + 1) for group in groups]
+                paraphrases += [group_sentence(group, variant, self._config.pairs, 2 * salt + 1) for group in groups]
                 keys += [_meaning(group, variant) for group in groups]
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         meaning = torch.tensor([numbers[key] for key in keys])
         return PairBatch(
             mels=_stacked(mels),
             texts=tuple(texts),
-            retold=tuple(retold or texts),
+            paraphrases=tuple(paraphrases or texts),
             also_true=meaning[:, None] == meaning[None],
             clips=tuple(group.first.id for group in groups),
             singles=_stacked(singles),
@@ -95,7 +99,7 @@ class PairBatches:
         )
 
     def singles(self, clips: Sequence[LabelledClip]) -> Tensor:
-        """Clips alone, at their own level: [n, 1, frames, mels] in decibels."""
+        """Single clips at their own level: [n, 1, frames, mels] in decibels."""
         return _stacked([self._decibels(self._powers[clip.id], self._mel.padding) for clip in clips])
 
     def _pair(self, group: PairGroup, variant: Variant, salt: int) -> FloatArray:
@@ -107,7 +111,7 @@ class PairBatches:
             frame_rate=self._frame_rate,
             frames=self._mel.frames,
         )
-        # A sequence ends in silence: filled with copies of itself it would have no order.
+        # Silence follows a sequence: repeated, it would have no order.
         return self._decibels(power, self._mel.padding if variant == Variant.OVERLAY else "pad")
 
     def _power(self, clip: LabelledClip, salt: int) -> FloatArray:
@@ -119,7 +123,7 @@ class PairBatches:
 
 
 def _meaning(group: PairGroup, variant: Variant) -> Hashable:
-    """Equal for two sounds of which the same sentences are true."""
+    """A key that is equal for sounds of which the same sentences are true."""
     labels = (group.first.label, group.second.label)
     if variant == Variant.OVERLAY:
         return "while", frozenset(labels)

@@ -1,14 +1,12 @@
-"""Labelled clips: a folder of recordings with one class each, or the synthesiser's own sounds.
+"""Labelled clips: a folder of recordings of one class each, or rendered soundscapes.
 
-A clip's id is digested from its name inside the collection, so a folder may move, grow or be listed in another order
-without any pair or split changing.
+A clip's id is a digest of its name inside the collection, so pairs and splits stay the same when a folder moves, grows
+or is listed in another order.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +19,9 @@ from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code, FormatError, MissingInputError, OptionError
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
+from sonogloss.tables import read_table
 
-SOUNDSCAPES = "soundscapes"
+SOUNDSCAPES = "pocket"
 _SCHEME = "soundscape:"
 _METADATA = "metadata.csv"
 
@@ -32,13 +31,13 @@ class LabelledClip:
     """A recording of one class.
 
     Attributes:
-        id: 32 hex digits, digested from the name inside the collection.
-        uri: where it lies; `soundscape:...` is rendered.
-        label: its class in words: what texts call it.
-        source: the recording it was cut from (column `src_id`), else its own id. Splits never part a source.
+        id: 32 hex digits, a digest of the name inside the collection.
+        uri: of the file; `soundscape:...` is rendered.
+        label: its class as words of a sentence.
+        source: the recording it was cut from (column `src_id`), else its own id. A split keeps a source on one side.
         fold: the collection's own split (column `fold`), if it has one.
-        collection: which of several collections it belongs to. Classes of two collections are never compared: nobody
-            knows whether they are the same.
+        collection: the one of several collections that it belongs to. Classes of two collections are never compared,
+            as they may be the same under two names.
     """
 
     id: str
@@ -50,17 +49,17 @@ class LabelledClip:
 
 
 def rank(*parts: object) -> int:
-    """A uniform 63-bit number for these parts, the same everywhere: whatever is drawn here is drawn by it."""
+    """A uniform 63-bit hash of these parts: the source of all random choices here, the same on every machine."""
     return int.from_bytes(hashlib.sha256("\x00".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
 def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40) -> list[LabelledClip]:
-    """The clips that `--clips` names, in order of id.
+    """The clips of a collection, in order of id.
 
     Args:
-        name: a folder with `metadata.csv` (columns `filename` and `class`; `fold` and `src_id` are used when there), or
-            with one sub-folder a class; or `soundscapes`, the synthesiser's classes.
-        split: `train` or `test`: soundscapes of the two have no sound in common. Folders have folds for that.
+        name: a folder with `metadata.csv` (columns `file_name` and `label`, or `filename` and `class`; optional `fold`
+            and `src_id`), or with one sub-folder a class; or `pocket`, rendered sounds of the pocket labels.
+        split: `train` or `test`: soundscapes of the two have no sound in common. Folders have folds instead.
         seed: of the soundscapes.
         per_class: number of soundscapes of each class.
 
@@ -79,13 +78,13 @@ def read_collection(name: str, *, split: str, seed: int = 0, per_class: int = 40
     if len({clip.label for clip in found}) < 2:
         raise FormatError(
             f"--clips {name!r} holds {len(found)} clips of fewer than two classes.",
-            f"Give it a {_METADATA} with the columns filename and class, or one sub-folder a class.",
+            f"Give it a {_METADATA} with the columns file_name and label, or one sub-folder a class.",
         )
     return sorted(found, key=lambda clip: clip.id)
 
 
 def soundscape_clips(per_class: int, *, split: str) -> list[LabelledClip]:
-    """Sounds of every class of the synthesiser, named by (split, class, number) and rendered when they are read."""
+    """Sounds of every class of the synthesizer, named by (split, class, number) and rendered when they are read."""
     found = []
     for name, sound in CLASSES.items():
         for number in range(per_class):
@@ -109,8 +108,8 @@ def read_samples(clip: LabelledClip, sample_rate: int, longest_s: float) -> Floa
         return samples[: round(longest_s * sample_rate)]
     try:
         data = files.read_bytes(clip.uri)
-    except Exception as error:  # every file system raises its own errors; each costs one clip only
-        raise ClipError(Code.UNREADABLE, f"The file cannot be read ({type(error).__name__}: {error}).") from error
+    except Exception as error:  # each file system raises its own errors; one costs one clip only
+        raise ClipError(Code.READ_ERROR, f"The file cannot be read ({type(error).__name__}: {error}).") from error
     policy = WindowPolicy(window_s=longest_s, hop_s=longest_s)
     return next(cut_clips(data, uri=clip.uri, member=None, policy=policy, sample_rate=sample_rate)).samples
 
@@ -147,7 +146,7 @@ def hold_out_classes(
 ) -> tuple[list[LabelledClip], list[LabelledClip]]:
     """Split by class: (the rest, the held-out classes), the latter about `share` of all, at least two if any.
 
-    Which classes are held out follows from their names alone, so training and evaluation agree on them.
+    The choice follows from the names of the classes alone, so training and evaluation agree on it.
     """
     labels = sorted({clip.label for clip in clips}, key=lambda label: rank("class", seed, label))
     held_out = set(labels[: max(2, round(share * len(labels)))] if share > 0 else ())
@@ -163,24 +162,25 @@ def hold_out_sources(
     return [c for c in clips if c.id not in held_out], [c for c in clips if c.id in held_out]
 
 
+def classes_by_collection(clips: Iterable[LabelledClip]) -> Counter[str]:
+    """The number of classes in each collection."""
+    return Counter(collection for collection, _ in {(clip.collection, clip.label) for clip in clips})
+
+
 def _from_metadata(folder: str, path: str) -> list[LabelledClip]:
-    reader = csv.DictReader(io.StringIO(files.read_bytes(path).decode("utf-8-sig", "replace"), newline=""))
-    if missing := {"filename", "class"} - set(reader.fieldnames or ()):
-        raise FormatError(
-            f"{path!r} has no column {min(missing)} (columns: {', '.join(reader.fieldnames or ('none',))}).",
-            "Give every clip its filename and its class.",
-        )
+    table = read_table(path, option="--clips")
+    name_column, label_column = table.require("filename", "file_name"), table.require("class", "label")
     found = []
-    for number, row in enumerate(reader, 2):
-        name, label = (row["filename"] or "").strip(), (row["class"] or "").strip()
+    for place, row in table.rows:
+        name, label = (row[column].strip() for column in (name_column, label_column))
         if not name or not label:
-            raise FormatError(f"{path!r}, row {number}: no filename or no class.", "Correct the row.")
+            raise table.wrong(place, f"no {name_column} or no {label_column}")
         source = (row.get("src_id") or "").strip()
         found.append(
             _clip(name, files.join(folder, name), label, source=source, fold=row.get("fold"), collection=folder)
         )
-    if twice := [name for name, count in Counter(clip.uri for clip in found).items() if count > 1]:
-        raise FormatError(f"{path!r} names {twice[0]!r} twice.", "Give every clip one row.")
+    if repeated := [name for name, count in Counter(clip.uri for clip in found).items() if count > 1]:
+        raise FormatError(f"{path!r} names {repeated[0]!r} more than once.", "Give every clip one row.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Mel powers of single clips, computed once, from which every step of post-training composes its batch.
+"""Mel powers of single clips, computed once; post-training composes its batches from them.
 
-A clip's spectrum costs some milliseconds, a composition from two of them a tenth of one. Large collections are measured
-by a Beam job into parts that training maps from disk.
+A spectrum costs some milliseconds, a composition of two a tenth of one. Large collections are measured by a Beam job
+into parts that training memory-maps.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import torch
 from sonogloss import files
 from sonogloss.audio.mel import LogMel
 from sonogloss.errors import ClipError
-from sonogloss.records import DeadLetter, FloatArray
+from sonogloss.records import DeadLetter, FloatArray, schema_of
 from sonogloss.temporal.clips import LabelledClip, dead_clip, read_samples
-from sonogloss.temporal.sequences import PairSettings, levelled
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import levelled
 
 STAGE = "measure_clips"
-_SHORTEST = 1024  # samples; the spectrum's reflected borders need more than half a frame
+_SCHEMA = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
+_SHORTEST = 1024  # samples; the reflected borders of a spectrum need more than half a frame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredClips:
-    """Some clips and their mel powers, one after the other: float32 [sum of frames, mels]; `dead` could not be read."""
+    """Clips and their concatenated mel powers, float32 [sum of frames, mels]; `dead` are clips that cannot be read."""
 
     clips: tuple[LabelledClip, ...]
     frames: tuple[int, ...]
@@ -38,7 +40,7 @@ class MeasuredClips:
 
 
 def measure_clips(clips: Iterable[LabelledClip], log_mel: LogMel, settings: PairSettings) -> MeasuredClips:
-    """Read, level and measure clips, each at most half a window long. One that cannot be read is a dead letter."""
+    """Read, level and measure the first half window of each clip. A clip that cannot be read is a dead letter."""
     mel = log_mel.settings
     good: list[LabelledClip] = []
     powers: list[FloatArray] = []
@@ -87,12 +89,12 @@ class ClipPowers(Mapping[str, FloatArray]):
 
 
 def decibels(power: FloatArray, frames: int, padding: str) -> FloatArray:
-    """Mel power [n, mels] to decibels [frames, mels], at least -100, filled as the CLAP's own front end fills.
+    """Mel power [n, mels] to decibels [frames, mels], at least -100, padded as by the CLAP's own front end.
 
     Args:
         power: of a clip at most a window long.
-        frames: of a window: one more than hops fit in, because frames are centred.
-        padding: `repeatpad` whole copies then silence, `repeat` copies, `pad` silence.
+        frames: of a window; one more than its hops, because frames are centered.
+        padding: `repeatpad` whole copies, then silence; `repeat` copies; `pad` silence.
     """
     copies = {"pad": 1, "repeatpad": (frames - 1) // len(power), "repeat": -(-frames // len(power))}
     rows = np.tile(power, (max(1, copies[padding]), 1))[:frames]
@@ -107,7 +109,8 @@ def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str,
     """Write measured clips as two files: `UNIT.parquet` (clips, frames) and `UNIT.npy` (power). Returns their names."""
     names = f"{unit}.parquet", f"{unit}.npy"
     rows = [asdict(clip) | {"frames": frames} for clip, frames in zip(measured.clips, measured.frames, strict=True)]
-    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=_SCHEMA))
+    schema = schema_of(LabelledClip).append(pa.field("frames", pa.int32(), nullable=False))
+    files.write_table(files.join(directory, names[0]), pa.Table.from_pylist(rows, schema=schema))
     content = io.BytesIO()
     np.save(content, measured.power, allow_pickle=False)
     files.write_bytes(files.join(directory, names[1]), content.getvalue())
@@ -115,7 +118,7 @@ def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str,
 
 
 def read_part(directory: str, unit: str) -> MeasuredClips:
-    """Read what :func:`write_part` wrote; powers are mapped from a local disk and loaded from anywhere else."""
+    """Read a part; powers are memory-mapped from a local disk and loaded from anywhere else."""
     rows = files.read_table(files.join(directory, f"{unit}.parquet")).to_pylist()
     path = files.join(directory, f"{unit}.npy")
     local = files.local_path(path)
@@ -125,16 +128,3 @@ def read_part(directory: str, unit: str) -> MeasuredClips:
         power = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
     frames = tuple(int(row.pop("frames")) for row in rows)
     return MeasuredClips(clips=tuple(LabelledClip(**row) for row in rows), frames=frames, power=power)
-
-
-_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("fold", pa.string()),
-        pa.field("collection", pa.string(), nullable=False),
-        pa.field("frames", pa.int32(), nullable=False),
-    ]
-)

@@ -1,4 +1,4 @@
-"""TNCE: contrastive learning whose hard negatives are the same sounds in another order (TeminAL, arXiv 2408.09269).
+"""TNCE: contrastive learning with the same sounds in another order as hard negatives (TeminAL, arXiv 2408.09269).
 
 Rows come in blocks of B: stage A stacks singles and pairs (2B rows), stage B forward, reverse and overlay (3B rows).
 Row i of every block belongs to the same group, so the diagonals of the off-diagonal blocks hold the temporal negatives
@@ -15,59 +15,22 @@ With all alphas 1 this is ordinary InfoNCE over all rows; alpha 0 removes the ne
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sonogloss.errors import OptionError
+from sonogloss.temporal.config import TnceSettings
 
 _RELEASED_EPSILON = 1e-8
 
 
-@dataclass(frozen=True, kw_only=True)
-class TnceSettings:
-    """How much each kind of negative and each block counts.
-
-    Attributes:
-        alpha_same: weight, in the softmax's denominator, of the same sample in another order; 0 removes it.
-        alpha_cross: weight of other samples in another order; 0 removes them.
-        beta: weight of the rows of every block but the first, in a weighted mean over all rows.
-        weight: the whole loss is multiplied by this (lambda).
-        released: compute as the released code does instead of as the equations stand. It takes embeddings as they are
-            and without a temperature (the caller's part, see :attr:`normalised`), adds log(alpha + 1e-8), which for
-            alpha 0 is -18.4 and not a removal, and begins to weight with beta at row B // 2 (two blocks) or
-            B // 3 (three), so that it hits positives of the first block.
-
-    Raises:
-        OptionError: a weight is negative or not finite.
-    """
-
-    alpha_same: float = 1.0
-    alpha_cross: float = 1.0
-    beta: float = 1.0
-    weight: float = 0.8
-    released: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("alpha_same", "alpha_cross", "beta", "weight"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise OptionError(f"{name} is {value!r}.", "Give a finite number of at least 0.")
-
-    @property
-    def normalised(self) -> bool:
-        """Are rows to be unit vectors, and cosines to be divided by the CLAP's temperature?"""
-        return not self.released
-
-
 def tnce_logits(similarity: Tensor, blocks: int, settings: TnceSettings) -> Tensor:
-    """Weigh the negatives in a similarity matrix.
+    """Weight the negatives in a similarity matrix.
 
     Args:
         similarity: [blocks * B, blocks * B], row and column i of each block from the same group.
-        blocks: how many variants are stacked: 3 in stage B. With 2 (stage A) alphas do not apply: nothing is reversed.
+        blocks: number of stacked variants. With 2 (stage A) the alphas do not apply: no sound is reversed.
         settings: the alphas.
 
     Returns:
@@ -99,18 +62,18 @@ def tnce(
     Args:
         audio: [blocks * B, d]; unit rows unless `settings.released`.
         text: [blocks * B, d], row i true of audio row i.
-        blocks: 2 in stage A, 3 in stage B. B may be of any size, smaller last batches too (the released code fails on
-            those in stage A and silently skips them in stage B).
+        blocks: 2 in stage A, 3 in stage B. Any B works (the released code fails on a smaller last batch in stage A and
+            silently skips it in stage B).
         settings: see :class:`TnceSettings`.
         scale: similarities are multiplied by it, 1 / temperature.
-        also_true: bool [blocks * B, blocks * B]; text column j is true of audio row i as well. Such a pair off the
-            diagonal is no negative and is left out of both softmaxes. None leaves nothing out, as published.
+        also_true: bool [blocks * B, blocks * B]; text j is true of audio i as well. Such a pair off the diagonal is no
+            negative and is left out of both softmaxes. None leaves nothing out, as published.
 
     Returns:
         A scalar, in nats.
 
     Raises:
-        ValueError: the rows are not as many whole blocks.
+        ValueError: the rows are not whole blocks.
     """
     if len(audio) != len(text) or not len(audio) or len(audio) % blocks:
         raise ValueError(f"{len(audio)} sounds and {len(text)} texts are not {blocks} blocks of equal size")

@@ -1,4 +1,4 @@
-"""What post-training is to lower, and how it is watched."""
+"""The loss of post-training, and its validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sonogloss.temporal.batches import BLOCKS, PairBatch, PairBatches
-from sonogloss.temporal.clips import LabelledClip
+from sonogloss.temporal.clips import LabelledClip, classes_by_collection
 from sonogloss.temporal.config import PostTrainConfig
 from sonogloss.temporal.features import ClipPowers
 from sonogloss.temporal.losses import tnce
@@ -21,7 +21,7 @@ VALIDATION_GROUPS = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Anchor:
-    """Where single sounds (by clip id) and their labels (by text) lay before: unit vectors."""
+    """Unit embeddings before the training, of single sounds (by clip id) and of labels (by text)."""
 
     audio: dict[str, Tensor]
     text: dict[str, Tensor]
@@ -30,7 +30,7 @@ class Anchor:
 def stage_loss(
     stage: str, towers: Towers, batch: PairBatch, config: PostTrainConfig, anchor: Anchor | None = None
 ) -> Tensor:
-    """The loss of one batch: TNCE, and the terms for words and for the anchor where there are such."""
+    """The loss of one batch: TNCE between sounds and texts, TNCE between texts and paraphrases, and the anchor's."""
     settings = config.loss
 
     def contrast(one: Tensor, other: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ def stage_loss(
     text = towers.embed_text(batch.texts)
     loss = contrast(towers.embed_audio(batch.mels), text)
     if config.words and stage == "B":
-        loss = loss + config.words * contrast(text, towers.embed_text(batch.retold))
+        loss = loss + config.words * contrast(text, towers.embed_text(batch.paraphrases))
     if anchor is None:
         return loss
-    # The distance of single sounds and of their labels from where they were.
+    # How far single sounds and their labels have moved.
     audio, text = unit(towers.embed_audio(batch.singles)), unit(towers.embed_text(batch.labels))
     audio_then = torch.stack([anchor.audio[clip] for clip in batch.clips]).to(audio.device)
     text_then = torch.stack([anchor.text[label] for label in batch.labels]).to(text.device)
@@ -60,7 +60,7 @@ def stage_loss(
 
 @torch.no_grad()
 def make_anchor(towers: Towers, batches: PairBatches, clips: Sequence[LabelledClip]) -> Anchor:
-    """Embed every single clip and every label as the CLAP does now."""
+    """The embeddings of every single clip and every label now."""
     towers.eval()
     audio: dict[str, Tensor] = {}
     for start in range(0, len(clips), 32):
@@ -72,7 +72,15 @@ def make_anchor(towers: Towers, batches: PairBatches, clips: Sequence[LabelledCl
 
 
 class Validation:
-    """Pairs of clips that nothing is learnt from, the same at every look."""
+    """Pairs of held-out clips, the same at every validation."""
+
+    @classmethod
+    def of(
+        cls, powers: ClipPowers, held_out: Sequence[LabelledClip], towers: Towers, config: PostTrainConfig
+    ) -> Validation | None:
+        """A validation on these clips; None where no two classes can be paired."""
+        usable = any(count > 1 for count in classes_by_collection(held_out).values())
+        return cls(powers, held_out, towers, config) if usable else None
 
     def __init__(
         self, powers: ClipPowers, held_out: Sequence[LabelledClip], towers: Towers, config: PostTrainConfig
@@ -82,8 +90,11 @@ class Validation:
         self._batches = {stage: PairBatches(stage, powers, held_out, towers.mel, config).of(groups) for stage in BLOCKS}
 
     @torch.no_grad()
-    def look(self, stage: str) -> tuple[float, float]:
-        """The stage's loss, and the share of sequences that are nearer to their sentence than to the other order's."""
+    def measure(self, stage: str) -> tuple[float, float]:
+        """The stage's loss, and the share of sequences nearer to their own sentence than to that of the other order.
+
+        The towers are left in evaluation mode.
+        """
         self._towers.eval()
         loss = float(stage_loss(stage, self._towers, self._batches[stage], self._config))
         batch = self._batches["B"]

@@ -1,31 +1,29 @@
-"""Pairs of sounds with a known order: which sounds meet, and what is heard.
+"""Pairs of sounds with a known order: how clips are paired and composed.
 
 A group is two clips A and B of different classes. It gives a forward clip (A then B), a reverse one (B then A) and an
-overlay (both at once), beside the two singles. Who meets whom follows from the clips' ids by hashing, never from their
-place in a listing (TeminAL, arXiv 2408.09269, section on data).
+overlay (both at once). Pairs follow from hashes of the clips' ids, never from the order of a listing (TeminAL,
+arXiv 2408.09269, section on data).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip, rank
-
-RELATIONS = ("before", "after", "while")
+from sonogloss.temporal.config import PairSettings
 
 
 class Variant(StrEnum):
-    """What a group can be heard as."""
+    """How the clips of a group are composed."""
 
     FORWARD = "forward"
     REVERSE = "reverse"
@@ -34,66 +32,22 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PairGroup:
-    """Two clips of different classes, A and B; `id` is a digest of theirs."""
+    """Two clips of different classes, A and B; `id` is a digest of their ids."""
 
     id: str
     first: LabelledClip
     second: LabelledClip
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairSettings:
-    """How two clips become one.
-
-    Attributes:
-        crossfade_s: seconds over which the first clip of a sequence gives way to the second, at equal power; at most
-            half of the shorter clip.
-        level_db: RMS level in dB below full scale that every clip is brought to before; None leaves them as they are.
-        overlay_db: level of B in an overlay, relative to A.
-        relations: words between the classes. `before` says "A before B" of a forward clip, `after` says "B after A" of
-            the same; with both, the group's id decides. `while` says "A while B" of an overlay. The released data have
-            before and while only.
-        wording: `published` says these words only, `varied` also others of the same meaning, and begins some sentences
-            with "this is a sound of".
-
-    Raises:
-        OptionError: a value cannot be.
-    """
-
-    crossfade_s: float = 0.0
-    level_db: float | None = None
-    overlay_db: float = 0.0
-    relations: tuple[str, ...] = RELATIONS
-    wording: Literal["published", "varied"] = "varied"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crossfade_s < math.inf:
-            raise OptionError(f"crossfade_s is {self.crossfade_s!r}.", "Give seconds, 0 for none.")
-        if self.level_db is not None and not -120 <= self.level_db <= 0:
-            raise OptionError(f"level_db is {self.level_db!r}.", "Give decibels below full scale, -20 for one.")
-        if not -60 <= self.overlay_db <= 60:
-            raise OptionError(f"overlay_db is {self.overlay_db!r}.", "Give decibels, 0 for equal levels.")
-        if unknown := sorted(set(self.relations) - set(RELATIONS)):
-            raise OptionError(f"Unknown relation {unknown[0]!r}.", f"There are {', '.join(RELATIONS)}.")
-        if not {"before", "after"} & set(self.relations) or "while" not in self.relations:
-            raise OptionError(
-                f"relations {', '.join(self.relations) or 'none'} cannot tell the three variants apart.",
-                "Give while, and before or after or both.",
-            )
-        if self.wording not in ("published", "varied"):
-            raise OptionError(f"wording is {self.wording!r}.", "Give published or varied.")
-
-
 def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> list[PairGroup]:
     """One group for every clip as A, with a B of another class of the same collection, in order of id.
 
-    Every class is as likely for B, and every clip of that class. Adding or removing a clip changes only the groups it
-    is in.
+    The class of B is uniform, and so is B within its class. Adding or removing a clip changes only its own groups.
 
     Args:
         clips: of at least two classes a collection.
-        seed: of the drawing.
-        round_: another round gives every clip another partner (nearly always).
+        seed: of the pairs.
+        round_: another round gives nearly every clip another partner.
     """
     by_class: dict[str, dict[str, list[LabelledClip]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
@@ -102,7 +56,7 @@ def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> 
     for clip in clips:
         others = [label for label in by_class[clip.collection] if label != clip.label]
         if not others:
-            continue  # nobody of another class to meet
+            continue  # no partner of another class
         label = min(others, key=lambda label: rank("label", seed, round_, clip.id, label))
         partner = min(by_class[clip.collection][label], key=lambda c: rank("clip", seed, round_, clip.id, c.id))
         group = make_group(clip, partner)
@@ -111,19 +65,19 @@ def draw_pairs(clips: Sequence[LabelledClip], *, seed: int, round_: int = 0) -> 
 
 
 def draw_groups(clips: Sequence[LabelledClip], count: int, *, seed: int) -> list[PairGroup]:
-    """`count` groups of distinct couples (fewer where the clips do not give more), as evenly over the clips as can be.
+    """`count` groups of distinct couples (fewer where there are no more), spread evenly over the clips.
 
-    Of A and B only one group is drawn: the other one's forward is its reverse.
+    A couple gives one group only: the forward of the other one would be its reverse.
 
     Raises:
-        OptionError: no clip has one of another class to meet.
+        OptionError: no clip has a partner of another class.
     """
     groups: dict[frozenset[str], PairGroup] = {}
     idle = 0
     for round_ in range(1000):
         before = len(groups)
-        drawn = draw_pairs(clips, seed=seed, round_=round_)
-        for group in sorted(drawn, key=lambda group: rank("order", seed, round_, group.id)):
+        pairs = draw_pairs(clips, seed=seed, round_=round_)
+        for group in sorted(pairs, key=lambda group: rank("order", seed, round_, group.id)):
             if len(groups) < count:
                 groups.setdefault(frozenset((group.first.id, group.second.id)), group)
         idle = idle + 1 if len(groups) == before else 0
@@ -149,12 +103,12 @@ def make_group(first: LabelledClip, second: LabelledClip) -> PairGroup:
 
 
 def ordered(group: PairGroup, variant: Variant) -> tuple[LabelledClip, LabelledClip]:
-    """The clips in the order in which they are heard."""
+    """The clips in their order in time."""
     return (group.second, group.first) if variant == Variant.REVERSE else (group.first, group.second)
 
 
 def levelled(samples: FloatArray, settings: PairSettings) -> FloatArray:
-    """A clip at the level that the settings ask for; silence stays silence."""
+    """A clip at the level of the settings; silence stays silence."""
     if settings.level_db is None:
         return samples
     rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
@@ -178,9 +132,8 @@ def compose(
         variant: which.
         settings: crossfade and overlay level.
         sample_rate: in Hz.
-        window_s: seconds the CLAP takes at once; its front end fills a shorter clip with copies, and "A B A B" has no
-            order any more. So a sequence is padded with silence to the whole window, and no crop is ever needed: the
-            released code takes a random half of it.
+        window_s: of the CLAP. Its front end repeats a shorter clip, and "A B A B" has no order, so a sequence is padded
+            with silence to the whole window. (The released code crops a random half of it.)
 
     Returns:
         float32 mono in [-1, 1], a whole window for a sequence, as long as the longer clip for an overlay.
@@ -201,10 +154,9 @@ def compose(
 def compose_power(
     first: FloatArray, second: FloatArray, variant: Variant, settings: PairSettings, *, frame_rate: float, frames: int
 ) -> FloatArray:
-    """The mel power of a group's variant from the mel powers of its clips: the twin of :func:`compose` for training.
+    """The mel power of a group's variant from those of its clips: :func:`compose`, fast enough for every step.
 
-    Powers of sounds that sound together add up to a good approximation, and a frame that straddles the joint is taken
-    for one of its sides; in return a clip's spectrum is computed once and not in every step.
+    It is an approximation: powers of simultaneous sounds are added, and a frame across the joint belongs to one side.
 
     Args:
         first: mel power of A, [its frames, mels]; what is longer than half the window is cut.
@@ -233,7 +185,7 @@ def _over(first: FloatArray, second: FloatArray, gain: float) -> FloatArray:
 
 
 def _joined(first: FloatArray, second: FloatArray, fade: int, law: Any) -> FloatArray:
-    """One after the other, overlapping by `fade` rows whose powers cross over linearly."""
+    """One after the other, with a crossfade of `fade` rows that is linear in power."""
     fade = min(fade, len(first) // 2, len(second) // 2)
     if not fade:
         return np.concatenate([first, second])

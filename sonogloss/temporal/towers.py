@@ -1,11 +1,9 @@
-"""The two towers of a ClapModel while they learn: which weights move, how batches are embedded, what is saved."""
+"""The towers of a ClapModel in training: trainable weights, embeddings, saving."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -17,14 +15,17 @@ from torch.nn import functional
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.backend import clap_directory
-from sonogloss.clap.model_directory import read_json
-from sonogloss.clap.transformers_clap import TransformersClap
+from sonogloss.clap.model_directory import read_preprocessor
+from sonogloss.clap.transformers_clap import TransformersClap, pad
+from sonogloss.clap.weights import stored_dtype
 from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.training.precision import autocast, choose_precision
 
-# What a ClapModel directory holds beside its weights, and the authors of the sounds its first training heard.
+# Files of a ClapModel directory besides its weights, among them the authors of its training sounds.
 _KEPT = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -33,25 +34,26 @@ _KEPT = (
     "ATTRIBUTION.csv",
 )
 
-# Part of the names of a Swin transformer's relative position biases.
+# In the names of a Swin transformer's relative position biases.
 POSITIONS = "relative_position_bias_table"
 
 
 class Towers:
-    """A CLAP whose last layers, or whose adapters, learn.
+    """A CLAP whose last layers or adapters are trained.
 
-    Everything else is frozen, the running statistics of batch norms too: they are no parameters, an adapter does not
-    carry them, and sounds of one synthetic collection must not overwrite what the CLAP met in its first training.
+    Everything else is frozen, including the running statistics of batch norms, which a small collection must not
+    overwrite.
 
     Args:
         name: of the CLAP, as :func:`sonogloss.clap.load_clap` takes it; in the layout of transformers' ClapModel, or
             converted to it on loading.
-        config: what learns.
-        device: where.
+        config: says what is trained.
+        device: as torch names it.
 
     Attributes:
-        clap: the CLAP as it is now: its embeddings follow what is learnt.
+        clap: the CLAP in its current state.
         model: its ClapModel.
+        precision: what the towers compute in, `float32` or `bfloat16`.
         mel: its preprocessing.
 
     Raises:
@@ -61,11 +63,11 @@ class Towers:
     def __init__(self, name: str, config: PostTrainConfig, device: str = "cpu") -> None:
         with clap_directory(name) as base:
             self.clap = TransformersClap.open(base, name=name, device=device)
-            self.mel = MelSettings.from_preprocessor(read_json(base / "preprocessor_config.json"))
+            self.mel: MelSettings = read_preprocessor(base)
             self._kept = {path.name: path.read_bytes() for path in sorted(base.iterdir()) if path.name in _KEPT}
-            self._precision = _precision(base)
+            self._dtype = stored_dtype(base)
         self.model = self.clap.model
-        self._config = config
+        self.precision = choose_precision(config.precision, device)
         self._adapted: Any = None
         self.model.requires_grad_(False)
         if config.tune == "lora":
@@ -76,8 +78,8 @@ class Towers:
                 target_modules=["query", "value"],
                 bias="none",
             )
-            # This changes the layers of `self.model` itself. Adapters begin with random numbers; peft asks models for a
-            # property that transformers has renamed.
+            # This changes `self.model` in place. Adapters begin with random numbers. peft reads a model property that
+            # transformers has renamed, which warns.
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
                 torch.manual_seed(config.seed)
                 warnings.simplefilter("ignore", FutureWarning)
@@ -89,7 +91,7 @@ class Towers:
             module.requires_grad_(True)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What learns, by name."""
+        """The trainable parameters, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def train(self) -> None:
@@ -100,49 +102,45 @@ class Towers:
                 module.eval()
 
     def eval(self) -> None:
-        """As at inference."""
+        """Evaluation mode."""
         self.model.eval()
 
     @property
     def scale(self) -> float:
-        """1 / temperature; the CLAP's own, which stays."""
+        """1 / temperature of the CLAP, which is not trained."""
         return 1 / self.clap.temperature
 
     def embed_audio(self, mels: Tensor) -> Tensor:
-        """Decibels [n, 1, frames, mels] to float32 rows [n, d], as the projection leaves them."""
+        """Decibels [n, 1, frames, mels] to float32 rows [n, d], not normalized."""
         mels = mels.to(self.model.device)
         if self.model.config.audio_config.enable_fusion:
             mels = mels.expand(-1, 4, -1, -1)
         longer = torch.zeros((len(mels), 1), dtype=torch.bool, device=mels.device)
-        with self._autocast():
+        with autocast(self.model.device.type, self.precision):
             pooled = self.model.audio_model(input_features=mels, is_longer=longer).pooler_output
             rows: Tensor = self.model.audio_projection(pooled)
         return rows.float()
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Float32 rows [n, d] as the projection leaves them; every distinct text goes through the tower once."""
+        """Float32 rows [n, d], not normalized; every distinct text is encoded once."""
         distinct = list(dict.fromkeys(texts))
         tokens = self.clap.tokenize(distinct)
-        ids = torch.full((len(tokens), max(map(len, tokens))), int(self.model.config.text_config.pad_token_id))
-        mask = torch.zeros_like(ids)
-        for row, own in enumerate(tokens):
-            ids[row, : len(own)] = torch.tensor(own)
-            mask[row, : len(own)] = 1
+        ids, mask = pad(tokens, int(self.model.config.text_config.pad_token_id))
         device = self.model.device
-        with self._autocast():
+        with autocast(self.model.device.type, self.precision):
             pooled = self.model.text_model(input_ids=ids.to(device), attention_mask=mask.to(device)).pooler_output
             rows: Tensor = self.model.text_projection(pooled)
         position = {text: row for row, text in enumerate(distinct)}
         return rows.float()[[position[text] for text in texts]]
 
     def save(self, directory: str, card: str) -> None:
-        """Write an ordinary ClapModel directory: our weights, the base's own tokenizer and preprocessing, and a card.
+        """Write a ClapModel directory: the weights, tokenizer and preprocessing of the base, and a card.
 
-        An adapter is merged first: the towers cannot learn on. Weights keep the precision in which the base has them.
+        An adapter is merged, which ends the training. Weights are stored in the dtype of the base.
         """
         model = self.model if self._adapted is None else self._adapted.merge_and_unload()
         tensors = {
-            name: tensor.detach().to("cpu", self._precision if tensor.is_floating_point() else None).contiguous()
+            name: tensor.detach().to("cpu", self._dtype if tensor.is_floating_point() else None).contiguous()
             for name, tensor in model.state_dict().items()
         }
         for name, content in self._kept.items():
@@ -151,10 +149,6 @@ class Towers:
         files.write_bytes(files.join(directory, "model.safetensors"), safetensors.torch.save(tensors, metadata))
         files.write_bytes(files.join(directory, "README.md"), card.encode())
 
-    def _autocast(self) -> torch.autocast:
-        device = self.model.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
-
 
 def unit(rows: Tensor) -> Tensor:
     """Rows of length 1."""
@@ -162,14 +156,6 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def _last_layers(model: Any, config: PostTrainConfig) -> list[nn.Module]:
-    """The last layers of both towers, with what stands between them and the projections."""
+    """The last layers of both towers, and what follows them up to the projections."""
     audio, text = model.audio_model.audio_encoder, model.text_model
     return [*audio.layers[-config.layers :], audio.norm, *text.encoder.layer[-config.text_layers :], text.pooler]
-
-
-def _precision(base: Path) -> torch.dtype:
-    """float16 where the base's weights are stored so, else float32."""
-    with next(iter(sorted(base.glob("*.safetensors")))).open("rb") as handle:
-        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-    stored = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
-    return torch.float16 if "F16" in stored else torch.float32

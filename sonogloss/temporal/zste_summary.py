@@ -1,4 +1,4 @@
-"""From items to a table: one row a task, setting and metric, with what chance would give and how sure the number is."""
+"""The table of an evaluation: a row a task, setting and metric, with chance level and confidence interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from sonogloss.temporal.zste import RETRIEVAL, Item
 
@@ -19,7 +18,7 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryRow:
-    """One number: `low` and `high` bound the middle 95 % of its bootstrap distribution, `n` items stand behind it."""
+    """One number over `n` items; `low` and `high` bound the middle 95 % of its bootstrap distribution."""
 
     task: str
     setting: str
@@ -31,36 +30,8 @@ class SummaryRow:
     n: int
 
 
-SUMMARY_SCHEMA = pa.schema(
-    [
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("setting", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("low", pa.float64(), nullable=False),
-        pa.field("high", pa.float64(), nullable=False),
-        pa.field("chance", pa.float64(), nullable=False),
-        pa.field("n", pa.int64(), nullable=False),
-    ]
-)
-ITEM_SCHEMA = pa.schema(
-    [
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("setting", pa.string(), nullable=False),
-        pa.field("item", pa.string(), nullable=False),
-        pa.field("sound", pa.string(), nullable=False),
-        pa.field("truth", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("correct", pa.bool_()),
-        pa.field("rank", pa.int32()),
-        pa.field("candidates", pa.int32(), nullable=False),
-        pa.field("chance", pa.float64()),
-    ]
-)
-
-
 def in_order(items: Iterable[Item]) -> list[Item]:
-    """Items in the order of the table on disk: by task, setting and id."""
+    """Items by task, setting and id."""
     return sorted(items, key=lambda item: (item.task, item.setting, item.item))
 
 
@@ -123,13 +94,13 @@ def _retrieval(items: Sequence[Item]) -> _Measured:
 
 def _interval(values: Numbers, statistic: _Statistic, rng: np.random.Generator) -> tuple[float, float]:
     if statistic is _mean and np.isin(values, (0.0, 1.0)).all():
-        # How many ones a resample of zeros and ones holds is binomial: no need to draw the resample itself.
-        drawn = rng.binomial(len(values), values.mean(), RESAMPLES) / len(values)
+        # The number of ones in a resample of zeros and ones is binomial, so the resample itself is not needed.
+        resampled = rng.binomial(len(values), values.mean(), RESAMPLES) / len(values)
     else:
         block = max(1, 1_000_000 // len(values))
         sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
-        drawn = np.concatenate(
+        resampled = np.concatenate(
             [statistic(values[rng.integers(len(values), size=(size, len(values)))]) for size in sizes]
         )
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = np.percentile(resampled, [2.5, 97.5])
     return float(low), float(high)

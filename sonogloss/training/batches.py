@@ -1,8 +1,4 @@
-"""What one step learns from: sequences and embeddings, in which order, and as tensors.
-
-Everything random is a function of the seed, the epoch and the step, so a run that goes on after a checkpoint needs no
-state but its step's number.
-"""
+"""The examples of a step: sequences and embeddings, their order, and their tensors."""
 
 from __future__ import annotations
 
@@ -16,73 +12,72 @@ from torch import Tensor
 
 from sonogloss.bridge import add_noise
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import IntArray
+from sonogloss.records import FloatArray, IntArray
 
-_WINDOW = 16  # batches over which examples of like length are brought together
+_WINDOW = 16  # batches within which examples are sorted by length
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
-    """Sequences, and the embedding [d] that fills the audio slots of each."""
+    """Sequences, and the embedding [d] for the audio slots of each."""
 
     sequences: Sequence[Example]
     embeddings: FloatArray
 
     @property
     def answers(self) -> int:
-        """How many tokens are to be predicted."""
+        """Number of tokens that are predicted."""
         return sum(sum(label != IGNORED for label in example.labels[1:]) for example in self.sequences)
 
     def part(self, number: int, parts: int) -> Examples:
-        """One of so many parts, which differ by at most one sequence."""
+        """One of `parts` parts, whose sizes differ by at most one."""
         start, end = (len(self.sequences) * n // parts for n in (number, number + 1))
         return Examples(sequences=self.sequences[start:end], embeddings=self.embeddings[start:end])
 
 
 class Source(Protocol):
-    """What a method learns from; :class:`~sonogloss.methods.drcap.examples.DrcapExamples` is one."""
+    """The examples of a training, for example :class:`~sonogloss.methods.drcap.examples.DrcapExamples`.
+
+    Everything random in them is a function of the seed and the step.
+    """
 
     @property
     def dim(self) -> int:
         """Width of the embeddings."""
-        ...
 
     @property
     def slots(self) -> int:
-        """Audio slots of a sequence; 0 when there is no soft prompt."""
-        ...
+        """Audio slots of a sequence; 0 without a soft prompt."""
 
     @property
     def left_out(self) -> int:
-        """How many captions are too long for the language model."""
-        ...
+        """Number of captions that are too long for the language model."""
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the tokenizer knows."""
-        ...
+        """Number of tokens of the tokenizer."""
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the settings and captions that decide the examples."""
-        ...
+        """A digest of the settings and captions that the examples follow from."""
 
     def at(self, step: int) -> Examples:
-        """What the step of this number, counted from 0, learns from."""
-        ...
+        """The examples of a step, counted from 0."""
 
     def held_out(self) -> list[Examples]:
-        """What the validation loss is measured on, batch by batch; nothing without validation captions."""
-        ...
+        """The batches of the validation loss; none without validation captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Tensors of one step; b examples, padded on the right to length t.
+    """Tensors of b examples, padded on the right to length t.
 
-    `ids` [b, t] with 0 at audio slots and padding, `slots` [b, t] is true at audio slots, `embeddings` [b, d];
-    `positions` are the places in the flattened [b * t] whose output predicts `targets`.
+    Attributes:
+        ids: [b, t], 0 at audio slots and padding.
+        slots: [b, t], true at audio slots.
+        embeddings: [b, d].
+        positions: indices into [b * t] of the outputs that predict `targets`.
+        targets: token ids.
     """
 
     ids: Tensor
@@ -93,7 +88,7 @@ class Batch:
 
 
 def collate(examples: Examples) -> Batch:
-    """Examples as tensors, padded on the right (what stands behind a token does not reach it)."""
+    """Examples as tensors. Padding on the right is invisible to the tokens before it."""
     sequences = examples.sequences
     longest = max(len(example.ids) for example in sequences)
     ids = np.zeros((len(sequences), longest), np.int64)
@@ -103,7 +98,7 @@ def collate(examples: Examples) -> Batch:
         labels[row, : len(example.ids)] = example.labels
     slots = ids == AUDIO_SLOT
     following = np.full_like(labels, IGNORED)
-    following[:, :-1] = labels[:, 1:]  # the output at a position is about the next one
+    following[:, :-1] = labels[:, 1:]  # the output at a position predicts the next token
     positions = np.flatnonzero(following != IGNORED)
     return Batch(
         ids=torch.from_numpy(np.where(slots, 0, ids)),
@@ -117,10 +112,11 @@ def collate(examples: Examples) -> Batch:
 def epoch_plan(rows: IntArray, lengths: IntArray, size: int, rng: np.random.Generator) -> list[IntArray]:
     """An epoch's batches: `rows` in random order, each once; an incomplete last batch is left out.
 
+    Within a window of batches, examples of similar length share a batch, since padding costs as much as words.
+
     Args:
-        rows: what to put in order.
-        lengths: how long each row of all captions is. Within a window of batches examples of like length go together,
-            as padding costs as much as words do.
+        rows: of the captions.
+        lengths: [captions] length of every caption, whether it is in `rows` or not.
         size: rows a batch.
         rng: decides the order.
     """
@@ -134,13 +130,13 @@ def epoch_plan(rows: IntArray, lengths: IntArray, size: int, rng: np.random.Gene
 
 
 def by_length(sequences: Sequence[Example], embeddings: FloatArray, size: int) -> list[Examples]:
-    """Examples in batches of like length, for looking at all of them once."""
+    """All examples, in batches of similar length."""
     order = np.argsort([len(example.ids) for example in sequences], kind="stable")
     parts = [order[start : start + size] for start in range(0, len(order), size)]
     return [Examples(sequences=[sequences[i] for i in part], embeddings=embeddings[part]) for part in parts]
 
 
 def noisy(embeddings: FloatArray, std: FloatArray | float, rng: np.random.Generator) -> FloatArray:
-    """Unit embeddings [n, d] with Gaussian noise of this standard deviation [n, 1] a dimension, unit again."""
+    """Unit embeddings [n, d] plus Gaussian noise of this standard deviation [n, 1] a dimension, normalized again."""
     draws = rng.standard_normal(embeddings.shape, np.float32)
     return add_noise(embeddings, np.asarray(std, np.float32) * draws, std=1.0)

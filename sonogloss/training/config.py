@@ -1,35 +1,36 @@
-"""The numbers of a text-only training run: those of any method, and those of each. Nothing heavy is imported here."""
+"""The numbers of a captioner's training. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sonogloss.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a mapper and a language model learn, whatever the method.
+    """How a mapper and a language model are trained, whatever the method.
 
     Args:
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch_size: captions a step, over all its parts and all processes.
         learning_rate: the highest learning rate.
-        accumulation: parts a batch is computed in, one after the other; the gradient is that of the whole batch.
+        accumulation: parts that a batch is computed in, one after the other; the gradient is that of the whole batch.
         warmup_steps: steps over which the learning rate rises linearly from 0.
-        schedule: how it falls from there to 0 at `steps`.
+        schedule: how it falls to 0 afterwards.
         weight_decay: AdamW's, on matrices only.
         betas: AdamW's.
         grad_clip: largest norm of the gradient; 0 does not clip.
-        tune: train `all` weights of the language model, a `lora` adapter, or `none` (the mapper always learns).
+        tune: train `all` weights of the language model, a `lora` adapter, or `none`; the mapper is always trained.
         lora_rank, lora_alpha, lora_dropout: the adapter's.
-        lora_targets: names of the modules that are adapted; none means the query and value projections.
-        precision: `fp32`; or autocast to `bf16`, or to `fp16` with a scaled loss (on a GPU only). The loss is in fp32.
-        seed: everything random follows from it and the step's number.
-        eval_every: steps between two looks at what it has not seen.
+        lora_targets: names of the adapted modules; empty means the query and value projections.
+        precision: `float32`, `bfloat16`, `float16` (on a GPU, with a scaled loss), or `auto` for what the hardware
+            computes fast (:func:`~sonogloss.training.precision.choose_precision`). The loss is always in float32.
+        seed: of everything random, together with the number of the step.
+        eval_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
     """
 
@@ -47,103 +48,48 @@ class TrainingConfig:
     lora_alpha: int = 32
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = ()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 1234
     eval_every: int = 1000
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
         rules = {
-            "steps": self.steps >= 1,
-            "batch_size": self.batch_size >= 1,
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "accumulation": 1 <= self.accumulation <= self.batch_size,
             "warmup_steps": 0 <= self.warmup_steps < self.steps,
-            "schedule": self.schedule in ("linear", "cosine"),
-            "weight_decay": self.weight_decay >= 0 and math.isfinite(self.weight_decay),
             "betas": len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             "grad_clip": self.grad_clip >= 0,
-            "tune": self.tune in ("all", "lora", "none"),
-            "lora_rank": self.lora_rank >= 1,
-            "lora_alpha": self.lora_alpha >= 1,
             "lora_dropout": 0 <= self.lora_dropout < 1,
             "lora_targets": not isinstance(self.lora_targets, str),
-            "precision": self.precision in ("fp32", "bf16", "fp16"),
             "seed": self.seed >= 0,
-            "eval_every": self.eval_every >= 1,
-            "checkpoint_every": self.checkpoint_every >= 1,
         }
-        _check(self, rules)
+        check_settings(self, rules)
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Learning rate of a step, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         return self.learning_rate * (1 - done if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrcapSettings:
-    """What DRCap shows its language model (arXiv 2410.09472).
+def check_settings(settings: Any, rules: Mapping[str, bool]) -> None:
+    """Refuse the first field of a dataclass that cannot be.
 
-    Args:
-        contexts: retrieved captions an example, drawn from the band.
-        band: cosines (low, high), both exclusive, between a caption and the datastore captions shown with it. The band
-            imitates what *audio* finds; nearer captions would teach copying.
-        redraw: draw other contexts in every epoch (the released system draws once).
-        context_dropout: share of examples shown without retrieved captions, so that one model serves both cases.
-        noise_std_max: the standard deviation of Gaussian noise added to each dimension of a unit embedding is drawn
-            uniformly from 0 to this, the sum is re-normalised; 0 adds none. The remaining cosine is about
-            1 / sqrt(1 + dim * std ** 2).
+    Without a rule of its own, a whole number is at least 1, a number is finite and at least 0, and a literal is one of
+    those that its type names.
+
+    Raises:
+        OptionError: there is such a field.
     """
-
-    contexts: int = 3
-    band: tuple[float, float] = (0.75, 0.85)
-    redraw: bool = False
-    context_dropout: float = 0.0
-    noise_std_max: float = 0.0
-
-    def __post_init__(self) -> None:
-        rules = {
-            "contexts": self.contexts >= 0,
-            "band": len(self.band) == 2 and -1 <= self.band[0] < self.band[1],
-            "context_dropout": 0 <= self.context_dropout <= 1,
-            "noise_std_max": self.noise_std_max >= 0 and math.isfinite(self.noise_std_max),
-        }
-        _check(self, rules)
+    hints = get_type_hints(type(settings))
+    for name, value in vars(settings).items():
+        if not rules.get(name, _is_usual(value, hints[name])):
+            raise OptionError(f"{name} is {value!r}.", "Choose a value that the documentation allows.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SoftHardSettings:
-    """What soft and hard prompts learn from: mixed augmentation, and labels that are sometimes missing.
-
-    How many labels a hard prompt names is a matter of the prompt, as captioning asks for as many.
-
-    Args:
-        neighbours: an example's embedding is that of one of the caption's so many nearest training captions, itself
-            among them; 1 is always its own.
-        mask: probability with which each label is left out, so that the language model does not trust the list blindly.
-        noise_variance: of Gaussian noise on each dimension of the unit embedding, added after the labels are chosen;
-            the sum is re-normalised. The remaining cosine is about 1 / sqrt(1 + dim * variance).
-    """
-
-    neighbours: int = 5
-    mask: float = 0.4
-    noise_variance: float = 0.0
-
-    def __post_init__(self) -> None:
-        rules = {
-            "neighbours": self.neighbours >= 1,
-            "mask": 0 <= self.mask <= 1,
-            "noise_variance": self.noise_variance >= 0 and math.isfinite(self.noise_variance),
-        }
-        _check(self, rules)
-
-
-def _check(settings: object, rules: Mapping[str, bool]) -> None:
-    for name, holds in rules.items():
-        if not holds:
-            raise OptionError(
-                f"{name} is {getattr(settings, name)!r}.", "Choose a value that the documentation allows."
-            )
+def _is_usual(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    return not (hint is int and value < 1) and not (hint is float and not 0 <= value < math.inf)

@@ -1,18 +1,15 @@
-"""What a run learns from: captions with their embeddings, in memory or on disk, and whether they can be learnt."""
+"""Captions with their embeddings, wherever they lie, and what a training asks of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray, caption_id
-
-IntArray = npt.NDArray[np.int64]
+from sonogloss.records import FloatArray, IntArray
 
 _BLOCK = 16_384
 
@@ -23,76 +20,23 @@ class EmbeddedCaptions(Protocol):
     @property
     def count(self) -> int:
         """Number of captions."""
-        ...
 
     @property
     def dim(self) -> int:
         """Width of the embeddings."""
-        ...
 
     def texts(self, rows: IntArray) -> list[str]:
         """The captions in these rows."""
-        ...
 
     def vectors(self, rows: IntArray) -> FloatArray:
         """Their embeddings [n, dim]."""
-        ...
 
     def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Caption ids [n] and embeddings [n, dim] of all rows in order, block by block."""
-        ...
-
-
-class CaptionArrays:
-    """Captions and embeddings in memory.
-
-    Args:
-        captions: n texts.
-        embeddings: [n, d], unit rows.
-        what: the captions' name in messages.
-
-    Raises:
-        OptionError: the numbers differ, or an embedding is not finite.
-    """
-
-    def __init__(self, captions: Sequence[str], embeddings: FloatArray, *, what: str = "caption") -> None:
-        if embeddings.ndim != 2 or len(embeddings) != len(captions):
-            raise OptionError(
-                f"The {what} embeddings have shape {embeddings.shape}, expected one row for each of {len(captions)}.",
-                "Embed all texts with one CLAP.",
-            )
-        if not np.isfinite(embeddings).all():
-            raise OptionError(f"The {what} embeddings hold values that are not finite.", "Embed the texts again.")
-        self._captions = list(captions)
-        self._embeddings = np.ascontiguousarray(embeddings, np.float32)
-        self._ids = np.array([caption_id(text) for text in captions], np.int64)
-
-    @property
-    def count(self) -> int:
-        """Number of captions."""
-        return len(self._captions)
-
-    @property
-    def dim(self) -> int:
-        """Width of the embeddings."""
-        return int(self._embeddings.shape[1])
-
-    def texts(self, rows: IntArray) -> list[str]:
-        """The captions in these rows."""
-        return [self._captions[row] for row in rows]
-
-    def vectors(self, rows: IntArray) -> FloatArray:
-        """Their embeddings [n, dim]."""
-        return self._embeddings[rows]
-
-    def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Caption ids and embeddings of all rows in order, block by block."""
-        for start in range(0, self.count, _BLOCK):
-            yield self._ids[start : start + _BLOCK], self._embeddings[start : start + _BLOCK]
 
 
 class CaptionRange:
-    """Some consecutive rows of other captions, from `start` up to and without `end`, as captions of their own."""
+    """The rows `start` to `end` (exclusive) of other captions."""
 
     def __init__(self, captions: EmbeddedCaptions, start: int, end: int) -> None:
         self._captions, self._start, self._end = captions, start, min(end, captions.count)
@@ -136,30 +80,32 @@ def text_lengths(captions: EmbeddedCaptions) -> IntArray:
     return np.fromiter((len(text) for part in all_texts(captions) for text in part), np.int64, captions.count)
 
 
-def rows_that_fit(captions: EmbeddedCaptions, tokens: Callable[[list[str]], list[int]], room: int | None) -> IntArray:
-    """The rows whose captions the language model has room for.
+def rows_that_fit(
+    captions: EmbeddedCaptions, tokens: Callable[[list[str]], list[int]], max_tokens: int | None
+) -> IntArray:
+    """The rows whose sequences are short enough for the language model.
 
     Args:
         captions: to choose from.
-        tokens: how long the sequence of each caption is, without retrieved captions.
-        room: the longest sequence that the language model takes; None where it has no such limit.
+        tokens: gives the length of the sequence of each caption, without retrieved captions.
+        max_tokens: the longest sequence that the language model takes; None without a limit.
 
     Raises:
         OptionError: there are no captions, or none that fits.
     """
     if captions.count == 0:
         raise OptionError("There are no captions to learn from.", "Name files that hold captions.")
-    if room is None:
+    if max_tokens is None:
         return np.arange(captions.count)
     lengths = np.fromiter((n for part in all_texts(captions) for n in tokens(part)), np.int64, captions.count)
-    rows = np.flatnonzero(lengths <= room)
+    rows = np.flatnonzero(lengths <= max_tokens)
     if len(rows) == 0:
-        raise OptionError(f"No caption fits into the language model's {room} positions.", "Shorten the captions.")
+        raise OptionError(f"No caption fits into the language model's {max_tokens} positions.", "Shorten the captions.")
     return rows
 
 
 def fingerprint(settings: object, *captions: EmbeddedCaptions | None) -> str:
-    """What settings and captions a run has, as one digest, however the captions lie in blocks and shards."""
+    """A digest of settings and captions, the same however the captions are split into blocks and shards."""
     whole = hashlib.sha256(repr(settings).encode())
     for given in captions:
         ids, vectors = hashlib.sha256(), hashlib.sha256()

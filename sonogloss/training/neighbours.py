@@ -1,13 +1,12 @@
-"""Which captions belong with a training caption: some of those in a band of similarity, or the nearest ones.
+"""Neighbours of a training caption: random captions from a band of cosines, or the nearest ones.
 
-At test time a *sound* finds captions, and finds them less well than a caption finds its own paraphrases. While
-learning, DRCap therefore shows not the nearest captions but random ones from a band of cosines, chosen to imitate what
-sounds find. Soft and hard prompts instead lend a caption the embeddings of its nearest neighbours.
+At inference an audio embedding retrieves captions, and does so less well than a caption retrieves its own paraphrases.
+DRCap therefore trains with random captions from a band of cosines that imitates audio retrieval. Soft and hard prompts
+use the embeddings of a caption's nearest neighbours instead.
 
-Both walk the captions on either side block by block, each block of one side against each of the other, so that neither
-side has to stand in memory; what is kept is a few numbers a caption. A product of matrices rounds differently with its
-shape, so pairs that are too close to call are computed again, each alone, in double precision: results depend on the
-captions only, not on blocks, shards or threads.
+Both sides are read block by block, so that neither has to fit into memory. A matrix product rounds differently with its
+shape, so pairs near a decision are computed again, each alone, in double precision: results depend on the captions
+only, not on blocks, shards or threads.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import EmbeddedCaptions, IntArray
+from sonogloss.records import FloatArray, IntArray
+from sonogloss.training.corpus import EmbeddedCaptions
 
 KeyArray = npt.NDArray[np.uint64]
 
@@ -36,16 +35,16 @@ def draw_contexts(
     seed: int,
     block: int = _BLOCK,
 ) -> IntArray:
-    """For every caption, datastore captions drawn uniformly from its band.
+    """For every caption, draw datastore captions uniformly from its band.
 
-    Who is drawn depends on the seed and on the two texts alone, neither on blocks nor on the order of captions or
-    datastore: each pair gets a random key and a caption keeps its `count` candidates of the smallest keys. A text
-    counts once, however often the datastore has it, and a caption is never shown with itself.
+    Each pair of texts gets a random key, and a caption keeps the `count` candidates of the smallest keys. So the draw
+    depends on the seed and the texts alone, not on blocks or on the order of captions or datastore. A text counts once,
+    however often the datastore has it, and a caption is never its own context.
 
     Args:
         captions: n captions.
         datastore: the captions to draw from.
-        count: how many to draw.
+        count: captions to draw.
         band: cosines (low, high), both exclusive, compared in float32.
         seed: of the draw.
         block: rows compared at a time, on both sides.
@@ -56,9 +55,9 @@ def draw_contexts(
     Raises:
         OptionError: the two sides have different widths.
     """
-    drawn = np.full((captions.count, count), -1, np.int64)
+    sampled = np.full((captions.count, count), -1, np.int64)
     if count == 0 or datastore.count == 0:
-        return drawn
+        return sampled
     _check_widths(captions, datastore)
     smallest = np.full((captions.count, count), _LAST)
     for first, ids, vectors in _blocks(datastore, block):
@@ -67,31 +66,31 @@ def draw_contexts(
             keys = _scramble(_scramble(own[rows].astype(np.uint64) ^ np.uint64(seed)) ^ ids[columns].astype(np.uint64))
             wanted = (own[rows] != ids[columns]) & (keys < smallest[start + rows, -1])
             keep = slice(start, start + len(own))
-            smallest[keep], drawn[keep] = _smallest(
-                smallest[keep], drawn[keep], rows[wanted], keys[wanted], first + columns[wanted]
+            smallest[keep], sampled[keep] = _smallest(
+                smallest[keep], sampled[keep], rows[wanted], keys[wanted], first + columns[wanted]
             )
-    return drawn
+    return sampled
 
 
-def choose_contexts(drawn: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
-    """An epoch's own choice of `count` among the rows drawn for each caption [n, m]: [n, count], filled up with -1."""
-    if drawn.shape[1] <= count:
-        return drawn
+def choose_contexts(sampled: IntArray, count: int, *, seed: int, epoch: int) -> IntArray:
+    """Choose `count` of the rows sampled for each caption [n, m], anew an epoch: [n, count], filled up with -1."""
+    if sampled.shape[1] <= count:
+        return sampled
     mixed = _scramble(np.array([seed], np.uint64)) ^ np.uint64(epoch)
-    keys = _scramble(_scramble(mixed ^ np.arange(len(drawn), dtype=np.uint64))[:, None] ^ drawn.astype(np.uint64))
-    keys[drawn < 0] = _LAST
-    return np.take_along_axis(drawn, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)
+    keys = _scramble(_scramble(mixed ^ np.arange(len(sampled), dtype=np.uint64))[:, None] ^ sampled.astype(np.uint64))
+    keys[sampled < 0] = _LAST
+    return np.take_along_axis(sampled, np.argsort(keys, axis=1, kind="stable")[:, :count], axis=1)
 
 
 def nearest(
     captions: EmbeddedCaptions, datastore: EmbeddedCaptions, *, count: int, block: int = _BLOCK
 ) -> tuple[IntArray, FloatArray]:
-    """For every caption, the datastore captions of the largest cosines; the caption itself may be among them.
+    """For every caption, the datastore captions of the largest cosines, itself included.
 
     Args:
         captions: n captions.
-        datastore: the captions to look among; a text counts once, however often it occurs.
-        count: how many.
+        datastore: the captions to search; a text counts once, however often it occurs.
+        count: neighbours a caption.
         block: rows compared at a time, on both sides.
 
     Returns:
@@ -112,7 +111,7 @@ def nearest(
             keep = slice(start, start + len(queries))
             rough = queries @ vectors.T
             threshold = cosines[keep, -1]
-            if rough.shape[1] >= count and np.isneginf(threshold).any():  # nothing to beat yet
+            if rough.shape[1] >= count and np.isneginf(threshold).any():  # some have fewer than `count` so far
                 here = np.partition(rough, rough.shape[1] - count, axis=1)[:, -count] - slack
                 threshold = np.maximum(threshold, here)
             rows, places = np.nonzero(rough >= threshold[:, None] - slack)
@@ -123,7 +122,7 @@ def nearest(
             pair_rows = np.concatenate([found[keep].ravel(), first + columns[places]])
             order = np.lexsort((pair_rows, pair_ids, -scores, rows))
             rows, scores, pair_ids, pair_rows = rows[order], scores[order], pair_ids[order], pair_rows[order]
-            again = np.zeros(len(rows), bool)  # an equal text has an equal score and stands right behind
+            again = np.zeros(len(rows), bool)  # an equal text has an equal score, so it comes right after
             again[1:] = (rows[1:] == rows[:-1]) & (pair_ids[1:] == pair_ids[:-1]) & (pair_rows[1:] >= 0)
             rows, scores, pair_ids, pair_rows = (a[~again] for a in (rows, scores, pair_ids, pair_rows))
             best = np.arange(len(rows)) - np.searchsorted(rows, rows) < count
@@ -158,7 +157,7 @@ def _blocks(captions: EmbeddedCaptions, size: int) -> Iterator[tuple[int, IntArr
 def _smallest(
     keys: KeyArray, values: IntArray, rows: IntArray, new_keys: KeyArray, new_values: IntArray
 ) -> tuple[KeyArray, IntArray]:
-    """The smallest keys a row [n, count] and their values, of those there and new ones; an equal key counts once."""
+    """Merge new keys into the smallest keys of each row [n, count], with their values; equal keys count once."""
     if len(rows) == 0:
         return keys, values
     n, count = keys.shape
@@ -174,7 +173,7 @@ def _smallest(
 
 
 def _exact(queries: FloatArray, vectors: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
-    """Cosines of single pairs, summed in double precision and rounded to float32: the same in whatever company."""
+    """Cosines of single pairs, summed in double precision and rounded to float32: independent of other pairs."""
     cosines = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _BLOCK):
         some = slice(start, start + _BLOCK)
@@ -196,7 +195,7 @@ def _check_widths(captions: EmbeddedCaptions, datastore: EmbeddedCaptions) -> No
 
 
 def _scramble(values: KeyArray) -> KeyArray:
-    """SplitMix64's finaliser: neighbouring numbers become unrelated ones."""
+    """The finalizer of SplitMix64, a hash of integers."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Which weights learn, and what they are to lower: the cross-entropy of the answers."""
+"""What a captioner's training minimizes, the cross-entropy of the answers, and which weights it trains."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from sonogloss.decoding.sequences import fill_slots
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.training.batches import Batch, Source
 from sonogloss.training.config import TrainingConfig
-
-_KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from sonogloss.training.precision import autocast
 
 
 def check_fit(source: Source, language_model: Any, mapper: Any, config: TrainingConfig) -> None:
-    """Do texts, tokenizer, mapper, language model and numbers go together?
+    """Check that examples, mapper, language model and numbers fit together.
 
     Raises:
-        OptionError: the mapper does not fit, or the precision does not fit the device or the weights.
+        OptionError: the mapper does not fit, or the weights are not in float32 though all of them learn.
         ModelFormatError: the tokenizer is not this language model's.
     """
     rows, width = language_model.get_input_embeddings().weight.shape
     if source.vocabulary > rows:
         raise ModelFormatError(
             f"The tokenizer knows {source.vocabulary} tokens and the language model {rows}.",
-            "Use the tokenizer that the model was trained with, or resize the model's embeddings to it and save both.",
+            "Use the model's own tokenizer, or resize the model's embeddings to it and save both.",
         )
     if (mapper is None) != (source.slots == 0):
         there = "no mapper" if mapper is None else "a mapper"
@@ -46,20 +45,18 @@ def check_fit(source: Source, language_model: Any, mapper: Any, config: Training
             "Make the mapper for this language model.",
         )
     if mapper is None and config.tune == "none":
-        raise OptionError("There is nothing to learn: no mapper, and tune is 'none'.", "Tune all or a lora adapter.")
-    if config.precision == "fp16" and language_model.device.type == "cpu":
-        raise OptionError("precision is 'fp16', which a processor does not train in.", "Choose 'bf16' or 'fp32'.")
+        raise OptionError("Nothing is trained: no mapper, and tune is 'none'.", "Choose tune all or lora.")
     if config.tune == "all" and language_model.dtype != torch.float32:
         raise OptionError(
-            f"All weights of the language model are to learn and they are {language_model.dtype}.",
+            f"tune is 'all', but the weights of the language model are {language_model.dtype}.",
             "Load the model in float32, or tune a lora adapter.",
         )
 
 
 def prepare(language_model: PreTrainedModel, config: TrainingConfig) -> PreTrainedModel:
-    """Choose which weights of the language model learn; with `tune="lora"` it comes back inside a peft model."""
+    """Choose the trainable weights of the language model; with `tune="lora"` the result is a peft model."""
     if language_model.device.type == "cpu":
-        language_model.set_attn_implementation("eager")  # short sequences: a fifth faster there than the fused kernel
+        language_model.set_attn_implementation("eager")  # short sequences: a fifth faster than the fused kernel
     language_model.requires_grad_(config.tune == "all")
     if config.tune != "lora":
         return language_model
@@ -70,22 +67,22 @@ def prepare(language_model: PreTrainedModel, config: TrainingConfig) -> PreTrain
         dropout=config.lora_dropout,
         targets=config.lora_targets,
     )
-    return cast(PreTrainedModel, adapted)  # it answers for the model it wraps
+    return cast(PreTrainedModel, adapted)  # passes attributes of the model on
 
 
-def answer_losses(model: Any, mapper: nn.Module | None, batch: Batch, *, precision: str = "fp32") -> Tensor:
-    """The cross-entropy of each of the answers' tokens, in float32.
+def answer_losses(model: Any, mapper: nn.Module | None, batch: Batch, *, precision: str = "float32") -> Tensor:
+    """The cross-entropy of each token of the answers, in float32.
 
-    The output matrix meets only the positions that predict an answer: prompts are long and vocabularies large.
+    Logits are computed only where they predict an answer: prompts are long and vocabularies large.
     """
-    with torch.autocast(model.device.type, _KINDS.get(precision), enabled=precision != "fp32"):
+    with autocast(model.device.type, precision):
         hidden = _hidden(model, mapper, batch)
         logits = model.get_output_embeddings()(hidden.flatten(0, 1)[batch.positions.to(model.device)])
     return nn.functional.cross_entropy(logits.float(), batch.targets.to(model.device), reduction="none")
 
 
 def input_vectors(model: Any, mapper: nn.Module | None, batch: Batch) -> Tensor:
-    """What the language model reads: word embeddings, and the mapped embeddings at the audio slots [b, t, width]."""
+    """Input of the language model [b, t, width]: word embeddings, and mapped embeddings at the audio slots."""
     words: Tensor = model.get_input_embeddings()(batch.ids.to(model.device))
     if mapper is None:
         return words
@@ -94,7 +91,7 @@ def input_vectors(model: Any, mapper: nn.Module | None, batch: Batch) -> Tensor:
 
 def _hidden(model: Any, mapper: nn.Module | None, batch: Batch) -> Tensor:
     trunk = _causal_model(model).base_model
-    # Padding stands behind everything that counts, and nothing looks ahead: no mask is needed.
+    # Padding follows all that counts and attention is causal: no mask is needed.
     hidden: Tensor = trunk(inputs_embeds=input_vectors(model, mapper, batch), use_cache=False).last_hidden_state
     return hidden
 
@@ -105,7 +102,11 @@ def _causal_model(model: Any) -> Any:
 
 @torch.no_grad()
 def check_trunk(model: Any, mapper: nn.Module | None, batch: Batch) -> None:
-    """Refuse a model whose own answer is not trunk times output matrix: some scale or cap their logits."""
+    """Refuse a model that scales or caps its logits, which are then not trunk times output matrix.
+
+    Raises:
+        ModelFormatError: it does.
+    """
     model.eval()
     one = replace(batch, ids=batch.ids[:1], slots=batch.slots[:1], embeddings=batch.embeddings[:1])
     ours = model.get_output_embeddings()(_hidden(model, mapper, one))

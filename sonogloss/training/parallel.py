@@ -1,8 +1,7 @@
-"""Several processes that train together, one a GPU: each computes its share of every batch, and gradients are summed.
+"""Data-parallel training: each process computes its share of every batch, and gradients are summed.
 
-The model's own head and loss are computed outside its `forward`, so the wrappers that average gradients behind the
-scenes would not see them; summing is done here, in the open. Start the processes with `accelerate launch` or
-`torchrun`; a process that was started alone needs neither.
+The loss is computed outside the model's `forward`, so DistributedDataParallel would not see it; gradients are summed
+here instead. Start the processes with `accelerate launch` or `torchrun`; a single process needs neither.
 """
 
 from __future__ import annotations
@@ -13,43 +12,45 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-_BUCKET = 1 << 24  # numbers summed at a time
+_BUCKET = 1 << 24  # numbers in one message
 
 
-class Crew:
-    """This process and those that train with it.
+class ProcessGroup:
+    """The processes that train together; this class is a group of one.
 
     Attributes:
-        rank: this process's number, from 0.
-        count: how many there are.
-        device: where this one computes, as torch names it; None when it works alone and is free to choose.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+        device: device of this process as torch names it; None leaves the choice to the caller.
     """
 
     rank = 0
-    count = 1
+    world_size = 1
     device: str | None = None
 
     @property
-    def leads(self) -> bool:
-        """Does this process write the files?"""
+    def is_main_process(self) -> bool:
+        """True for the process that writes files and prints."""
         return self.rank == 0
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
 
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have reached this point."""
 
 
-class _SeveralProcesses(Crew):
+class _LaunchedGroup(ProcessGroup):
+    """A group started by `accelerate launch` or `torchrun`."""
+
     def __init__(self, *, cpu: bool) -> None:
-        from accelerate import PartialState  # peft brings it; a second to import
+        from accelerate import PartialState  # a second to import
 
         self._state = PartialState(cpu=cpu)
-        self.rank, self.count = self._state.process_index, self._state.num_processes
+        self.rank, self.world_size = self._state.process_index, self._state.num_processes
         self.device = str(self._state.device)
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         from accelerate.utils import reduce
 
         for bucket in _buckets(tensors):
@@ -57,23 +58,23 @@ class _SeveralProcesses(Crew):
             for tensor, part in zip(bucket, summed.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         self._state.wait_for_everyone()
 
 
-def join_crew(device: str = "auto") -> Crew:
-    """The processes that a launcher started together with this one; alone when there was none.
+def join_process_group(device: str = "auto") -> ProcessGroup:
+    """The process group that a launcher started, or a group of one.
 
     Args:
-        device: `cpu` to compute on processors though there are GPUs.
+        device: `cpu` keeps the group off the GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Crew()
-    return _SeveralProcesses(cpu=device == "cpu" or not torch.cuda.is_available())
+        return ProcessGroup()
+    return _LaunchedGroup(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one kind, as many as are worth one message."""
+    """Group tensors of one dtype into messages of at most `_BUCKET` numbers."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         full = sum(other.numel() for other in bucket) + tensor.numel() > _BUCKET

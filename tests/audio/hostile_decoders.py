@@ -32,6 +32,15 @@ def content(handle: IO[bytes], options: Any) -> Iterator[bytes]:
     yield handle.read()
 
 
+def read_slowly(handle: IO[bytes], passes: int) -> Iterator[int]:
+    """Read a file over and over, a piece of 64 kB in 50 ms."""
+    for _ in range(passes):
+        handle.seek(0)
+        while handle.read(1 << 16):
+            time.sleep(0.05)
+    yield 1
+
+
 def stubborn(handle: IO[bytes], options: Any) -> Iterator[int]:
     """Goes on when it cannot read, as libraries do that call back into Python."""
     for place in range(0, 1 << 20, 1 << 14):

@@ -168,7 +168,7 @@ def test_what_cannot_be_opened_is_unreadable(tmp_path: Path) -> None:
     for source in (str(tmp_path / "missing.wav"), str(tmp_path)):
         _, error = outcome(pool, source)
         assert isinstance(error, ClipError)
-        assert error.code is Code.UNREADABLE
+        assert error.code is Code.READ_ERROR
     assert list(pool.decode(b"abc")) == [b"abc"]
     assert pool.processes_started == 1
 
@@ -189,8 +189,8 @@ class Broken(io.BytesIO):
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
-        (OSError("the network is gone"), Code.UNREADABLE),
-        (ClipError(Code.TOO_LARGE, "The member is a bomb."), "TOO_LARGE"),
+        (OSError("the network is gone"), Code.READ_ERROR),
+        (ClipError(Code.LIMIT, "The member is a bomb."), "LIMIT"),
     ],
 )
 def test_an_error_of_the_workers_file_is_the_error_of_the_source(raised: Exception, code: str) -> None:
@@ -207,7 +207,7 @@ def test_a_decoder_that_goes_on_without_its_file_is_not_believed() -> None:
     pool = make(decoders.stubborn, SHORT)
     items, error = outcome(pool, Broken(OSError("the network is gone")))
     assert isinstance(error, ClipError)
-    assert (items, error.code) == ([], Code.UNREADABLE)
+    assert (items, error.code) == ([], Code.READ_ERROR)
     assert list(pool.decode(bytes(1 << 20))) == [1]
     assert pool.processes_started == 1
 
@@ -289,6 +289,19 @@ def test_ten_megabytes_of_messages_are_dropped(misbehaving: DecoderPool, capfd: 
 def test_a_decoder_that_shows_that_it_is_alive_is_waited_for(misbehaving: DecoderPool) -> None:
     items, error = outcome(misbehaving, b"", "slowly_alive")  # 0.6 s for an item; 0.5 s without a sign are the limit
     assert (items[1:], error) == ([1], None)
+
+
+def test_a_decoder_that_reads_on_is_waited_for_and_one_in_a_loop_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(bytes(1 << 20))
+    pool = make(decoders.read_slowly, DecoderLimits(stall_s=0.5, total_s=30.0))
+    for source in (str(path), path.read_bytes()):
+        assert outcome(pool, source, 1) == ([1], None)  # 0.8 s
+    path.write_bytes(bytes(1 << 17))
+    for source in (str(path), path.read_bytes()):
+        _, error = outcome(pool, source, 10**6)
+        assert isinstance(error, ClipError)
+        assert error.code is Code.TIMEOUT
 
 
 def test_a_pipe_that_nobody_writes_to_is_a_timeout(tmp_path: Path, misbehaving: DecoderPool) -> None:
@@ -445,7 +458,7 @@ def test_files_of_the_worker_are_opened_late_and_closed(tmp_path: Path) -> None:
             found += items
         except ClipError as error:
             found.append(error.code)
-    assert found == [contents["a"], contents["b"], Code.UNREADABLE, contents["d"]]
+    assert found == [contents["a"], contents["b"], Code.READ_ERROR, contents["d"]]
     assert most == 2
     assert all(file.closed for file in opened_files.values())
     assert pool.processes_started == 1
@@ -635,7 +648,7 @@ def test_where_processes_cannot_be_isolated_the_function_runs_here(
         assert error.code is Code.CORRUPT
     error = outcome(pool, str(tmp_path / "missing"), "good")[1]
     assert isinstance(error, ClipError)
-    assert error.code is Code.UNREADABLE
+    assert error.code is Code.READ_ERROR
 
 
 # The death of the worker

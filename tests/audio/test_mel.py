@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import ClapFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
@@ -157,3 +159,64 @@ def test_a_missing_value_is_named_and_never_guessed(name: str) -> None:
 def test_a_value_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelFormatError, match="cannot be used"):
         MelSettings.from_preprocessor(VALUES | changes)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    length=st.integers(1, 320000),
+    padding=st.sampled_from(["repeatpad", "repeat", "pad"]),
+    loudness=st.sampled_from([1e-4, 0.1, 1.0]),
+    truncation=st.sampled_from(["rand_trunc", "fusion"]),
+)
+def test_features_of_any_length_equal_the_reference(
+    length: int, padding: str, loudness: float, truncation: str
+) -> None:
+    values = VALUES | {"padding": padding, "truncation": truncation}
+    waveform = (loudness * np.random.default_rng(length).standard_normal(length)).astype(np.float32)
+    got, expected = ours(values, [waveform]), reference(values, [waveform])
+    assert np.abs(got - expected[:, :1]).max() <= 0.001
+
+
+@pytest.mark.parametrize(
+    ("padding", "filled"),
+    [
+        ("pad", [1, 2, 3, 0, 0, 0, 0, 0]),
+        ("repeatpad", [1, 2, 3, 1, 2, 3, 0, 0]),
+        ("repeat", [1, 2, 3, 1, 2, 3, 1, 2]),
+    ],
+)
+def test_a_short_clip_fills_the_window_as_its_model_learned(padding: str, filled: list[float]) -> None:
+    values = {"sampling_rate": 8, "max_length_s": 1, "fft_window_size": 4, "hop_length": 2, "feature_size": 2}
+    band = {"frequency_min": 0, "frequency_max": 4, "padding": padding}
+    log_mel = LogMel(MelSettings.from_preprocessor(VALUES | values | band))
+    assert log_mel.fill(np.array([1, 2, 3], np.float32)).tolist() == filled
+    assert log_mel.fill(np.arange(8, dtype=np.float32)).tolist() == list(range(8))
+
+
+def test_samples_are_cut_to_16_bits_toward_zero_where_the_model_was_trained_so() -> None:
+    values = VALUES | {"quantise": "int16", "padding": "pad"}
+    step = 1 / 32767
+    waveform = np.array([0.6 * step, -0.6 * step, 1.5 * step, -1.5 * step, 2.0, -2.0], np.float32)
+    filled = LogMel(MelSettings.from_preprocessor(values)).fill(waveform)
+    assert (filled[:6] / step).round(3).tolist() == [0, 0, 1, -1, 32767, -32767]
+
+
+def test_a_tone_peaks_in_the_band_that_holds_it() -> None:
+    settings = MelSettings.from_preprocessor(VALUES)
+    filters = mel_filters(settings)
+    hertz = np.linspace(0, 16000, len(filters))
+    for frequency in (200.0, 440.0, 1000.0, 5000.0, 12000.0):
+        loudest = int(LogMel(settings)([tone(frequency, 1)])[0, 0, 10].argmax())
+        covered = hertz[filters[:, loudest] > 0]
+        assert covered.min() - 32 <= frequency <= covered.max() + 32
+
+
+def test_ten_times_the_amplitude_are_twenty_decibels() -> None:
+    quiet, loud = (ours(VALUES, [scale * noise(1)]) for scale in (0.1, 1.0))
+    audible = quiet > -90
+    assert np.abs(loud - quiet - 20)[audible].max() < 0.01
+
+
+def test_a_message_names_the_file_of_the_values() -> None:
+    with pytest.raises(ModelFormatError, match=r"^processor_config\.json has no 'padding'"):
+        MelSettings.from_preprocessor({k: v for k, v in VALUES.items() if k != "padding"}, file="processor_config.json")

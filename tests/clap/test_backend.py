@@ -38,7 +38,7 @@ def test_pocket_lies_in_the_package(
     assert (clap.name, clap.fingerprint) == ("pocket", tiny_clap.fingerprint)
 
 
-def test_an_installation_without_pocket_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_pocket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "package_files", lambda package: tmp_path)
     with pytest.raises(MissingInputError, match="pocket"):
         load_clap("pocket")

@@ -65,8 +65,8 @@ def test_a_converted_model_is_the_one_that_was_saved(convert: Convert, vocabular
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
     for section in ("audio_config", "text_config"):
-        said, meant = getattr(loaded.config, section).to_dict(), getattr(model.config, section).to_dict()
-        assert {k for k in meant if said[k] != meant[k]} <= {"dtype", "architectures"}
+        found, meant = getattr(loaded.config, section).to_dict(), getattr(model.config, section).to_dict()
+        assert {k for k in meant if found[k] != meant[k]} <= {"dtype", "architectures"}
 
 
 def test_what_has_no_use_is_counted(convert: Convert, vocabulary: int) -> None:
@@ -187,7 +187,7 @@ def test_texts_are_cut_where_laion_cuts_them(convert: Convert, vocabulary: int) 
         ("audio_branch.logmel_extractor.melW", torch.ones(3), "mel filters"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_used_says_why(
+def test_why_a_checkpoint_cannot_be_used(
     convert: Convert, vocabulary: int, name: str, tensor: torch.Tensor | None, words: str
 ) -> None:
     state = laion_state(tiny_model(vocabulary))

@@ -78,7 +78,7 @@ def test_prompts_that_are_words_give_the_sentence_with_these_words(tiny_clap: Cl
         found = labels.encode(prompts).numpy()
     tokens = tiny_clap.tokenize(["the sound of a dog", "the sound of rain"])  # type: ignore[attr-defined]
     apart = tiny_clap.tokenize(["the sound of", " a dog", " rain"])  # type: ignore[attr-defined]
-    assert tokens[0] == apart[0][:-1] + apart[1][1:]  # the tokenizer cuts the words alike, or the test says nothing
+    assert tokens[0] == apart[0][:-1] + apart[1][1:]  # the tokenizer splits the words alike, or the test is void
     assert np.allclose(found, tiny_clap.embed_text(["the sound of a dog", "the sound of rain"]), atol=1e-5)
 
 
@@ -103,5 +103,5 @@ def test_what_does_not_fit_is_refused_in_words(tiny_clap: Clap, encode: Callable
     class Other:
         name = "other"
 
-    with pytest.raises(OptionError, match="no frames"):
+    with pytest.raises(OptionError, match="does not give frames"):
         embed_frames(Other(), sounds())  # type: ignore[arg-type]

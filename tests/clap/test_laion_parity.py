@@ -17,7 +17,7 @@ from sonogloss.clap import load_clap
 from sonogloss.clap.convert import convert_checkpoint
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
-from tests.laion_checkpoints import randomise, write_checkpoint, write_tokenizer
+from tests.laion_checkpoints import randomize, write_checkpoint, write_tokenizer
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("laion_clap") is None,
@@ -42,7 +42,7 @@ class Original:
         self.path = folder / "random.pt"
         vocabulary = write_tokenizer(folder / "roberta-base")
         self.module = build(vocabulary, fused=fused)
-        randomise(self.module.model, self.module.model.audio_branch.bn0)
+        randomize(self.module.model, self.module.model.audio_branch.bn0)
         self.state = self.module.model.state_dict()
         # Published checkpoints hold this; what re-saves them does not.
         write_checkpoint(self.path, self.state | {"text_branch.embeddings.position_ids": torch.arange(514)[None]})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import pickle
 import zipfile
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss.clap.torch_file import StoredTensor, Unknown, open_torch_file, read_pickle
+from sonogloss.clap import torch_file
+from sonogloss.clap.pickle_data import Storage, StoredTensor, Unknown, read_pickle
+from sonogloss.clap.torch_file import open_torch_file
 from sonogloss.errors import MissingInputError, ModelFormatError
 
 
@@ -75,7 +78,7 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path: Path, protocol: int) -> No
     assert {type(found[name]) for name in ("attack", "args", "best", "path")} == {Unknown}
     assert found["inside"][0]["deep"][1] == 7
     torch.load(tmp_path / "file.pt", weights_only=False)
-    assert witness.exists()  # the attack was one
+    assert witness.exists()  # unpickling would have run it
 
 
 def test_names_are_not_imported(tmp_path: Path) -> None:
@@ -142,11 +145,11 @@ def read_all(path: Path) -> None:
         ({"data_pkl": b"not a pickle"}, "data.pkl cannot be read"),
         ({"data_pkl": b"\x80\x02"}, "data.pkl cannot be read"),
         ({"byteorder": b"big"}, "big-endian"),
-        ({"0": None}, "storage '0' is missing"),
+        ({"0": None}, "data/0 is missing"),
         ({"0": b"\0" * 12}, "storage '0' is not 4 numbers"),
     ],
 )
-def test_what_is_wrong_with_an_archive_is_said(saved: Path, changes: dict[str, bytes | None], words: str) -> None:
+def test_a_malformed_archive_is_described(saved: Path, changes: dict[str, bytes | None], words: str) -> None:
     rewrite(saved, **changes)
     with pytest.raises(ModelFormatError, match=words) as caught:
         read_all(saved)
@@ -159,7 +162,7 @@ def test_a_compressed_archive_is_refused(saved: Path) -> None:
     with zipfile.ZipFile(saved, "w", compression=zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(ModelFormatError, match="storage '0'"):
+    with pytest.raises(ModelFormatError, match="is compressed"):
         read_all(saved)
 
 
@@ -194,3 +197,112 @@ def test_what_is_no_file_of_torch(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "file.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(ModelFormatError, match="saved again"), open_torch_file(str(tmp_path / "file.pt")):
         pass
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_a_format_error_or_reads(saved: Path, data: Any) -> None:
+    content = bytearray(saved.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    damaged = saved.with_name("damaged.pt")
+    damaged.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with contextlib.suppress(ModelFormatError), open_torch_file(str(damaged)) as file:
+        for stored in file.content.values() if isinstance(file.content, dict) else ():
+            if isinstance(stored, StoredTensor):
+                file.read(stored)
+
+
+@pytest.mark.parametrize(
+    ("size", "offset", "shape", "stride"),
+    [
+        (4, 1, (4,), (1,)),  # ends one number behind the storage
+        (4, 1 << 40, (1,), (1,)),
+        (4, 0, (2, 2), (3, 1)),
+        (4, 0, (2,), (1 << 62,)),
+        (4, 0, (0, 1 << 80), (1, 1)),
+        (4, 0, (1,), (1 << 80,)),
+        (4, 0, (1 << 40, 1 << 40), (0, 0)),
+        (1 << 61, 0, (1,), (1,)),
+        (0, 0, (0, 1 << 80), (1, 1)),
+    ],
+)
+def test_a_tensor_never_leaves_its_storage(
+    saved: Path, size: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    stored = StoredTensor(Storage("0", torch.float32, size), offset, shape, stride)
+    with open_torch_file(str(saved)) as file, pytest.raises(ModelFormatError):
+        file.read(stored)
+
+
+class _Reference:
+    """A storage, as torch.save refers to it."""
+
+
+class _Rebuilt:
+    """A tensor, as torch.save writes it: a call with these arguments."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, value: object) -> Any:
+        return ("storage", torch.FloatStorage, "0", "cpu", 4) if isinstance(value, _Reference) else None
+
+
+def pickled(*arguments: Any) -> bytes:
+    target = io.BytesIO()
+    _Pickler(target, 2).dump(_Rebuilt(*arguments))
+    return target.getvalue()
+
+
+def test_a_tensor_is_rebuilt_from_its_reference() -> None:
+    content = pickled(_Reference(), 1, (3,), (1,), False, OrderedDict())
+    assert read_pickle(content) == StoredTensor(Storage("0", torch.float32, 4), 1, (3,), (1,))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (_Reference(), -1, (3,), (1,)),
+        (_Reference(), 0, (-3,), (1,)),
+        (_Reference(), 0, (3,), (-1,)),
+        (_Reference(), 0, (3,), (1, 1)),
+        (_Reference(), 0.5, (3,), (1,)),
+        (_Reference(), 0, ("3",), (1,)),
+        ("no storage", 0, (3,), (1,)),
+    ],
+)
+def test_a_malformed_tensor_is_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="malformed"):
+        read_pickle(pickled(*arguments, False, OrderedDict()))
+
+
+def test_an_encrypted_member_is_refused(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    at = -1
+    while (at := content.find(b"PK\x01\x02", at + 1)) >= 0:  # the flags of every entry of the central directory
+        content[at + 8] |= 1
+    saved.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="damaged"):
+        read_all(saved)
+
+
+def test_a_pickle_larger_than_any_checkpoint_needs_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_file, "_LARGEST_PICKLE", 20)
+    with pytest.raises(ModelFormatError, match="more than the 20"):
+        read_all(saved)
+
+
+def test_a_shared_storage_serves_several_tensors(tmp_path: Path) -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    torch.save({"whole": whole, "column": whole[:, 1], "row": whole[2]}, tmp_path / "file.pt")
+    with open_torch_file(str(tmp_path / "file.pt")) as file:
+        stored = file.content
+        assert {tensor.storage.key for tensor in stored.values()} == {"0"}
+        assert torch.equal(file.read(stored["column"]), whole[:, 1])
+        assert torch.equal(file.read(stored["row"]), whole[2])

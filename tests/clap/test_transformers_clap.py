@@ -48,7 +48,7 @@ def units(rows: FloatArray) -> bool:
     return rows.dtype == np.float32 and bool(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5))
 
 
-def test_what_a_clap_says_of_itself(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
+def test_the_attributes_of_a_clap(tiny_clap: Clap, tiny_clap_dir: Path) -> None:
     assert tiny_clap.name == str(tiny_clap_dir)
     assert (tiny_clap.dim, tiny_clap.sample_rate, tiny_clap.window_s) == (32, 32000, 10.0)
     assert tiny_clap.temperature == pytest.approx(0.07, abs=1e-4)
@@ -107,7 +107,7 @@ def test_nothing_gives_no_rows(tiny_clap: Clap) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(texts=st.lists(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)), min_size=1, max_size=8))
-def test_a_text_does_not_depend_on_its_neighbours(tiny_clap: Clap, texts: list[str]) -> None:
+def test_a_text_does_not_depend_on_its_neighbors(tiny_clap: Clap, texts: list[str]) -> None:
     together = tiny_clap.embed_text(texts)
     alone = np.concatenate([tiny_clap.embed_text([text]) for text in texts])
     assert np.abs(together - alone).max() <= 1e-5
@@ -120,7 +120,7 @@ def test_many_texts_come_back_in_order(tiny_clap: Clap) -> None:
         assert np.abs(together[row] - tiny_clap.embed_text([texts[row]])[0]).max() <= 1e-5
 
 
-def test_a_clip_does_not_depend_on_its_neighbours(tiny_clap: Clap) -> None:
+def test_a_clip_does_not_depend_on_its_neighbors(tiny_clap: Clap) -> None:
     waves = sounds() * 3  # more than one internal batch
     together = tiny_clap.embed_audio(waves)
     alone = np.concatenate([tiny_clap.embed_audio([wave]) for wave in sounds()] * 3)
@@ -138,16 +138,6 @@ def test_embedding_twice_gives_the_same_bytes_and_moves_nothing(tiny_clap_dir: P
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert any("running_mean" in name for name in before)
-
-
-def test_too_long_sounds_are_errors(tiny_clap: Clap) -> None:
-    with pytest.raises(ValueError, match="320000"):
-        tiny_clap.embed_audio([np.zeros(320001, dtype=np.float32)])
-
-
-def test_one_string_is_not_a_list_of_texts(tiny_clap: Clap) -> None:
-    with pytest.raises(TypeError, match="sequence"):
-        tiny_clap.embed_text("a dog barks")
 
 
 def test_models_with_fusion_never_mark_a_clip_as_long(tmp_path: Path, write_clap: WriteClap) -> None:
@@ -186,7 +176,7 @@ def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path,
     assert (half * full).sum(axis=1).min() > 0.999
 
 
-def test_a_length_remembered_by_the_tokenizer_has_no_effect(tmp_path: Path, write_clap: WriteClap) -> None:
+def test_a_length_saved_with_the_tokenizer_has_no_effect(tmp_path: Path, write_clap: WriteClap) -> None:
     write_clap(tmp_path)
     before = load_clap(str(tmp_path)).embed_text(TEXTS)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
@@ -209,7 +199,7 @@ def test_the_combined_processor_is_never_made(tiny_clap_dir: Path, monkeypatch: 
     assert len(clap.embed_audio(sounds())) == len(sounds())
 
 
-def test_loading_says_nothing(tiny_clap_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_prints_nothing(tiny_clap_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_clap(str(tiny_clap_dir))
     assert capfd.readouterr() == ("", "")
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.decoding.generate import generate, search
+from sonogloss.decoding.generate import _common_prefix, _compacted, _length_groups, generate, search
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings, Scoring
@@ -54,7 +54,7 @@ def passes(model: LanguageModel) -> Iterator[list[tuple[str, int, int]]]:
     batch_size=st.integers(1, 8),
     order=st.randoms(use_true_random=False),
 )
-def test_neighbours_and_order_do_not_change_a_caption(
+def test_neighbors_and_order_do_not_change_a_caption(
     family: str,
     scoring: Scoring,
     words: list[list[int]],
@@ -145,14 +145,14 @@ def test_a_score_is_the_mean_log_probability_of_a_caption_and_its_end() -> None:
     for scoring in ("transformers", "average"):
         settings = DecodeSettings(num_beams=3, max_new_tokens=9, scoring=scoring)
         for candidate in search(model, [prompt], None, settings, candidates=3)[0]:
-            said = [*candidate.ids, model.eos_id][:9]
-            whole = torch.tensor([[*prompt, *said]])
+            tokens = [*candidate.ids, model.eos_id][:9]
+            whole = torch.tensor([[*prompt, *tokens]])
             log_probs = model.model(input_ids=whole).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
-            mean = log_probs.gather(1, torch.tensor(said)[:, None]).mean()
+            mean = log_probs.gather(1, torch.tensor(tokens)[:, None]).mean()
             assert candidate.score == pytest.approx(float(mean), abs=1e-4)
 
 
-def test_a_prefix_that_all_share_is_read_once_and_no_prompt_more_than_once() -> None:
+def test_a_common_prefix_is_computed_once_and_no_prompt_more_than_once() -> None:
     model = MODELS["llama"]
     shared = list(range(10, 30))
     prompts = [[*shared, 40 + i, AUDIO_SLOT, *range(50, 50 + i)] for i in range(1, 6)]
@@ -175,6 +175,58 @@ def test_finished_clips_leave_the_batch_and_no_batch_is_larger_than_asked() -> N
     assert min(rows) < 4
     longest = [len(found[i]) for i in range(20)]
     assert sum(rows) < sum(8 if start < 16 else 4 for start in range(0, 20, 8)) * max(longest)
+
+
+@given(rows=st.lists(st.none() | st.integers(0, 9), min_size=1, max_size=12), extra=st.integers(0, 3))
+def test_rows_are_compacted_with_as_few_moves_as_can_be(rows: list[int | None], extra: int) -> None:
+    active = [row for row, clip in enumerate(rows) if clip is not None]
+    size = max(1, len(active)) + extra
+    selected = _compacted(rows, size)
+    assert len(selected) == min(size, len(rows))
+    assert [row for row in sorted(selected) if rows[row] is not None] == active
+    assert all(selected[row] == row for row in active if row < size)
+
+
+@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=20))
+def test_groups_keep_the_order_and_pad_by_an_eighth_at_most(lengths: list[int]) -> None:
+    prompts = [[5] * length for length in sorted(lengths)]
+    groups = _length_groups(range(len(prompts)), prompts)
+    assert [row for group in groups for row in group] == list(range(len(prompts)))
+    for group in groups:
+        shortest, longest = len(prompts[group[0]]), len(prompts[group[-1]])
+        assert longest - shortest <= max(4, shortest // 8)
+
+
+@given(
+    shared=st.lists(st.integers(3, 9) | st.just(AUDIO_SLOT), max_size=9),
+    rests=st.lists(st.lists(st.integers(3, 9), max_size=3), min_size=1, max_size=4),
+)
+def test_a_common_prefix_is_one_and_leaves_each_prompt_a_token(shared: list[int], rests: list[list[int]]) -> None:
+    prompts = [[*shared, *rest] or [3] for rest in rests]
+    prefix = _common_prefix(prompts)
+    assert all(prompt[: len(prefix)] == prefix and len(prompt) > len(prefix) for prompt in prompts)
+    assert AUDIO_SLOT not in prefix
+    assert not prefix or len(prefix) >= 4
+    words = shared[: shared.index(AUDIO_SLOT)] if AUDIO_SLOT in shared else shared
+    if len(prompts) > 1 and len(words) >= 5:
+        assert len(prefix) >= len(words) - 1
+
+
+@pytest.mark.parametrize("scoring", ["transformers", "average"])
+def test_soft_vectors_decide_a_caption_and_their_places_too(scoring: Scoring) -> None:
+    model = MODELS["llama"]
+    decode = DecodeSettings(num_beams=2, max_new_tokens=6, scoring=scoring)
+    soft = torch.randn(1, 2, model.width, generator=torch.Generator().manual_seed(0))
+    prompt = [5, AUDIO_SLOT, 6, AUDIO_SLOT, 7]
+    scores = [
+        search(model, [ids], vectors, decode)[0][0].score
+        for ids, vectors in (
+            (prompt, soft),
+            (prompt, soft.flip(1)),
+            ([AUDIO_SLOT, AUDIO_SLOT, 5, 6, 7], soft),
+        )
+    ]
+    assert len({round(score, 4) for score in scores}) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from sonogloss.decoding.generate import generate
-from sonogloss.decoding.int8 import Int8Linear
-from sonogloss.decoding.language_model import load_language_model
+from sonogloss.decoding.language_model import Int8Linear, load_language_model
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import OptionError
 from tests.language_models import tiny_gpt2, tiny_llama, tiny_tokenizer

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BloomConfig, BloomForCausalLM
 
 from sonogloss.decoding.adapter import attach_adapter
 from sonogloss.decoding.language_model import load_language_model
@@ -85,3 +86,49 @@ def test_an_adapter_of_another_model_is_refused(directory: Path, tmp_path: Path)
 def test_what_is_nowhere_is_missing(name: str) -> None:
     with pytest.raises(MissingInputError):
         load_language_model(name)
+
+
+def test_special_tokens_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    """The tokenizer of another model: its end would never come, or index outside the embeddings."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<new end>"})
+    assert tokenizer.eos_token_id >= 320
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelFormatError, match="special tokens that the model's vocabulary lacks"):
+        load_language_model(str(tmp_path))
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelFormatError, match="end-of-text"):
+        load_language_model(str(tmp_path))
+
+
+def test_a_model_that_beam_search_does_not_support_is_refused_on_loading(tmp_path: Path) -> None:
+    shape = {"vocab_size": 320, "hidden_size": 32, "n_layer": 1, "n_head": 2}
+    BloomForCausalLM(BloomConfig(**shape, bos_token_id=0, eos_token_id=2, pad_token_id=1)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelFormatError, match="'bloom' are not supported"):
+        load_language_model(str(tmp_path))
+
+
+def test_stop_criteria_are_made_once_for_each_set_of_strings(directory: Path) -> None:
+    model = load_language_model(str(directory))
+    assert model.stop_criteria((".",)) is model.stop_criteria((".",))
+    assert model.stop_criteria((".",)) is not model.stop_criteria(())
+
+
+def test_loading_prints_nothing(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_language_model(str(directory))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "../model", "https://example.org/model"])
+def test_a_name_that_is_neither_directory_nor_hub_id_is_missing(name: str) -> None:
+    with pytest.raises(MissingInputError, match="is not a directory") as caught:
+        load_language_model(name)
+    assert "hub id" in caught.value.remedy

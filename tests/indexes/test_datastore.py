@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sonogloss.bridge import project
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, OptionError, StoreFormatError
-from sonogloss.indexes import Datastore, Support
+from sonogloss.indexes import Datastore, Support, commit_datastore, write_shard, write_support_part
 from sonogloss.records import caption_id
-from tests.indexes.conftest import build, unit_rows
+from tests.indexes.conftest import CLAP, build, captions, unit_rows
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden" / "drcap"
 
@@ -60,6 +60,53 @@ def test_search_is_exact_whatever_the_shards_and_ties(tmp_path_factory, rows, sh
     assert [[c.id for c in row] for row in store.search(queries, k)] == expected_ids(vectors, queries, ids, k)
 
 
+@given(
+    rows=st.integers(1, 40),
+    distinct=st.integers(1, 40),
+    cuts=st.lists(st.integers(1, 6), min_size=2, max_size=3, unique=True),
+    k=st.integers(1, 12),
+    scale=st.sampled_from([1e-7, 1e-4, 1.0]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=20)
+def test_shards_of_any_number_answer_alike_also_where_scores_nearly_tie(
+    tmp_path_factory, rows, distinct, cuts, k, scale, seed
+):
+    """The rows lie around one direction, so that float32 scores differ in their last digits or not at all."""
+    rng = np.random.default_rng(seed)
+    centre = unit_rows(1, dim=16, seed=seed)
+    vectors = centre + scale * rng.standard_normal((distinct, 16))[np.arange(rows) % distinct]
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    ids = rng.permutation(rows).tolist()
+    queries = np.concatenate([centre, vectors[:3], unit_rows(2, dim=16, seed=seed + 1)]).astype(np.float32)
+    answers = []
+    for cut in cuts:
+        directory = tmp_path_factory.mktemp("store")
+        store = Datastore.open(build(directory, vectors, shards=min(cut, rows), ids=ids))
+        answers.append(store.search(queries, k))
+        assert [[c.id for c in row] for row in answers[-1]] == expected_ids(vectors, queries, ids, k)
+    assert all(answer == answers[0] for answer in answers)
+
+
+@given(order=st.permutations(range(4)))
+@settings(deadline=None, max_examples=10)
+def test_shards_may_be_committed_in_any_order(tmp_path_factory, order):
+    directory = str(tmp_path_factory.mktemp("store"))
+    vectors = unit_rows(8)
+    entries, parts = [], []
+    for number in order:
+        rows = slice(2 * number, 2 * number + 2)
+        entries.append(
+            write_shard(directory, number, captions([f"c{2 * number}", f"c{2 * number + 1}"]), vectors[rows])
+        )
+        parts.append(write_support_part(directory, number, vectors[rows]))
+    manifest = commit_datastore(directory, shards=entries, support=parts, clap=CLAP, options={})
+    assert (
+        [shard.number for shard in manifest.shards] == [part.number for part in manifest.support.parts] == [0, 1, 2, 3]
+    )
+    assert Datastore.open(directory).texts(np.arange(8)) == [f"c{row}" for row in range(8)]
+
+
 def test_many_equal_captions_come_by_ascending_id(tmp_path):
     vectors = np.concatenate([np.repeat(unit_rows(1), 200, axis=0), unit_rows(100, seed=5)])
     ids = np.random.default_rng(3).permutation(300).tolist()
@@ -91,7 +138,7 @@ def test_queries_that_are_not_finite_are_refused(store_dir, value):
     queries[1, 2] = value
     with pytest.raises(ClipError, match="query 1 of 3") as refusal:
         store.search(queries, 3)
-    assert refusal.value.code == Code.NOT_FINITE
+    assert refusal.value.code == Code.NON_FINITE
     with pytest.raises(ClipError, match="query 1 of 3"):
         store.project(queries, temperature=0.1, renormalise=False)
 

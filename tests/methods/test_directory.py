@@ -14,8 +14,9 @@ import torch
 from sonogloss.decoding.adapter import attach_adapter
 from sonogloss.errors import InputError, MissingInputError, ModelFormatError, OptionError
 from sonogloss.methods import (
-    ClapReference,
+    ClapIdentity,
     DecodeSettings,
+    NewCaptioner,
     ProjectionSettings,
     load_captioner,
     save_captioner,
@@ -33,7 +34,7 @@ CONTEXTS = [[], ["a dog barks"], ["a cat meows", "rain"], ["a bell rings"]]
 def save(directory: str, **changes: Any) -> None:
     torch.manual_seed(5)
     options: dict[str, Any] = {
-        "clap": ClapReference(name="tiny", fingerprint="0" * 64, dim=8),
+        "clap": ClapIdentity(name="tiny", fingerprint="0" * 64, dim=8),
         "language_model": tiny_gpt2(),
         "tokenizer": tiny_tokenizer(),
         "mapper": Mapper(8, 32, hidden=16),
@@ -43,7 +44,7 @@ def save(directory: str, **changes: Any) -> None:
         "decode": DecodeSettings(num_beams=2, max_new_tokens=8),
         "training": {"steps": 1},
     }
-    save_captioner(directory, **(options | changes))
+    save_captioner(directory, NewCaptioner(**(options | changes)))
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_a_temperature_is_a_number_or_the_claps_own() -> None:
 
 
 def test_a_pocket_captioner_that_there_is_not() -> None:
-    with pytest.raises(OptionError, match="not in this release"):
+    with pytest.raises(OptionError, match=r"no captioner 'pocket:telepathy'. Choose one of pocket, "):
         load_captioner("pocket:telepathy")
 
 

@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sonogloss.decoding.sequences import fill_slots
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods.mapper import AnyMapper, Mapper, TanhMapper, TransformerMapper, load_mapper, save_mapper
+from sonogloss.methods.mapper import (
+    AnyMapper,
+    Mapper,
+    TanhMapper,
+    TransformerMapper,
+    load_mapper,
+    make_mapper,
+    save_mapper,
+)
+from sonogloss.methods.plan import MapperSettings
 
 KINDS: list[AnyMapper] = [
     Mapper(8, 6, hidden=16, slots=2),
@@ -119,3 +130,61 @@ def test_what_is_not_a_mapper_is_refused(tmp_path: Path) -> None:
 def test_heads_that_do_not_share_the_width_are_refused() -> None:
     with pytest.raises(OptionError, match="5 heads"):
         TransformerMapper(8, 6, heads=5)
+
+
+@pytest.mark.parametrize("kind", [Mapper, TanhMapper, TransformerMapper])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dim=st.integers(1, 9), heads=st.integers(1, 3), slots=st.integers(1, 5), layers=st.integers(1, 3))
+def test_sizes_are_read_from_the_weights(
+    tmp_path: Path, kind: type[AnyMapper], dim: int, heads: int, slots: int, layers: int
+) -> None:
+    sizes: dict[str, int] = {"slots": slots}
+    if kind is Mapper:
+        sizes["hidden"] = layers + 3
+    if kind is TransformerMapper:
+        sizes |= {"layers": layers, "heads": heads}
+    mapper, x = kind(dim, 4 * heads, **sizes), torch.randn(2, dim)
+    save_mapper(mapper, str(tmp_path / "mapper.safetensors"))
+    again = load_mapper(str(tmp_path / "mapper.safetensors"), slots=slots)
+    assert torch.equal(again(x), mapper(x))
+    if isinstance(again, TransformerMapper):
+        assert (again.heads, len(again.layers)) == (heads, layers)
+
+
+@pytest.mark.parametrize("mapper", KINDS, ids=lambda mapper: mapper.kind)
+def test_weights_stored_as_half_are_computed_with_in_float32(tmp_path: Path, mapper: AnyMapper) -> None:
+    save_mapper(mapper, str(tmp_path / "half"), dtype=torch.float16)
+    save_mapper(mapper, str(tmp_path / "whole"))
+    assert (tmp_path / "half").stat().st_size < (tmp_path / "whole").stat().st_size
+    again, x = load_mapper(str(tmp_path / "half"), slots=mapper.slots), torch.randn(3, 8)
+    assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
+    torch.testing.assert_close(again(x), mapper(x), rtol=0, atol=1e-2)
+    assert not again.training
+
+
+def test_a_new_mapper_is_of_the_kind_and_the_sizes_of_its_settings() -> None:
+    relu = make_mapper(MapperSettings(kind="relu", hidden=7), dim=8, width=6, slots=2)
+    assert isinstance(relu, Mapper)
+    assert (relu.hidden, relu.dim, relu.width, relu.slots) == (7, 8, 6, 2)
+    mlp = make_mapper(MapperSettings(kind="mlp", hidden=7), dim=8, width=6, slots=2)
+    assert isinstance(mlp, TanhMapper)
+    assert mlp.linear1.out_features == 6  # slots * width / 2, whatever `hidden` is
+    transformer = make_mapper(MapperSettings(kind="transformer", layers=3, heads=2), dim=8, width=6, slots=2)
+    assert isinstance(transformer, TransformerMapper)
+    assert (len(transformer.layers), transformer.heads) == (3, 2)
+    assert make_mapper(MapperSettings(kind="relu"), dim=8, width=6, slots=0) is None
+
+
+def test_the_transformer_lets_every_vector_see_the_embedding_and_one_another() -> None:
+    """Attention by hand for one head and one layer: values weighted by the softmax of scaled products."""
+    torch.manual_seed(1)
+    mapper = TransformerMapper(3, 4, slots=2, layers=1, heads=1)
+    x = torch.randn(1, 3)
+    tokens = torch.cat([mapper.linear(x).view(1, 2, 4), mapper.constants[None]], dim=1)
+    layer = mapper.layers[0]
+    normed = layer.norm1(tokens)
+    q, (k, v) = layer.queries(normed), layer.keys_values(normed).chunk(2, dim=-1)
+    attended = torch.softmax(q @ k.transpose(1, 2) / 4**0.5, dim=-1) @ v
+    tokens = tokens + layer.joined(attended)
+    tokens = tokens + layer.linear2(torch.relu(layer.linear1(layer.norm2(tokens))))
+    torch.testing.assert_close(mapper(x), tokens[:, 2:])

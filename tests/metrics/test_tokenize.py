@@ -1,7 +1,10 @@
+import importlib.machinery
 import importlib.util
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sonogloss.errors import OptionError
 from sonogloss.metrics import tokenize
@@ -22,8 +25,10 @@ def test_whitespace_only_splits():
 
 
 def test_unknown_tokenizer_is_refused():
-    with pytest.raises(OptionError, match="'fancy'"):
-        tokenize(["x"], "fancy")
+    with pytest.raises(
+        OptionError, match=r"no tokenizer 'simpel'\. Choose one of simple, ptb, .*did you mean 'simple'"
+    ):
+        tokenize(["x"], "simpel")
 
 
 @pytest.mark.parametrize("lacking", ["java", "pycocoevalcap"])
@@ -44,3 +49,72 @@ def test_ptb_splits_clitics_and_drops_punctuation():
         ("rain", "falls"),
     ]
     assert tokenize([], "ptb") == []
+
+
+@given(st.text())
+def test_simple_words_hold_nothing_else_and_are_settled(text):
+    (words,) = tokenize([text])
+    assert all(set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789'") for word in words)
+    assert tokenize([" ".join(words)]) == [words]
+    assert tokenize([text.upper().lower()]) == [words] or not text.isascii()
+
+
+@given(st.lists(st.text(max_size=12), max_size=6))
+def test_a_text_is_cut_the_same_whatever_stands_beside_it(texts):
+    for tokenizer in ("simple", "whitespace"):
+        assert tokenize(texts, tokenizer) == [tokenize([text], tokenizer)[0] for text in texts]
+
+
+JAVA = """#!/usr/bin/env python3
+import sys
+for line in sys.stdin.buffer.read().decode().splitlines():
+    if {lose}:
+        continue
+    print(line.lower().replace(".", " .").replace(",", " ,"))
+print({error!r}, file=sys.stderr)
+sys.exit({code})
+"""
+
+
+@pytest.fixture
+def java(tmp_path, monkeypatch):
+    """A stand-in for Java, which cuts commas and full stops off and drops nothing."""
+
+    def make(*, code=0, error="", lose="False"):
+        (tmp_path / "tokenizer").mkdir(exist_ok=True)
+        (tmp_path / "tokenizer" / "stanford-corenlp-3.4.1.jar").touch()
+        program = tmp_path / "java"
+        program.write_text(JAVA.format(code=code, error=error, lose=lose))
+        program.chmod(0o755)
+        monkeypatch.setattr(shutil, "which", lambda name: str(program))
+        spec = importlib.machinery.ModuleSpec("pycocoevalcap", None, is_package=True)
+        spec.submodule_search_locations = [str(tmp_path)]
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+
+    return make
+
+
+def test_ptb_keeps_texts_and_lines_together(java):
+    java()
+    texts = ["Rain, falls.", "", "two\nlines\u2028three\x0bfour", "a\r\nb", "..."]
+    assert tokenize(texts, "ptb") == [
+        ("rain", "falls"),
+        (),
+        ("two", "lines", "three", "four"),
+        ("a", "b"),
+        (),
+    ]
+    assert tokenize([], "ptb") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"code": 1, "error": "Could not find or load main class"}, "failed .*main class.*simple"),
+        ({"lose": "'lost' in line"}, "failed .*no message"),
+    ],
+)
+def test_ptb_that_fails_or_loses_a_line_is_an_error(java, options, words):
+    java(**options)
+    with pytest.raises(OptionError, match=words):
+        tokenize(["kept", "lost"], "ptb")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, ProjectionSettings, save_captioner
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import Mapper
 from sonogloss.pipelines.command_line import main
@@ -93,14 +93,16 @@ def captioner(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path, tin
         mapper = Mapper(tiny_clap.dim, 32, hidden=16)
     save_captioner(
         str(directory),
-        clap=ClapReference(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
-        language_model=model.eval(),
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=ComposedPrompt(),
-        projection=ProjectionSettings(temperature=0.05, renormalise=False),
-        contexts=2,
-        decode=DecodeSettings(num_beams=2, max_new_tokens=6),
+        NewCaptioner(
+            clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+            language_model=model.eval(),
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=ComposedPrompt(),
+            projection=ProjectionSettings(temperature=0.05, renormalise=False),
+            contexts=2,
+            decode=DecodeSettings(num_beams=2, max_new_tokens=6),
+        ),
     )
     return directory
 

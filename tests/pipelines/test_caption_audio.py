@@ -133,7 +133,7 @@ def test_a_killed_job_goes_on_where_it_stood(
             run(*job(tmp_path))
     assert not (tmp_path / "run.json").exists()
     assert len(list(tmp_path.glob("captions/*.parquet"))) == 1
-    (tmp_path / "captions" / "part-x.parquet.tmp-1234").write_bytes(b"half a file")
+    (tmp_path / "captions" / f"part-{'0' * 16}-000.parquet.tmp-12345678").write_bytes(b"half a file")
 
     def counts(self: write_rows.UnitWriter, batch: Batch) -> UnitResult | None:
         nonlocal done
@@ -143,7 +143,7 @@ def test_a_killed_job_goes_on_where_it_stood(
     monkeypatch.setattr(write_rows.UnitWriter, "add", counts)
     again = run(*job(tmp_path, "--json"))
     assert again.code == 0, again.err
-    assert again.report["taken_over"] == 1
+    assert (again.report["taken_over"], again.report["computed"]) == (8, 2)
     assert done == 1
     assert again.report["counts"] == {"inputs": 12, "captions": 11, "dead_letters": 1, "skipped": 0}
     assert again.report["dead_letter_codes"] == {"UNSUPPORTED": 1}
@@ -173,7 +173,7 @@ def test_other_options_into_the_same_output_are_refused_unless_begun_anew(
     assert run("verify", output).code == 0
 
 
-def test_added_recordings_cost_only_their_units_and_lost_ones_are_refused(
+def test_added_recordings_cost_only_themselves_and_lost_ones_keep_their_rows(
     run: Run, recordings: Path, store: Path, captioner: Path, tmp_path: Path
 ) -> None:
     folder, output = tmp_path / "audio", tmp_path / "out"
@@ -185,10 +185,14 @@ def test_added_recordings_cost_only_their_units_and_lost_ones_are_refused(
     more = run(*command)
     assert more.code == 0, more.err
     assert more.report["counts"]["captions"] == 12
-    assert more.report["taken_over"] == 1
+    assert (more.report["taken_over"], more.report["computed"]) == (10, 1)
     assert run("verify", output).code == 0
+    before = parts(output)
     (folder / "1.wav").unlink()
-    assert_one_line(run(*command), "1.wav", "--output")
+    less = run(*command)
+    assert less.report["done_before"]
+    assert less.report["vanished"] == {"count": 1, "first": [str(folder / "1.wav")]}
+    assert parts(output) == before
 
 
 def test_a_damaged_part_is_found_by_verify_and_made_again(run: Run, job: Job, results: Path, tmp_path: Path) -> None:

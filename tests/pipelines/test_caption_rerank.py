@@ -148,7 +148,7 @@ def test_what_breaks_the_judge_stands_alone(
 
     def illiterate(self: TransformersClap, texts: Sequence[str]) -> FloatArray:
         if self.name == str(scenes.judge) and poison in texts:
-            raise RuntimeError("cannot tokenise")
+            raise RuntimeError("cannot tokenize")
         return embed_text(self, texts)
 
     left = [tuple(text for text in texts if text != poison) for texts in scenes.candidates]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from sonogloss.clap import Clap
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings, save_captioner
+from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, ProjectionSettings, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
@@ -50,14 +49,16 @@ def soft_hard(tmp_path_factory: pytest.TempPathFactory, tiny_clap_dir: Path, tin
         mapper = TanhMapper(tiny_clap.dim, 32, slots=2)
     save_captioner(
         str(directory),
-        clap=ClapReference(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
-        language_model=model.eval(),
-        tokenizer=tokenizer,
-        mapper=mapper,
-        prompt=SoftHardPrompt(soft_slots=2, languages=("en", "fr"), language_tag="en"),
-        labels=embed_labels(read_labels("pocket"), tiny_clap),
-        projection=None,
-        decode=DecodeSettings(num_beams=2, max_new_tokens=6, scoring="average", stop=(".",)),
+        NewCaptioner(
+            clap=ClapIdentity(name=str(tiny_clap_dir), fingerprint=tiny_clap.fingerprint, dim=tiny_clap.dim),
+            language_model=model.eval(),
+            tokenizer=tokenizer,
+            mapper=mapper,
+            prompt=SoftHardPrompt(soft_slots=2, languages=("en", "fr"), language_tag="en"),
+            labels=embed_labels(read_labels("pocket"), tiny_clap),
+            projection=None,
+            decode=DecodeSettings(num_beams=2, max_new_tokens=6, scoring="average", stop=(".",)),
+        ),
     )
     return directory
 
@@ -147,7 +148,7 @@ def test_a_captioner_that_looks_something_up_says_so(
         (["--max-windows", "0"], ["--max-windows"]),
         (["--precision", "float4"], ["--precision"]),
         (["--language", "fr"], ["one language"]),
-        (["--captioner", "pocket:telepathy"], ["not in this release"]),
+        (["--captioner", "pocket:telepathy"], ["pocket:telepathy", "Choose one of"]),
         (["--support", "{tmp}/none"], ["none"]),
         (["--support", "{tmp}/strange"], ["another-clap", "fingerprint"]),
     ],
@@ -265,5 +266,4 @@ def test_the_candidate_nearest_to_the_sound_is_kept(
 
 
 def test_a_smaller_kind_of_weights_can_be_asked_for(job: Prepare) -> None:
-    assert job(precision="int8").captioner.precision == "int8"
-    assert asdict(job(precision="int8").captioner)["precision"] == "int8"
+    assert job(precision="int8").captioner.spec.precision == "int8"

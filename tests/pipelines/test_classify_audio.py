@@ -83,7 +83,8 @@ def test_a_finished_run_is_not_repeated_and_another_is_not_mixed_in(
     (tmp_path / "tags/run.json").unlink()
     sorted((tmp_path / "tags/labels").iterdir())[0].unlink()
     again = run(*command)
-    assert (again.report["taken_over"], again.report["units"]) == (1, 2)
+    assert again.report["taken_over"] + again.report["computed"] == 10
+    assert again.report["taken_over"] in (2, 8)
     assert before == {path: path.read_bytes() for path in (tmp_path / "tags").rglob("*.parquet")}
     assert_one_line(run(*command, "--top", "1"), "--output", "--overwrite", "--top was 5")
     assert run(*command, "--top", "1", "--no-resume").code == 0
@@ -94,7 +95,7 @@ def test_tags_and_captions_do_not_share_a_directory(
 ) -> None:
     assert run(*command).code == 0
     other = ["caption", "--audio", recordings, "--datastore", store, "--captioner", captioner]
-    assert_one_line(run(*other, "--output", tmp_path / "tags"), "--output", "other options")
+    assert_one_line(run(*other, "--output", tmp_path / "tags"), "results of classify")
 
 
 def test_several_worker_processes_write_the_same_bytes(run: Run, command: list[object], tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_tags_are_evaluated(run: Run, command: list[object], tmp_path: Path) -> 
     assert pq.read_table(tmp_path / "ev/metrics/corpus.parquet").to_pylist() == report["corpus"]
     assert len(pq.read_table(tmp_path / "ev/metrics/clips.parquet")) == 11
     assert "a whale" in run(*argv).out
-    assert_one_line(run(*argv, "--metrics", "cider_d"), "--metrics")
+    assert_one_line(run(*argv, "--metrics", "cider_d"), "cider_d", "captions")
 
 
 def test_map_needs_all_scores_and_lists_of_labels_are_read(run: Run, command: list[object], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_no_command_is_a_question_about_usage(run: Run) -> None:
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--direct_num_workers=x"], ["Beam", "x"]),
         (["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--runner=DaskRunner"], ["DaskRunner"]),
         (["caption", "--audio", "x", "--output", "o", "--runner=DataflowRunner"], ["--project", "--temp_location"]),
-        (["caption", "--audio", "x", "--output", "o", "--runner=FinkRunner"], ["Did you mean 'FlinkRunner'?"]),
+        (["caption", "--audio", "x", "--output", "o", "--runner=FinkRunner"], ["did you mean 'FlinkRunner'?"]),
         (["caption", "--audio", "x", "--output", "o", "--device", "gpu"], ["--device 'gpu'", "'cuda'"]),
         (["verify", "d", "--out=x"], ["--out"]),
         (["build-datastore", "--captions", "x", "--output", "o", "--shards", "0"], ["--shards"]),
@@ -98,13 +98,16 @@ def test_files_and_folders_are_listed_as_audio(tmp_path: Path) -> None:
     for name in ("b.WAV", "a.flac", "notes.txt", "deep/c.mp3", "odd.xyz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found, left_out = list_audio([str(tmp_path)])
-    assert [Path(path).name for path in found] == ["a.flac", "b.WAV", "c.mp3"]
-    assert left_out == 2
-    found, left_out = list_audio([str(tmp_path / "*.xyz"), str(tmp_path / "**" / "*.mp3"), str(tmp_path / "odd.xyz")])
-    assert [Path(path).name for path in found] == ["c.mp3", "odd.xyz"]
-    assert left_out == 0
+    found, skipped = list_audio([str(tmp_path)])
+    assert [Path(source.uri).name for source in found] == ["a.flac", "b.WAV", "c.mp3"]
+    assert sorted((Path(each.uri).name, str(each.code)) for each in skipped) == [
+        ("notes.txt", "NOT_AUDIO"),
+        ("odd.xyz", "NOT_AUDIO"),
+    ]
+    found, skipped = list_audio([str(tmp_path / "*.xyz"), str(tmp_path / "**" / "*.mp3"), str(tmp_path / "odd.xyz")])
+    assert [Path(source.uri).name for source in found] == ["c.mp3", "odd.xyz"]
+    assert [str(each.code) for each in skipped] == ["REPEATED"]
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "x.pdf").touch()
-    with pytest.raises(MissingInputError, match="none is named like audio"):
+    with pytest.raises(MissingInputError, match="holds no recording among 1 files"):
         list_audio([str(tmp_path / "papers")])

@@ -113,14 +113,18 @@ def test_results_of_a_caption_job_are_scored_by_file_and_by_window(
         ('{"name": "a.wav", "references": ["x"]}', [], ["key column"]),
         ('{"file_name": "a.wav", "text": "x"}', [], ["no column references"]),
         ('{"file_name": "z.wav", "references": ["x"]}', [], ["in common"]),
-        ('{"file_name": "a.wav", "references": 5}', [], ["row 1"]),
+        ('{"file_name": "a.wav", "references": 5}', [], ["line 1"]),
         ("", [], ["no rows"]),
         (
             '{"file_name": "x/a.wav", "references": ["x"]}\n{"file_name": "y/a.wav", "references": ["y"]}',
             [],
             ["two files", "uri"],
         ),
-        ('{"file_name": "a.wav", "references": ["x"]}', ["--metrics", "beauty"], ["--metrics", "beauty"]),
+        (
+            '{"file_name": "a.wav", "references": ["x"]}',
+            ["--metrics", "beauty"],
+            ["There is no --metrics 'beauty'", "bleu_1"],
+        ),
         ('{"file_name": "a.wav", "references": ["x"]}', ["--tokenizer", "axe"], ["--tokenizer"]),
         ('{"file_name": "a.wav", "references": ["x"]}', ["--results", "none.jsonl"], ["--results"]),
     ],
@@ -151,5 +155,5 @@ def test_metrics_are_computed_once_and_never_replaced_by_mistake(run: Run, tmp_p
     assert replaced["corpus"] != first["corpus"]
     references.write_text(json.dumps({"clip_id": "1", "references": ["a cat"]}))
     assert_one_line(run(*common, references), "other inputs or options")
-    (tmp_path / "out" / "metrics" / "metrics.json").unlink()  # as an earlier release left it
-    assert_one_line(run(*common, others), "--overwrite")
+    (tmp_path / "out" / "metrics" / "metrics.json").unlink()
+    assert_one_line(run(*common, others, "--overwrite"), "Move them away")  # nothing says that they are ours

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
 
 from sonogloss import files
+from sonogloss.errors import OptionError
 from sonogloss.methods import load_captioner
+from sonogloss.methods.zeraucap.method import GuidedSettings
+from sonogloss.methods.zeraucap.prompt import KeywordPrompt
+from sonogloss.pipelines.command_line import command_parser
+from sonogloss.pipelines.config.method_options import described_fields, in_words
+from sonogloss.pipelines.config.training import MakeCaptionerConfig
 from sonogloss.pipelines.make_captioner import make_captioner
-from sonogloss.pipelines.options import make_parser
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 
 from .conftest import Run, assert_one_line
@@ -64,19 +68,34 @@ def test_what_does_not_go_together_is_told_before_anything_is_written(
     out = tmp_path / "captioner"
     make = ("make-captioner", "--clap", tiny_clap_dir, "--output", out)
     good = ("--language-model", language_model, "--labels", labels)
-    assert_one_line(run(*make, *good, "--keywords", 5, "--max-tokens", 150), "5 keywords of 4")
+    assert_one_line(run(*make, *good, "--keywords", 5, "--max-tokens", 150), "names 5 labels, and there are 4")
     assert_one_line(run(*make, *good, "--max-tokens", 30), "longest keywords", "30")
     assert_one_line(run(*make, *good, "--beta", "-1"), "beta")
     assert_one_line(run(*make, *good, "--objects", "Objects."), "{keywords}")
-    assert_one_line(run(*make, *good, "--method", "drcap"), "--method")
+    assert_one_line(run(*make, *good, "--method", "drcap"), "There is no --method 'drcap'", "zeraucap")
+    assert_one_line(run(*make, "--language-model", language_model), "--labels", "zeraucap")
     assert_one_line(run(*make, "--language-model", tmp_path / "none", "--labels", labels), "language model")
     assert_one_line(run(*make, "--language-model", language_model, "--labels", tmp_path / "none"), "labels")
     assert not out.exists()
 
 
-def test_the_command_and_the_function_have_the_same_defaults() -> None:
-    argv = ["make-captioner", "--language-model", "L", "--labels", "FILE", "--output", "DIR"]
-    parsed = vars(make_parser().parse_args(argv))
-    for name, parameter in inspect.signature(make_captioner).parameters.items():
-        if parameter.default is not inspect.Parameter.empty:
-            assert parsed[name] == parameter.default
+def test_prompt_and_search_are_options_with_the_defaults_of_their_classes() -> None:
+    shown = " ".join(command_parser("make-captioner").format_help().split())
+    for settings in (KeywordPrompt(), GuidedSettings()):
+        for name, field in described_fields(type(settings)).items():
+            assert f"--{name.replace('_', '-')}" in shown
+            assert f"{field.metadata['help']} (default: {in_words(getattr(settings, name))})" in shown
+    assert "text_tokens" not in MakeCaptionerConfig.__dataclass_fields__
+
+
+def test_the_python_function_makes_the_same_captioner(
+    tiny_clap_dir: Path, language_model: Path, labels: Path, tmp_path: Path, run: Run
+) -> None:
+    argv = ("make-captioner", "--clap", tiny_clap_dir, "--language-model", language_model, "--labels", labels)
+    told = run(*argv, "--max-tokens", 150, "--output", tmp_path / "a", "--json").report
+    models = {"clap": tiny_clap_dir, "language_model": language_model, "labels": labels}
+    report = make_captioner(**models, max_tokens=150, output=tmp_path / "b")
+    assert report["fingerprint"] == told["fingerprint"]
+    with pytest.raises(OptionError, match="beta"):
+        make_captioner(**models, beta=-1.0, output=tmp_path / "c")
+    assert not (tmp_path / "c").exists()

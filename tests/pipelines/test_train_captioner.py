@@ -13,8 +13,13 @@ import torch
 from transformers import AutoTokenizer
 
 from sonogloss.clap import Clap
+from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore, verify
-from sonogloss.methods import load_captioner, verify_captioner
+from sonogloss.methods import ClapIdentity, load_captioner, verify_captioner
+from sonogloss.pipelines.command_line import command_parser
+from sonogloss.pipelines.config.training import TrainCaptionerConfig
+from sonogloss.pipelines.running.training import make_plan
+from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.training.objective import answer_losses
 from tests.language_models import tiny_model
 
@@ -54,7 +59,7 @@ def command(dump: Path, tmp_path: Path, tiny_clap_dir: Path, language_model: Pat
     (tmp_path / "held_out.txt").write_text("\n".join(f"{caption} at night" for caption in CAPTIONS))
     models = ["--clap", tiny_clap_dir, "--language-model", language_model]
     numbers = ["--steps", 6, "--batch-size", 4, "--mapper-hidden", 16, "--checkpoint-every", 2, "--tune", "lora"]
-    numbers += ["--precision", "fp32", "--band", -0.9, 0.99]
+    numbers += ["--precision", "float32", "--band", -0.9, 0.99]
     return ["train-captioner", "--method", "drcap", "--captions", dump, *models, *numbers]
 
 
@@ -133,10 +138,10 @@ def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(
         assert run(*command, "--output", cut).code == 130
     assert not (cut / "captioner.json").exists()
     other = run(*command, "--output", cut, "--learning-rate", 0.5)
-    assert_told(other, "other settings or captions")
+    assert_told(other, "other settings or data")
     outcome = run(*command, "--output", cut)
     assert outcome.code == 0
-    assert "going on after step 2" in outcome.err
+    assert "resuming after step 2" in outcome.err
     for name in ("mapper.safetensors", "adapter/adapter_model.safetensors"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
@@ -149,7 +154,7 @@ def test_a_store_of_ones_own_gives_the_contexts(run: Run, tmp_path: Path, comman
 def test_the_papers_numbers_are_where_one_starts(
     run: Run, tmp_path: Path, command: list[object], tiny_clap: Clap
 ) -> None:
-    argv = [word for word in command if word not in ("--tune", "lora", "--precision", "fp32", "--band", -0.9, 0.99)]
+    argv = [word for word in command if word not in ("--tune", "lora", "--precision", "float32", "--band", -0.9, 0.99)]
     outcome = run(*argv, "--output", tmp_path / "captioner", "--preset", "paper")
     assert outcome.code == 0, outcome.err
     told = json.loads((tmp_path / "captioner" / "captioner.json").read_text())
@@ -204,14 +209,17 @@ def test_one_captioner_speaks_several_languages(
         (["--captions", "nothing/*.txt"], ["--captions", "matches no file"]),
         (["--noise-variance", 0.1], ["--noise-variance", "--method drcap"]),
         (["--labels", "pocket"], ["--labels", "soft-hard"]),
-        (["--precision", "fp16"], ["fp16"]),
+        (["--precision", "float16"], ["float16"]),
         (["--lora-targets", "c_attn"], ["c_attn", "q_proj"]),
         (["--warmup-steps", 9], ["warmup_steps is 9"]),
         (["--accumulation", 9], ["accumulation is 9"]),
         (["--validation-audio", "."], ["--validation-references"]),
         (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
         (["--contexts", -1], ["contexts is -1"]),
-        (["--projection-temperature", "warm"], ["projection-temperature", "a number or clap"]),
+        (["--temperature", "warm"], ["--temperature", "a number or 'clap'"]),
+        (["--preset", "papers"], ["--preset", "papers", "paper"]),
+        (["--languages", "en=text"], ["--languages", "soft-hard"]),
+        (["--method", "drcup"], ["--method", "did you mean 'drcap'", "soft-hard"]),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
@@ -262,7 +270,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(
     assert_told(outcome, "No space left on device")
     resumed = run(*argv)
     assert resumed.code == 0
-    assert "going on after step 2" in resumed.err
+    assert "resuming after step 2" in resumed.err
 
 
 def test_the_corpus_is_a_datastore_that_captioning_can_use(
@@ -281,3 +289,125 @@ def test_the_tokenizer_travels_with_the_captioner(run: Run, tmp_path: Path, comm
     assert run(*command, "--output", output, "--tune", "all").code == 0
     assert AutoTokenizer.from_pretrained(output / "language_model").eos_token == "</s>"
     assert not (output / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--captions", "nothing/*.txt"], ["--captions"]),
+        (["--validation", "nothing/*.txt"], ["--validation"]),
+        (["--precision", "float16"], ["float16"]),
+        (["--device", "gpu"], ["--device 'gpu'", "cuda"]),
+        (["--runner", "DaskRunner"], ["--runner"]),
+        (["--warmup-steps", 9], ["warmup_steps is 9"]),
+        (["--band", 0.9, 0.1], ["band is (0.9, 0.1)"]),
+        (["--template", "{prompt}{prompt}"], ["{prompt} once"]),
+        (["--labels", "pocket"], ["--labels", "soft-hard"]),
+        (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
+        (["--temperature", -1], ["--temperature -1"]),
+        (["--validation-audio", ".", "--validation-references", "nowhere.csv"], ["--audio"]),
+    ],
+)
+def test_mistakes_that_need_no_model_are_found_before_one_loads(
+    run: Run,
+    tmp_path: Path,
+    command: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[object],
+    words: list[str],
+) -> None:
+    def never(*args: Any, **settings: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    for name in ("load_clap", "load_language_model"):
+        monkeypatch.setattr(f"sonogloss.pipelines.running.training.{name}", never)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert_one_line(run(*command, "--output", tmp_path / "captioner", *options), *words)
+    assert not (tmp_path / "captioner").exists()
+
+
+def test_a_captioner_that_is_there_survives_a_command_that_cannot_run(
+    run: Run, tmp_path: Path, command: list[object]
+) -> None:
+    output = tmp_path / "captioner"
+    assert run(*command, "--output", output).code == 0
+    assert run(*command, "--output", output, "--overwrite", "--band", 0.9, 0.1).code == 2
+    assert verify_captioner(str(output)) == []
+
+
+def test_old_spellings_work_with_a_note_and_name_the_same_run(run: Run, tmp_path: Path, command: list[object]) -> None:
+    output = tmp_path / "captioner"
+    now = run(*command, "--output", output, "--temperature", 0.05)
+    assert (now.code, "note:" in now.err) == (0, False)
+    told = json.loads((output / "captioner.json").read_text())
+    assert told["projection"] == {"temperature": 0.05, "renormalise": True}
+    # A record of an earlier release has the names of that release.
+    options = told["training"]["options"]
+    options["projection_temperature"], options["precision"] = options.pop("temperature"), "fp32"
+    (output / "captioner.json").write_text(json.dumps(told))
+    argv = ["fp32" if word == "float32" else word for word in command]
+    again = run(*argv, "--output", output, "--projection-temperature", 0.05)
+    assert "nothing to do" in again.out
+    assert "--projection-temperature is now --temperature" in again.err
+    assert "--precision fp32 is now --precision float32" in again.err
+
+
+def test_the_python_function_takes_the_same_options(
+    tmp_path: Path, dump: Path, tiny_clap_dir: Path, language_model: Path, run: Run, command: list[object]
+) -> None:
+    told = run(*command, "--output", tmp_path / "a", "--no-projection", "--json").report
+    report = train_captioner(
+        method="drcap",
+        captions=dump,
+        output=tmp_path / "b",
+        clap=tiny_clap_dir,
+        language_model=language_model,
+        steps=6,
+        batch_size=4,
+        mapper_hidden=16,
+        checkpoint_every=2,
+        tune="lora",
+        precision="float32",
+        band=[-0.9, 0.99],
+        projection=False,
+    )
+    assert report["fingerprint"] == told["fingerprint"]
+    assert load_captioner(tmp_path / "b").projection is None
+    with pytest.raises(OptionError, match="--noise-variance is no option of --method drcap"):
+        train_captioner(method="drcap", captions=dump, output=tmp_path / "c", noise_variance=0.1)
+
+
+def test_the_first_line_names_the_precision(run: Run, tmp_path: Path, command: list[object]) -> None:
+    outcome = run(*command, "--output", tmp_path / "captioner", "--precision", "auto")
+    [first] = [line for line in outcome.err.splitlines() if line.startswith("precision ")]
+    assert "(auto: this CPU has" in first
+    assert outcome.err.startswith(first)
+
+
+def test_the_defaults_that_help_shows_are_those_of_our_presets() -> None:
+    shown = " ".join(command_parser("train-captioner").format_help().split())
+    clap = ClapIdentity(name="a-clap", fingerprint="", dim=512)
+    config = TrainCaptionerConfig(method="drcap", captions="dump.txt", output="out")
+    plan = make_plan(config, captions=10_000, clap=clap, parameters=1)
+    large = make_plan(config, captions=10_000, clap=clap, parameters=10**9)
+    values = vars(plan.training) | {"mapper_hidden": plan.mapper.hidden, "mapper_layers": plan.mapper.layers}
+    values |= {"mapper_heads": plan.mapper.heads, "temperature": 0.01, "renormalise": True}
+    for name in ("batch_size", "accumulation", "schedule", "weight_decay", "betas", "grad_clip", "precision", "seed"):
+        assert f"(default: {plain(values[name])})" in help_of(shown, name), name
+    for name in ("lora_rank", "lora_alpha", "lora_dropout", "mapper_layers", "mapper_heads", "temperature"):
+        assert f"(default: {plain(values[name])})" in help_of(shown, name), name
+    both = {"learning_rate": (plan.training, large.training), "hidden": (plan.mapper, large.mapper)}
+    for name, (small, other) in both.items():
+        text = f"(default: {getattr(small, name):g}; with an adapter {getattr(other, name):g})"
+        assert text in help_of(shown, "mapper_hidden" if name == "hidden" else name)
+
+
+def help_of(shown: str, name: str) -> str:
+    return shown.partition(f" --{name.replace('_', '-')} ")[2].partition(" --")[0]
+
+
+def plain(value: Any) -> str:
+    return " ".join(
+        f"{v:g}" if isinstance(v, float) else str(v) for v in (value if isinstance(value, tuple) else [value])
+    )

@@ -8,13 +8,13 @@ import pytest
 from transformers import ClapModel
 
 import sonogloss.pocket
+from recipes.event_scores import event_f1
 from recipes.pocket.recipe import REAL_CLASSES
 from sonogloss.bridge import project
 from sonogloss.clap import Clap, load_clap
 from sonogloss.methods import load_captioner, verify_captioner
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, Scene, caption_dump, render_scene, render_variant, sample_scene
-from sonogloss.soundscapes.scoring import event_f1
 
 WEIGHTS = Path(sonogloss.pocket.__file__).parent / "weights"
 SEED = 4_000_000

@@ -1,9 +1,9 @@
 import numpy as np
 
+from recipes.event_scores import event_counts, event_f1
 from sonogloss.soundscapes import CLASSES, caption_dump, mentioned, references, sample_scene
-from sonogloss.soundscapes.captions import ADVERBS, caption, silent_scene, telling_caption
+from sonogloss.soundscapes.captions import ADVERBS, caption, caption_with_claims, silent_scene
 from sonogloss.soundscapes.scenes import Event, Scene
-from sonogloss.soundscapes.scoring import event_counts, event_f1
 
 
 def scene(kind: str, *names: str, traits: frozenset[str] = frozenset()) -> Scene:
@@ -15,20 +15,20 @@ def test_a_caption_names_exactly_the_events_of_its_scene() -> None:
     rng = np.random.default_rng(0)
     for _ in range(3000):
         silent = silent_scene(rng)
-        told = caption(silent, rng)
-        assert mentioned(told) == frozenset(silent.names), told
+        text = caption(silent, rng)
+        assert mentioned(text) == frozenset(silent.names), text
 
 
 def test_a_caption_claims_only_traits_that_are_there() -> None:
     rng = np.random.default_rng(1)
     for _ in range(500):
         silent = silent_scene(rng)
-        text, told = telling_caption(silent, rng)
-        for event, claimed in zip(silent.events, told, strict=True):
+        text, claims = caption_with_claims(silent, rng)
+        for event, claimed in zip(silent.events, claims, strict=True):
             assert claimed <= event.traits
         plain = text.replace(" at once", "") + " "  # together, not one time
         for trait, words in ADVERBS.items():
-            if not any(trait in claimed for claimed in told):
+            if not any(trait in claimed for claimed in claims):
                 assert not any(f" {word} " in plain for word in words), (text, trait)
 
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from sonogloss.clap.prompted_text import prompted_states
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores, label_loss, ranking_loss
 
 CASES = [f"set{s}.{scale}.{kind}" for s in range(3) for scale in ("init", "above_cap") for kind in ("single", "multi")]
 

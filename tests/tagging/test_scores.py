@@ -4,8 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.tagging.losses import label_loss, ranking_loss
-from sonogloss.tagging.scores import coarse_scores, fine_scores
+from sonogloss.tagging.scores import coarse_scores, fine_scores, label_loss, ranking_loss
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

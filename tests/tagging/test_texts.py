@@ -46,14 +46,14 @@ def test_with_several_labels_a_text_those_of_several_are_kept() -> None:
 
 
 def test_keywords_take_the_place_of_a_label() -> None:
-    told = found(keywords={"dog barking": ["dog", "puppy"]})
-    assert told["a dog whines"] == ["dog barking"]
+    hits = found(keywords={"dog barking": ["dog", "puppy"]})
+    assert hits["a dog whines"] == ["dog barking"]
     with pytest.raises(OptionError, match="no label"):
         found(keywords={"cat": ["kitten"]})
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_what_is_taken_depends_on_neither_order_nor_doubles(seed: int) -> None:
+def test_the_choice_depends_on_neither_order_nor_duplicates(seed: int) -> None:
     dump = list(caption_dump(400, 1))
     wanted = search_texts(dump, tuple(CLASSES), per_label=3)
     shuffled = dump + dump[:50]
@@ -88,7 +88,7 @@ def test_different_words_stay_apart(pair: str) -> None:
     assert len({stem(word) for word in pair.split()}) == 2
 
 
-def test_frequent_words_that_are_no_label_s_are_told() -> None:
+def test_frequent_words_of_no_label_are_collected() -> None:
     dump = [f"a dog barks at the moon {number}" for number in range(30)] + ["once the owl"] * 2
     texts = search_texts(dump, ("dogs", "moon_light"), per_label=3)
     assert texts.other_words == ("barks",)

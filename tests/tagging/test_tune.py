@@ -1,18 +1,22 @@
-"""Prompt tuning on a tiny CLAP: it learns, it goes on where it was stopped, and its prompts are kept and refused."""
+"""Prompt tuning on a tiny CLAP: it learns, it resumes, and its prompts are saved, loaded and refused."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sonogloss.bridge import add_noise
 from sonogloss.clap import Clap
+from sonogloss.clap.prompted_text import PromptedLabels
 from sonogloss.errors import FingerprintMismatchError, MissingInputError, ModelFormatError, OptionError
 from sonogloss.tagging.config import TuningConfig
+from sonogloss.tagging.features import TextFeatures, split
 from sonogloss.tagging.label_prompts import LabelPrompts, load_label_prompts, save_label_prompts
 from sonogloss.tagging.tagger import plain_tagger, prompted_tagger
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts
@@ -63,17 +67,96 @@ def test_the_same_seed_gives_the_same_prompts_and_another_another(
     assert one.fingerprint != other.fingerprint
 
 
-def test_it_goes_on_where_it_was_stopped(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("words", [(), ("whale", "thunder")])
+def test_a_run_stopped_after_any_epoch_ends_with_the_same_bits(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path, stop: int, words: tuple[str, ...]
+) -> None:
+    """With noise and with other words: both are functions of the step."""
+    texts = replace(texts, other_words=words)
     whole = run(tiny_clap, texts, tmp_path / "whole")
-    run(tiny_clap, texts, tmp_path / "parts", replace(CONFIG, epochs=1))
-    assert len(curve(tmp_path / "parts")) == 1
+    run(tiny_clap, texts, tmp_path / "parts", replace(CONFIG, epochs=stop))
+    assert len(curve(tmp_path / "parts")) == stop
     parts = run(tiny_clap, texts, tmp_path / "parts", resume=True)
     assert np.array_equal(whole.coarse, parts.coarse)
     assert np.array_equal(whole.fine, parts.fine)
     assert (tmp_path / "parts/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+    records = [{**prompts.training, "seconds": 0} for prompts in (whole, parts)]
+    assert records[0] == records[1]
 
 
-def test_another_run_does_not_go_on_from_it(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+def test_a_kill_within_an_epoch_costs_that_epoch_only(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tiny_clap, texts, tmp_path / "whole")
+    computed, calls = TextFeatures.loss, iter(range(12))  # an epoch has seven steps and a validation
+
+    def killed(self: TextFeatures, *args: Any, **options: Any) -> Any:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return computed(self, *args, **options)
+
+    monkeypatch.setattr(TextFeatures, "loss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_clap, texts, tmp_path / "cut")
+    monkeypatch.undo()
+    lines: list[str] = []
+    again = tune_labels(
+        clap=tiny_clap, texts=texts, config=CONFIG, directory=str(tmp_path / "cut"), resume=True, log=lines.append
+    )
+    assert "resuming after step 7" in lines
+    assert again.fingerprint == whole.fingerprint
+
+
+def test_the_kept_prompts_are_those_of_the_best_epoch(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    """A learning rate that overshoots: the last epoch is not the best, and the prompts are not the last ones."""
+    config = replace(CONFIG, epochs=4, learning_rate=0.4)
+    prompts = run(tiny_clap, texts, tmp_path / "all", config)
+    rows = curve(tmp_path / "all")
+    best = min(rows, key=lambda row: row["held_out_loss"])
+    assert prompts.training["best_step"] == best["step"]
+    until_best = run(tiny_clap, texts, tmp_path / "best", replace(config, epochs=int(best["epoch"])))
+    assert until_best.fingerprint == prompts.fingerprint
+
+
+def test_the_held_out_numbers_are_those_of_the_kept_prompts(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path
+) -> None:
+    """Loss and accuracy of the curve, computed again from the prompts alone."""
+    prompts = run(tiny_clap, texts, tmp_path)
+    features, (_, held_out) = TextFeatures.of(texts, tiny_clap), split(texts, CONFIG)
+    labels = PromptedLabels(tiny_clap, [label.replace("_", " ") for label in LABELS], CONFIG.slots)
+    with torch.no_grad():
+        encoded = labels.encode(torch.from_numpy(prompts.coarse)), labels.encode(torch.from_numpy(prompts.fine))
+        loss, scores = features.loss(held_out, encoded, CONFIG, 1 / tiny_clap.temperature)
+    assert prompts.training["held_out_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    right = np.mean([features.truth[row, best] for row, best in zip(held_out, scores.argmax(1).tolist(), strict=True)])
+    best_row = next(row for row in curve(tmp_path) if row["step"] == prompts.training["best_step"])
+    assert best_row["held_out_accuracy"] == pytest.approx(right, abs=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, calls = TextFeatures.loss, iter(range(100))
+
+    def broken(self: TextFeatures, *args: Any, **options: Any) -> Any:
+        loss, scores = computed(self, *args, **options)
+        return (loss * float("inf") if next(calls) == 9 else loss), scores
+
+    monkeypatch.setattr(TextFeatures, "loss", broken)
+    with pytest.raises(OptionError, match=r"no longer finite at step 9; .*Lower the learning rate"):
+        run(tiny_clap, texts, tmp_path)
+    assert [row["step"] for row in curve(tmp_path)] == [7]
+
+
+def test_the_clap_stays_as_it_is(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
+    before = tiny_clap.embed_text(["a dog barks"])
+    run(tiny_clap, texts, tmp_path, replace(CONFIG, epochs=1))
+    assert np.array_equal(tiny_clap.embed_text(["a dog barks"]), before)
+
+
+def test_another_run_does_not_resume_from_it(tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path) -> None:
     run(tiny_clap, texts, tmp_path, replace(CONFIG, epochs=1))
     with pytest.raises(OptionError, match="other settings"):
         run(tiny_clap, texts, tmp_path, replace(CONFIG, slots=5), resume=True)
@@ -152,7 +235,7 @@ def test_prompts_come_back_as_they_were_kept(kept: Path) -> None:
     assert json.loads((kept / "prompts.json").read_text())["options"] == {"seed": 1}
 
 
-def test_what_is_wrong_with_kept_prompts_is_told(kept: Path) -> None:
+def test_damaged_prompts_are_reported(kept: Path) -> None:
     with pytest.raises(MissingInputError, match=r"prompts\.json"):
         load_label_prompts(str(kept.parent))
     weights = (kept / "prompts.safetensors").read_bytes()
@@ -214,7 +297,7 @@ def test_scores_are_means_of_both_and_a_row_does_not_depend_on_the_others(tiny_c
         tagger.scores(clips)
 
 
-def test_a_tagger_s_fingerprint_knows_labels_and_their_order(tiny_clap: Clap) -> None:
+def test_a_tagger_s_fingerprint_depends_on_labels_and_their_order(tiny_clap: Clap) -> None:
     one = plain_tagger(["dog", "rain"], tiny_clap)
     assert one.fingerprint == plain_tagger(["dog", "rain"], tiny_clap).fingerprint
     assert one.fingerprint != plain_tagger(["rain", "dog"], tiny_clap).fingerprint

@@ -19,6 +19,12 @@ def labelled(label: str, number: int) -> LabelledClip:
     return LabelledClip(id=own, uri=f"{label}/{number}.wav", label=label, source=own)
 
 
+@pytest.fixture(autouse=True)
+def few_validation_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for tests, and seconds faster."""
+    monkeypatch.setattr("sonogloss.temporal.objective.VALIDATION_GROUPS", 9)
+
+
 @pytest.fixture(scope="session")
 def powers() -> ClipPowers:
     """Twenty-four clips of four classes, each of noise in its class's band."""

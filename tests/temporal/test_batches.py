@@ -11,9 +11,8 @@ import torch
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.model_directory import read_json
 from sonogloss.temporal.batches import PairBatches
-from sonogloss.temporal.config import PostTrainConfig
+from sonogloss.temporal.config import PairSettings, PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, MeasuredClips, decibels, measure_clips, read_part, write_part
-from sonogloss.temporal.sequences import PairSettings
 from tests.temporal.conftest import labelled
 
 PUBLISHED = PairSettings(relations=("before", "while"), wording="published")
@@ -64,10 +63,10 @@ def test_equal_meanings_are_marked(powers: ClipPowers, mel: MelSettings) -> None
 def test_wordings_change_from_step_to_step(powers: ClipPowers, mel: MelSettings) -> None:
     source = batches("B", powers, mel, groups=24, pairs=PairSettings())
     group_count = source.epoch_steps * 24
-    said = {text for step in range(4) for text in source.at(step * source.epoch_steps).texts}
-    assert any(text.startswith("the sound of ") for text in said)
-    assert any(" followed by " in text for text in said)
-    assert len(said) > 2 * group_count
+    texts = {text for step in range(4) for text in source.at(step * source.epoch_steps).texts}
+    assert any(text.startswith("the sound of ") for text in texts)
+    assert any(" followed by " in text for text in texts)
+    assert len(texts) > 2 * group_count
 
 
 def test_an_epoch_meets_every_clip_once_as_the_first_and_steps_stand_alone(
@@ -113,4 +112,4 @@ def test_parts_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_clip_that_cannot_be_read_is_a_dead_letter(mel: MelSettings) -> None:
     measured = measure_clips([labelled("dog", 0)], LogMel(mel), PairSettings())
     assert measured.clips == ()
-    assert [letter.code for letter in measured.dead] == ["UNREADABLE"]
+    assert [letter.code for letter in measured.dead] == ["READ_ERROR"]

@@ -67,13 +67,13 @@ def test_an_id_outlives_a_move_and_a_new_neighbour(collection: Path, tmp_path_fa
     ("content", "words"),
     [
         ("file,class\na.wav,dog", "no column filename"),
-        ("filename,class\na.wav,", "row 2"),
-        ("filename,class\na.wav,dog\na.wav,cat", "twice"),
+        ("filename,class\na.wav,", "line 2"),
+        ("filename,class\na.wav,dog\na.wav,cat", "more than once"),
         ("filename,class\na.wav,dog\nb.wav,dog", "fewer than two classes"),
-        ("", "no column class"),
+        ("", "no rows"),
     ],
 )
-def test_broken_metadata_is_told_in_words(tmp_path: Path, content: str, words: str) -> None:
+def test_broken_metadata_is_reported_in_one_sentence(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "metadata.csv").write_text(content)
     with pytest.raises(FormatError, match=words):
         read_collection(str(tmp_path), split="train")
@@ -95,11 +95,11 @@ def test_a_clip_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     missing = LabelledClip(id="0", uri=str(tmp_path / "gone.wav"), label="dog", source="0")
     with pytest.raises(ClipError) as caught:
         read_samples(missing, 32000, 5)
-    assert caught.value.code == Code.UNREADABLE
+    assert caught.value.code == Code.READ_ERROR
 
 
 def test_soundscapes_of_training_and_testing_have_no_sound_in_common() -> None:
-    train, test = (read_collection("soundscapes", split=split, per_class=2) for split in ("train", "test"))
+    train, test = (read_collection("pocket", split=split, per_class=2) for split in ("train", "test"))
     assert len({clip.label for clip in train}) == 50
     assert not {clip.id for clip in train} & {clip.id for clip in test}
     dogs = [next(clip for clip in clips if clip.label == "dog barking") for clips in (train, test)]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from sonogloss.errors import OptionError
-from sonogloss.temporal.losses import TnceSettings, tnce, tnce_logits
+from sonogloss.temporal.config import TnceSettings
+from sonogloss.temporal.losses import tnce, tnce_logits
 
 STACKS = {"A": ("single", "double"), "B": ("f", "r", "w")}
 

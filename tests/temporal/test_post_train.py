@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import ClapModel
 
 from sonogloss.clap import load_clap
 from sonogloss.errors import OptionError
 from sonogloss.temporal import post_train as room
 from sonogloss.temporal.batches import PairBatches
-from sonogloss.temporal.card import clap_card
-from sonogloss.temporal.config import PostTrainConfig
-from sonogloss.temporal.curve import PICTURE, draw_curve
+from sonogloss.temporal.config import PostTrainConfig, TnceSettings
 from sonogloss.temporal.features import ClipPowers
-from sonogloss.temporal.losses import TnceSettings, tnce
+from sonogloss.temporal.losses import tnce
 from sonogloss.temporal.objective import stage_loss
-from sonogloss.temporal.post_train import CURVE, PostTrainRecord, post_train
+from sonogloss.temporal.post_train import PostTrainRecord, clap_card, post_train
 from sonogloss.temporal.towers import POSITIONS, Towers, unit
+from sonogloss.training.curve import CURVE, PICTURE, draw_curve, read_table
 
 Weights = dict[str, torch.Tensor]
 
@@ -78,10 +81,10 @@ def test_sentences_are_compared_with_the_same_in_other_words(tiny_clap_dir: Path
     towers = Towers(str(tiny_clap_dir), config())
     towers.eval()
     batch = PairBatches("B", powers, powers.clips, towers.mel, config()).at(0)
-    assert sum(one != other for one, other in zip(batch.texts, batch.retold, strict=True)) > 6
+    assert sum(one != other for one, other in zip(batch.texts, batch.paraphrases, strict=True)) > 6
     with torch.no_grad():
         alone, both = (float(stage_loss("B", towers, batch, config(words=words))) for words in (0.0, 0.5))
-        one, other = (unit(towers.embed_text(texts)) for texts in (batch.texts, batch.retold))
+        one, other = (unit(towers.embed_text(texts)) for texts in (batch.texts, batch.paraphrases))
         words = tnce(one, other, blocks=3, settings=TnceSettings(), scale=towers.scale, also_true=batch.also_true)
         assert both == pytest.approx(alone + 0.5 * float(words), rel=1e-5)
         first = PairBatches("A", powers, powers.clips, towers.mel, config()).at(0)
@@ -95,40 +98,86 @@ def test_the_loss_falls(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path)
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(
+def test_a_run_interrupted_at_any_step_of_any_stage_ends_with_the_same_bits(
     tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = config(steps=5)
-    whole, _ = trained(tiny_clap_dir, powers, tmp_path / "whole", chosen)
-    looked = room.stage_loss
-    calls = 0
+    """Weights, curve and record; a checkpoint after every second step, a validation in between."""
+    chosen = config(steps=3, groups=2, eval_every=3, checkpoint_every=2, validation_share=0.2, words=0.0)
+    whole, record = trained(tiny_clap_dir, powers, tmp_path / "whole", chosen)
 
-    def interrupted(*args: Any, **kwargs: Any) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 9:  # in stage B, between two checkpoints
-            raise KeyboardInterrupt
-        return looked(*args, **kwargs)
+    def rows(folder: Path) -> list[list[str]]:
+        return [row.split(",")[:6] for row in (folder / CURVE).read_text().splitlines()]  # the speed varies
 
-    monkeypatch.setattr(room, "stage_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trained(tiny_clap_dir, powers, tmp_path / "parts", chosen)
-    monkeypatch.setattr(room, "stage_loss", looked)
+    computed = room.stage_loss
+    resumed_after = {1: (0, 0), 2: (2, 0), 3: (3, 0), 4: (3, 0), 5: (3, 2)}
+    for stop, steps in resumed_after.items():
+        calls = iter(range(stop))
+
+        def interrupted(*args: Any, calls: Any = calls, **options: Any) -> torch.Tensor:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return computed(*args, **options)
+
+        folder = tmp_path / str(stop)
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "stage_loss", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                trained(tiny_clap_dir, powers, folder, chosen)
+        lines: list[str] = []
+        towers = Towers(str(tiny_clap_dir), chosen)
+        again = post_train(towers, powers, chosen, str(folder), resume=True, log=lines.append)
+        assert [line for line in lines if "resuming" in line] == [
+            f"stage {stage}: resuming after step {step}" for stage, step in zip("AB", steps, strict=True) if step
+        ]
+        for name, tensor in weights(whole).items():
+            assert torch.equal(tensor, weights(towers)[name]), (stop, name)
+        assert rows(folder) == rows(tmp_path / "whole")
+        assert {**again.as_json(), "seconds": 0} == {**record.as_json(), "seconds": 0}
+
+
+def test_the_record_has_the_curve_s_numbers(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     lines: list[str] = []
+    chosen = config(precision="float32")
     towers = Towers(str(tiny_clap_dir), chosen)
-    post_train(towers, powers, chosen, str(tmp_path / "parts"), resume=True, log=lines.append)
-    assert [line for line in lines if "going on" in line] == [
-        "stage A: going on after step 5",
-        "stage B: going on after step 2",
-    ]
-    for name, tensor in weights(whole).items():
-        assert torch.equal(tensor, weights(towers)[name]), name
+    record = post_train(towers, powers, chosen, str(tmp_path), log=lines.append)
+    rows = read_table(str(tmp_path / CURVE))
+    for stage in "AB":
+        losses = [float(row["loss"]) for row in rows if row["stage"] == stage]
+        assert record.losses[stage] == pytest.approx(np.mean(losses), abs=1e-6)
+    assert record.validation_order == float(rows[-1]["validation_order"])
+    assert lines[0] == "precision float32, device cpu, 3 steps a stage"
+    assert lines[-1].startswith(f"step 3 of 3: stage B, loss {rows[-1]['loss']}, validation loss ")
+    assert f"validation order {rows[-1]['validation_order']}, " in lines[-1]
+    assert lines[-1].endswith(" sounds/s, 0:00:00 left")
+    rates = [row["lr"] for row in rows if row["stage"] == "A"]
+    assert rates == [f"{chosen.learning_rate_at(step):.4e}" for step in range(3)]
 
-    def told(folder: str) -> list[list[str]]:
-        rows = (tmp_path / folder / CURVE).read_text().splitlines()
-        return [row.split(",")[:6] for row in rows]  # speed is of the day
 
-    assert told("whole") == told("parts")
+def test_precision_does_not_part_runs_that_compute_the_same(
+    tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonogloss.training.precision._has_fast_bfloat16", lambda kind: False)
+    _, record = trained(tiny_clap_dir, powers, tmp_path, config(stages=("B",), precision="auto"))
+    assert record.config.precision == "float32"
+    trained(tiny_clap_dir, powers, tmp_path, config(stages=("B",), precision="float32"), resume=True)
+    with pytest.raises(OptionError, match="other settings"):
+        trained(tiny_clap_dir, powers, tmp_path, config(stages=("B",), precision="bfloat16"), resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_stage_and_keeps_the_checkpoint(
+    tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, calls = room.stage_loss, iter(range(100))
+
+    def broken(*args: Any, **options: Any) -> torch.Tensor:
+        loss = computed(*args, **options)
+        return loss * float("nan") if next(calls) == 2 else loss
+
+    monkeypatch.setattr(room, "stage_loss", broken)
+    with pytest.raises(OptionError, match=r"no longer finite at step 3; '.*/A' keeps the last checkpoint"):
+        trained(tiny_clap_dir, powers, tmp_path, config(stages=("A",)))
+    assert [row["step"] for row in read_table(str(tmp_path / CURVE))] == ["1", "2"]
+    assert (tmp_path / "A" / "checkpoint.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
@@ -158,7 +207,10 @@ def test_the_result_is_an_ordinary_clap(tiny_clap_dir: Path, powers: ClipPowers,
 
 def test_the_released_loss_and_the_anchor_run(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     for number, chosen in enumerate(
-        [config(stages=("B",), loss=TnceSettings(released=True)), config(stages=("B",), anchor=1.0, precision="bf16")]
+        [
+            config(stages=("B",), loss=TnceSettings(released=True)),
+            config(stages=("B",), anchor=1.0, precision="bfloat16"),
+        ]
     ):
         _, record = trained(tiny_clap_dir, powers, tmp_path / str(number), chosen)
         assert np.isfinite(record.losses["B"])
@@ -172,7 +224,7 @@ def test_without_validation_clips_nothing_is_claimed(tiny_clap_dir: Path, powers
 
 def test_the_curve_is_drawn(tiny_clap_dir: Path, powers: ClipPowers, tmp_path: Path) -> None:
     trained(tiny_clap_dir, powers, tmp_path, config())
-    draw_curve(str(tmp_path), title="tiny")
+    draw_curve(str(tmp_path), title="tiny", unit="nats", score="validation_order")
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
@@ -191,3 +243,18 @@ def test_the_rate_rises_and_falls() -> None:
     assert max(rates) == rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.01
+
+
+def test_towers_open_and_save_the_forms_in_which_claps_come(tiny_clap_dir: Path, tmp_path: Path) -> None:
+    """Preprocessing values as transformers 5 saves them, half-precision weights in a file of torch.save."""
+    base = Path(shutil.copytree(tiny_clap_dir, tmp_path / "base"))
+    values = json.loads((base / "preprocessor_config.json").read_text())
+    (base / "preprocessor_config.json").unlink()
+    (base / "processor_config.json").write_text(json.dumps({"feature_extractor": values}))
+    torch.save(ClapModel.from_pretrained(base).half().state_dict(), base / "pytorch_model.bin")
+    (base / "model.safetensors").unlink()
+    towers = Towers(str(base), config())
+    towers.save(str(tmp_path / "new"), "a card")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "new" / "model.safetensors").values()} >= {torch.float16}
+    new, old = load_clap(str(tmp_path / "new")), load_clap(str(base))
+    np.testing.assert_array_equal(new.embed_text(["dog before rain"]), old.embed_text(["dog before rain"]))

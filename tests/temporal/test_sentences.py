@@ -1,4 +1,4 @@
-"""What is said of a pair is true of it, in every wording."""
+"""The sentences about a pair are true of it, in every wording."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.temporal.clips import LabelledClip
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sentences import AFTER, BEFORE, LEADS, WHILE, group_sentence, sentence
-from sonogloss.temporal.sequences import PairGroup, PairSettings, Variant, make_group
+from sonogloss.temporal.sequences import PairGroup, Variant, make_group
 
 
 def group(number: int) -> PairGroup:
@@ -26,9 +27,9 @@ def test_sentences() -> None:
 def test_the_relation_of_a_group_is_chosen_by_its_id() -> None:
     groups = [group(number) for number in range(40)]
     all_three = PairSettings(wording="published")
-    said = [group_sentence(group, Variant.FORWARD, all_three) for group in groups]
-    assert set(said) == {"a before b", "b after a"}
-    assert 8 < said.count("b after a") < 32
+    texts = [group_sentence(group, Variant.FORWARD, all_three) for group in groups]
+    assert set(texts) == {"a before b", "b after a"}
+    assert 8 < texts.count("b after a") < 32
     released = PairSettings(relations=("before", "while"), wording="published")
     assert {group_sentence(group, Variant.FORWARD, released) for group in groups} == {"a before b"}
 
@@ -43,9 +44,9 @@ def test_varied_wording_tells_the_same_order(number: int, salt: int, after: bool
         (Variant.REVERSE, ("b", "a"), ways),
         (Variant.OVERLAY, ("a", "b"), WHILE),
     ):
-        said = group_sentence(group(number), variant, settings, salt)
-        assert said in {lead + way.format(*labels) for lead in LEADS for way in allowed}
-        assert said == group_sentence(group(number), variant, settings, salt)
+        texts = group_sentence(group(number), variant, settings, salt)
+        assert texts in {lead + way.format(*labels) for lead in LEADS for way in allowed}
+        assert texts == group_sentence(group(number), variant, settings, salt)
 
 
 def test_wordings_vary() -> None:

@@ -12,8 +12,8 @@ from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
+from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import (
-    PairSettings,
     Variant,
     compose,
     compose_power,

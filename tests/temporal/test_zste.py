@@ -11,12 +11,9 @@ import pytest
 
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.released import task_2_targets, task_5_targets
+from sonogloss.temporal.sentences import FIRST, SECOND, SINGLE, order_texts, task_4_texts
 from sonogloss.temporal.sequences import PairGroup, Variant, make_group
 from sonogloss.temporal.zste import (
-    FIRST,
-    SECOND,
-    SINGLE,
     Item,
     Judge,
     Questions,
@@ -24,8 +21,8 @@ from sonogloss.temporal.zste import (
     both,
     coin,
     needed,
-    order_texts,
-    task_4_texts,
+    task_2_targets,
+    task_5_targets,
     top,
 )
 from sonogloss.temporal.zste_summary import RESAMPLES, in_order, summarise
@@ -63,7 +60,7 @@ def cosines(sound: np.ndarray, texts: np.ndarray, scale: float) -> np.ndarray:
     return scale * (texts @ sound) / np.linalg.norm(texts, axis=1) / np.linalg.norm(sound)
 
 
-def heard(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+def sound_of(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     number, variant = name[1:].split("_")
     return arrays["audio_embeddings"][5 * int(number) + "abfrw".index(variant)]
 
@@ -74,7 +71,7 @@ def test_similarities_and_choices_are_those_of_the_release(golden: Any, task: st
     embed, found = ByteTable(arrays["text_table"]), facts["tasks"][task]
     for row, item in enumerate(found["items"]):
         texts = item.get("candidates", found.get("candidates"))
-        sound = arrays["task4.audio_embeddings"][row] if task == "task4" else heard(arrays, item["audio"])
+        sound = arrays["task4.audio_embeddings"][row] if task == "task4" else sound_of(arrays, item["audio"])
         similarities = cosines(sound, np.stack([embed(text) for text in texts]), facts["logit_scale"])
         np.testing.assert_allclose(similarities, arrays[f"{task}.similarity"][row], atol=1e-4)
         if "prediction" in item:

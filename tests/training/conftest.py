@@ -12,25 +12,35 @@ import pytest
 import torch
 from torch import nn
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.methods.drcap.examples import DrcapExamples
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import Mapper, TanhMapper
 from sonogloss.methods.soft_hard.examples import SoftHardExamples
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.records import FloatArray
-from sonogloss.training.config import DrcapSettings, SoftHardSettings, TrainingConfig
-from sonogloss.training.corpus import CaptionArrays
+from sonogloss.training.config import TrainingConfig
 from sonogloss.training.loop import TrainingRecord, train
 from sonogloss.training.objective import answer_losses
 from tests.language_models import SENTENCES, tiny_gpt2, tiny_tokenizer
+from tests.methods.examples_parts import make_examples
 
 POCKET = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
 NAMES = SoftHardPrompt(labels=2, soft_slots=2)
 TOKENIZER = tiny_tokenizer()
 CAPTIONS = SENTENCES[::13][:8]
 SHORT = TrainingConfig(
-    steps=6, batch_size=4, learning_rate=1e-3, warmup_steps=2, grad_clip=1.0, checkpoint_every=3, lora_dropout=0.1
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    grad_clip=1.0,
+    checkpoint_every=3,
+    lora_dropout=0.1,
+    precision="float32",
 )
 
 
@@ -52,9 +62,9 @@ def drcap(config: TrainingConfig = SHORT, **changes: Any) -> DrcapExamples:
         "settings": DrcapSettings(band=(-0.9, 0.9), context_dropout=0.25, noise_std_max=0.1, redraw=True),
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "room": 256,
+        "max_tokens": 256,
     }
-    return DrcapExamples(**(options | changes))
+    return make_examples(DrcapExamples, **(options | changes))
 
 
 def soft_hard(config: TrainingConfig = SHORT, **changes: Any) -> SoftHardExamples:
@@ -66,9 +76,9 @@ def soft_hard(config: TrainingConfig = SHORT, **changes: Any) -> SoftHardExample
         "settings": SoftHardSettings(neighbours=3, noise_variance=0.01),
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "room": 256,
+        "max_tokens": 256,
     }
-    return SoftHardExamples(**(options | changes))
+    return make_examples(SoftHardExamples, **(options | changes))
 
 
 def run(

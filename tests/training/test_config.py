@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sonogloss.errors import OptionError
-from sonogloss.training.config import DrcapSettings, SoftHardSettings
+from sonogloss.methods.drcap.method import DrcapSettings
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 
 from .conftest import SHORT
 

@@ -14,13 +14,14 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example
 from sonogloss.errors import OptionError
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples
 from sonogloss.methods.mapper import Mapper, TanhMapper, load_mapper
+from sonogloss.methods.soft_hard.method import SoftHardSettings
 from sonogloss.training.batches import Examples, collate, noisy
-from sonogloss.training.config import DrcapSettings, SoftHardSettings
-from sonogloss.training.corpus import CaptionArrays
 from sonogloss.training.objective import answer_losses
 from tests.language_models import FAMILIES, SENTENCES, tiny_model
 
@@ -44,8 +45,8 @@ def test_an_epoch_has_every_caption_once_and_a_step_is_a_function_of_its_number(
     source, again = method(), method()
     steps = [source.at(step) for step in range(4)]
     for epoch in (steps[:2], steps[2:]):
-        said = [text.rstrip(".") for examples in epoch for text in answers(examples)]
-        assert sorted(said) == sorted(CAPTIONS)
+        shown = [text.rstrip(".") for examples in epoch for text in answers(examples)]
+        assert sorted(shown) == sorted(CAPTIONS)
     for step in (3, 0, 2):
         assert again.at(step).sequences == steps[step].sequences
         assert np.array_equal(again.at(step).embeddings, steps[step].embeddings)
@@ -100,16 +101,16 @@ def test_labels_are_masked_and_noise_comes_after_they_are_chosen() -> None:
         examples = source.at(step)
         own = np.array([EMBEDDINGS[CAPTIONS.index(text.rstrip("."))] for text in answers(examples)])
         for head, names in zip(heads(examples), BANK.names(own, 2), strict=True):
-            said = head.removeprefix("There are ").removesuffix(" in this audio.")
-            left = [name for name in names if name in said]
-            assert said == (", ".join(left) or "something")
+            shown = head.removeprefix("There are ").removesuffix(" in this audio.")
+            left = [name for name in names if name in shown]
+            assert shown == (", ".join(left) or "something")
             kept.append(len(left))
         cosines.extend((own * examples.embeddings).sum(axis=1))
     assert np.mean(kept) == pytest.approx(1.2, abs=0.1)
     assert np.mean(cosines) == pytest.approx(1 / np.sqrt(1 + 8 * 0.02), abs=0.02)
 
 
-def test_a_model_of_several_languages_speaks_one_at_a_time() -> None:
+def test_each_example_of_a_multilingual_model_has_one_language() -> None:
     targets = {"en": CAPTIONS, "fr": [f"{text} ici" for text in CAPTIONS]}
     source = soft_hard(targets=targets, prompt=replace(NAMES, languages=("en", "fr")))
     spoken = [text for step in range(20) for text in answers(source.at(step))]
@@ -117,7 +118,7 @@ def test_a_model_of_several_languages_speaks_one_at_a_time() -> None:
     ids = source.at(0).sequences[0].ids
     given = TOKENIZER.decode([i for i in ids if i >= 0])
     assert "<en>" in given or "<fr>" in given
-    assert not any("<" in text for text in spoken)  # the tag is given, never learnt
+    assert not any("<" in text for text in spoken)  # the tag is given, never predicted
 
 
 def test_parts_cannot_be_mixed_up() -> None:
@@ -134,7 +135,7 @@ def test_parts_cannot_be_mixed_up() -> None:
     with pytest.raises(OptionError, match="targets in 'fr'"):
         soft_hard(targets={"fr": CAPTIONS[:3]})
     with pytest.raises(OptionError, match="positions"):
-        drcap(room=3)
+        drcap(max_tokens=3)
 
 
 def test_the_remaining_cosine_is_what_the_width_of_the_noise_says() -> None:

@@ -1,4 +1,4 @@
-"""Language models of any family learn, are saved, loaded again by their directory, and say the same."""
+"""Language models of any family learn, are saved, loaded again by their directory, and give the same outputs."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_a_family_learns_and_comes_back_from_disk(tmp_path: Path, family: str, t
         before = model(IDS).logits
     config = replace(SHORT, steps=2, warmup_steps=0, learning_rate=1e-2, tune=tune)
     record, _ = run(tmp_path / "run", config, language_model=model)
-    learnt: Any = record.language_model
+    trained: Any = record.language_model
     with torch.no_grad():
-        expected = learnt(IDS).logits
+        expected = trained(IDS).logits
     assert not torch.allclose(before, expected, atol=1e-3)
     saved = tmp_path / "saved"
-    learnt.save_pretrained(saved)
+    trained.save_pretrained(saved)
     if tune == "all":
         TOKENIZER.save_pretrained(saved)
         again = load_language_model(str(saved)).model
     else:
-        adapted = {name.split(".")[-4] for name, p in learnt.named_parameters() if p.requires_grad}
+        adapted = {name.split(".")[-4] for name, p in trained.named_parameters() if p.requires_grad}
         assert adapted == ADAPTED[family]
         again = load_language_model(str(tmp_path / "base"), adapter=str(saved)).model
     with torch.no_grad():

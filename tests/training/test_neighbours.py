@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipes.caption_arrays import CaptionArrays
 from sonogloss.errors import OptionError
-from sonogloss.records import FloatArray
-from sonogloss.training.corpus import CaptionArrays, IntArray, fingerprint
+from sonogloss.records import FloatArray, IntArray
+from sonogloss.training.corpus import fingerprint
 from sonogloss.training.neighbours import choose_contexts, draw_contexts, nearest, pairs_in_band
 
 from .conftest import unit
@@ -102,7 +103,7 @@ def test_a_pair_on_the_edge_is_decided_the_same_in_every_shape() -> None:
     assert np.array_equal(apart, expected)
 
 
-def test_the_draw_knows_neither_the_order_of_captions_nor_of_the_datastore() -> None:
+def test_the_draw_depends_neither_on_the_order_of_captions_nor_of_the_datastore() -> None:
     order, store_order = np.random.default_rng(3).permutation(30), np.random.default_rng(4).permutation(70)
     plain = draw_contexts(CAPTIONS, STORE, count=3, band=(0, 0.9), seed=7)
     moved = draw_contexts(
@@ -117,14 +118,14 @@ def test_the_draw_knows_neither_the_order_of_captions_nor_of_the_datastore() -> 
 
 
 def test_a_text_counts_once_and_a_caption_is_not_shown_with_itself() -> None:
-    twice = CaptionArrays(STORE_TEXTS * 2, np.concatenate([STORE_VECTORS] * 2))
+    doubled = CaptionArrays(STORE_TEXTS * 2, np.concatenate([STORE_VECTORS] * 2))
     assert np.array_equal(
-        draw_contexts(CAPTIONS, twice, count=70, band=(-1, 2), seed=0),
+        draw_contexts(CAPTIONS, doubled, count=70, band=(-1, 2), seed=0),
         draw_contexts(CAPTIONS, STORE, count=70, band=(-1, 2), seed=0),
     )
     drawn = draw_contexts(CAPTIONS, STORE, count=70, band=(-1, 2), seed=0)
     assert [(row >= 0).sum() for row in drawn] == [70] * 20 + [69] * 10
-    rows, _ = nearest(CAPTIONS, twice, count=70, block=50)
+    rows, _ = nearest(CAPTIONS, doubled, count=70, block=50)
     assert all(sorted(row) == list(range(70)) for row in rows)
 
 
@@ -163,7 +164,7 @@ def test_two_claps_are_not_compared() -> None:
         nearest(CAPTIONS, other, count=3)
 
 
-def test_a_fingerprint_knows_captions_and_vectors_but_not_blocks() -> None:
+def test_a_fingerprint_depends_on_captions_and_vectors_but_not_on_blocks() -> None:
     plain = fingerprint("settings", CAPTIONS, None)
     assert fingerprint("settings", Sharded(TEXTS, VECTORS, [7, 2]), None) == plain
     others = [CaptionArrays(TEXTS, -VECTORS), CaptionArrays(TEXTS[::-1], VECTORS)]

@@ -1,4 +1,4 @@
-"""ZSTE's steps: each sound is encoded once, failures cost what hangs on them, and items come out judged."""
+"""ZSTE's steps: each sound is encoded once, failures cost what hangs on them, and every item has its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from sonogloss import files
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import FloatArray
 from sonogloss.temporal.clips import LabelledClip
-from sonogloss.temporal.sequences import PairSettings, draw_groups
+from sonogloss.temporal.config import PairSettings
+from sonogloss.temporal.sequences import draw_groups
 from sonogloss.temporal.zste import Judge, Questions, TextBank, needed
 from sonogloss.transforms.encode_variants import BATCH, EncodedUnit, ZsteUnit, cut_zste_units, encode_unit
 from sonogloss.transforms.judge_items import JudgedUnit, judge_unit
@@ -124,10 +125,10 @@ def test_embeddings_that_are_no_numbers_are_dead_letters() -> None:
             return np.full((len(waveforms), 3), np.nan, np.float32)
 
     unit = encode_unit(ZsteUnit(clips=(CLIPS[0],), groups=()), Broken(), PairSettings(), read)
-    assert [letter.code for letter in unit.dead] == ["NOT_FINITE"]
+    assert [letter.code for letter in unit.dead] == ["NON_FINITE"]
 
 
-def test_the_summary_is_written_last_with_its_accounts(questions: Questions, tmp_path: Path) -> None:
+def test_the_summary_is_written_last_with_its_counts(questions: Questions, tmp_path: Path) -> None:
     clap = CountingClap()
     judge = Judge(questions, TextBank.embed(questions.texts(), clap))
     judged: list[JudgedUnit] = [judge_unit(unit, judge) for unit in encode(questions, clap)]

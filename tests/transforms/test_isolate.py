@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss.errors import OptionError
-from sonogloss.transforms.isolate import out_of_memory, run_isolated
+from sonogloss.errors import ClipError, Code, OptionError
+from sonogloss.transforms.isolate import as_clip_error, dead_letter, drop_failures, out_of_memory, run_isolated
+
+from .conftest import MakeBatch
 
 
 class Fussy:
@@ -70,6 +72,43 @@ def test_a_mistake_about_the_whole_job_is_not_isolated() -> None:
         run_isolated(run, [1, 2])
 
 
-def test_a_model_that_loses_items_is_a_bug_and_said_so() -> None:
+def test_a_model_that_loses_items_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="1 results for 2 items"):
         run_isolated(lambda items: [0], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ClipError(Code.CORRUPT, "Broken.", 12), "CORRUPT", "Broken."),
+        (ValueError("shape\n   (3, 4)  of x"), "MODEL_FAILED", "ValueError: shape (3, 4) of x"),
+        (RuntimeError("CUDA out of memory. Tried"), "OUT_OF_MEMORY", "RuntimeError: CUDA out of memory. Tried"),
+        (MemoryError(), "OUT_OF_MEMORY", "MemoryError:"),
+        (KeyError("x" * 2000), "MODEL_FAILED", f"KeyError: '{'x' * 489}"),
+    ],
+)
+def test_a_dead_letter_says_what_failed_in_one_short_line(error: Exception, code: str, message: str) -> None:
+    found = dead_letter(error, stage="score", uri="a.zip", member="b.wav", clip_id="c")
+    assert (found.stage, found.code, found.message) == ("score", code, message)
+    assert (found.clip_id, found.uri, found.member) == ("c", "a.zip", "b.wav")
+    assert found.byte_offset == (12 if isinstance(error, ClipError) else None)
+    assert len(found.message) <= 500
+    assert as_clip_error(error).code.value == code
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixture is a function without state
+@given(failed=st.sets(st.integers(0, 5)), refused=st.sets(st.integers(0, 5)))
+def test_failures_and_refused_results_leave_the_batch(
+    make_batch: MakeBatch, failed: set[int], refused: set[int]
+) -> None:
+    outcomes: list[int | Exception] = [ValueError(str(row)) if row in failed else row for row in range(6)]
+
+    def check(result: int) -> ClipError | None:
+        return ClipError(Code.EMPTY_CAPTION, "Nothing.") if result in refused else None
+
+    batch, results = drop_failures(make_batch(6), outcomes, stage="s", check=check)
+    kept = [row for row in range(6) if row not in failed | refused]
+    assert results == kept
+    assert batch.captions == tuple(f"caption {row}" for row in kept)
+    expected = ["MODEL_FAILED" if row in failed else "EMPTY_CAPTION" for row in range(6) if row not in kept]
+    assert [dead.code for dead in batch.dead] == expected

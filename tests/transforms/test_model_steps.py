@@ -8,11 +8,12 @@ import pytest
 
 from sonogloss.bridge import project
 from sonogloss.records import Context, FloatArray, LabelScore
-from sonogloss.transforms.embed_audio import embed_clips
-from sonogloss.transforms.rerank import hear, rerank
+from sonogloss.transforms.batch_step import timed
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.rerank import embed_for_reranking, rerank
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
-from sonogloss.transforms.work import NO_VECTORS, Batch, timed
+from sonogloss.transforms.work import NO_VECTORS, Batch
 from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
 
@@ -34,14 +35,14 @@ class FakeClap:
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         if "poison" in texts:
-            raise ValueError("cannot tokenise")
+            raise ValueError("cannot tokenize")
         return np.tile(np.array([1, 0, 0, 0], np.float32), (len(texts), 1))
 
 
 class FakeCaptioner:
-    """Answers the number of contexts; says nothing, or fails, where told by the context."""
+    """Captions a clip by its number of contexts; a context may ask for an empty caption or for a failure."""
 
-    names_labels = False
+    has_keywords = False
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
@@ -55,8 +56,8 @@ class FakeCaptioner:
     def candidates(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
     ) -> list[tuple[str, ...]]:
-        said = self.caption(embeddings, contexts)
-        return [tuple(text if text == " " else f"{text}{n}" for n in range(count)) for text in said]
+        sentences = self.caption(embeddings, contexts)
+        return [tuple(text if text == " " else f"{text}{n}" for n in range(count)) for text in sentences]
 
 
 def raw(values: Sequence[float]) -> Batch:
@@ -64,30 +65,30 @@ def raw(values: Sequence[float]) -> Batch:
     return Batch(unit="u", number=0, last=True, inputs=len(values), clips=clips)
 
 
-def test_embedding_isolates_poison_and_lets_go_of_the_samples() -> None:
-    batch = embed_clips(raw([1, 666, 2, 13, 3]), FakeClap())
+def test_a_clip_that_cannot_be_embedded_is_a_dead_letter_and_samples_are_dropped() -> None:
+    batch = embed_audio(raw([1, 666, 2, 13, 3]), FakeClap())
     assert [clip.uri for clip in batch.clips] == ["/audio/000.wav", "/audio/002.wav", "/audio/004.wav"]
     np.testing.assert_allclose(batch.embeddings[:, 0], np.cos([1, 2, 3]), rtol=1e-6)
     assert all(clip.samples.size == 0 for clip in batch.clips)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "embed_audio", "MODEL_FAILED"),
-        ("/audio/003.wav", "embed_audio", "NOT_FINITE"),
+        ("/audio/003.wav", "embed_audio", "NON_FINITE"),
     ]
     assert "\n" not in batch.dead[0].message
     assert batch.dead[0].clip_id == make_clip(1).clip_id
 
 
-def test_neighbours_of_poison_are_as_they_would_be_without_it() -> None:
-    whole = embed_clips(raw([1, 2, 3]), FakeClap())
-    poisoned = embed_clips(raw([1, 2, 666, 3]), FakeClap())
+def test_the_neighbours_of_a_failing_clip_are_embedded_as_without_it() -> None:
+    whole = embed_audio(raw([1, 2, 3]), FakeClap())
+    poisoned = embed_audio(raw([1, 2, 666, 3]), FakeClap())
     np.testing.assert_array_equal(whole.embeddings, poisoned.embeddings)
 
 
-def test_empty_batches_walk_through_every_step() -> None:
-    batch = embed_clips(raw([]), FakeClap())
+def test_empty_batches_pass_through_every_step() -> None:
+    batch = embed_audio(raw([]), FakeClap())
     batch = retrieve(batch, FakeStore(), contexts=3, projection=None)
     batch = rerank(write_captions(batch, FakeCaptioner(), (2, 4)), FakeClap())  # type: ignore[arg-type]
-    batch = rerank(hear(write_captions(batch, FakeCaptioner(), (), 3), FakeClap(), 48000), FakeClap())  # type: ignore[arg-type]
+    batch = rerank(embed_for_reranking(write_captions(batch, FakeCaptioner(), (), 3), FakeClap(), 48000), FakeClap())  # type: ignore[arg-type]
     batch = score(write_captions(batch, FakeCaptioner()), FakeClap())  # type: ignore[arg-type]
     assert not batch.clips
     assert batch.last
@@ -123,7 +124,7 @@ def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> N
     np.testing.assert_array_equal(alone.projected, batch.embeddings)
 
 
-def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
+def test_a_clip_without_a_caption_is_a_dead_letter(make_batch: MakeBatch) -> None:
     def context(text: str) -> tuple[Context, ...]:
         return (Context(id=1, text=text, score=0.5, source="s"),)
 
@@ -138,14 +139,14 @@ def test_captions_isolate_failures_and_silence(make_batch: MakeBatch) -> None:
 class NamingCaptioner(FakeCaptioner):
     """Names one label a clip."""
 
-    names_labels = True
+    has_keywords = True
 
-    def named_labels(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+    def keywords(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
         return [(LabelScore(label="dog", score=float(row[0])),) for row in embeddings]
 
 
 @pytest.mark.parametrize("best", [0, 2])
-def test_what_a_prompt_named_goes_with_its_clip(make_batch: MakeBatch, best: int) -> None:
+def test_keywords_of_a_prompt_stay_with_their_clip(make_batch: MakeBatch, best: int) -> None:
     words = ["rain", "fail", "rain", "silence"]
     contexts = tuple((Context(id=1, text=word, score=0.5, source="s"),) for word in words)
     batch = replace(make_batch(4), contexts=contexts, captions=(), scores=())
@@ -177,7 +178,7 @@ def test_one_search_gives_candidates_too(make_batch: MakeBatch) -> None:
     assert [letter.code for letter in done.dead] == ["OUT_OF_MEMORY", "EMPTY_CAPTION"]
 
 
-class JudgingClap(FakeClap):
+class CompassClap(FakeClap):
     """Puts `north` and `near north` near the first axis, the rest on the second; counts the texts it embeds."""
 
     def __init__(self) -> None:
@@ -185,7 +186,7 @@ class JudgingClap(FakeClap):
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         if "poison" in texts:
-            raise ValueError("cannot tokenise")
+            raise ValueError("cannot tokenize")
         self.seen += texts
         places = {"north": [1, 0, 0, 0], "near north": [0.8, 0.6, 0, 0]}
         return np.array([places.get(text, [0, 1, 0, 0]) for text in texts], np.float32)
@@ -195,7 +196,7 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
     candidates = (("east", "near north", "north"), ("a", "b"), ("poison", "north"), ("poison",), ("north",))
     north = np.tile(np.array([1, 0, 0, 0], np.float32), (5, 1))
     batch = replace(make_batch(5), embeddings=north, candidates=candidates, captions=(), scores=())
-    clap = JudgingClap()
+    clap = CompassClap()
     done = rerank(batch, clap)
     assert done.captions == ("north", "a", "north", "north")  # of equals the first
     assert done.scores == (1.0, 0.0, 1.0, 1.0)
@@ -208,28 +209,30 @@ def test_the_candidate_nearest_to_the_sound_wins_and_is_scored_once(make_batch: 
     assert len(clap.seen) == before
 
 
-def test_another_judge_hears_the_sound_and_leaves_the_score_to_the_jobs_own_clap() -> None:
-    batch = hear(raw([0, 666, np.pi / 2, 13]), JudgingClap(), 32000)
-    np.testing.assert_allclose(batch.heard, np.eye(2, 4), atol=1e-6)
+def test_another_reranker_embeds_the_clips_itself_and_leaves_the_scores_to_the_jobs_own_clap() -> None:
+    batch = embed_for_reranking(raw([0, 666, np.pi / 2, 13]), CompassClap(), 32000)
+    np.testing.assert_allclose(batch.rerank_embeddings, np.eye(2, 4), atol=1e-6)
     assert [(letter.uri, letter.stage, letter.code) for letter in batch.dead] == [
         ("/audio/001.wav", "rerank_audio", "MODEL_FAILED"),
-        ("/audio/003.wav", "rerank_audio", "NOT_FINITE"),
+        ("/audio/003.wav", "rerank_audio", "NON_FINITE"),
     ]
     assert all(clip.samples.size for clip in batch.clips)  # the job's own CLAP comes next
-    own = replace(batch, embeddings=batch.heard[::-1].copy(), candidates=(("east", "north"), ("north", "east")))
-    done = rerank(own, JudgingClap())
+    own = replace(
+        batch, embeddings=batch.rerank_embeddings[::-1].copy(), candidates=(("east", "north"), ("north", "east"))
+    )
+    done = rerank(own, CompassClap())
     assert done.captions == ("north", "east")  # by its own embeddings the job's CLAP would have it the other way round
     assert done.scores == ()
-    assert done.heard.size == 0
-    assert score(done, JudgingClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert done.rerank_embeddings.size == 0
+    assert score(done, CompassClap()).scores == pytest.approx((0.0, 0.0), abs=1e-6)
     one = replace(own, candidates=(("poison",), ("north", "poison", "east")))
-    left = rerank(one, JudgingClap())
+    left = rerank(one, CompassClap())
     assert left.captions == ("east",)
     assert [(letter.uri, letter.stage) for letter in left.dead][2:] == [("/audio/000.wav", "rerank")]
 
 
-def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() -> None:
-    class Listener(FakeClap):
+def test_a_reranker_of_another_rate_gets_resampled_clips_and_never_too_long_ones() -> None:
+    class OtherRate(FakeClap):
         sample_rate, window_s = 48000, 0.1
 
         def embed_audio(self, waveforms: Sequence[FloatArray]) -> FloatArray:
@@ -237,9 +240,9 @@ def test_a_judge_of_another_rate_gets_resampled_clips_and_never_too_long_ones() 
             return super().embed_audio(waveforms)
 
     clips = (make_clip(0, np.zeros(3201, np.float32)), make_clip(1, np.zeros(1600, np.float32)))
-    heard = hear(replace(raw([]), clips=clips), Listener(), 32000)
+    heard = embed_for_reranking(replace(raw([]), clips=clips), OtherRate(), 32000)
     assert heard.dead == ()
-    assert len(heard.heard) == 2
+    assert len(heard.rerank_embeddings) == 2
 
 
 def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -> None:
@@ -252,5 +255,5 @@ def test_the_score_is_the_cosine_with_the_raw_embedding(make_batch: MakeBatch) -
 
 
 def test_seconds_are_noted_by_step(make_batch: MakeBatch) -> None:
-    batch = timed("score", score, make_batch(2), FakeClap())
+    batch = timed("score", score, make_batch(2), clap=FakeClap())
     assert set(batch.seconds) == {"read_audio", "score"}

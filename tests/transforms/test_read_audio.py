@@ -8,6 +8,7 @@ import pytest
 
 from sonogloss.audio import AudioLimits, WindowPolicy
 from sonogloss.records import Clip
+from sonogloss.sources import Source
 from sonogloss.transforms import read_audio
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import Batch, make_unit
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, encode: Callable[..., bytes]) -> Path:
 
 
 def read(folder: Path, names: str, batch_size: int = 32) -> list[Batch]:
-    unit = make_unit([str(folder / f"{name}.wav") for name in names])
+    unit = make_unit([Source(uri=str(folder / f"{name}.wav")) for name in names])
     return list(read_unit(unit, policy=WindowPolicy(), sample_rate=RATE, batch_size=batch_size))
 
 
@@ -37,7 +38,7 @@ def test_one_bad_file_is_one_dead_letter_among_good_clips(folder: Path) -> None:
     assert [(Path(letter.uri).name, letter.code) for letter in batch.dead] == [
         ("b.wav", "UNSUPPORTED"),
         ("c.wav", "EMPTY"),
-        ("x.wav", "UNREADABLE"),
+        ("x.wav", "READ_ERROR"),
     ]
     assert batch.inputs == 7
     assert batch.last
@@ -60,15 +61,15 @@ def test_a_unit_without_any_good_file_still_ends(folder: Path) -> None:
     assert len(batch.dead) == 2
 
 
-def test_a_file_over_the_limit_is_not_even_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> bytes:
-        raise AssertionError("read")
+def test_a_file_over_the_limit_is_a_dead_letter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("decoded")
 
-    monkeypatch.setattr(read_audio.files, "read_bytes", refuse)
-    unit = make_unit([str(folder / "a.wav")])
+    monkeypatch.setattr(read_audio, "AudioLimits", refuse)
+    unit = make_unit([Source(uri=str(folder / "a.wav"))])
     limits = AudioLimits(max_bytes=100)
     (batch,) = read_unit(unit, policy=WindowPolicy(), sample_rate=RATE, limits=limits)
-    assert batch.dead[0].code == "TOO_LARGE"
+    assert batch.dead[0].code == "LIMIT"
 
 
 @pytest.mark.parametrize(("error", "code"), [(ValueError("odd"), "CORRUPT"), (MemoryError(), "OUT_OF_MEMORY")])

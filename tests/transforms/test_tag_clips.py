@@ -11,8 +11,8 @@ from sonogloss.clap import Clap
 from sonogloss.clap.frames import embed_frames
 from sonogloss.records import FloatArray
 from sonogloss.tagging.tagger import Tagger
-from sonogloss.transforms.embed_audio import embed_clips
-from sonogloss.transforms.tag_clips import Choice, tag_clips
+from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.work import Batch
 from sonogloss.transforms.write_rows import LabelRows, UnitWriter
 
@@ -32,7 +32,7 @@ def batch_of(make_batch: MakeBatch, vectors: list[list[float]]) -> Batch:
 
 def test_the_best_labels_come_first_and_ties_keep_their_order(make_batch: MakeBatch) -> None:
     batch = batch_of(make_batch, [[0.1, 0.9, 0, 0], [0.5, 0.2, 0.5, 0]])
-    batch = tag_clips(batch, tagger(), Choice(top=2))
+    batch = tag_clips(batch, tagger(), LabelSelection(top=2))
     assert [[label.label for label in row] for row in batch.labels] == [["rain", "dog"], ["dog", "wind"]]
     assert batch.labels[0][0].score == pytest.approx(0.9 / np.hypot(0.1, 0.9), abs=1e-6)
     assert batch.label_scores.shape == (2, 3)
@@ -40,7 +40,7 @@ def test_the_best_labels_come_first_and_ties_keep_their_order(make_batch: MakeBa
 
 def test_a_threshold_may_leave_none(make_batch: MakeBatch) -> None:
     batch = batch_of(make_batch, [[0.6, 0.8, 0, 0], [0, 0, 0, 1]])
-    batch = tag_clips(batch, tagger(), Choice(top=None, threshold=0.5))
+    batch = tag_clips(batch, tagger(), LabelSelection(top=None, threshold=0.5))
     assert [[label.label for label in row] for row in batch.labels] == [["rain", "dog"], []]
 
 
@@ -48,12 +48,12 @@ def test_labels_that_are_compared_with_frames_get_them(tiny_clap: Clap, make_bat
     rng = np.random.default_rng(0)
     clips = tuple(make_clip(n, rng.standard_normal(32000).astype(np.float32)) for n in range(2))
     batch = replace(make_batch(2), clips=clips)
-    heard = embed_clips(batch, tiny_clap, frames=True)
+    heard = embed_audio(batch, tiny_clap, frames=True)
     wanted, frames = embed_frames(tiny_clap, [clip.samples for clip in clips])
     assert np.array_equal(heard.embeddings, wanted)
     assert np.array_equal(heard.frames, frames)
     assert not any(len(clip.samples) for clip in heard.clips)
-    assert embed_clips(replace(batch, clips=()), tiny_clap, frames=True).frames.shape == (0, 0)
+    assert embed_audio(replace(batch, clips=()), tiny_clap, frames=True).frames.shape == (0, 0)
 
 
 def test_a_clip_with_frames_that_are_not_finite_is_a_dead_letter(
@@ -66,19 +66,19 @@ def test_a_clip_with_frames_that_are_not_finite_is_a_dead_letter(
 
     monkeypatch.setattr("sonogloss.clap.frames.embed_frames", broken)
     clips = tuple(make_clip(n, np.full(8, n, np.float32)) for n in range(3))
-    heard = embed_clips(replace(make_batch(3), clips=clips), tiny_clap, frames=True)
-    assert [letter.code for letter in heard.dead] == ["NOT_FINITE"]
+    heard = embed_audio(replace(make_batch(3), clips=clips), tiny_clap, frames=True)
+    assert [letter.code for letter in heard.dead] == ["NON_FINITE"]
     assert heard.frames.shape == (2, 2, 4)
-    assert len(tag_clips(heard, tagger(fine=True), Choice()).labels) == 2
+    assert len(tag_clips(heard, tagger(fine=True), LabelSelection()).labels) == 2
 
 
 def test_an_empty_batch_stays_empty(make_batch: MakeBatch) -> None:
-    assert tag_clips(make_batch(0), tagger(), Choice()).labels == ()
+    assert tag_clips(make_batch(0), tagger(), LabelSelection()).labels == ()
 
 
 @pytest.mark.parametrize("all_scores", [None, 3])
 def test_rows_of_tags_open_anywhere(tmp_path: Path, make_batch: MakeBatch, all_scores: int | None) -> None:
-    batch = tag_clips(batch_of(make_batch, [[0.6, 0.8, 0, 0]]), tagger(), Choice(top=1))
+    batch = tag_clips(batch_of(make_batch, [[0.6, 0.8, 0, 0]]), tagger(), LabelSelection(top=1))
     writer = UnitWriter(str(tmp_path), configuration="c", kind=LabelRows(all_scores=all_scores))
     result = writer.add(batch)
     assert result is not None

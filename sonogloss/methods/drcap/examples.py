@@ -3,127 +3,82 @@
 from __future__ import annotations
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
+from sonogloss.decoding.sequences import Example
 from sonogloss.errors import OptionError
+from sonogloss.methods.drcap.method import DrcapSettings
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples, keeps_its_prompt
-from sonogloss.records import FloatArray
-from sonogloss.training.batches import Examples, by_length, epoch_plan, noisy
-from sonogloss.training.config import DrcapSettings
-from sonogloss.training.corpus import EmbeddedCaptions, IntArray, fingerprint, rows_that_fit, text_lengths
+from sonogloss.methods.examples import CaptionExamples
+from sonogloss.methods.plan import TrainingData, TrainingPlan
+from sonogloss.records import FloatArray, IntArray
+from sonogloss.training.batches import Examples, noisy
+from sonogloss.training.corpus import EmbeddedCaptions, fingerprint, text_lengths
 from sonogloss.training.neighbours import choose_contexts, draw_contexts
 
-# From the band so many captions are drawn once; every epoch chooses its own among them. Comparing all captions with
-# the whole datastore is the costly part, and no run has more epochs than these give choices.
-RESERVE = 32
 
+class DrcapExamples(CaptionExamples):
+    """See :class:`~sonogloss.methods.examples.CaptionExamples`.
 
-def how_many_to_draw(settings: DrcapSettings) -> int:
-    """How many captions of the band a run draws for each caption."""
-    return max(RESERVE, settings.contexts) if settings.redraw and settings.contexts else settings.contexts
-
-
-class DrcapExamples:
-    """The examples of a DRCap training, by step; see :class:`~sonogloss.training.batches.Source`.
-
-    Args:
-        captions: to learn from.
-        datastore: where similar captions come from.
-        prompt: the layout of a sequence.
-        tokenizer: the language model's.
-        settings: the method's numbers.
-        batch_size: captions a step; all of them when there are fewer.
-        seed: of everything random.
-        room: the longest sequence that the language model takes; captions that are longer without retrieved ones are
-            left out, of others the last retrieved captions are dropped until they fit. None where it has no such limit.
-        validation: held-out captions, shown datastore captions as in training.
-        drawn: rows of the datastore drawn for each caption [count, :func:`how_many_to_draw`] by
-            :func:`~sonogloss.training.neighbours.draw_contexts`, when that was done before.
+    The neighbors of the data are rows of the datastore [count, `settings.sampled`] that
+    :func:`~sonogloss.training.neighbours.draw_contexts` sampled; without them they are sampled here.
 
     Raises:
-        OptionError: there are no captions or none fits, widths differ, or captions change the prompt's tokens.
+        OptionError: also where captions change the prompt's tokens, or widths differ.
     """
 
-    def __init__(
-        self,
-        *,
-        captions: EmbeddedCaptions,
-        datastore: EmbeddedCaptions,
-        prompt: ComposedPrompt,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: DrcapSettings,
-        batch_size: int,
-        seed: int,
-        room: int | None,
-        validation: EmbeddedCaptions | None = None,
-        drawn: IntArray | None = None,
-    ) -> None:
-        self.settings, self.dim, self.slots = settings, captions.dim, prompt.audio_slots
-        self.vocabulary = len(tokenizer)
-        self._captions, self._datastore, self._validation = captions, datastore, validation
-        self._prompt, self._tokenizer, self._room, self._seed = prompt, tokenizer, room, seed
-        self._rows = rows_that_fit(captions, self._bare_lengths, room)
-        self.left_out = captions.count - len(self._rows)
-        self._size = min(batch_size, len(self._rows))
-        self.fingerprint = fingerprint((settings, prompt, self._size, seed), captions, datastore, validation)
+    settings: DrcapSettings
+    _prompt: ComposedPrompt
+
+    def __init__(self, plan: TrainingPlan, data: TrainingData) -> None:
+        super().__init__(plan, data)
+        what = (self.settings, self._prompt, self._size, self._seed)
+        self.fingerprint = fingerprint(what, data.captions, data.datastore, data.validation)
         self._check_prompt()
-        self._drawn = self._draw(captions) if drawn is None else drawn
-        self._lengths = text_lengths(captions)
-        self._datastore_lengths = np.append(text_lengths(datastore), 0)  # the last one is that of row -1: no caption
-        self._epoch, self._plan = -1, list[IntArray]()
-        self._contexts, self._dropped = self._drawn, np.zeros(captions.count, bool)
+        self._sampled = self._sample(data.captions) if data.neighbours is None else data.neighbours
+        # The last one is that of row -1: no caption.
+        self._datastore_lengths = np.append(text_lengths(data.datastore), 0)
+        self._contexts = self._sampled
 
     def at(self, step: int) -> Examples:
-        """What a step learns from. An epoch leaves its incomplete last batch out."""
-        epoch, place = divmod(step, len(self._rows) // self._size)
-        if epoch != self._epoch:
-            self._begin(epoch)
-        chosen = self._plan[place]
-        embeddings = self._captions.vectors(chosen)
+        """What a step learns from."""
+        chosen = self._chosen(step)
+        embeddings = self._data.captions.vectors(chosen)
         if self.settings.noise_std_max > 0:
             rng = np.random.default_rng([self._seed, step, 1])
             std = rng.uniform(0, self.settings.noise_std_max, (len(chosen), 1)).astype(np.float32)
             embeddings = noisy(embeddings, std, rng)
-        return self._compose(self._captions.texts(chosen), embeddings, self._contexts[chosen])
+        return self._compose(self._data.captions.texts(chosen), embeddings, self._contexts[chosen])
 
-    def held_out(self) -> list[Examples]:
-        """The validation captions with contexts of their own and without noise."""
-        if self._validation is None:
-            return []
-        rows = rows_that_fit(self._validation, self._bare_lengths, self._room)
-        contexts = self._draw(self._validation)[rows, : self.settings.contexts]
-        examples = self._compose(self._validation.texts(rows), self._validation.vectors(rows), contexts)
-        return by_length(examples.sequences, examples.embeddings, self._size)
+    def _held_out(self, captions: EmbeddedCaptions, rows: IntArray) -> Examples:
+        """Validation captions have contexts of their own and no noise."""
+        contexts = self._sample(captions)[rows, : self.settings.contexts]
+        return self._compose(captions.texts(rows), captions.vectors(rows), contexts)
 
-    def _begin(self, epoch: int) -> None:
-        """Choose the epoch's contexts and put its captions in order."""
-        rng, count = np.random.default_rng([self._seed, epoch, 0]), self._captions.count
-        self._epoch = epoch
-        self._contexts = choose_contexts(self._drawn, self.settings.contexts, seed=self._seed, epoch=epoch)
+    def _begin(self, epoch: int, rng: np.random.Generator) -> IntArray:
+        self._contexts = choose_contexts(self._sampled, self.settings.contexts, seed=self._seed, epoch=epoch)
         if self.settings.context_dropout > 0:
-            dropped = rng.random(count) < self.settings.context_dropout
+            dropped = rng.random(self._data.captions.count) < self.settings.context_dropout
             self._contexts = np.where(dropped[:, None], -1, self._contexts)
-        shown = self._datastore_lengths[self._contexts].sum(axis=1)
-        self._plan = epoch_plan(self._rows, self._lengths + shown, self._size, rng)
+        return self._lengths + self._datastore_lengths[self._contexts].sum(axis=1)
 
-    def _draw(self, captions: EmbeddedCaptions) -> IntArray:
-        settings, count = self.settings, how_many_to_draw(self.settings)
-        return draw_contexts(captions, self._datastore, count=count, band=settings.band, seed=self._seed)
+    def _sample(self, captions: EmbeddedCaptions) -> IntArray:
+        count, band = self.settings.sampled, self.settings.band
+        return draw_contexts(captions, self._data.datastore, count=count, band=band, seed=self._seed)
 
     def _compose(self, texts: list[str], embeddings: FloatArray, contexts: IntArray) -> Examples:
         places = contexts >= 0
-        shown = iter(self._datastore.texts(contexts[places]))
+        shown = iter(self._data.datastore.texts(contexts[places]))
         lists = [[next(shown) for _ in range(number)] for number in places.sum(axis=1)]
-        sequences = compose_examples(lists, texts, self._prompt, self._tokenizer, max_tokens=self._room)
+        tokenizer, max_tokens = self._data.tokenizer, self._data.max_tokens
+        sequences = compose_examples(lists, texts, self._prompt, tokenizer, max_tokens=max_tokens)
         return Examples(sequences=sequences, embeddings=embeddings)
 
-    def _bare_lengths(self, texts: list[str]) -> list[int]:
-        bare = compose_examples([()] * len(texts), texts, self._prompt, self._tokenizer)
-        return [len(example.ids) for example in bare]
+    def _bare(self, texts: list[str]) -> list[Example]:
+        return compose_examples([()] * len(texts), texts, self._prompt, self._data.tokenizer)
 
     def _check_prompt(self) -> None:
-        some = self._captions.texts(self._rows[:1000])
-        changed = sum(not keeps_its_prompt(caption, self._prompt, self._tokenizer) for caption in some)
+        some = self._data.captions.texts(self._rows[:1000])
+        changed = sum(not keeps_its_prompt(caption, self._prompt, self._data.tokenizer) for caption in some)
         if changed > 0.01 * len(some):
             raise OptionError(
                 f"With {changed} of {len(some)} captions the prompt's last token changes when one follows.",

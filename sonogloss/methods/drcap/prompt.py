@@ -5,17 +5,17 @@ With captions first (the released setting) a sequence is ::
     <bos> c1. c2. c3. <eos>  [AUDIO]  <bos> USER: Describe the audio you hear. \n ASSISTANT:{answer} <eos>
     |-- retrieved captions --| slots |--------------------- prompt ------------------------||-- answer --|
 
-Training and inference go through the same functions, and a piece between two special tokens is always tokenised as one
-string: byte-pair merges reach across the joints of strings, so pieces tokenised apart would give other ids.
+Training and inference go through the same functions, and a piece between two special tokens is always tokenized as one
+string: byte-pair merges reach across the joints of strings, so pieces tokenized apart would give other ids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenise, too_long
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenize, too_long
 from sonogloss.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,27 +28,31 @@ Layout = Literal["captions_first", "captions_in_prompt", "no_captions"]
 class ComposedPrompt:
     """The words around a caption. The defaults are DRCap's, byte for byte.
 
-    Args:
-        template: the prompt; `{prompt}` stands for the instruction.
-        prompt: the instruction. DRCap's ends in a blank.
-        answer: how the caption follows the template; `{answer}` stands for the caption. Byte-level vocabularies, whose
-            words begin with their blank, want `" {answer}"` after a template without a final blank.
-        layout: `captions_first` puts the retrieved captions before the audio (DRCap's `rag_first`), also when there are
-            none; `captions_in_prompt` puts them into the instruction; `no_captions` leaves them out.
-        audio_slots: how many soft prompt vectors stand for the audio.
+    DRCap's instruction ends in a blank. Byte-level vocabularies, whose words begin with their blank, want
+    `answer=" {answer}"` after a template without a final blank. The layout `captions_first` puts the retrieved captions
+    before the audio (DRCap's `rag_first`), also when there are none; `captions_in_prompt` puts them into the
+    instruction; `no_captions` leaves them out.
     """
 
-    template: str = "USER: {prompt}\n ASSISTANT:"
-    prompt: str = "Describe the audio you hear. "
-    answer: str = "{answer}"
-    layout: Layout = "captions_first"
-    audio_slots: int = 1
+    template: str = field(
+        default="USER: {prompt}\n ASSISTANT:",
+        metadata={"help": "the prompt; {prompt} stands for the instruction"},
+    )
+    prompt: str = field(
+        default="Describe the audio you hear. ", metadata={"option": "instruction", "help": "the words of {prompt}"}
+    )
+    answer: str = field(
+        default="{answer}", metadata={"help": "how the caption follows the prompt; {answer} stands for it"}
+    )
+    layout: Layout = field(default="captions_first", metadata={"help": "where the retrieved captions stand"})
+    audio_slots: int = field(default=1, metadata={"help": "soft prompt vectors that stand for the audio"})
+    label_count: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        for name, text, field in (("template", self.template, "{prompt}"), ("answer", self.answer, "{answer}")):
-            if text.count(field) > 1 or (name == "answer" and field not in text):
+        for name, text, mark in (("template", self.template, "{prompt}"), ("answer", self.answer, "{answer}")):
+            if text.count(mark) > 1 or (name == "answer" and mark not in text):
                 raise OptionError(
-                    f"The prompt's {name} {text!r} must hold {field} once.", "Correct the prompt settings."
+                    f"The prompt's {name} {text!r} must hold {mark} once.", "Correct the prompt settings."
                 )
         if self.layout not in get_args(Layout):
             raise OptionError(
@@ -65,7 +69,7 @@ class ComposedPrompt:
         return self.template.replace("{prompt}", instruction)
 
     def answer_text(self, caption: str) -> str:
-        """The words that the language model is to say."""
+        """The caption as it follows the prompt."""
         return self.answer.replace("{answer}", caption)
 
 
@@ -121,7 +125,7 @@ def compose_examples(
 ) -> list[Example]:
     """Sequences to learn from: the prompt of :func:`compose_prompts`, the caption and the tokenizer's EOS.
 
-    Prompt and caption are tokenised together. Where they meet, as many tokens as the prompt has alone count as prompt,
+    Prompt and caption are tokenized together. Where they meet, as many tokens as the prompt has alone count as prompt,
     which is how the released code masks its labels.
     """
     fronts = _fronts(contexts, prompt, tokenizer)
@@ -154,7 +158,7 @@ def _fronts(
     contexts: Sequence[Sequence[str]], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase
 ) -> list[list[int]]:
     """Ids of what stands before the audio."""
-    return tokenise([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+    return tokenize([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
 
 
 def _tails(
@@ -167,7 +171,7 @@ def _tails(
     texts = [prompt.prompt_text(c) for c in contexts]
     if captions is not None:
         texts = [text + prompt.answer_text(caption) for text, caption in zip(texts, captions, strict=True)]
-    return tokenise(texts, tokenizer)
+    return tokenize(texts, tokenizer)
 
 
 def _head(front: list[int], tail: list[int], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:

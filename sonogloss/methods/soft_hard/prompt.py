@@ -8,17 +8,17 @@ A sequence is ::
 The words of the hard prompt are the nearest labels of a :class:`~sonogloss.methods.labels.LabelBank`. Without the hard
 prompt this is ClipCap, without the soft one a language model that knows only names.
 
-A model of several languages is told which one by a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
-given, never learnt.
+A multilingual model reads the language from a tag that the caption begins with, `<fr> un chien aboie.`; the tag is
+given, never learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenise, too_long
+from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenize, too_long
 from sonogloss.errors import OptionError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class Random(Protocol):
 
     def random(self) -> float:
         """The next number in [0, 1)."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,26 +37,25 @@ class SoftHardPrompt:
     """The words around a caption. The defaults are the released system's, byte for byte.
 
     Args:
-        labels: how many labels the hard prompt names, K.
-        template: the hard prompt; `{labels}` stands for their names.
-        nothing: stands in their place where there are none.
-        soft_slots: how many vectors stand for the audio.
-        hard: whether there is a hard prompt at all.
-        soft: whether there is a soft one.
-        max_answer_tokens: captions to learn from are cut at this many tokens, a language's tag included.
-        bos: begin with the tokenizer's BOS; GPT-2 does not, Llama and Mistral want it.
-        languages: tags of the languages it was trained for; none for a model of one language.
+        languages: tags of the languages that it was trained for; none for one language.
         language_tag: the language it captions in, one of these.
     """
 
-    labels: int = 4
-    template: str = "There are {labels} in this audio."
-    nothing: str = "something"
-    soft_slots: int = 10
-    hard: bool = True
-    soft: bool = True
-    max_answer_tokens: int = 25
-    bos: bool = False
+    labels: int = field(default=4, metadata={"option": "label_count", "help": "labels that a hard prompt names"})
+    template: str = field(
+        default="There are {labels} in this audio.",
+        metadata={"help": "the hard prompt, with {labels}"},
+    )
+    nothing: str = field(default="something", metadata={"help": "what stands for {labels} where there are none"})
+    soft_slots: int = field(default=10, metadata={"help": "soft prompt vectors that stand for the audio"})
+    hard: bool = field(default=True, metadata={"help": "have a hard prompt"})
+    soft: bool = field(default=True, metadata={"help": "have a soft prompt"})
+    max_answer_tokens: int = field(
+        default=25, metadata={"help": "captions to learn from are cut at so many tokens, language tag included"}
+    )
+    bos: bool = field(
+        default=False, metadata={"help": "begin with the tokenizer's BOS; Llama and Mistral need it, GPT-2 does not"}
+    )
     languages: tuple[str, ...] = ()
     language_tag: str | None = None
 
@@ -69,7 +67,7 @@ class SoftHardPrompt:
             if getattr(self, name) < least:
                 raise OptionError(f"The prompt's {name} is {getattr(self, name)}.", f"Give {least} or more.")
         if not (self.hard or self.soft):
-            raise OptionError("A prompt without hard and soft part says nothing.", "Keep one of the two.")
+            raise OptionError("A prompt without hard and soft part is empty.", "Keep one of the two.")
         if self.language_tag is not None and self.language_tag not in self.languages:
             known = ", ".join(self.languages) or "none at all"
             raise OptionError(
@@ -80,6 +78,11 @@ class SoftHardPrompt:
     def audio_slots(self) -> int:
         """How many soft prompt vectors a sequence has."""
         return self.soft_slots if self.soft else 0
+
+    @property
+    def label_count(self) -> int:
+        """How many labels a hard prompt names."""
+        return self.labels if self.hard else 0
 
     def hard_prompt_text(self, labels: Sequence[str]) -> str:
         """The hard prompt that names these labels, lower-cased; with its stand-in where there are none."""
@@ -101,7 +104,7 @@ def compose_soft_hard_prompts(
     """Sequences to continue, one for each list of labels.
 
     Args:
-        label_lists: for each sequence its labels, best first; they are used as they are, whatever `prompt.labels` says.
+        label_lists: for each sequence its labels, best first; all of them are used, whatever `prompt.labels` is.
         prompt: the words and the layout.
         tokenizer: what it adds by itself is left out.
         max_tokens: the longest sequence allowed. Of one that is longer the last labels are dropped until it fits.
@@ -112,7 +115,7 @@ def compose_soft_hard_prompts(
     Raises:
         OptionError: a prompt is longer than `max_tokens` even without labels.
     """
-    [tag] = tokenise([_tag(prompt.language_tag)], tokenizer)
+    [tag] = tokenize([_tag(prompt.language_tag)], tokenizer)
     n = len(label_lists)
     return _starts(label_lists, prompt, tokenizer, [tag] * n, [max_tokens] * n)
 
@@ -133,23 +136,23 @@ def compose_soft_hard_examples(
 
     Args:
         label_lists: for each sequence its labels.
-        captions: what is to be said.
+        captions: the answers.
         prompt: the words and the layout.
         tokenizer: what it adds by itself is left out.
         languages: for each sequence the tag of its language, in place of the prompt's own.
         max_tokens: as for prompts; captions count.
     """
-    spoken = [prompt.language_tag] * len(captions) if languages is None else list(languages)
-    tags = tokenise([_tag(language) for language in spoken], tokenizer)
-    texts = [_answer(caption, language) for caption, language in zip(captions, spoken, strict=True)]
-    answers = [ids[: prompt.max_answer_tokens] for ids in tokenise(texts, tokenizer)]
-    # The tag is tokenised together with its caption. As many tokens as it has alone count as given.
+    each = [prompt.language_tag] * len(captions) if languages is None else list(languages)
+    tags = tokenize([_tag(language) for language in each], tokenizer)
+    texts = [_answer(caption, language) for caption, language in zip(captions, each, strict=True)]
+    answers = [ids[: prompt.max_answer_tokens] for ids in tokenize(texts, tokenizer)]
+    # The tag is tokenized together with its caption. As many tokens as it has alone count as given.
     given = [answer[: len(tag)] for tag, answer in zip(tags, answers, strict=True)]
-    rooms = [
+    limits = [
         None if max_tokens is None else max_tokens - len(answer) + len(tag)
         for tag, answer in zip(given, answers, strict=True)
     ]
-    starts = _starts(label_lists, prompt, tokenizer, given, rooms)
+    starts = _starts(label_lists, prompt, tokenizer, given, limits)
     return [
         Example(ids=start + answer[len(tag) :], labels=[IGNORED] * len(start) + answer[len(tag) :])
         for start, tag, answer in zip(starts, given, answers, strict=True)
@@ -170,17 +173,17 @@ def _starts(
     prompt: SoftHardPrompt,
     tokenizer: PreTrainedTokenizerBase,
     tags: Sequence[Sequence[int]],
-    rooms: Sequence[int | None],
+    limits: Sequence[int | None],
 ) -> list[list[int]]:
-    """Everything before the caption, in so many tokens; `tags` are the ids that it is given to begin with."""
+    """Everything before the caption, in at most so many tokens each; `tags` are ids that the caption begins with."""
     begin = [int(tokenizer.bos_token_id)] if prompt.bos and tokenizer.bos_token_id is not None else []
     texts = [prompt.hard_prompt_text(labels) if prompt.hard else "" for labels in label_lists]
     starts = []
-    for labels, hard, tag, room in zip(label_lists, tokenise(texts, tokenizer), tags, rooms, strict=True):
+    for labels, hard, tag, limit in zip(label_lists, tokenize(texts, tokenizer), tags, limits, strict=True):
         ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *tag]
-        if room is not None and len(ids) > room:
+        if limit is not None and len(ids) > limit:
             if not (labels and prompt.hard):
-                raise too_long(len(ids), room)
-            [ids] = _starts([labels[:-1]], prompt, tokenizer, [tag], [room])
+                raise too_long(len(ids), limit)
+            [ids] = _starts([labels[:-1]], prompt, tokenizer, [tag], [limit])
         starts.append(ids)
     return starts

@@ -1,8 +1,8 @@
-"""What a language model thinks after each text it has read, kept as a tree a prompt and computed once.
+"""A cache of a language model's states: a prefix tree for each prompt, each node computed once.
 
-The most probable next tokens are a function of the prompt and the tokens since. Guided search asks for them again and
-again, as clips with the same keywords begin with the same words; and of its candidates only the winner is ever read on,
-one row of the model in place of one a candidate.
+The most probable next tokens are a function of the prompt and the tokens after it. Guided search needs the same ones
+again and again, as clips with the same keywords begin with the same words; and of its candidates only the winner is
+continued: one row of the model instead of one a candidate.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sonogloss.records import FloatArray
 
 
 class State:
-    """A text: its parent's and `ids` behind it. Filled by :meth:`LanguageStates.read`.
+    """A node of the tree: the parent's tokens and then `ids`. Filled by :meth:`LanguageStates.read`.
 
     `top_ids`, `probabilities`: [m] the most probable next tokens, best first. `repetition`: [m] for each of them the
-    largest cosine of its hidden state and one of the text. `texts`: how the caption so far reads with each.
+    largest cosine of its hidden state and one of the tokens before. `texts`: the caption so far with each of them.
     """
 
     __slots__ = (
@@ -55,24 +55,24 @@ class State:
         self.texts: tuple[str, ...] | None = None
 
     def child(self, token: int) -> State:
-        """The text with one more token."""
+        """The node of one more token."""
         if token not in self.children:
             self.children[token] = State(self, (token,))
         return self.children[token]
 
-    def let_go(self) -> None:
-        """Part from all texts that go on from here, so that those nobody holds are gone at once, and not some day.
+    def release(self) -> None:
+        """Cut the links to all nodes below, which form cycles, so that their memory is free at once.
 
-        Texts that somebody is still decoding keep their own beginnings.
+        Nodes that are still being decoded keep their own parents.
         """
-        leaving = [self]
-        while leaving:
-            state = leaving.pop()
-            leaving.extend(state.children.values())
+        pending = [self]
+        while pending:
+            state = pending.pop()
+            pending.extend(state.children.values())
             state.children = {}
 
     def path(self) -> list[State]:
-        """From the prompt down to this text."""
+        """The nodes from the prompt down to this one."""
         path: list[State] = []
         state: State | None = self
         while state is not None:
@@ -81,21 +81,25 @@ class State:
         return path[::-1]
 
     def tokens(self) -> list[int]:
-        """The ids since the prompt."""
+        """The ids after the prompt."""
         return [state.ids[0] for state in self.path()[1:]]
 
 
 class LanguageStates:
-    """A language model that remembers what it thought.
+    """A language model and the cache of its states.
 
     Args:
         language_model: a decoder whose attention keeps keys and values for every position.
         candidates: m, how many next tokens are kept of a distribution.
-        hidden: whether :meth:`weigh_repetition` will be asked for.
-        max_bytes: to remember between searches, roughly; prompts not used for longest go first. 0 remembers nothing.
+        hidden: keep hidden states, which :meth:`weigh_repetition` needs.
+        max_bytes: approximate size of the cache between searches; the least recently used prompts are evicted first.
+            0 caches nothing.
+
+    Attributes:
+        rows: how many rows the language model has computed.
 
     Raises:
-        ModelFormatError: the language model keeps another kind of memory (recurrent, compressed).
+        ModelFormatError: the language model keeps another kind of state (recurrent, compressed).
     """
 
     def __init__(self, language_model: LanguageModel, *, candidates: int, hidden: bool, max_bytes: int) -> None:
@@ -121,28 +125,28 @@ class LanguageStates:
 
     @torch.inference_mode()
     def read(self, states: Sequence[State]) -> None:
-        """Find the most probable next tokens of states that have none yet; their parents must have been read."""
-        fresh = [state for state in dict.fromkeys(states) if not len(state.top_ids)]
-        for group in ([s for s in fresh if s.parent is None], [s for s in fresh if s.parent is not None]):
+        """Run the model on states that are not computed yet; their parents must be."""
+        new = [state for state in dict.fromkeys(states) if not len(state.top_ids)]
+        for group in ([s for s in new if s.parent is None], [s for s in new if s.parent is not None]):
             if group:
-                self._read(group)
-        self._forget()
+                self._compute(group)
+        self._evict()
 
     @torch.inference_mode()
     def weigh_repetition(self, state: State) -> FloatArray:
-        """For each candidate of a state, the largest cosine of its hidden state and one of the text so far, [m].
+        """For each candidate of a state, the largest cosine of its hidden state and one of the tokens before, [m].
 
-        This reads every candidate: a pass of m rows.
+        This runs the model on every candidate: a pass of m rows.
         """
         if state.repetition is None:
             _, hidden = self._forward([state] * len(state.top_ids), [[int(token)] for token in state.top_ids])
             assert hidden is not None
-            text = torch.cat([step.hidden for step in state.path() if step.hidden is not None])
-            cosines = _unit(hidden[:, -1].float()) @ _unit(text.float()).T
+            before = torch.cat([node.hidden for node in state.path() if node.hidden is not None])
+            cosines = _unit(hidden[:, -1].float()) @ _unit(before.float()).T
             state.repetition = cosines.amax(dim=1).cpu().numpy()
         return state.repetition
 
-    def _read(self, states: list[State]) -> None:
+    def _compute(self, states: list[State]) -> None:
         output, hidden = self._forward([state.parent for state in states], [list(state.ids) for state in states])
         logits = output.logits[:, -1].float()
         best = logits.softmax(dim=-1).topk(min(self._candidates, logits.shape[1]))
@@ -158,7 +162,7 @@ class LanguageStates:
             self._count(state)
 
     def _forward(self, parents: Sequence[State | None], ids: Sequence[Sequence[int]]) -> tuple[Any, Tensor | None]:
-        """Read ids behind what each row has read; rows are padded on the left. Either all rows are prompts, or none."""
+        """Run the model on ids after each row's parent, padded on the left. All rows have a parent, or none has."""
         device = self._model.device
         longest = max(map(len, ids))
         new = torch.tensor([[self._pad_id] * (longest - len(row)) + list(row) for row in ids], device=device)
@@ -186,9 +190,9 @@ class LanguageStates:
                 output, _ = self._forward([None], [[self._pad_id]])
             kept = [layer.keys.shape[-2] for layer in output.past_key_values.layers]
         except (AttributeError, TypeError, ValueError) as problem:
-            raise _other_memory() from problem
+            raise _unsupported() from problem
         if not kept or set(kept) != {1}:
-            raise _other_memory()
+            raise _unsupported()
         self.rows = 0
 
     def _count(self, state: State) -> None:
@@ -197,21 +201,21 @@ class LanguageStates:
             vectors = state.keys_values.nbytes + (0 if state.hidden is None else state.hidden.nbytes)
             self._bytes[prompt] += vectors + self._candidates * _BYTES_A_CANDIDATE
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         while self._roots and sum(self._bytes.values()) > self._max_bytes:
             prompt, root = self._roots.popitem(last=False)
             del self._bytes[prompt]
-            root.let_go()
+            root.release()
 
 
 _BYTES_A_CANDIDATE = 128  # id, probability and text
 
 
 def _past(states: Sequence[State], longest: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Keys and values [rows, heads, longest, width] of every layer, zeros where a row has no text yet."""
+    """Keys and values [rows, heads, longest, width] of every layer; zeros after the end of a shorter row."""
     rows = []
     for state in states:
-        row = torch.cat([step.keys_values for step in state.path() if step.keys_values is not None], dim=3)
+        row = torch.cat([node.keys_values for node in state.path() if node.keys_values is not None], dim=3)
         rows.append(torch.nn.functional.pad(row, (0, 0, longest - state.length, 0)))
     for layer in torch.stack(rows, dim=2):  # [2, rows, heads, longest, width]
         yield layer[0], layer[1]
@@ -221,7 +225,7 @@ def _unit(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=-1, keepdim=True)
 
 
-def _other_memory() -> ModelFormatError:
+def _unsupported() -> ModelFormatError:
     return ModelFormatError(
         "The language model does not keep keys and values for every position, which guided search needs.",
         "Name a decoder with plain attention, such as OPT, GPT-2 or Llama.",

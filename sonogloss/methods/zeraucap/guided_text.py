@@ -1,4 +1,4 @@
-"""The words of guided search: which tokens end a caption, how candidates read, and what their embeddings are."""
+"""Text in guided search: which tokens end a caption, the texts of candidates, and a cache of their embeddings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EmbedText = Callable[[Sequence[str]], FloatArray]
-"""Texts to rows [n, dim], float32; what a CLAP's `embed_text` does."""
+"""From texts to rows [n, dim], float32, as a CLAP's `embed_text`."""
 
 _ENDINGS = frozenset(".!?")
-# The clean-up of transformers 4, in its order. Version 5 no longer does it, and scores depend on it.
+# The clean-up of transformers 4, in its order. Version 5 has dropped it, and scores depend on it.
 _CLEANED = (
     (" .", "."),
     (" ?", "?"),
@@ -33,10 +33,10 @@ _CLEANED = (
 
 
 def ending_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids that end a caption: BOS, EOS, and a period, ` !` and ` ?` as they stand behind a word.
+    """The ids that end a caption: BOS, EOS, and a period, ` !` and ` ?` after a word.
 
-    For vocabularies like OPT's these are `</s>`, `.`, ` !` and ` ?` exactly, as in the released code: `!` without its
-    blank ends nothing. A vocabulary that spells the blank apart gives `!` itself.
+    For vocabularies like OPT's these are exactly `</s>`, `.`, ` !` and ` ?`, as in the released code: `!` without a
+    blank does not end a caption. In a vocabulary where the blank is a token of its own, `!` does.
     """
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
     word = tokenizer("x", add_special_tokens=False)["input_ids"]
@@ -55,9 +55,9 @@ def tidy(text: str) -> str:
 def candidate_texts(
     tokenizer: PreTrainedTokenizerBase, so_far: Sequence[int], candidates: Sequence[int], *, limit: int
 ) -> tuple[str, ...]:
-    """A caption so far with each of the candidates behind it, as the text encoder reads it.
+    """The caption so far followed by each of the candidates, as input of the text encoder.
 
-    Special tokens are kept as they are spelled, and no more than the last `limit` tokens are read.
+    Special tokens keep their spelling; only the last `limit` tokens count.
     """
     return spell(tokenizer, [[*so_far, candidate][-limit:] for candidate in candidates])
 
@@ -71,7 +71,7 @@ def spell(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> 
 
 
 def finished_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """A caption's words on one line: up to the first EOS, cleaned up."""
+    """A caption's text on one line: up to the first EOS, cleaned up."""
     eos = tokenizer.eos_token_id
     ids = list(ids)
     if eos in ids:
@@ -81,14 +81,17 @@ def finished_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str
 
 
 class TextMemo:
-    """Unit embeddings of texts, asked of a text encoder once each.
+    """A cache of the unit embeddings of texts.
 
-    Continuations repeat massively: two clips with one prompt begin with the same candidates. The least recently used
-    embeddings are forgotten when the memo is full; memory changes what is computed, never a result.
+    Most continuations repeat: two clips with one prompt begin with the same candidates. The least recently used
+    embeddings are evicted when the cache is full; its size changes the cost, never a result.
 
     Args:
         embed_text: the text encoder; its rows need not be of unit length.
-        max_bytes: of vectors to remember; 0 remembers nothing between calls.
+        max_bytes: of cached vectors; 0 caches nothing between calls.
+
+    Attributes:
+        encoded: how many texts the text encoder has embedded.
     """
 
     def __init__(self, embed_text: EmbedText, *, max_bytes: int) -> None:
@@ -97,7 +100,7 @@ class TextMemo:
         self.encoded = 0
 
     def embed(self, groups: Sequence[Sequence[str]]) -> list[FloatArray]:
-        """Unit rows [len(group), dim] for each group of texts; all that is not remembered is encoded in one call."""
+        """Unit rows [len(group), dim] for each group of texts; those that are not cached are embedded in one call."""
         missing = [text for text in dict.fromkeys(t for group in groups for t in group) if text not in self._rows]
         if missing:
             rows = np.asarray(self._embed_text(missing), np.float32)
@@ -106,17 +109,17 @@ class TextMemo:
             for text, row in zip(missing, rows, strict=True):
                 self._rows[text] = row.astype(np.float32)  # a copy: a view would keep the whole call's rows alive
             self.encoded += len(missing)
-        found = [np.stack([self._recall(text) for text in group]) for group in groups]
-        self._forget()
+        found = [np.stack([self._cached(text) for text in group]) for group in groups]
+        self._evict()
         return found
 
-    def _recall(self, text: str) -> FloatArray:
+    def _cached(self, text: str) -> FloatArray:
         self._rows.move_to_end(text)
         return self._rows[text]
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         if not self._rows:
             return
-        room = self._max_bytes // next(iter(self._rows.values())).nbytes
-        while len(self._rows) > room:
+        capacity = self._max_bytes // next(iter(self._rows.values())).nbytes
+        while len(self._rows) > capacity:
             self._rows.popitem(last=False)

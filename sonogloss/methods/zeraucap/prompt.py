@@ -11,11 +11,12 @@ The language model was never trained for it; the words alone set the scene.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
-from sonogloss.decoding.sequences import tokenise
+from sonogloss.decoding.sequences import tokenize
 from sonogloss.errors import OptionError
+from sonogloss.methods.labels import LabelBank, TextEncoder, embed_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
 class KeywordPrompt:
     """The words before a caption. The defaults are the released system's, byte for byte.
 
-    Args:
-        keywords: how many are named, l; 0 leaves their sentence out.
-        objects: the sentence that names them; `{keywords}` stands for the list.
-        lead: the words that the caption continues. Its final blank is a token of its own for byte-level vocabularies;
-            leave it out for a language model that never met one.
+    The final blank of `lead` is a token of its own for byte-level vocabularies; leave it out for a language model that
+    never met one.
     """
 
-    keywords: int = 2
-    objects: str = "Objects: {keywords}. "
-    lead: str = "This is a sound of "
+    keywords: int = field(
+        default=2, metadata={"help": "keywords named in a prompt; 0 leaves their sentence out", "metavar": "N"}
+    )
+    objects: str = field(
+        default="Objects: {keywords}. ",
+        metadata={"help": "the sentence that names them, with {keywords}"},
+    )
+    lead: str = field(default="This is a sound of ", metadata={"help": "the words that a caption continues"})
+    audio_slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.keywords < 0:
@@ -45,6 +49,11 @@ class KeywordPrompt:
             )
         if not self.lead.strip():
             raise OptionError("The prompt leads into the caption with no word.", "Give words to continue.")
+
+    @property
+    def label_count(self) -> int:
+        """How many keywords it names."""
+        return self.keywords
 
     def text(self, keywords: Sequence[str]) -> str:
         """The prompt for these keywords."""
@@ -78,9 +87,14 @@ def split_keywords(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
 
 
+def embed_keywords(labels: Iterable[str], clap: TextEncoder, *, template: str = "{label}") -> LabelBank:
+    """The vocabulary of keywords: labels split at their commas, embedded as they are written."""
+    return embed_labels(split_keywords(labels), clap, normalise=False, template=template)
+
+
 def compose_keyword_prompts(
     keyword_lists: Sequence[Sequence[str]], prompt: KeywordPrompt, tokenizer: PreTrainedTokenizerBase
 ) -> list[list[int]]:
     """Sequences to continue, one for each list of keywords: the tokenizer's BOS, where it names one, and the prompt."""
     begin = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-    return [[*begin, *ids] for ids in tokenise([prompt.text(keywords) for keywords in keyword_lists], tokenizer)]
+    return [[*begin, *ids] for ids in tokenize([prompt.text(keywords) for keywords in keyword_lists], tokenizer)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings
 from sonogloss.methods.drcap.captioner import DrcapCaptioner
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import Mapper
@@ -25,7 +25,7 @@ def tiny_captioner(*, decode: DecodeSettings | None = None, width: int = 32) -> 
         language_model=tiny_language_model(),
         mapper=Mapper(8, width, hidden=16),
         prompt=POCKET,
-        clap=ClapReference(name="tiny", fingerprint="0" * 64, dim=8),
+        clap=ClapIdentity(name="tiny", fingerprint="0" * 64, dim=8),
         contexts=2,
         projection=ProjectionSettings(temperature=0.1, renormalise=True),
         decode=decode or DecodeSettings(num_beams=2, max_new_tokens=10, batch_size=3),
@@ -83,8 +83,8 @@ def test_a_caption_is_one_line_without_marks() -> None:
 
 
 def test_its_prompts_name_no_labels() -> None:
-    assert not CAPTIONER.names_labels
-    assert CAPTIONER.named_labels(_unit(2)) == [(), ()]
+    assert not CAPTIONER.has_keywords
+    assert CAPTIONER.keywords(_unit(2)) == [(), ()]
 
 
 def test_no_clips_give_no_captions() -> None:

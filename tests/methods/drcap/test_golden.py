@@ -13,7 +13,7 @@ import torch
 
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.language_model import load_language_model
-from sonogloss.methods import ClapReference, DecodeSettings, ProjectionSettings
+from sonogloss.methods import ClapIdentity, DecodeSettings, ProjectionSettings
 from sonogloss.methods.drcap.captioner import DrcapCaptioner
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_prompts
 from sonogloss.methods.mapper import load_mapper
@@ -76,7 +76,7 @@ def test_every_golden_caption_is_equal_token_by_token(directory: Path, cases: di
             language_model=models[setting["lora"]],
             mapper=load_mapper(str(directory / "mapper.safetensors")),
             prompt=ComposedPrompt(),
-            clap=ClapReference(name="golden", fingerprint="", dim=32),
+            clap=ClapIdentity(name="golden", fingerprint="", dim=32),
             contexts=setting["ncap"],
             projection=ProjectionSettings(temperature=setting["temp"], renormalise=False),
             decode=DecodeSettings(

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import ModelFormatError, OptionError
-from sonogloss.methods import ClapReference, DecodeSettings, load_captioner, save_captioner, verify_captioner
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    load_captioner,
+    save_captioner,
+    verify_captioner,
+)
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import TanhMapper, TransformerMapper
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
@@ -20,7 +27,7 @@ from sonogloss.records import FloatArray
 from tests.language_models import tiny_gpt2, tiny_language_model, tiny_tokenizer
 
 LABELS = ("Dog", "Rain", "Bell", "Male speech, man speaking", "Engine")
-CLAP = ClapReference(name="tiny", fingerprint="0" * 64, dim=8)
+CLAP = ClapIdentity(name="tiny", fingerprint="0" * 64, dim=8)
 DECODE = DecodeSettings(num_beams=2, max_new_tokens=8, scoring="average", stop=(".",), batch_size=3)
 
 
@@ -62,7 +69,7 @@ def save(directory: Path, **changes: Any) -> Path:
         "projection": None,
         "labels": bank(),
     }
-    save_captioner(str(directory), **(parts | changes))
+    save_captioner(str(directory), NewCaptioner(**(parts | changes)))
     return directory
 
 
@@ -79,13 +86,13 @@ def test_the_nearest_labels_are_named() -> None:
     labels = bank()
     assert CAPTIONER.names(labels.embeddings[3:4])[0][0] == "Male speech, man speaking"
     assert CAPTIONER.names(unit(2)) == labels.names(unit(2), 2)
-    assert CAPTIONER.names_labels
-    assert CAPTIONER.named_labels(unit(2)) == labels.nearest(unit(2), 2)
+    assert CAPTIONER.has_keywords
+    assert CAPTIONER.keywords(unit(2)) == labels.nearest(unit(2), 2)
     for prompt in (SoftHardPrompt(hard=False, soft_slots=3), SoftHardPrompt(labels=0, soft_slots=3)):
         silent = tiny_captioner(prompt=prompt, labels=None)
-        assert not silent.names_labels
+        assert not silent.has_keywords
         assert silent.names(unit(2)) == [[], []]
-        assert silent.named_labels(unit(2)) == [(), ()]
+        assert silent.keywords(unit(2)) == [(), ()]
 
 
 def test_each_half_of_the_prompt_matters_and_can_be_left_out() -> None:
@@ -118,8 +125,8 @@ def test_candidates_come_likeliest_first() -> None:
     [
         ({"mapper": None}, ModelFormatError, "there is no mapper"),
         ({"mapper": TanhMapper(8, 32, slots=2)}, ModelFormatError, "8 dimensions into 2 x 32"),
-        ({"labels": None}, ModelFormatError, "names 2 labels, but no labels are there"),
-        ({"prompt": SoftHardPrompt(labels=9, soft_slots=3)}, ModelFormatError, "names 9 labels, but 5 labels"),
+        ({"labels": None}, ModelFormatError, "names 2 labels, and there are 0"),
+        ({"prompt": SoftHardPrompt(labels=9, soft_slots=3)}, ModelFormatError, "names 9 labels, and there are 5"),
         ({"labels": bank(clap="1" * 64)}, ModelFormatError, "embedded with another CLAP"),
         ({"decode": DecodeSettings(max_new_tokens=250)}, OptionError, "leaves room for 6"),
     ],
@@ -154,7 +161,7 @@ def test_a_captioner_of_several_languages_speaks_the_one_that_is_asked_for(tmp_p
     with pytest.raises(OptionError, match="'zh' is not among those"):
         load_captioner(str(tmp_path), language="zh")
     one = save(tmp_path / "one", prompt=SoftHardPrompt(labels=2, soft_slots=3))
-    with pytest.raises(OptionError, match="speaks one language"):
+    with pytest.raises(OptionError, match="has one language only"):
         load_captioner(str(one), language="fr")
 
 

@@ -15,11 +15,11 @@ import torch
 from sonogloss.decoding.generate import generate
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.decoding.sequences import AUDIO_SLOT
-from sonogloss.methods import ClapReference, DecodeSettings
+from sonogloss.methods import ClapIdentity, DecodeSettings
 from sonogloss.methods.labels import LabelBank
 from sonogloss.methods.mapper import TanhMapper
-from sonogloss.methods.released import DECODE
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
+from sonogloss.methods.soft_hard.method import RELEASED_DECODE
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_prompts
 
 BEAMS = {"beam3": 3, "beam5": 5, "greedy": 1}
@@ -53,7 +53,7 @@ def test_every_golden_caption_is_equal_token_by_token(directory: Path, cases: di
     with np.load(directory / "decode_inputs.npz", allow_pickle=False) as arrays:
         audio, embeddings = arrays["audio"], arrays["label_embeddings"]
     language_model, mapper = load_language_model(str(directory / "gpt2")), golden_mapper(directory)
-    released = DECODE["soft-hard"]
+    released = RELEASED_DECODE
     assert (list(released.stop), released.max_new_tokens) == ([cases["stop_token"]], cases["entry_length"])
     seen = set()
     for (mode, k), group in groupby(cases["cases"], key=lambda case: (case["mode"], case["K"])):
@@ -65,7 +65,7 @@ def test_every_golden_caption_is_equal_token_by_token(directory: Path, cases: di
             mapper=mapper,
             prompt=SoftHardPrompt(labels=k),
             labels=LabelBank(labels=tuple(labels), embeddings=embeddings, clap="golden"),
-            clap=ClapReference(name="golden", fingerprint="golden", dim=32),
+            clap=ClapIdentity(name="golden", fingerprint="golden", dim=32),
             projection=None,
             decode=DecodeSettings(
                 num_beams=BEAMS[mode],

@@ -163,7 +163,7 @@ def test_labels_that_do_not_fit_are_left_out_last_first() -> None:
         ({"template": "There is nothing."}, "must hold {labels} once"),
         ({"labels": -1}, "labels is -1"),
         ({"soft_slots": 0}, "soft_slots is 0"),
-        ({"hard": False, "soft": False}, "says nothing"),
+        ({"hard": False, "soft": False}, "is empty"),
         ({"language_tag": "fr"}, "none at all"),
     ],
 )

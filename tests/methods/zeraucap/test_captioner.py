@@ -11,11 +11,18 @@ import pytest
 from sonogloss.clap import Clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import FingerprintMismatchError, InputError, ModelFormatError, OptionError
-from sonogloss.methods import ClapReference, DecodeSettings, load_captioner, save_captioner, verify_captioner
+from sonogloss.methods import (
+    ClapIdentity,
+    DecodeSettings,
+    NewCaptioner,
+    load_captioner,
+    save_captioner,
+    verify_captioner,
+)
 from sonogloss.methods.labels import LabelBank, embed_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt
-from sonogloss.methods.zeraucap.settings import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable
 from tests.language_models import tiny_gpt2, tiny_language_model, tiny_tokenizer
@@ -33,8 +40,8 @@ def unit(rows: int, dim: int = 32, seed: int = 0) -> FloatArray:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
-def reference(clap: Clap, name: str = "tiny") -> ClapReference:
-    return ClapReference(name=name, fingerprint=clap.fingerprint, dim=clap.dim)
+def reference(clap: Clap, name: str = "tiny") -> ClapIdentity:
+    return ClapIdentity(name=name, fingerprint=clap.fingerprint, dim=clap.dim)
 
 
 def captioner(clap: Clap, /, **changes: Any) -> ZerAuCapCaptioner:
@@ -62,7 +69,7 @@ def save(directory: Path, clap: Clap, name: str, **changes: Any) -> str:
         "projection": None,
         "decode": SEARCH,
     }
-    save_captioner(str(directory), **(parts | changes))
+    save_captioner(str(directory), NewCaptioner(**(parts | changes)))
     return str(directory)
 
 
@@ -87,7 +94,7 @@ def test_from_embedding_to_caption_as_the_released_code(shared_data: Path, compa
             language_model=load_language_model(str(directory / "opt")),
             prompt=KeywordPrompt(keywords=keywords),
             labels=LabelBank(labels=tuple(words), embeddings=unit_rows, clap="golden"),
-            clap=ClapReference(name="golden", fingerprint="golden", dim=16),
+            clap=ClapIdentity(name="golden", fingerprint="golden", dim=16),
             decode=GuidedSettings(beta=beta, compat=compat),
             fingerprint="",
         )
@@ -111,7 +118,7 @@ def test_by_keywords_alone_each_list_of_keywords_is_written_once(tiny_clap: Clap
     made = captioner(tiny_clap, decode=GuidedSettings(candidates=9, max_tokens=100, beta=0))
     embeddings = unit(64)
     captions = made.caption(embeddings, none(64))
-    pairs = [tuple(words) for words in made.keywords(embeddings)]
+    pairs = [tuple(words) for words in made.names(embeddings)]
     assert len(set(pairs)) < 64
     assert len(set(zip(pairs, captions, strict=True))) == len(set(pairs))
     rows = made.search.states.rows
@@ -135,12 +142,12 @@ def test_a_directory_gives_the_same_captions(tmp_path: Path, tiny_clap: Clap, ti
 
 def test_it_tells_what_its_prompts_name(tiny_clap: Clap) -> None:
     made = captioner(tiny_clap)
-    assert made.names_labels
-    named = made.named_labels(unit(3))
-    assert [[keyword.label for keyword in row] for row in named] == made.keywords(unit(3))
+    assert made.has_keywords
+    named = made.keywords(unit(3))
+    assert [[keyword.label for keyword in row] for row in named] == made.names(unit(3))
     expected = np.sort(unit(3) @ made.labels.embeddings.T)[:, ::-1][:, :2]
     assert [[keyword.score for keyword in row] for row in named] == pytest.approx(expected, abs=1e-6)
-    assert not captioner(tiny_clap, prompt=KeywordPrompt(keywords=0)).names_labels
+    assert not captioner(tiny_clap, prompt=KeywordPrompt(keywords=0)).has_keywords
 
 
 def test_fast_and_parity_are_chosen_when_loading(tmp_path: Path, tiny_clap: Clap, tiny_clap_dir: Path) -> None:
@@ -171,8 +178,8 @@ def test_nothing_said_is_no_caption(tiny_clap: Clap, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        ({"clap": ClapReference(name="other", fingerprint="0" * 64, dim=32)}, ModelFormatError),
-        ({"prompt": KeywordPrompt(keywords=6)}, OptionError),
+        ({"clap": ClapIdentity(name="other", fingerprint="0" * 64, dim=32)}, ModelFormatError),
+        ({"prompt": KeywordPrompt(keywords=6)}, ModelFormatError),
         ({"decode": GuidedSettings(max_tokens=20)}, OptionError),
     ],
 )
@@ -200,7 +207,7 @@ def test_embeddings_beams_and_claps_that_do_not_fit(tiny_clap: Clap, tmp_path: P
 
 def test_a_directory_without_its_keywords_is_refused(tmp_path: Path, tiny_clap: Clap) -> None:
     saved = save(tmp_path / "captioner", tiny_clap, "tiny", labels=None)
-    with pytest.raises(ModelFormatError, match="keywords"):
+    with pytest.raises(ModelFormatError, match="names 2 labels, and there are 0"):
         load_captioner(saved)
 
 

@@ -1,4 +1,4 @@
-"""Guided search keeps its promises whatever model it runs: nothing a batch or a memory does shows in a caption."""
+"""Guided search with random models: neither batches nor caches change a caption."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.methods.zeraucap import guided
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
-from sonogloss.methods.zeraucap.guided_states import State
+from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
 from sonogloss.methods.zeraucap.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text
-from sonogloss.methods.zeraucap.settings import GuidedSettings
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.language_models import tiny_language_model
 
@@ -75,22 +75,22 @@ def test_a_batch_gives_what_each_clip_gives_alone(kind: str, alpha: float) -> No
     batch_size=st.integers(1, 7),
     compat=st.booleans(),
 )
-def test_what_is_remembered_does_not_show(seed: int, beta: float, gamma: float, batch_size: int, compat: bool) -> None:
+def test_caches_do_not_change_a_caption(seed: int, beta: float, gamma: float, batch_size: int, compat: bool) -> None:
     audio = sounds(len(TEXTS), seed=seed)
     numbers = {"beta": beta, "gamma": gamma, "compat": compat, "batch_size": batch_size}
-    forgetful = decode(TEXTS, audio, language_memory=0, text_memory=0, **numbers)
+    uncached = decode(TEXTS, audio, language_memory=0, text_memory=0, **numbers)
     decoder = GuidedDecoder(model(), embed_text, GuidedSettings(max_tokens=40, candidates=12, **numbers))
     prompts = prompts_of(TEXTS, model())
-    assert decoder.decode(prompts, audio) == forgetful
+    assert decoder.decode(prompts, audio) == uncached
     rows, texts = decoder.states.rows, decoder.texts.encoded
-    assert decoder.decode(prompts, audio) == forgetful
-    assert (decoder.states.rows, decoder.texts.encoded) == (rows, texts)  # nothing was read or encoded again
+    assert decoder.decode(prompts, audio) == uncached
+    assert (decoder.states.rows, decoder.texts.encoded) == (rows, texts)  # nothing was computed again
 
 
 def plain_search(
     language_model: LanguageModel, prompt: list[int], audio: FloatArray, search: GuidedSettings
 ) -> list[int]:
-    """The method as it is published: every candidate read and encoded, nothing kept. Alpha 0."""
+    """The published method: both models run on every candidate, without caches. Alpha 0."""
     ids, new, endings = list(prompt), [], ending_tokens(language_model.tokenizer)
     unit = audio / np.linalg.norm(audio)
     while len(ids) < search.max_tokens:
@@ -111,8 +111,8 @@ def plain_search(
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 @pytest.mark.parametrize("beta", [0.0, 0.2, 1.0])
-def test_it_says_what_the_published_search_says(kind: str, beta: float) -> None:
-    """Beta 0 is greedy search with the end penalty; with guidance, steps that it cannot change are not asked about."""
+def test_captions_are_those_of_the_published_search(kind: str, beta: float) -> None:
+    """Beta 0 is greedy search with the end penalty; with guidance, candidates that cannot win are not embedded."""
     audio, search = sounds(len(TEXTS)), GuidedSettings(max_tokens=30, candidates=12, beta=beta)
     wanted = [
         plain_search(model(kind), prompt, row, search)
@@ -123,7 +123,7 @@ def test_it_says_what_the_published_search_says(kind: str, beta: float) -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 1000), beta=st.sampled_from([0.003, 0.01, 0.03]), kappa=st.sampled_from([0.3, 3.0, 2000.0]))
-def test_asking_only_about_those_that_can_win_changes_no_caption(seed: int, beta: float, kappa: float) -> None:
+def test_embedding_only_contenders_changes_no_caption(seed: int, beta: float, kappa: float) -> None:
     audio, prompts = sounds(len(TEXTS), seed=seed), prompts_of(TEXTS, model())
     numbers = GuidedSettings(max_tokens=30, candidates=12, beta=beta, kappa=kappa)
     found, encoded = [], []
@@ -137,22 +137,22 @@ def test_asking_only_about_those_that_can_win_changes_no_caption(seed: int, beta
     assert encoded[0] <= encoded[1]
 
 
-def test_few_rivals_of_a_sure_model_cost_few_texts() -> None:
-    """Of two candidates that can win, one is ahead in probability and in cosine: the ten others are not looked at."""
+def test_few_contenders_of_a_sure_model_cost_few_texts() -> None:
+    """Of two candidates that can win, one is ahead in probability and in cosine: the ten others are not embedded."""
     state = State(None, (0,))
     state.top_ids = np.arange(20, 32)
     state.probabilities = np.array([0.5, 0.4, *[0.005] * 10], np.float32)
     decoder = GuidedDecoder(model(), embed_text, GuidedSettings(candidates=12, beta=0.2, gamma=1.0))
     clip = guided._Clip(0, np.eye(DIM, dtype=np.float32)[0], state, step=3)
     scores = state.probabilities.astype(np.float64)
-    rivals = decoder._rivals(clip, scores)
-    assert rivals.tolist() == [0, 1]
+    contenders = decoder._contenders(clip, scores)
+    assert contenders.tolist() == [0, 1]
     toward, away = np.eye(DIM, dtype=np.float32)[0], -np.eye(DIM, dtype=np.float32)[0]
-    assert decoder._decided(clip, scores, rivals, np.stack([toward, away])) == 0
-    assert decoder._decided(clip, scores, rivals, np.stack([away, toward])) is None  # now the others matter
+    assert decoder._certain_winner(clip, scores, contenders, np.stack([toward, away])) == 0
+    assert decoder._certain_winner(clip, scores, contenders, np.stack([away, toward])) is None  # now the others matter
 
 
-def test_without_guidance_nothing_is_encoded_and_equal_prompts_are_read_once() -> None:
+def test_without_guidance_nothing_is_encoded_and_equal_prompts_are_computed_once() -> None:
     decoder = GuidedDecoder(model(), embed_text, GuidedSettings(max_tokens=40, candidates=12, beta=0))
     decoder.decode(prompts_of(["a bell"], model()), sounds(1))
     alone = decoder.states.rows
@@ -204,14 +204,14 @@ def test_a_finished_caption_is_one_clean_line_up_to_its_end() -> None:
     assert finished_text(tokenizer, [*ids, tokenizer.eos_token_id, *ids]) == "a dog barks, it's a bell."
 
 
-def test_the_memo_keeps_what_was_used_last_within_its_bytes() -> None:
+def test_the_memo_evicts_the_least_recently_used_texts() -> None:
     asked: list[str] = []
 
-    def noted(texts: Sequence[str]) -> FloatArray:
+    def recorded(texts: Sequence[str]) -> FloatArray:
         asked.extend(texts)
         return embed_text(texts)
 
-    memo = TextMemo(noted, max_bytes=2 * DIM * 4)
+    memo = TextMemo(recorded, max_bytes=2 * DIM * 4)
     memo.embed([["a", "b"], ["a"]])
     memo.embed([["a"], ["c"]])
     assert asked == ["a", "b", "c"]
@@ -221,11 +221,11 @@ def test_the_memo_keeps_what_was_used_last_within_its_bytes() -> None:
 
 
 def test_clips_without_prompts_are_refused() -> None:
-    with pytest.raises(OptionError, match="one each"):
+    with pytest.raises(OptionError, match="one prompt a clip"):
         decode(["a dog"], sounds(2))
 
 
-def test_a_model_that_keeps_no_keys_is_refused_in_words() -> None:
+def test_a_model_without_keys_and_values_is_refused() -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     mamba = MambaForCausalLM(MambaConfig(vocab_size=320, hidden_size=16, num_hidden_layers=1, state_size=4)).eval()
@@ -239,3 +239,63 @@ def test_a_model_that_keeps_no_keys_is_refused_in_words() -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         GuidedSettings(**wrong)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    paths=st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=6).map(tuple), min_size=1, max_size=5, unique=True),
+    max_bytes=st.sampled_from([0, 20_000, 1 << 30]),
+    kind=st.sampled_from(["gpt2", "llama"]),
+)
+def test_every_state_of_the_tree_equals_the_whole_text_computed_anew(
+    paths: list[tuple[int, ...]], max_bytes: int, kind: str
+) -> None:
+    states = LanguageStates(model(kind), candidates=9, hidden=True, max_bytes=max_bytes)
+    nodes = [states.root([5, 6, 7, *path[:1]]) for path in paths]  # some prompts are equal
+    for depth in range(7):
+        states.read(nodes)
+        for node in nodes:
+            text = [token for part in node.path() for token in part.ids]
+            with torch.inference_mode():
+                output = model(kind).model(torch.tensor([text]), output_hidden_states=True)
+            best = output.logits[0, -1].softmax(-1).topk(9)
+            assert node.length == len(text)
+            assert node.top_ids.tolist() == best.indices.tolist()
+            np.testing.assert_allclose(node.probabilities, best.values, atol=1e-5)
+            assert node.hidden is not None
+            np.testing.assert_allclose(node.hidden[-1], output.hidden_states[-1][0, -1], atol=1e-4)
+        nodes = [
+            node.child(path[depth]) if depth < len(path) else node for node, path in zip(nodes, paths, strict=True)
+        ]
+
+
+def test_the_repetition_penalty_is_the_largest_cosine_with_an_earlier_state() -> None:
+    states = LanguageStates(model(), candidates=5, hidden=True, max_bytes=1 << 30)
+    node = states.root([5, 6, 7])
+    states.read([node])
+    node = node.child(11)
+    states.read([node])
+    found = states.weigh_repetition(node)
+    for candidate, cosine in zip(node.top_ids.tolist(), found, strict=True):
+        with torch.inference_mode():
+            hidden = model().model(torch.tensor([[5, 6, 7, 11, candidate]]), output_hidden_states=True)
+        rows = torch.nn.functional.normalize(hidden.hidden_states[-1][0], dim=-1)
+        assert cosine == pytest.approx(float((rows[:-1] @ rows[-1]).max()), abs=1e-5)
+    rows_before = states.rows
+    assert states.weigh_repetition(node) is found
+    assert states.rows == rows_before
+
+
+def test_prompts_used_last_are_kept_and_the_others_recomputed() -> None:
+    states = LanguageStates(model(), candidates=5, hidden=False, max_bytes=1 << 30)
+    states.read([states.root([5, 6])])
+    one = sum(states._bytes.values())
+    states = LanguageStates(model(), candidates=5, hidden=False, max_bytes=2 * one)
+    first, second = states.root([5, 6]), states.root([5, 7])
+    states.read([first, second])
+    states.read([states.root([5, 6]), states.root([5, 8])])  # [5, 7] was used longest ago
+    assert states.root([5, 6]) is first
+    assert states.root([5, 7]) is not second
+    child = second.child(9)
+    states.read([child])  # who still holds it can go on
+    assert len(child.top_ids) == 5

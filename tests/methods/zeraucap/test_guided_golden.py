@@ -14,7 +14,7 @@ from sonogloss.decoding.language_model import LanguageModel, load_language_model
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
 from sonogloss.methods.zeraucap.guided_states import LanguageStates
 from sonogloss.methods.zeraucap.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text, spell
-from sonogloss.methods.zeraucap.settings import GuidedSettings
+from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import LabelBank, read_labels
 from sonogloss.methods.zeraucap.guided_text import finished_text
-from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts, split_keywords
+from sonogloss.methods.zeraucap.prompt import (
+    KeywordPrompt,
+    compose_keyword_prompts,
+    embed_keywords,
+    listed,
+    split_keywords,
+)
+from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable
 from tests.language_models import tiny_tokenizer
 
@@ -104,3 +114,48 @@ def test_the_tags_that_a_language_model_wrote_are_a_list_without_a_heading(share
     assert labels[0] == lines[0]
     assert len(labels) == len({" ".join(line.split()) for line in lines})
     assert len(split_keywords(labels)) >= len(labels)
+
+
+class Noting:
+    """A text encoder that remembers what it was given."""
+
+    fingerprint = "noting"
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        self.seen += texts
+        return np.eye(8, dtype=np.float32)[: len(texts)]
+
+
+def test_keywords_are_embedded_as_they_are_written_once_each() -> None:
+    clap = Noting()
+    bank = embed_keywords(["Male speech, man speaking", "Dog", "dog", "Rain, Dog,, "], clap)
+    assert clap.seen == ["Male speech", "man speaking", "Dog", "dog", "Rain"]  # case and marks stay
+    assert bank.labels == tuple(clap.seen)
+    embed_keywords(["Dog, Rain"], clap, template="the sound of {label}")
+    assert clap.seen[-2:] == ["the sound of Dog", "the sound of Rain"]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        (["Dog"], ", and a Dog"),
+        (["Dog", "Rain"], "Dog, and a Rain"),
+        (["Dog", "Rain", "Engine"], "Dog, Rain, and an Engine"),
+        (["Dog", "umbrella"], "Dog, and an umbrella"),
+        (["Dog", "Hour glass"], "Dog, and a Hour glass"),  # by the first letter alone
+    ],
+)
+def test_lists_read_as_the_released_code_writes_them(keywords: list[str], text: str) -> None:
+    assert listed(keywords) == text
+
+
+@given(keywords=st.lists(st.text(st.characters(codec="ascii"), min_size=1, max_size=6), max_size=4))
+def test_a_prompt_names_all_its_keywords_and_ends_in_its_lead(keywords: list[str]) -> None:
+    text = KeywordPrompt().text(keywords)
+    assert text.endswith("This is a sound of ")
+    assert text.startswith("Objects: ") is bool(keywords)
+    assert all(keyword in text for keyword in keywords)
+    assert KeywordPrompt().caption_of(text + "a dog") == "a dog"

@@ -11,7 +11,7 @@ import sonogloss
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.caption_audio import caption
 from sonogloss.pipelines.config.captioning import CaptionConfig
-from sonogloss.pipelines.config.command import command
+from sonogloss.pipelines.config.parser import command
 
 from .test_fields import Toy
 

@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.errors import OptionError
-from sonogloss.pipelines.command_line import JOBS, WITHOUT_CONFIGURATION, command_parser
+from sonogloss.pipelines.command_line import JOBS, command_parser
 from sonogloss.pipelines.config.captioning import CaptionConfig
-from sonogloss.pipelines.config.fields import settings_of
+from sonogloss.pipelines.config.fields import numbers, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
-from sonogloss.pipelines.config.shared import numbers
 
 from .test_fields import Toy
 
-COMMANDS = sorted(JOBS.keys() - WITHOUT_CONFIGURATION)
+COMMANDS = sorted(JOBS)
 
 
 def parse(config: Any, *argv: str) -> Any:
@@ -63,7 +62,7 @@ def test_options_nobody_here_knows_pass_on() -> None:
         (["--audio", "a", "--output", "o", "--tau", "warm"], ["--tau", "'clap'", "'warm'"]),
         (["--audio", "a", "--output", "o", "--band", "1"], ["--band", "2"]),
         (["--audio", "--output", "o"], ["--audio"]),
-        (["--audio", "a", "--output", "o", "--kind", "ifv"], ["--kind 'ifv'", "Did you mean 'ivf'?"]),
+        (["--audio", "a", "--output", "o", "--kind", "ifv"], ["--kind 'ifv'", "did you mean 'ivf'?"]),
     ],
 )
 def test_a_mistake_is_one_sentence(argv: list[str], words: list[str]) -> None:
@@ -126,7 +125,9 @@ def test_every_option_explains_itself_with_its_default(name: str) -> None:
         assert setting.option.help[-1] not in ".;", f"{setting.flag} ends like a sentence"
         if not setting.option.positional:
             assert setting.flag in text
-    without = [setting.flag for setting in settings_of(config) if not setting.required and not setting.option.default]
+    without = [
+        setting.flag for setting in settings_of(config) if not setting.required and not setting.option.default_text
+    ]
     assert all(setting.default is not None for setting in settings_of(config) if setting.flag in without), (
         "a default of None needs default_text"
     )

@@ -1,0 +1,97 @@
+"""Choosing a checkpoint by real audio: caption recordings with the current weights, and compare with references.
+
+The training loop knows no audio; it gets a function from weights to a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sonogloss import files
+from sonogloss.audio import WindowPolicy
+from sonogloss.clap import Clap
+from sonogloss.errors import FormatError
+from sonogloss.indexes import Datastore
+from sonogloss.methods import Captioner
+from sonogloss.methods.plan import TrainingPlan
+from sonogloss.metrics import evaluate
+from sonogloss.pipelines.evaluate_captions import read_references
+from sonogloss.pipelines.running.inputs import list_audio
+from sonogloss.records import Clip
+from sonogloss.sources import Source
+from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.work import make_unit
+
+_BATCH = 32
+
+MakeCaptioner = Callable[[Any, nn.Module | None], Captioner]
+"""From the current language model and mapper to a captioner."""
+Score = Callable[[Any, nn.Module | None], float]
+
+
+def list_validation_audio(audio: Sequence[str], references: str) -> dict[str, list[str]]:
+    """The references of every recording that has some, by its uri.
+
+    Raises:
+        InputError: there are no recordings, or none that has references.
+    """
+    sources, _ = list_audio(audio)
+    key, known = read_references(references, available={"uri"})
+    uris = [source.uri for source in sources if source.member is None]
+    named = {uri: known.get(files.base_name(uri) if key == "file_name" else uri, []) for uri in uris}
+    if not any(named.values()):
+        raise _nothing_fits(references)
+    return {uri: texts for uri, texts in named.items() if texts}
+
+
+def score_on_audio(
+    recordings: Mapping[str, list[str]],
+    *,
+    clap: Clap,
+    datastore: Datastore,
+    plan: TrainingPlan,
+    make_captioner: MakeCaptioner,
+) -> tuple[Score, int]:
+    """CIDEr-D of the captions of the first window of each recording, as a function of language model and mapper.
+
+    Returns:
+        The function, and how many recordings could not be read.
+
+    Raises:
+        FormatError: no recording can be read.
+    """
+    policy = WindowPolicy(window_s=min(10.0, clap.window_s), max_windows=1)
+    clips: list[Clip] = []
+    failed = 0
+    unit = make_unit([Source(uri=uri) for uri in recordings])
+    for batch in read_unit(unit, policy=policy, sample_rate=clap.sample_rate):
+        clips += batch.clips
+        failed += len(batch.dead)
+    if not clips:
+        raise _nothing_fits("--validation-references")
+    truth = {str(number): recordings[clip.uri] for number, clip in enumerate(clips)}
+    batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
+    raw = np.concatenate([clap.embed_audio([clip.samples for clip in batch]) for batch in batches])
+    contexts = [[context.text for context in row] for row in datastore.search(raw, plan.settings.contexts)]
+    embeddings = raw
+    if plan.projection is not None:
+        resolved = plan.projection.resolved(clap.temperature)
+        embeddings = datastore.project(raw, temperature=resolved.tau, renormalise=resolved.renormalise)
+
+    def score(model: Any, mapper: nn.Module | None) -> float:
+        captions = make_captioner(model, mapper).caption(embeddings, contexts)
+        results = evaluate({str(number): text for number, text in enumerate(captions)}, truth, metrics=["cider_d"])
+        return results.corpus[0].value
+
+    return score, failed
+
+
+def _nothing_fits(references: str) -> FormatError:
+    return FormatError(
+        f"None of the recordings of --validation-audio has references in {references!r} and can be read.",
+        "Check that both name the same files.",
+    )

@@ -1,0 +1,97 @@
+"""The output of build-datastore: what of it is ours, and so may be replaced.
+
+The manifest proves it, and of a build that did not end a marker that is written first; the footers prove dead letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sonogloss import files
+from sonogloss.errors import FormatError, OutputError
+from sonogloss.indexes.layout import FORMAT, MANIFEST
+from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
+from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
+
+MARKER = ".sonogloss-build.json"
+_OURS = re.compile(r"shards/\d{5}/(captions\.parquet|vectors\.faiss)|support/part-\d{5}\.npy")
+_HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
+
+
+def check_datastore_output(output: str) -> None:
+    """Look at the output before a build; nothing is changed.
+
+    Raises:
+        OutputError: it holds something else, or files of somebody else where those of the datastore go.
+    """
+    refuse_results(output)
+    refuse_other_directory(output, but=FORMAT)
+    foreign = []
+    manifest = files.join(output, MANIFEST)
+    built: dict[str, object] = {}
+    if files.exists(manifest):
+        content = _read(manifest)
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            built = content
+        else:
+            foreign.append(MANIFEST)
+    ours = bool(built) or files.exists(files.join(output, MARKER))
+    letters = _dead_letters_of(built)
+    for folder in ("shards", "support", DEAD_LETTERS):
+        root = files.join(output, folder)
+        for path in files.list_below(root):
+            name = f"{folder}/{path}"
+            plain = _HALF_WRITTEN.sub("", name)
+            if files.base_name(path).startswith(".") or (ours and _OURS.fullmatch(plain)):
+                continue
+            if folder == DEAD_LETTERS and (plain in letters or _is_dead_letters(files.join(root, path))):
+                continue
+            foreign.append(name)
+    if foreign:
+        named = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3:,} more" if len(foreign) > 3 else "")
+        raise OutputError(
+            f"--output {output!r} holds files that are not ours: {named}.",
+            "Move them away, or name another directory.",
+        )
+
+
+def begin_datastore(output: str) -> None:
+    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished."""
+    files.write_json(files.join(output, MARKER), {"format": FORMAT, "unfinished": True})
+    for path in [files.join(output, MANIFEST), *files.list_dir(files.join(output, DEAD_LETTERS), ".parquet")]:
+        if files.exists(path):
+            files.remove(path)
+
+
+def end_datastore(output: str) -> None:
+    """The manifest is written; the marker goes."""
+    with suppress(FileNotFoundError):
+        files.remove(files.join(output, MARKER))
+
+
+def _read(path: str) -> object:
+    try:
+        return files.read_json(path)
+    except FormatError:
+        return None
+
+
+def _dead_letters_of(manifest: dict[str, object]) -> set[str]:
+    """Names of the dead letter files of a datastore, which an earlier release did not mark."""
+    options = manifest.get("options")
+    dumps = options.get("dumps", []) if isinstance(options, dict) else []
+    digests = (hashlib.sha256(dump["uri"].encode("utf-8", "surrogateescape")).hexdigest() for dump in dumps)
+    return {f"{DEAD_LETTERS}/part-{digest[:16]}.parquet" for digest in digests}
+
+
+def _is_dead_letters(path: str) -> bool:
+    try:
+        with files.open_read(path) as handle:
+            return (pq.read_metadata(handle).metadata or {}).get(KIND_KEY) == DATASTORE.encode()
+    except (OSError, pa.ArrowException):
+        return False

@@ -1,0 +1,273 @@
+"""Resuming by source, without models: what any history of runs, kills and changes leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sonogloss import files
+from sonogloss.errors import OutputError
+from sonogloss.pipelines.running.ownership import survey
+from sonogloss.pipelines.running.resume import UnitPlan, plan_units
+from sonogloss.pipelines.verify_directory import verify
+from sonogloss.records import Clip, Context, DeadLetter, clip_id
+from sonogloss.sources import Source, source_key
+from sonogloss.transforms import commit_run as commit_room
+from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
+from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
+from sonogloss.transforms.stopwatch import Stopwatch
+from sonogloss.transforms.work import Batch, DoneSource, Unit
+from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
+
+CONTEXT = Context(id=1, text="rain", score=0.5, source="s")
+
+
+class KilledError(Exception):
+    """The process ended here."""
+
+
+@dataclass
+class Fuse:
+    """Lets so many files be written or removed, then kills; None never does."""
+
+    left: int | None
+
+    def burn(self) -> None:
+        if self.left is not None:
+            if self.left == 0:
+                raise KilledError
+            self.left -= 1
+
+
+def recording(number: int, version: int = 1) -> Source:
+    return Source(uri=f"/a/{number:03d}.wav", bytes=100, version=str(version))
+
+
+def clips(source: Source) -> list[Clip]:
+    """As many clips as the number says, none for every fifth recording; the sound tells the version."""
+    count = int(source.uri[3:6]) % 5
+    return [
+        Clip(
+            clip_id=clip_id(source.uri, source.member, float(start), start + 1.0),
+            uri=source.uri,
+            member=source.member,
+            start_s=float(start),
+            end_s=start + 1.0,
+            duration_s=5.0,
+            sample_rate=32000,
+            channels=1,
+            samples=np.zeros(1, np.float32),
+            audio_sha256=str(source.version),
+        )
+        for start in range(count)
+    ]
+
+
+def batch_of(unit: Unit) -> Batch:
+    found = [clip for source in unit.sources for clip in clips(source)]
+    dead = [
+        DeadLetter(clip_id=None, uri=source.uri, member=None, stage="read_audio", code="EMPTY", message="Nothing.")
+        for source in unit.sources
+        if not clips(source)
+    ]
+    return Batch(
+        unit=unit.id,
+        number=0,
+        last=True,
+        inputs=len(found) + len(dead),
+        sources=tuple(DoneSource(key=source_key(source), uri=source.uri) for source in unit.sources),
+        clips=tuple(found),
+        dead=tuple(dead),
+        contexts=((CONTEXT,),) * len(found),
+        captions=tuple(f"{clip.clip_id} {clip.audio_sha256}" for clip in found),
+        scores=(0.5,) * len(found),
+    )
+
+
+def run_job(output: Path, sources: list[Source], fuse: Fuse | None = None) -> UnitPlan:
+    """What the audio job does, without audio."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        for name in ("atomic_write", "remove"):
+            real = getattr(files, name)
+            patch.setattr(files, name, lambda path, real=real: ((fuse or Fuse(None)).burn(), real(path))[1])
+        plan = plan_units(str(output), sources, configuration="c", begin_anew=False)
+        if plan.finished:
+            return plan
+        for name in plan.remove:
+            files.remove(files.join(str(output), name))
+        writer = UnitWriter(str(output), configuration="c", kind=CaptionRows(method="m"), rows_a_part=7)
+        results = [result for unit in plan.pending if (result := writer.add(batch_of(unit)))]
+        head = {"configuration": {"digest": "c"}}
+        commit_run(
+            [*plan.completed, *results], output=str(output), head=head, started=Stopwatch(), rewrites=plan.rewrites
+        )
+    return plan
+
+
+def rows_in(output: Path, folder: str = "captions") -> list[dict[str, Any]]:
+    """All rows that somebody who reads the folder finds, sorted."""
+    found = [row for path in (output / folder).glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    return sorted(found, key=lambda row: (row["uri"], row.get("start_s", 0)))
+
+
+def assert_complete(output: Path, sources: list[Source], kept: list[Source], fresh: Path) -> None:
+    """The rows are those of a fresh run over what is there and what has vanished, each once."""
+    shutil.rmtree(fresh, ignore_errors=True)
+    run_job(fresh, sorted([*sources, *kept], key=lambda source: source.uri))
+    assert rows_in(output) == rows_in(fresh)
+    assert rows_in(output, "dead_letters") == rows_in(fresh, "dead_letters")
+    assert verify(directory=str(output))["problems"] == []
+
+
+changes = st.lists(
+    st.tuples(st.sampled_from(["add", "change", "remove", "same"]), st.sets(st.integers(0, 39), max_size=12)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(first=st.sets(st.integers(0, 39), min_size=1), history=changes, fuses=st.lists(st.integers(0, 14), max_size=3))
+def test_any_history_of_runs_kills_and_changes_leaves_the_rows_of_a_fresh_run(
+    tmp_path_factory: pytest.TempPathFactory, first: set[int], history: list[tuple[str, set[int]]], fuses: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("history")
+    output, fresh = folder / "output", folder / "fresh"
+    there = {number: recording(number) for number in first}
+    done: dict[int, Source] = {}
+    for what, numbers in [("same", set()), *history]:
+        for number in numbers:
+            if what == "add":
+                there.setdefault(number, done.get(number) or recording(number))
+            elif what == "change" and number in there:
+                there[number] = replace(there[number], version=str(int(str(there[number].version)) + 1))
+            elif what == "remove" and len(there) > 1:
+                there.pop(number, None)
+        sources = [there[number] for number in sorted(there)]
+        if fuses:
+            try:
+                run_job(output, sources, Fuse(fuses[0]))
+            except KilledError:
+                fuses = fuses[1:]
+        plan = run_job(output, sources)
+        vanished = [source for number, source in done.items() if number not in there]
+        assert {uri for uri, _ in plan.vanished} == {source.uri for source in vanished}
+        assert_complete(output, sources, vanished, fresh)
+        done |= there
+        assert run_job(output, sources).finished
+
+
+def test_work_that_is_done_is_not_done_again(tmp_path: Path) -> None:
+    """600 recordings, 10 added in front, one changed, one removed: 11 are computed."""
+    before = [recording(number) for number in range(100, 700)]
+    assert sum(len(unit.sources) for unit in run_job(tmp_path / "o", before).pending) == 600
+    now = [recording(number) for number in range(90, 700) if number != 300]
+    now[now.index(recording(400))] = recording(400, version=2)
+    plan = run_job(tmp_path / "o", now)
+    assert sorted(source.uri for unit in plan.pending for source in unit.sources) == [
+        *(f"/a/{number:03d}.wav" for number in range(90, 100)),
+        "/a/400.wav",
+    ]
+    assert (plan.taken_over, plan.vanished) == (598, [("/a/300.wav", None)])
+    assert_complete(tmp_path / "o", now, [recording(300)], tmp_path / "fresh")
+
+
+def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path) -> None:
+    def piece(start: float) -> Source:
+        return replace(recording(4), start_s=start, end_s=start + 10)
+
+    run_job(tmp_path, [piece(0), piece(20)])
+    plan = plan_units(str(tmp_path), [piece(0), piece(30)], configuration="c", begin_anew=False)
+    assert [source.start_s for unit in plan.pending for source in unit.sources] == [0, 30]
+    assert plan.vanished == []
+    more = plan_units(str(tmp_path), [piece(0), piece(20), piece(30)], configuration="c", begin_anew=False)
+    assert [source.start_s for unit in more.pending for source in unit.sources] == [30]
+
+
+def test_many_parts_are_listed_in_a_manifest_and_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [recording(number) for number in range(40)]
+    run_job(tmp_path / "inline", sources)
+    inline = read_run(str(tmp_path / "inline"))
+    monkeypatch.setattr(commit_room, "INLINE_PARTS", 3)
+    monkeypatch.setattr(commit_room, "PARTS_A_MANIFEST", 4)
+    run_job(tmp_path / "tree", sources[:30])
+    run_job(tmp_path / "tree", sources)
+    run = read_run(str(tmp_path / "tree"))
+    assert run is not None
+    assert inline is not None
+    assert "parts" not in run
+    assert len(run["manifest"]) == len(list((tmp_path / "tree/manifest").iterdir())) > 1
+    assert verify(directory=str(tmp_path / "tree"))["problems"] == []
+    run_job(tmp_path / "fresh", sources)
+    fresh = read_run(str(tmp_path / "fresh"))
+    assert fresh is not None
+    assert read_parts(str(tmp_path / "fresh"), fresh) == read_parts(str(tmp_path / "inline"), inline)
+    assert run_job(tmp_path / "tree", sources).finished
+    victim = tmp_path / "tree" / run["manifest"][0]["path"]
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    assert len(verify(directory=str(tmp_path / "tree"))["problems"]) == 1
+
+
+def as_format_1(output: Path) -> None:
+    """Turn results into what the first release wrote."""
+    run = json.loads((output / "run.json").read_text())
+    run["format_version"] = 1
+    for path in output.rglob("*.parquet"):
+        content = pq.read_table(path)
+        said = {key: value for key, value in content.schema.metadata.items() if key not in (KIND_KEY, SOURCES_KEY)}
+        pq.write_table(content.replace_schema_metadata(said), path, compression="zstd")
+    for part in run["parts"]:
+        del part["sources"]
+        part |= files.file_entry(str(output), part["path"])
+    (output / "run.json").write_text(json.dumps(run))
+
+
+def test_results_of_format_1_go_on_and_count_as_done_whatever_changed(tmp_path: Path) -> None:
+    sources = [recording(number) for number in range(20)]
+    run_job(tmp_path / "o", sources)
+    as_format_1(tmp_path / "o")
+    assert verify(directory=str(tmp_path / "o"))["problems"] == []
+    assert run_job(tmp_path / "o", sources).finished
+    changed = [recording(number, version=2) for number in range(20)]
+    plan = run_job(tmp_path / "o", [*changed, recording(20)])
+    assert [source.uri for unit in plan.pending for source in unit.sources] == ["/a/020.wav"]
+    assert_complete(tmp_path / "o", [*sources, recording(20)], [], tmp_path / "fresh")
+    assert run_job(tmp_path / "o", [*changed, recording(20, version=2)]).taken_over == 20
+
+
+def test_files_that_a_killed_commit_left_are_found_and_nothing_else(tmp_path: Path) -> None:
+    run_job(tmp_path, [recording(number) for number in range(20)])
+    held = survey(str(tmp_path), kind="captions")
+    assert (held.broken, held.leftovers) == ((), ())
+    (tmp_path / "captions/.DS_Store").write_bytes(b"")
+    unit = next(iter(held.footers.values())).unit
+    half = tmp_path / f"captions/part-{unit}-000.parquet.tmp-0123abcd"
+    half.write_bytes(b"")
+    assert survey(str(tmp_path), kind="captions").leftovers == (f"captions/{half.name}",)
+    for name in ("captions/notes.txt", "captions/part-0.parquet", "labels/part-0.csv", "dead_letters/deep/x.parquet"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+        with pytest.raises(OutputError, match="not ours") as caught:
+            survey(str(tmp_path), kind="captions")
+        assert name.rpartition("/")[0] in str(caught.value)
+        assert "overwrite" not in str(caught.value)
+        path.unlink()
+        if path.parent.name == "deep":
+            path.parent.rmdir()
+    copy = tmp_path / "captions/copy.parquet"
+    pq.write_table(pa.table({"a": [1]}), copy)
+    with pytest.raises(OutputError, match="copy"):
+        survey(str(tmp_path), kind="captions")

@@ -1,0 +1,151 @@
+"""The steps of a datastore: duplicates, shards, embedding, the tables on disk and the manifest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that, equal_to
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sonogloss.indexes import Datastore, verify
+from sonogloss.records import CaptionLine, FloatArray, caption_id
+from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes, sum_lines
+from sonogloss.transforms.drop_duplicates import DropDuplicates, first
+from sonogloss.transforms.embed_text import BATCH, EmbeddedShard, embed_shard, shard_number
+from sonogloss.transforms.read_captions import ReadCount
+from sonogloss.transforms.write_shards import shard_table, write_embedded
+
+CLAP = {"name": "toy", "fingerprint": "f" * 64, "dim": 8}
+
+
+def line(text: str, source: str = "s", **extra: Any) -> CaptionLine:
+    return CaptionLine(id=caption_id(text), text=text, source=source, extra=extra)
+
+
+class LetterClap:
+    """Embeds a text by its letters and remembers the batches it was given."""
+
+    name, fingerprint, dim = "letters", "f" * 64, 8
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        self.batches.append(list(texts))
+        counts = np.array([[1 + text.count(letter) for letter in "abcdefgh"] for text in texts], np.float32)
+        return np.asarray(counts / np.linalg.norm(counts, axis=1, keepdims=True), np.float32)
+
+
+# -- duplicates -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_by_file_and_line_stays_in_whatever_order_lines_come() -> None:
+    placed = [
+        (("b.txt", 1), line("rain", source="b")),
+        (("a.txt", 10), line("rain", source="a10")),
+        (("a.txt", 9), line("rain", source="a9")),
+        (("a.txt", 2), line("wind", source="a")),
+    ]
+    assert first(placed[:3])[1].source == "a9"  # by number, not by its digits
+    for seed in range(2):
+        random.Random(seed).shuffle(placed)
+        with beam.Pipeline("FnApiRunner", options=PipelineOptions([])) as pipeline:
+            kept = pipeline | beam.Create(placed) | DropDuplicates() | beam.Map(lambda kept: (kept.text, kept.source))
+            assert_that(kept, equal_to([("rain", "a9"), ("wind", "a")]))
+
+
+# -- embedding --------------------------------------------------------------------------------------------------------
+
+
+@given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=30), shards=st.integers(1, 20))
+def test_shards_are_ranges_of_ids(ids: list[int], shards: int) -> None:
+    numbers = [shard_number(number, shards) for number in sorted(ids)]
+    assert numbers == sorted(numbers)
+    assert all(0 <= number < shards for number in numbers)
+    assert (shard_number(0, shards), shard_number(2**63 - 1, shards)) == (0, shards - 1)
+
+
+@given(st.lists(st.text("abcdefgh ", min_size=1, max_size=9), min_size=1, max_size=20, unique=True), st.integers(0, 9))
+@settings(deadline=None)
+def test_a_shard_comes_back_by_id_with_the_vectors_of_its_texts(texts: list[str], seed: int) -> None:
+    lines = [line(text) for text in texts]
+    random.Random(seed).shuffle(lines)
+    clap: Any = LetterClap()
+    shard = embed_shard((3, lines), clap)
+    assert shard.number == 3
+    assert [caption.id for caption in shard.lines] == sorted(caption_id(text) for text in texts)
+    np.testing.assert_array_equal(shard.vectors, LetterClap().embed_text([caption.text for caption in shard.lines]))
+
+
+def test_texts_of_one_length_share_a_call_and_progress_is_noted(tmp_path: Path) -> None:
+    progress = tmp_path / "progress"
+    progress.touch()
+    clap: Any = LetterClap()
+    embed_shard((0, [line("a" * (1 + number % 600)) for number in range(600)]), clap, str(progress))
+    lengths = [[len(text) for text in batch] for batch in clap.batches]
+    assert [length for batch in lengths for length in batch] == sorted(range(1, 601))
+    assert [len(batch) for batch in lengths] == [BATCH, BATCH, 600 - 2 * BATCH]
+    assert progress.read_text() == "".join(f"{len(batch)} 0 0 0\n" for batch in lengths)
+
+
+# -- tables and the manifest ------------------------------------------------------------------------------------------
+
+
+def test_further_columns_take_the_type_that_holds_all_files() -> None:
+    lines = (line("a", n=3, x=1, tag="t"), line("b", n=None, x=2.5, tag=7), line("c"))
+    shard = EmbeddedShard(number=0, lines=lines, vectors=np.zeros((3, 8), np.float32))
+    table = shard_table(shard, {"n": "int", "x": "float", "tag": "str"})
+    assert table.schema == pa.schema(
+        [
+            ("id", pa.int64()), ("text", pa.string()), ("source", pa.string()), ("n", pa.int64()), ("x", pa.float64()),
+            ("tag", pa.string()),
+        ]
+    )  # fmt: skip
+    assert table.column("n").to_pylist() == [3, None, None]
+    assert table.column("x").to_pylist() == [1.0, 2.5, None]
+    assert table.column("tag").to_pylist() == ["t", "7", None]
+
+
+def test_lines_add_up() -> None:
+    counts = [
+        ReadCount(source="a", read=5, empty=1, malformed=2),
+        ReadCount(source="b", read=3, empty=0, malformed=0),
+    ]
+    assert sum_lines(counts, kept=6) == {"read": 8, "empty": 1, "malformed": 2, "doubles": 2, "kept": 6}
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_shards_and_manifest_make_a_datastore(tmp_path: Path, shards: int) -> None:
+    texts = [f"{letter} {number}" for letter in "abcdefgh" for number in range(5)]
+    clap: Any = LetterClap()
+    by_shard: dict[int, list[CaptionLine]] = {}
+    for text in texts:
+        by_shard.setdefault(shard_number(caption_id(text), shards), []).append(line(text, note=len(text)))
+    written = [
+        write_embedded(embed_shard(shard, clap), {"note": "int"}, output=str(tmp_path)) for shard in by_shard.items()
+    ]
+    head = DatastoreHead(clap=CLAP, options={"captions": ["x"]}, licenses={"s": "CC0"})
+    counts = [ReadCount(source="s", read=50, empty=0, malformed=0)]
+    manifest = build_indexes(reversed(written), counts, output=str(tmp_path), head=head)
+    assert manifest.options["counts"]["doubles"] == 10
+    assert (manifest.index.kind, manifest.support.count, manifest.count) == ("flat", 40, 40)
+    assert verify(str(tmp_path)) == []
+    store = Datastore.open(str(tmp_path))
+    contexts = store.search(clap.embed_text(["h 3"]), 40)[0]
+    assert contexts[0].text.startswith("h")
+    assert {context.text for context in contexts} == set(texts)
+    first_shard = pq.read_table(tmp_path / "shards/00000/captions.parquet")
+    assert first_shard.column_names == ["id", "text", "source", "note"]
+    again = build_indexes(written, counts, output=str(tmp_path), head=replace(head, options={"captions": ["y"]}))
+    assert again.shards == manifest.shards

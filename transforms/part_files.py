@@ -1,0 +1,169 @@
+"""The part files of a results directory: their names, and what their footers say.
+
+A unit's files are `dead_letters/part-<unit>.parquet`, whose footer lists the unit's sources, and
+`<kind>/part-<unit>-<n>.parquet` (the kind of rows is `captions` or `labels`), of which the highest `n` is written last
+and says so in its footer. A killed job leaves whole units and beginnings of units, and the footers tell them apart.
+They also prove which job wrote a file: nothing else may be replaced or removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sonogloss import files
+from sonogloss.records import DEAD_LETTER_SCHEMA, DeadLetter, table
+from sonogloss.transforms.work import DoneSource, Part, UnitResult, unit_id
+
+KINDS = ("captions", "labels")
+DEAD_LETTERS = "dead_letters"
+DATASTORE = "datastore"
+"""The kind in the dead letters of build-datastore, which have no unit."""
+
+CONFIGURATION_KEY = b"sonogloss.configuration"
+UNIT_KEY = b"sonogloss.unit"
+KIND_KEY = b"sonogloss.kind"
+PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
+SOURCES_KEY = b"sonogloss.sources"  # in a unit's file of dead letters only: [key, uri, member] of every source
+
+_NAME = re.compile(r"part-([0-9a-f]{16})(-\d{3,})?\.parquet(\.tmp-[0-9a-f]{8})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footer:
+    """What a part file says of itself. `kind` and `sources` are None where an earlier format did not note them."""
+
+    configuration: str
+    unit: str
+    kind: str | None
+    parts: int | None = None
+    sources: tuple[DoneSource, ...] | None = None
+    rows: int = 0
+
+
+def rows_name(folder: str, unit: str, number: int) -> str:
+    """Name of one of a unit's files of rows below the results directory."""
+    return f"{folder}/part-{unit}-{number:03d}.parquet"
+
+
+def dead_letters_name(unit: str) -> str:
+    """Name of a unit's dead letters file below the results directory."""
+    return f"{DEAD_LETTERS}/part-{unit}.parquet"
+
+
+def unit_in_name(path: str) -> str | None:
+    """The unit that a file's name names; None when no part file of ours is called so."""
+    match = _NAME.fullmatch(files.base_name(path))
+    return match[1] if match else None
+
+
+def is_half_written(path: str) -> bool:
+    """Is this the temporary name of a part file of ours?"""
+    match = _NAME.fullmatch(files.base_name(path))
+    return match is not None and match[3] is not None
+
+
+def read_footer(path: str) -> Footer | None:
+    """The footer of a part file; None when the file is a Parquet file of somebody else.
+
+    Raises:
+        OSError, ArrowException: it is no Parquet file, or a damaged one.
+    """
+    with files.open_read(path) as handle:
+        found = pq.read_metadata(handle)
+    said = found.metadata or {}
+    if not said.keys() >= {CONFIGURATION_KEY, UNIT_KEY}:
+        return None
+    return Footer(
+        configuration=said[CONFIGURATION_KEY].decode(),
+        unit=said[UNIT_KEY].decode(),
+        kind=said[KIND_KEY].decode() if KIND_KEY in said else None,
+        parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
+        sources=_decode(said[SOURCES_KEY]) if SOURCES_KEY in said else None,
+        rows=found.num_rows,
+    )
+
+
+def write_rows_part(output: str, footer: Footer, content: pa.Table, *, number: int, last: bool) -> Part:
+    """Write one of a unit's files of rows; the last one is written last of all files of the unit."""
+    extra = {PARTS_KEY: str(number + 1).encode()} if last else {}
+    return _write(output, rows_name(str(footer.kind), footer.unit, number), footer, content, extra)
+
+
+def write_dead_letters(
+    output: str, footer: Footer, letters: Sequence[DeadLetter] | pa.Table, sources: Sequence[DoneSource]
+) -> Part:
+    """Write a unit's file of dead letters, with the list of its sources."""
+    content = letters if isinstance(letters, pa.Table) else table(letters, DEAD_LETTER_SCHEMA)
+    return _write(output, dead_letters_name(footer.unit), footer, content, {SOURCES_KEY: _encode(sources)})
+
+
+def _write(output: str, name: str, footer: Footer, content: pa.Table, extra: Mapping[bytes, bytes]) -> Part:
+    metadata = {
+        CONFIGURATION_KEY: footer.configuration.encode(),
+        UNIT_KEY: footer.unit.encode(),
+        KIND_KEY: str(footer.kind).encode(),
+        **extra,
+    }
+    files.write_table(files.join(output, name), content.replace_schema_metadata(metadata))
+    return Part(**files.file_entry(output, name), rows=content.num_rows)
+
+
+def _encode(sources: Sequence[DoneSource]) -> bytes:
+    return json.dumps([[source.key, source.uri, source.member] for source in sources]).encode()
+
+
+def _decode(content: bytes) -> tuple[DoneSource, ...]:
+    return tuple(DoneSource(key=key, uri=uri, member=member) for key, uri, member in json.loads(content))
+
+
+def write_again(
+    output: str,
+    unit: UnitResult,
+    sources: Sequence[DoneSource],
+    drop: Collection[tuple[str, str | None]],
+    *,
+    configuration: str,
+    kind: str,
+) -> UnitResult:
+    """Write a unit again, under another name, without the rows of some recordings; its files stay.
+
+    Args:
+        output: the results directory.
+        unit: what is on disk.
+        sources: those that stay.
+        drop: uri and member of the recordings whose rows go.
+        configuration: digest of the options that shape a row.
+        kind: the folder of the unit's rows.
+    """
+    footer = Footer(
+        configuration=configuration, unit=unit_id(source.key or source.uri for source in sources), kind=kind
+    )
+    *rows, dead = (_without(files.read_table(files.join(output, part.path)), drop) for part in unit.parts)
+    letters = write_dead_letters(output, footer, dead, sources)
+    parts = [
+        write_rows_part(output, footer, content, number=number, last=number == len(rows) - 1)
+        for number, content in enumerate(rows)
+    ]
+    count = sum(part.rows for part in parts)
+    return replace(
+        unit,
+        unit=footer.unit,
+        parts=(*parts, letters),
+        sources=len(sources),
+        inputs=count + letters.rows,
+        rows=count,
+        dead_letters=letters.rows,
+        codes=dict(Counter(dead.column("code").to_pylist())),
+    )
+
+
+def _without(content: pa.Table, drop: Collection[tuple[str, str | None]]) -> pa.Table:
+    names = zip(content.column("uri").to_pylist(), content.column("member").to_pylist(), strict=True)
+    return content.filter(pa.array([name not in drop for name in names], pa.bool_()))

@@ -1,16 +1,20 @@
-"""What the benchmarks of decoder processes run in them: today's reader as a decoding function."""
+"""Decoding functions for the benchmark of decoder processes, which import them by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import IO
 
-from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
+from sonogloss.audio import WindowPolicy, cut_clips, decoder_child
 from sonogloss.records import Clip
 
 
 def decode_clips(handle: IO[bytes], sample_rate: int) -> Iterator[Clip]:
     """The clips of a file, ten seconds each."""
-    yield from cut_clips(
-        handle.read(), uri="file", member=None, policy=WindowPolicy(), sample_rate=sample_rate, limits=AudioLimits()
-    )
+    return cut_clips(handle, uri="file", member=None, policy=WindowPolicy(), sample_rate=sample_rate)
+
+
+def decode_clips_for_pipes(handle: IO[bytes], sample_rate: int) -> Iterator[Clip]:
+    """The same, in a decoder process whose arrays travel through the pipe."""
+    decoder_child.ARRAY_BYTES = 0
+    return decode_clips(handle, sample_rate)

@@ -13,35 +13,42 @@ import os
 import pickle
 import resource
 import signal
+import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 from sonogloss.audio.decoder_frames import (
-    ANSWER,
+    ARRAY_BYTES,
     HEAD,
     INLINE,
     SHARED_BYTES,
     Kind,
-    advance,
     clip_error,
-    next_buffers,
+    frame,
     pack,
-    pack_head,
     unreadable,
+    window,
 )
 
 _PR_SET_PDEATHSIG = 1
-_READ_AHEAD = 1 << 18  # bytes of a file of the worker's that are asked for at once
+_BUFFER_BYTES = 1 << 16
+_MOST_PASSES = 8
+_SIGN_S = 0.25
+
+DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
 
 
-def main(requests: int, responses: int, shared: int, parent: int) -> None:
+def main(requests: int, responses: int, shared: int, printed: int, parent: int) -> None:
     """Serve requests until there are no more.
 
     Args:
         requests: file descriptor to read them from.
         responses: file descriptor to answer on.
         shared: file descriptor of the shared memory.
+        printed: file descriptor where everything that is printed can be read.
         parent: process id of the worker.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -52,6 +59,7 @@ def main(requests: int, responses: int, shared: int, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
+    sys.stdout = sys.stderr = io.TextIOWrapper(_Lossy(2, "w"), errors="backslashreplace", write_through=True)
     worker = _Worker(requests, responses, mmap.mmap(shared, SHARED_BYTES))
     first = worker.request()
     if first is None:
@@ -59,15 +67,18 @@ def main(requests: int, responses: int, shared: int, parent: int) -> None:
     function, memory_bytes = first
     _limit_memory(memory_bytes)
     worker.send(Kind.READY)
+    number = 0
     while (request := worker.request()) is not None:
-        _decode(worker, function, *request)
+        _read_printed(printed)
+        _decode(worker, function, number, printed, *request)
+        number += 1
 
 
 def _decode(
-    worker: _Worker, function: Callable[[IO[bytes], Any], Iterator[Any]], path: str | None, size: int, options: Any
+    worker: _Worker, function: DecodeFunction, number: int, printed: int, path: str | None, size: int, options: Any
 ) -> None:
     try:
-        with _opened(worker, path, size) as handle:
+        with _opened(worker, number, path, size) as handle:
             for item in function(handle, options):
                 if item is None:
                     worker.send(Kind.ALIVE)
@@ -76,16 +87,16 @@ def _decode(
     except MemoryError:
         worker.send(Kind.OUT_OF_MEMORY)
     except Exception as error:  # noqa: BLE001  # a decoder that breaks in an unforeseen way costs one file
-        worker.send(Kind.FAILED, clip_error(error))
+        worker.send(Kind.FAILED, (clip_error(error), _read_printed(printed)))
     else:
         worker.send(Kind.END)
 
 
-def _opened(worker: _Worker, path: str | None, size: int) -> AbstractContextManager[IO[bytes]]:
+def _opened(worker: _Worker, number: int, path: str | None, size: int) -> AbstractContextManager[IO[bytes]]:
     if path is None:
-        return io.BufferedReader(_FileOfWorker(worker, size), _READ_AHEAD)
+        return io.BufferedReader(_FileOfWorker(worker, number, size), _BUFFER_BYTES)
     try:
-        return open(path, "rb")
+        return io.BufferedReader(_LocalFile(worker, path), _BUFFER_BYTES)
     except OSError as error:
         raise unreadable(error) from error
 
@@ -97,80 +108,131 @@ def _limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (now + more, now + more))
 
 
+def _read_printed(printed: int) -> bytes:
+    with suppress(BlockingIOError):
+        return os.read(printed, _BUFFER_BYTES)
+    return b""
+
+
+class _Lossy(io.FileIO):
+    """Where Python prints: what does not fit into the pipe is dropped, as it is for the libraries."""
+
+    def write(self, data: Any) -> int:
+        super().write(data)
+        return len(data)
+
+
 class _Worker:
     """The worker at the other end of the pipes."""
 
     def __init__(self, requests: int, responses: int, shared: mmap.mmap) -> None:
+        self.shared = memoryview(shared)
         self._requests = requests
         self._responses = responses
-        self._shared = memoryview(shared)
-        self._used = 0  # bytes of the shared memory that the worker may not have read yet
+        self._used = 0  # bytes of the room for arrays that the worker may not have read yet
+        self._early: deque[bytearray] = deque()  # requests that came before an answer
 
     def request(self) -> Any:
-        """The next request; None when there will be no more. The worker has read everything when it makes one."""
-        head = self._read(HEAD.size)
-        self._used = 0
-        if head is None:
-            return None
-        body = self._read(HEAD.unpack(head)[1])
-        return None if body is None else pickle.loads(body)  # noqa: S301  # from the worker that started us
+        """The next request; None when there will be no more."""
+        body = self._early.popleft() if self._early else self._receive(Kind.REQUEST)
+        return pickle.loads(body) if body else None  # noqa: S301  # from the worker that started us
 
     def send(self, kind: Kind, record: Any = None) -> None:
         """Send a frame; waits while the worker is far behind."""
         body, arrays = pack(record)
         sizes = [array.nbytes for array in arrays]
-        offset = self._share(arrays, sum(sizes))
-        buffers = [pack_head(kind, body, sizes, offset), *(arrays if offset == INLINE else ())]
-        while buffers:
-            advance(buffers, os.writev(self._responses, next_buffers(buffers)))
+        value = self._share(arrays, sum(sizes))
+        self._write(memoryview(frame(kind, body, sizes, value)))
+        if value == INLINE:
+            for array in arrays:
+                self._write(array)
+
+    def ask(self, kind: Kind, value: int = 0) -> int:
+        """The answer to READ or ROOM; -1 also when the worker is gone."""
+        self._write(memoryview(frame(kind, value=value)))
+        answer = self._receive(Kind.ANSWER)
+        return -1 if answer is None else answer
 
     def _share(self, arrays: Sequence[memoryview], size: int) -> int:
         """Copy arrays to the shared memory; where they begin."""
-        if size > SHARED_BYTES:
+        if size > ARRAY_BYTES:
             return INLINE
-        if self._used + size > SHARED_BYTES:
-            self.send(Kind.ROOM)
-            self._answer()
+        if self._used + size > ARRAY_BYTES:
+            self.ask(Kind.ROOM)
             self._used = 0
-        offset = self._used
+        begin = self._used
         for array in arrays:
-            self._shared[self._used : self._used + array.nbytes] = array
+            self.shared[self._used : self._used + array.nbytes] = array
             self._used += array.nbytes
-        return offset
+        return begin
 
-    def read_file(self, offset: int, target: memoryview) -> int:
-        """Fill the target with bytes of the worker's file; the number of bytes that came, 0 at its end."""
-        self.send(Kind.READ, (offset, len(target)))
-        size = self._answer()
-        if size < 0 or not self._fill(target[:size]):
-            raise OSError("the bytes of the file cannot be read")
-        return size
+    def _receive(self, wanted: Kind) -> Any:
+        """The pickle of the next request or the value of the next answer; None when the worker is gone."""
+        while head := self._read(HEAD.size):
+            kind, size, _, value = HEAD.unpack(head)
+            if kind == Kind.ANSWER:
+                return value
+            body = self._read(size)
+            if wanted == kind:
+                return body
+            self._early.append(body)
+        return None
 
-    def _answer(self) -> int:
-        answer = self._read(ANSWER.size)
-        return -1 if answer is None else int(ANSWER.unpack(answer)[0])
+    def _read(self, size: int) -> bytearray:
+        """So many bytes, or none when the worker is gone."""
+        data = bytearray()
+        while len(data) < size:
+            part = os.read(self._requests, size - len(data))
+            if not part:
+                return bytearray()
+            data += part
+        return data
 
-    def _read(self, size: int) -> bytearray | None:
-        data = bytearray(size)
-        return data if self._fill(memoryview(data)) else None
+    def _write(self, data: memoryview) -> None:
+        while data.nbytes:
+            data = data[os.write(self._responses, data) :]
 
-    def _fill(self, target: memoryview) -> bool:
-        while len(target):
-            count = os.readv(self._requests, [target])
-            if count == 0:
-                return False
-            target = target[count:]
-        return True
+
+class _SignsOfLife:
+    """Who reads on in a file is alive, until it has been read so often that it must be a loop."""
+
+    def __init__(self, worker: _Worker, size: int) -> None:
+        self._worker = worker
+        self._bytes_left = _MOST_PASSES * size
+        self._last = time.monotonic()
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read."""
+        self._bytes_left -= count
+        if self._bytes_left > 0 and time.monotonic() - self._last > _SIGN_S:
+            self._worker.send(Kind.ALIVE)
+            self._last = time.monotonic()
+
+
+class _LocalFile(io.FileIO):
+    """A file that the child opens."""
+
+    def __init__(self, worker: _Worker, path: str) -> None:
+        super().__init__(path)
+        self._signs = _SignsOfLife(worker, os.fstat(self.fileno()).st_size)
+
+    def readinto(self, target: Any) -> int | None:
+        count = super().readinto(target)
+        self._signs.read(count or 0)
+        return count
 
 
 class _FileOfWorker(io.RawIOBase):
-    """A file that the worker has open, for example a member of an archive; read through the pipes."""
+    """A file that the worker has open, for example a member of an archive, seen through a window of shared memory."""
 
-    def __init__(self, worker: _Worker, size: int) -> None:
+    def __init__(self, worker: _Worker, number: int, size: int) -> None:
         super().__init__()
         self._worker = worker
+        self._window = worker.shared[window(number)]
+        self._begin, self._end = 0, min(size, len(self._window))  # what the window shows: the worker fills it first
         self._size = size
         self._position = 0
+        self._signs = _SignsOfLife(worker, size)
 
     def readable(self) -> bool:
         return True
@@ -189,12 +251,18 @@ class _FileOfWorker(io.RawIOBase):
         return self._position
 
     def readinto(self, target: Any) -> int:
-        wanted = min(len(target), self._size - self._position)
-        if wanted <= 0:
+        if self._position >= self._size:
             return 0
-        count = self._worker.read_file(self._position, memoryview(target)[:wanted])
-        self._position += count
-        return count
+        if not self._begin <= self._position < self._end:
+            shown = self._worker.ask(Kind.READ, self._position)
+            if shown < 0:
+                raise OSError("the bytes of the file cannot be read")
+            self._begin, self._end = self._position, self._position + shown
+        part = self._window[self._position - self._begin : self._end - self._begin][: len(target)]
+        memoryview(target)[: len(part)] = part
+        self._position += len(part)
+        self._signs.read(len(part))
+        return len(part)
 
     def readall(self) -> bytes:
         data = bytearray(max(0, self._size - self._position))

@@ -1,9 +1,11 @@
-"""Messages between a worker and its decoder process: a kind, a record, and the arrays of the record.
+"""Messages between a worker and its decoder process, and the memory they share.
 
-A frame is a head, the size of each array in bytes, and the pickle of the record (protocol 5). The arrays lie in memory
-that both processes share, one after another, or follow the pickle when they do not fit there. The decoder process
-handles files of unknown origin, so its worker unpickles arrays and plain records of ours, and refuses everything else
-that a pickle could call.
+A frame is a head, the size of each array in bytes, and a pickle (protocol 5) of the record without its arrays. The
+arrays lie in shared memory, one after another, or follow the pickle when they do not fit there. Behind the room for
+arrays are two windows, through which the child sees files that the worker has open.
+
+The child handles files of unknown origin, so the worker unpickles arrays and plain records of ours, and refuses
+everything else that a pickle could call.
 """
 
 from __future__ import annotations
@@ -15,35 +17,40 @@ import struct
 import sys
 from collections.abc import Sequence
 from enum import Enum, IntEnum
+from functools import cache
 from typing import Any
-
-import numpy as np
 
 from sonogloss.errors import ClipError, Code, SonoglossError
 
-HEAD = struct.Struct(
-    "<BIIq"
-)  # kind, bytes of the pickle, number of arrays, where they begin in shared memory or INLINE
+HEAD = struct.Struct("<BIIq")  # kind, bytes of the pickle, number of arrays, a value
 INLINE = -1
-SHARED_BYTES = 8 << 20  # at most so much decoded sound waits for the worker
-ANSWER = struct.Struct("<q")  # to READ: the number of bytes that follow, -1 when they cannot be read; to ROOM: 0
-_MOST_BUFFERS = 500  # of one writev; the system's limit is 1024
+
+ARRAY_BYTES = 8 << 20  # at most so much decoded sound waits for the worker
+WINDOW_BYTES = 1 << 18
+SHARED_BYTES = ARRAY_BYTES + 2 * WINDOW_BYTES
 
 _NUMPY_CALLS = {"_frombuffer", "_reconstruct", "scalar", "ndarray", "dtype"}
 
 
 class Kind(IntEnum):
-    """What a frame says: a request of the worker, or one of the answers."""
+    """What a frame says. REQUEST and ANSWER are the worker's, the others the child's."""
 
-    REQUEST = 0  # first the decoding function and the memory it may take, then file after file
+    REQUEST = 0  # first the decoding function and its memory, then file after file
     READY = 1  # the decoding function is imported
-    ITEM = 2  # an item of the decoding function
+    ITEM = 2  # an item; value: where its arrays begin in shared memory, or INLINE
     ALIVE = 3  # it works and has no item yet
-    READ = 4  # (offset, size): send these bytes of the file
-    END = 5  # the file is decoded
-    FAILED = 6  # the exception that ended it
-    OUT_OF_MEMORY = 7
-    ROOM = 8  # answer when all frames before this one are read: shared memory is full
+    END = 4  # the file is decoded
+    FAILED = 5  # the exception that ended it, and what was printed
+    OUT_OF_MEMORY = 6
+    READ = 7  # value: move the file's window there
+    ROOM = 8  # say when everything before this is read: shared memory is full
+    ANSWER = 9  # to READ: the bytes in the window, -1 when they cannot be read; to ROOM: 0
+
+
+def window(number: int) -> slice:
+    """Where the window of the file with this number lies; requests are numbered as they are made."""
+    begin = ARRAY_BYTES + number % 2 * WINDOW_BYTES
+    return slice(begin, begin + WINDOW_BYTES)
 
 
 def pack(record: Any) -> tuple[bytes, list[memoryview]]:
@@ -53,54 +60,44 @@ def pack(record: Any) -> tuple[bytes, list[memoryview]]:
     return body, [array.raw() for array in arrays]
 
 
-def pack_head(kind: Kind, body: bytes, sizes: Sequence[int], offset: int) -> memoryview:
-    """A frame, up to the arrays."""
-    head = HEAD.pack(kind, len(body), len(sizes), offset)
-    return memoryview(head + struct.pack(f"<{len(sizes)}Q", *sizes) + body)
+def frame(kind: Kind, body: bytes = b"", sizes: Sequence[int] = (), value: int = 0) -> bytes:
+    """A frame, up to arrays that follow inline."""
+    return HEAD.pack(kind, len(body), len(sizes), value) + struct.pack(f"<{len(sizes)}Q", *sizes) + body
 
 
-def pack_request(record: Any) -> list[memoryview]:
-    """A request as one buffer."""
-    return [pack_head(Kind.REQUEST, pickle.dumps(record, protocol=5), (), INLINE)]
+def request(record: Any) -> bytes:
+    """A request of the worker."""
+    return frame(Kind.REQUEST, pickle.dumps(record, protocol=5))
 
 
-def advance(buffers: list[memoryview], written: int) -> None:
-    """Drop what has been written from the head of a list of buffers."""
-    while buffers and written >= buffers[0].nbytes:
-        written -= buffers.pop(0).nbytes
-    if written:
-        buffers[0] = buffers[0][written:]
-
-
-def next_buffers(buffers: Sequence[memoryview]) -> Sequence[memoryview]:
-    """As many buffers as one system call takes."""
-    return buffers[:_MOST_BUFFERS]
-
-
-def unpack(body: bytes, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
-    """The record of a frame.
+def unpack(body: bytes, arrays: Sequence[Any]) -> Any:
+    """The record of a frame of the child.
 
     Raises:
         pickle.UnpicklingError: it holds something other than arrays and plain records of ours.
     """
-    return RecordUnpickler(io.BytesIO(body), buffers=arrays).load()
+    return _RecordUnpickler(io.BytesIO(body), buffers=arrays).load()
 
 
-class RecordUnpickler(pickle.Unpickler):
+class _RecordUnpickler(pickle.Unpickler):
     """Knows numpy's arrays and scalars, our dataclasses, enums and exceptions; nothing that acts."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """The class or numpy function of this name, if it is harmless."""
-        root = module_name.partition(".")[0]
-        if root == "numpy" and global_name in _NUMPY_CALLS:
-            return super().find_class(module_name, global_name)
-        if root == "sonogloss" and "." not in global_name:
-            found = getattr(sys.modules.get(module_name), global_name, None)
-            if isinstance(found, type) and (
-                dataclasses.is_dataclass(found) or issubclass(found, Enum | SonoglossError)
-            ):
-                return found
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not data")
+        if not _is_data(module_name, global_name):
+            raise pickle.UnpicklingError(f"{module_name}.{global_name} is not data")
+        return super().find_class(module_name, global_name)
+
+
+@cache
+def _is_data(module_name: str, name: str) -> bool:
+    root = module_name.partition(".")[0]
+    if root == "numpy":
+        return name in _NUMPY_CALLS
+    found = getattr(sys.modules.get(module_name), name, None)
+    is_record = isinstance(found, type) and (
+        dataclasses.is_dataclass(found) or issubclass(found, Enum | SonoglossError)
+    )
+    return root == "sonogloss" and is_record
 
 
 def clip_error(error: Exception) -> SonoglossError:

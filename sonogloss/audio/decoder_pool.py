@@ -6,25 +6,44 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
 
 from sonogloss.audio.decoder_frames import clip_error, out_of_memory, unreadable
 from sonogloss.audio.decoder_process import DecoderLimits, DecoderLostError, DecoderProcess
-from sonogloss.errors import ClipError
+from sonogloss.audio.decoding_journal import DecodingJournal
+from sonogloss.errors import ClipError, SonoglossError
 
 DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
+Source = str | bytes | IO[bytes] | Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodeRequest:
+    """A file to decode.
+
+    Attributes:
+        source: a local path, which the child opens; the content; a seekable file that is open here, which is read as
+            the child asks for it; or a function that opens such a file, which is closed when it is decoded.
+        options: second argument of the decoding function; it is pickled.
+        key: what the journal calls it, the same in every run.
+    """
+
+    source: Source
+    options: Any = None
+    key: str = ""
 
 
 class DecoderPool:
     """Runs a decoding function in child processes that can be killed.
 
     The function takes a seekable binary file and options, and yields items: arrays, records with arrays, plain values.
-    Where it works for long without an item it yields None, which shows that it is alive and goes no further. It stands
-    in an importable module, and gives the same items each time: after a crash it runs again, and the items that have
-    been delivered are dropped.
+    Where it works for long without an item and without reading on in its file it yields None, which shows that it is
+    alive and goes no further. It stands in an importable module, and gives the same items each time: after a crash it
+    runs again, and the items that have been delivered are dropped.
 
     A process is started when all others are busy, and kept. Threads may share a pool. Where the system is not Linux the
     function runs in this process, without limits.
@@ -53,42 +72,43 @@ class DecoderPool:
     def __reduce__(self) -> Any:
         return shared_pool, (self._function, self._limits)
 
-    def decode(self, source: str | bytes | IO[bytes], options: Any = None) -> Iterator[Any]:
-        """The items of the decoding function for one file, as they come.
+    def decode(self, source: Source, options: Any = None) -> Iterator[Any]:
+        """The items of one file, see :meth:`decode_each`."""
+        for items in self.decode_each([DecodeRequest(source=source, options=options)]):
+            yield from items
 
-        No more than a pipe full of them waits in memory. The process is killed when the iteration is left early.
+    def decode_each(
+        self, requests: Iterable[DecodeRequest], journal: DecodingJournal | None = None
+    ) -> Iterator[Iterator[Any]]:
+        """The items of the decoding function, as they come, file by file.
+
+        While the items of a file are used the child decodes on, into the next file of `requests`: up to eight megabytes
+        wait in memory. A file whose items are not used up ends its process.
 
         Args:
-            source: a local path, which the child opens; the content; or a seekable file that is open here, which is
-                read as the child asks for it.
-            options: second argument of the decoding function; it is pickled.
+            requests: the files; asked for one in advance.
+            journal: is told what is being decoded, and refuses what workers have died of.
 
-        Raises:
-            ClipError: what the function raised; CORRUPT where it raised something foreign; READ_ERROR; TIMEOUT; LIMIT
-                (memory); CRASHED, when the process died on this file, and a fresh one too. Its message ends in what the
-                libraries printed last. Items that came before are good.
+        Yields:
+            For each file an iterator, to be used before the next is asked for. It raises ClipError: what the function
+            raised; CORRUPT where it raised something foreign; READ_ERROR; TIMEOUT; LIMIT (memory); CRASHED, when the
+            process died on this file, and a fresh one too. The message ends in what libraries printed last. Items that
+            came before are good.
         """
-        if isinstance(source, bytes):
-            source = io.BytesIO(source)
         if not isolated():
-            yield from _decode_here(self._function, self._limits, source, options)
+            for request in requests:
+                yield _decode_here(self._function, self._limits, request, journal)
             return
-        delivered = 0
-        failure: ClipError | None = None
-        for fresh in (False, True):
-            process = self._take(fresh=fresh)
-            try:
-                for number, item in enumerate(process.decode(source, options)):
-                    if number == delivered:
-                        delivered += 1
-                        yield item
-                return
-            except DecoderLostError as lost:
-                failure = lost.failure
-            finally:
-                self._give_back(process)
-        assert failure is not None
-        raise failure
+        upcoming = iter(requests)
+        current = next(upcoming, None)
+        decoder = _Decoder(self, journal)
+        try:
+            while current is not None:
+                following = next(upcoming, None)
+                yield decoder.items(current, following)
+                current = following
+        finally:
+            decoder.leave()
 
     def close(self) -> None:
         """End the idle processes. A pool that is used again starts new ones."""
@@ -97,7 +117,8 @@ class DecoderPool:
         for process in idle:
             process.kill()
 
-    def _take(self, *, fresh: bool) -> DecoderProcess:
+    def take(self, *, fresh: bool) -> DecoderProcess:
+        """A process for one thread to use, to be given back."""
         while not fresh:
             with self._lock:
                 if self._owner != os.getpid():  # a fork copies the list, not the right to use it
@@ -113,12 +134,93 @@ class DecoderPool:
             self.processes_started += 1
         return process
 
-    def _give_back(self, process: DecoderProcess) -> None:
+    def give_back(self, process: DecoderProcess) -> None:
+        """Keep a process for the next, or end it when it is not done."""
         if process.usable:
             with self._lock:
                 self._idle.append(process)
         else:
             process.kill()
+
+
+class _Decoder:
+    """One process at a time, the one or two files that are requested of it, and their notes in the journal."""
+
+    def __init__(self, pool: DecoderPool, journal: DecodingJournal | None) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._process: DecoderProcess | None = None
+        self._requested: list[tuple[DecodeRequest, ExitStack]] = []
+
+    def items(self, request: DecodeRequest, following: DecodeRequest | None) -> Iterator[Any]:
+        """The items of a file, tried twice; at the first try the following one is requested too."""
+        if self._requested and self._requested[0][0] is not request:  # the one before was left in the middle
+            self.leave()
+        if self._journal is not None:
+            self._journal.check(request.key)
+        delivered = 0
+        failure: ClipError | None = None
+        for fresh in (False, True):
+            try:
+                for number, item in enumerate(self._try(request, None if fresh else following, fresh=fresh)):
+                    if number == delivered:
+                        delivered += 1
+                        yield item
+            except DecoderLostError as lost:
+                failure = lost.failure
+                self.leave()
+            except SonoglossError:
+                self._finish(request)
+                raise
+            else:
+                self._finish(request)
+                return
+        assert failure is not None
+        raise failure
+
+    def leave(self) -> None:
+        """Part with the process; what it has not finished ends it."""
+        if self._process is not None:
+            self._pool.give_back(self._process)
+            self._process = None
+        while self._requested:
+            self._end(to_its_end=False)
+
+    def _try(self, request: DecodeRequest, following: DecodeRequest | None, *, fresh: bool) -> Iterator[Any]:
+        if self._process is None:
+            self._process = self._pool.take(fresh=fresh)
+        if not self._requested:
+            self._request(self._process, request)
+        if following is not None and not self._suspected(request) and not self._suspected(following):
+            with suppress(SonoglossError):  # when its turn comes
+                self._request(self._process, following)
+        return self._process.items()
+
+    def _request(self, process: DecoderProcess, request: DecodeRequest) -> None:
+        with ExitStack() as stack:
+            source = _opened(request.source, stack)
+            if self._journal is not None:
+                self._journal.begin(request.key)
+                stack.callback(self._journal.end, request.key)
+            if process.submit(source, request.options):
+                self._requested.append((request, stack.pop_all()))
+
+    def _suspected(self, request: DecodeRequest) -> bool:
+        """Was it being decoded when a worker died? Then it is decoded alone, so that no other is blamed for it."""
+        return self._journal is not None and self._journal.crashes(request.key) > 0
+
+    def _finish(self, request: DecodeRequest) -> None:
+        """The file is over, with or without an error."""
+        if self._requested and self._requested[0][0] is request:
+            self._end(to_its_end=True)
+        if self._process is not None and not self._process.alive:
+            self.leave()
+
+    def _end(self, *, to_its_end: bool) -> None:
+        request, stack = self._requested.pop(0)
+        stack.close()
+        if to_its_end and self._journal is not None:
+            self._journal.clear(request.key)
 
 
 @cache
@@ -132,18 +234,37 @@ def isolated() -> bool:
     return sys.platform == "linux" and bool(sys.executable)
 
 
+def _opened(source: Source, stack: ExitStack) -> str | IO[bytes]:
+    """A path or an open file; what is opened here is closed by the stack."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if not callable(source):
+        return source
+    try:
+        return stack.enter_context(source())
+    except Exception as error:
+        raise unreadable(error) from error
+
+
 def _decode_here(
-    function: DecodeFunction, limits: DecoderLimits, source: str | IO[bytes], options: Any
+    function: DecodeFunction, limits: DecoderLimits, request: DecodeRequest, journal: DecodingJournal | None
 ) -> Iterator[Any]:
     with ExitStack() as stack:
+        if journal is not None:
+            journal.check(request.key)
+            journal.begin(request.key)
+            stack.callback(journal.end, request.key)
+        source = _opened(request.source, stack)
         try:
             handle = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
             handle.seek(0)
         except Exception as error:
             raise unreadable(error) from error
         try:
-            yield from (item for item in function(handle, options) if item is not None)
+            yield from (item for item in function(handle, request.options) if item is not None)
         except MemoryError as error:
             raise out_of_memory(limits.memory_bytes) from error
         except Exception as error:
             raise clip_error(error) from error
+    if journal is not None:
+        journal.clear(request.key)

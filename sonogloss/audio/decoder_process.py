@@ -12,36 +12,36 @@ import struct
 import subprocess
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pickle import UnpicklingError
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sonogloss.audio.decoder_frames import (
-    ANSWER,
+    ARRAY_BYTES,
     HEAD,
     INLINE,
-    SHARED_BYTES,
+    WINDOW_BYTES,
     Kind,
-    advance,
-    next_buffers,
+    frame,
     out_of_memory,
-    pack_request,
+    request,
     unpack,
     unreadable,
+    window,
 )
 from sonogloss.audio.decoder_spawner import spawner
 from sonogloss.errors import ClipError, Code, SonoglossError
 
 _START_S = 60.0
-_OUTPUT_BYTES = 4096  # of what the libraries printed last
-_MESSAGE_CHARACTERS = 200  # of it, in a dead letter
-_LARGEST_READ = 1 << 20
+_PIPE_BYTES = 1 << 16
+_MESSAGE_CHARACTERS = 200  # of what libraries printed, in a dead letter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,8 @@ class DecoderLimits:
     """What the decoding of one file may take. Time counts while the worker waits for the decoder, and only then.
 
     Attributes:
-        stall_s: seconds until the first item, and from one item to the next.
+        stall_s: seconds without a sign of life: an item, None, or a read of the file until that has been read eight
+            times over.
         total_s: seconds a file.
         memory_bytes: private memory of the decoder process, beyond that of an idle one.
     """
@@ -76,6 +77,11 @@ class DecoderLostError(Exception):
         self.failure = failure
 
 
+class _File(NamedTuple):
+    number: int
+    handle: IO[bytes] | None
+
+
 class DecoderProcess:
     """One child process that decodes file after file. Not for two threads at once.
 
@@ -89,23 +95,21 @@ class DecoderProcess:
 
     def __init__(self, function: Any, limits: DecoderLimits) -> None:
         self._limits = limits
-        self._printed = b""
-        self._idle = True
+        self._files: deque[_File] = deque()  # requested and not decoded to their end
+        self._number = 0
+        self._received = bytearray()
         self._child = spawner(os.getpid()).start()
         self._end = weakref.finalize(self, self._child.end, os.getpid())
         self._answers = select.poll()
         self._answers.register(self._child.responses, select.POLLIN)
-        self._answers.register(self._child.output, select.POLLIN)
         self._room = select.poll()
         self._room.register(self._child.requests, select.POLLOUT)
         self._stall_left = self._total_left = _START_S
         try:
-            self._write(pack_request((function, limits.memory_bytes)))
-            kind, _ = self._receive()
+            self._write(request((function, limits.memory_bytes)))
+            self._receive()
         except (ClipError, DecoderLostError) as error:
-            printed = self._printed.decode(errors="replace")
-            raise RuntimeError(f"the decoder process does not start: {error}\n{printed}") from error
-        assert kind is Kind.READY
+            raise RuntimeError(f"a decoder process does not start: {error}") from error
 
     @property
     def pid(self) -> int:
@@ -113,176 +117,190 @@ class DecoderProcess:
         return self._child.process.pid
 
     @property
+    def alive(self) -> bool:
+        """Has it not been killed here?"""
+        return self._end.alive
+
+    @property
     def usable(self) -> bool:
-        """Is it alive, and not in the middle of a file?"""
-        return self._idle and self._end.alive and self._child.process.poll() is None
+        """Is it alive, and done with all files?"""
+        return not self._files and self.alive and self._child.process.poll() is None
 
     def kill(self) -> None:
         """End the child process and wait for its end."""
         self._end()
 
-    def decode(self, source: str | IO[bytes], options: Any) -> Iterator[Any]:
-        """The items of the decoding function for one file.
+    def submit(self, source: str | IO[bytes], options: Any) -> bool:
+        """Request a file: the first one, or the one after the file that is being decoded.
 
         Args:
             source: a local path, or a seekable file that this process has open.
             options: second argument of the decoding function.
 
+        Returns:
+            Whether it was requested: a request may be too long to be made ahead, or the child may be gone.
+
+        Raises:
+            ClipError: the file cannot be read.
+            DecoderLostError: the process died.
+        """
+        path, size = (source, 0) if isinstance(source, str) else (None, _size(source))
+        file = _File(self._number, None if isinstance(source, str) else source)
+        if file.handle is not None:
+            self._show(file, 0)
+        message = request((path, size, options))
+        self._files.append(file)
+        if len(self._files) == 1:
+            self._stall_left, self._total_left = self._limits.stall_s, self._limits.total_s
+            self._write(message)
+        elif not self._write_at_once(message):
+            self._files.pop()
+            return False
+        self._number += 1
+        return True
+
+    def items(self) -> Iterator[Any]:
+        """The items of the decoding function for the oldest file that was requested.
+
         Raises:
             ClipError: the decoding function raised it, or TIMEOUT.
             DecoderLostError: the process died, or ran out of memory.
         """
-        path, size = (source, 0) if isinstance(source, str) else (None, _size(source))
-        self._idle = False
         self._stall_left, self._total_left = self._limits.stall_s, self._limits.total_s
-        self._drain()
-        self._printed = b""
-        self._write(pack_request((path, size, options)))
         failure: SonoglossError | None = None
         while True:
-            kind, record = self._receive()
+            kind, value, record = self._receive()
             if kind is Kind.READ:
-                failure = failure or self._send_part(source, record)
+                shown, failure = self._move_window(value) if failure is None else (-1, failure)
+                self._write(frame(Kind.ANSWER, value=shown))
                 continue
             if kind is Kind.ROOM:
-                self._write([memoryview(ANSWER.pack(0))])
+                self._write(frame(Kind.ANSWER))
                 continue
             self._stall_left = self._limits.stall_s
-            self._idle = kind in (Kind.END, Kind.FAILED)
-            if kind is Kind.OUT_OF_MEMORY:
-                raise DecoderLostError(self._with_output(out_of_memory(self._limits.memory_bytes)))
-            if self._idle and failure is not None:
-                raise failure
-            if kind is Kind.FAILED:
-                raise self._with_output(record)
-            if kind is Kind.END:
+            if kind in (Kind.END, Kind.FAILED):
+                self._files.popleft()
+                if failure is not None:
+                    raise failure
+                if kind is Kind.FAILED:
+                    raise _with_printed(*record)
                 return
+            if kind is Kind.OUT_OF_MEMORY:
+                raise DecoderLostError(out_of_memory(self._limits.memory_bytes))
             if kind is Kind.ITEM and failure is None:  # not what was made of a file with a hole in it
                 yield record
 
-    def _send_part(self, source: Any, part: Any) -> SonoglossError | None:
-        """Answer READ. The time it takes is not the decoder's; an error is raised when the decoder is done."""
+    def _move_window(self, offset: int) -> tuple[int, SonoglossError | None]:
+        """The answer to READ, and the error, raised when the decoder is done. Its time is not the decoder's."""
         try:
-            offset, size = part
-            source.seek(offset)
-            data = source.read(min(size, _LARGEST_READ))
-        except Exception as error:  # noqa: BLE001  # every file system raises its own
-            self._write([memoryview(ANSWER.pack(-1))])
-            return unreadable(error)
-        self._write([memoryview(ANSWER.pack(len(data)) + data)])
-        return None
+            return self._show(self._files[0], offset), None
+        except SonoglossError as error:
+            return -1, error
 
-    def _receive(self) -> tuple[Kind, Any]:
+    def _show(self, file: _File, offset: int) -> int:
+        """Fill the window of a file; the number of bytes that are in it."""
         try:
-            kind, body_size, count, offset = HEAD.unpack(self._read(HEAD.size))
+            assert file.handle is not None, "a path is not read here"
+            file.handle.seek(offset)
+            data = file.handle.read(WINDOW_BYTES)
+        except Exception as error:
+            raise unreadable(error) from error
+        view = memoryview(self._child.shared)[window(file.number)]
+        view[: len(data)] = data
+        return len(data)
+
+    def _receive(self) -> tuple[Kind, int, Any]:
+        """The next frame: its kind, its value, its record."""
+        try:
+            number, body_size, count, value = HEAD.unpack(self._read(HEAD.size))
+            kind = Kind(number)
             sizes = struct.unpack(f"<{count}Q", self._read(8 * count))
-            self._check_size(sum(sizes))
+            if body_size + sum(sizes) > max(self._limits.memory_bytes, ARRAY_BYTES):
+                raise ValueError("an item larger than its memory")
             body = self._read(body_size)
-            arrays = self._arrays(sizes, offset)
-            record = unpack(body, arrays)
-            if isinstance(record, SonoglossError) != (kind == Kind.FAILED):
-                raise ValueError("an error out of place")
-            return Kind(kind), record
-        except (ValueError, UnpicklingError, struct.error) as error:
+            if not body:
+                return kind, value, None
+            record = unpack(bytes(body), self._arrays(sizes, value))
+            if kind is Kind.FAILED:
+                error, printed = record
+                if not (isinstance(error, SonoglossError) and isinstance(printed, bytes)):
+                    raise ValueError("an error that is none")
+            return kind, value, record
+        except (ValueError, TypeError, UnpicklingError, struct.error) as error:
             raise self._lost(f"answered what is no record: {error}") from error
 
-    def _arrays(self, sizes: Sequence[int], offset: int) -> list[npt.NDArray[np.uint8]]:
+    def _arrays(self, sizes: Sequence[int], begin: int) -> list[npt.NDArray[np.uint8]]:
         """The arrays of a frame, copied from the shared memory or read from the pipe."""
-        if offset == INLINE:
-            arrays = [np.empty(size, dtype=np.uint8) for size in sizes]
-            self._fill([array.data for array in arrays if array.size])
-            return arrays
-        ends = list(accumulate(sizes, initial=offset))
-        if offset < 0 or ends[-1] > SHARED_BYTES:
+        if begin == INLINE:
+            return [np.frombuffer(self._read(size), dtype=np.uint8) for size in sizes]
+        ends = list(accumulate(sizes, initial=begin))
+        if begin < 0 or ends[-1] > ARRAY_BYTES:
             raise ValueError(f"arrays at {ends}")
         shared = np.frombuffer(self._child.shared, dtype=np.uint8)
         return [shared[begin:end].copy() for begin, end in pairwise(ends)]
 
-    def _check_size(self, size: int) -> None:
-        """The decoder cannot hold an item larger than its memory; what announces one is broken."""
-        if size > max(self._limits.memory_bytes, SHARED_BYTES):
-            raise ValueError(f"an item of {size} bytes")
-
-    def _read(self, size: int) -> bytes:
-        self._check_size(size)
-        data = bytearray(size)
-        self._fill([memoryview(data)])
-        return bytes(data)
-
-    def _fill(self, buffers: list[memoryview]) -> None:
-        while any(map(len, buffers)):
+    def _read(self, size: int) -> bytearray:
+        while len(self._received) < size:
             try:
-                count = os.readv(self._child.responses, next_buffers(buffers))
+                part = os.read(self._child.responses, _PIPE_BYTES)
             except BlockingIOError:
                 self._wait(self._answers)
                 continue
-            if count == 0:
+            if not part:
                 raise self._lost()
-            advance(buffers, count)
+            self._received += part
+        data = self._received[:size]
+        del self._received[:size]
+        return data
 
-    def _write(self, buffers: list[memoryview]) -> None:
-        while buffers:
+    def _write(self, data: bytes) -> None:
+        while data:
             try:
-                advance(buffers, os.writev(self._child.requests, next_buffers(buffers)))
+                data = data[os.write(self._child.requests, data) :]
             except BlockingIOError:
                 self._wait(self._room)
             except BrokenPipeError:
                 raise self._lost() from None
 
+    def _write_at_once(self, data: bytes) -> bool:
+        """Write all or nothing, and let a child that is gone be found when its last items are read."""
+        try:
+            return len(data) <= select.PIPE_BUF and os.write(self._child.requests, data) > 0
+        except (BlockingIOError, BrokenPipeError):
+            return False
+
     def _wait(self, events: select.poll) -> None:
-        """Until the child is ready or its time is over; what it prints is read meanwhile."""
+        """Until the child is ready or its time is over."""
         begun = time.monotonic()
-        ready = events.poll(1000 * max(0.0, min(self._stall_left, self._total_left)))
-        if any(file == self._child.output for file, _ in ready):
-            self._drain()
+        events.poll(1000 * max(0.0, min(self._stall_left, self._total_left)))
         elapsed = time.monotonic() - begun
         self._stall_left -= elapsed
         self._total_left -= elapsed
         if min(self._stall_left, self._total_left) <= 0:
-            self._collect()
+            printed = self._post_mortem()
             limits, stalled = self._limits, self._stall_left <= 0
             what = f"gave nothing for {limits.stall_s:g} s" if stalled else f"took more than {limits.total_s:g} s"
-            raise self._with_output(ClipError(Code.TIMEOUT, f"Decoding {what} and was stopped."))
+            raise _with_printed(ClipError(Code.TIMEOUT, f"Decoding {what} and was stopped."), printed)
 
     def _lost(self, what: str | None = None) -> DecoderLostError:
         if what is None:
             with suppress(subprocess.TimeoutExpired):  # it closed its pipe and is about to end, by a signal or not
                 self._child.process.wait(1.0)
-        self._collect()
+        printed = self._post_mortem()
         what = what or f"ended ({self._child.how_it_ended()})"
-        return DecoderLostError(
-            self._with_output(ClipError(Code.CRASHED, f"The process that decoded the file {what}."))
-        )
+        failure = _with_printed(ClipError(Code.CRASHED, f"The process that decoded the file {what}."), printed)
+        return DecoderLostError(failure)
 
-    def _collect(self) -> None:
-        """Kill, and keep what was printed until then."""
+    def _post_mortem(self) -> bytes:
+        """Kill the child; what was printed until then."""
         self._child.process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._child.process.wait(1.0)
-        self._drain()
+        printed = b""
+        with suppress(BlockingIOError):
+            printed = os.read(self._child.printed, _PIPE_BYTES)
         self.kill()
-
-    def _drain(self) -> None:
-        """Read what the libraries printed, and keep the end of it."""
-        with suppress(BlockingIOError, KeyError):
-            for _ in range(2):  # not for ever: it may print faster than this reads
-                printed = os.read(self._child.output, 1 << 16)
-                if not printed:
-                    self._answers.unregister(self._child.output)
-                    return
-                self._printed = (self._printed + printed)[-_OUTPUT_BYTES:]
-
-    def _with_output(self, error: Any) -> Any:
-        """The error, with the last line that was printed in its message."""
-        if not isinstance(error, ClipError):
-            return error
-        if self._end.alive:
-            self._drain()
-        lines = [line for line in self._printed.decode(errors="replace").splitlines() if line.strip()]
-        if not lines:
-            return error
-        printed = "".join(c if c.isprintable() else " " for c in lines[-1].strip())[:_MESSAGE_CHARACTERS]
-        return ClipError(error.code, f"{error.message} The decoder printed: {printed}", error.byte_offset)
+        return printed
 
 
 def _size(source: IO[bytes]) -> int:
@@ -290,3 +308,12 @@ def _size(source: IO[bytes]) -> int:
         return source.seek(0, os.SEEK_END)
     except Exception as error:
         raise unreadable(error) from error
+
+
+def _with_printed(error: Any, printed: bytes) -> Any:
+    """A ClipError with the last line that was printed in its message; other errors as they are."""
+    lines = [line for line in printed.decode(errors="replace").splitlines() if line.strip()]
+    if not lines or not isinstance(error, ClipError):
+        return error
+    last = "".join(c if c.isprintable() else " " for c in lines[-1].strip())[:_MESSAGE_CHARACTERS]
+    return ClipError(error.code, f"{error.message} The decoder printed: {last}", error.byte_offset)

@@ -36,7 +36,7 @@ class Child(NamedTuple):
     process: subprocess.Popen[bytes]
     requests: int
     responses: int
-    output: int
+    printed: int
     shared: mmap.mmap
 
     def end(self, owner: int) -> None:
@@ -47,7 +47,7 @@ class Child(NamedTuple):
                 self.process.wait(5.0)
         else:
             self.process.returncode = 0
-        for pipe in (self.requests, self.responses, self.output):
+        for pipe in (self.requests, self.responses, self.printed):
             os.close(pipe)
         self.shared.close()
 
@@ -99,25 +99,25 @@ def spawner(_process: int) -> Spawner:
 def _start_child() -> Child:
     with ExitStack() as theirs, ExitStack() as ours:
         requests_in, requests = _pipe(theirs, ours)
-        responses_out, responses = reversed(_pipe(ours, theirs))
-        output_in, output = reversed(_pipe(ours, theirs))
+        responses, responses_out = _pipe(ours, theirs)
+        printed, printed_out = _pipe(ours, theirs)
+        for pipe in (requests, responses, printed, printed_out):
+            os.set_blocking(pipe, False)  # what a full pipe does not take of the messages of libraries is lost
         shared = os.memfd_create("decoder")
         theirs.callback(os.close, shared)
         os.ftruncate(shared, SHARED_BYTES)
-        passed = (requests_in, responses_out, shared)
+        passed = (requests_in, responses_out, shared, printed)
         path = [entry for entry in sys.path if isinstance(entry, str)]
         process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM.format(path=path, arguments=(*passed, os.getpid()))],
             stdin=subprocess.DEVNULL,
-            stdout=output_in,
-            stderr=output_in,
+            stdout=printed_out,
+            stderr=printed_out,
             pass_fds=passed,
             env={**os.environ, **_ENVIRONMENT},
         )
-        for pipe in (requests, responses, output):
-            os.set_blocking(pipe, False)
         ours.pop_all()
-        return Child(process, requests, responses, output, mmap.mmap(shared, SHARED_BYTES))
+        return Child(process, requests, responses, printed, mmap.mmap(shared, SHARED_BYTES))
 
 
 def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:

@@ -13,14 +13,11 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from sonogloss.errors import ClipError, Code
-
-Item = TypeVar("Item")
 
 MOST_CRASHES = 2  # a file that was being decoded at so many crashes is not tried again
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError)  # it is locked by a living worker, gone, or not a journal
@@ -31,8 +28,7 @@ class DecodingJournal:
     """A folder with one small file a living worker: a line about the machine, then a line a recording in progress.
 
     The file of a worker that ends well is removed; those of workers that died stay and are counted by the next ones.
-    A recording that is decoded to its end, good or bad, is cleared of earlier crashes. Remove the folder when the run
-    is complete. Threads may share a journal; each process opens its own.
+    Remove the folder when the run is complete. Threads may share a journal; each process opens its own.
 
     Args:
         directory: on a local disk; made when it is missing.
@@ -57,32 +53,35 @@ class DecodingJournal:
         """How many workers died while they decoded this recording, since it was last decoded to its end."""
         return self._crashes[key]
 
-    def watch(self, key: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, noting the recording as in progress while the next one is being made.
-
-        Args:
-            key: names the recording and the part of it, the same in every run.
-            items: of :meth:`sonogloss.audio.decoder_pool.DecoderPool.decode`.
+    def check(self, key: str) -> None:
+        """Refuse a recording that workers die of.
 
         Raises:
-            ClipError: CRASHED, before anything is decoded: two workers have died of it.
+            ClipError: CRASHED.
         """
         if self.crashes(key) >= MOST_CRASHES:
             raise ClipError(Code.CRASHED, f"{self.crashes(key)} workers died while they decoded this file.")
-        items = iter(items)
-        while True:
-            self._note(key, +1)
-            try:
-                item = next(items)
-            except StopIteration:
-                break
-            except Exception:
-                self._clear(key)
-                raise
-            finally:
-                self._note(key, -1)
-            yield item
-        self._clear(key)
+
+    def begin(self, key: str) -> None:
+        """Note that decoding begins."""
+        self._note(key, +1)
+
+    def end(self, key: str) -> None:
+        """Note that it is over, or left."""
+        self._note(key, -1)
+
+    def clear(self, key: str) -> None:
+        """Forget the crashes of a recording that was decoded to its end, good or bad."""
+        with self._lock:
+            if not self._crashes.pop(key, 0):
+                return
+        for path in self._directory.glob(f"*{_SUFFIX}"):
+            with suppress(*_UNREADABLE), open(path, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lines = [line for line in _lines(file) if line != key]
+                file.seek(0)
+                file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
+                file.truncate()
 
     def close(self) -> None:
         """This worker ends well."""
@@ -114,19 +113,6 @@ class DecodingJournal:
                 else:
                     path.unlink()
         return crashes
-
-    def _clear(self, key: str) -> None:
-        """Take a recording that was decoded to its end out of the notes of the dead."""
-        with self._lock:
-            if not self._crashes.pop(key, 0):
-                return
-        for path in self._directory.glob(f"*{_SUFFIX}"):
-            with suppress(*_UNREADABLE), open(path, "r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lines = [line for line in _lines(file) if line != key]
-                file.seek(0)
-                file.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
-                file.truncate()
 
 
 def _lines(file: IO[bytes]) -> list[Any]:

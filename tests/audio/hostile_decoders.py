@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import soundfile
 
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, DeadLetter
@@ -28,6 +30,24 @@ def echo(handle: IO[bytes], items: Any) -> Iterator[Any]:
 
 def content(handle: IO[bytes], options: Any) -> Iterator[bytes]:
     yield handle.read()
+
+
+def read_slowly(handle: IO[bytes], passes: int) -> Iterator[int]:
+    """Read a file over and over, a piece of 64 kB in 50 ms."""
+    for _ in range(passes):
+        handle.seek(0)
+        while handle.read(1 << 16):
+            time.sleep(0.05)
+    yield 1
+
+
+def stubborn(handle: IO[bytes], options: Any) -> Iterator[int]:
+    """Goes on when it cannot read, as libraries do that call back into Python."""
+    for place in range(0, 1 << 20, 1 << 14):
+        with contextlib.suppress(OSError):
+            handle.seek(place)
+            handle.read(10)
+    yield 1
 
 
 def process_id(handle: IO[bytes], options: Any) -> Iterator[int]:
@@ -50,6 +70,13 @@ def blocks(handle: IO[bytes], options: Any) -> Iterator[np.ndarray[Any, Any]]:
             file.write(str(number))
             file.flush()
             yield np.full(size, number, dtype=np.float32)
+
+
+def sound(handle: IO[bytes], options: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """What libsndfile makes of a file, whatever it announces."""
+    with soundfile.SoundFile(handle) as file:
+        while len(block := file.read(1 << 14, dtype="float32", always_2d=True)):
+            yield block
 
 
 def records(handle: IO[bytes], options: Any) -> Iterator[Any]:
@@ -149,20 +176,20 @@ def _one_large_array(handle: IO[bytes]) -> Iterator[Any]:
 
 def _print(handle: IO[bytes]) -> Iterator[Any]:
     for number in range(10_000):
-        os.write(2, b"x" * 1000 + b" %d\n" % number)
+        _print_as_c_does(b"x" * 1000 + b" %d\n" % number)
         sys.stdout.write(f"and through Python {number}\n")
     yield 1
 
 
 def _print_and_fail(handle: IO[bytes]) -> Iterator[Any]:
-    os.write(2, b"first line\n[mpg123] error: \x1b[31mgiving up \xff resync\n\n")
+    _print_as_c_does(b"first line\n[mpg123] error: \x1b[31mgiving up \xff resync\n\n")
     raise ClipError(Code.UNSUPPORTED, "Not a sound.", 7)
     yield
 
 
 def _print_for_ever(handle: IO[bytes]) -> Iterator[Any]:
     while True:
-        os.write(1, b"x" * 4096)
+        _print_as_c_does(b"x" * 4096)
     yield
 
 
@@ -228,6 +255,11 @@ def _to_the_worker(data: bytes) -> None:
 def _reads(number: int) -> bool:
     flags = next(line for line in Path(f"/proc/self/fdinfo/{number}").read_text().splitlines() if "flags" in line)
     return int(flags.split()[1], 8) & os.O_ACCMODE == os.O_RDONLY
+
+
+def _print_as_c_does(data: bytes) -> None:
+    """A library does not look whether its message could be written."""
+    ctypes.CDLL(None).write(2, data, len(data))
 
 
 class Acts:

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,26 +25,26 @@ def memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def die(directory: Path, *keys: str) -> None:
-    """A worker that is killed while it decodes these recordings, one inside the other's turn."""
+    """A worker that is killed while it decodes these recordings."""
     code = f"""
 import os, signal
 from sonogloss.audio import decoding_journal
 from sonogloss.audio.decoding_journal import DecodingJournal
 decoding_journal._machine = lambda: {{"boot": os.getpid(), "out_of_memory": 0}}
 journal = DecodingJournal({str(directory)!r})
-keys = {keys!r}
-def items(number):
-    if number == len(keys):
-        os.kill(os.getpid(), signal.SIGKILL)
-    yield from journal.watch(keys[number], items(number + 1))
-list(items(0))
+for key in {keys!r}:
+    journal.begin(key)
+os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert done.returncode == -9, done.stderr
 
 
-def decode(journal: DecodingJournal, key: str) -> list[int]:
-    return list(journal.watch(key, iter([1, 2])))
+def decode(journal: DecodingJournal, key: str) -> None:
+    journal.check(key)
+    journal.begin(key)
+    journal.end(key)
+    journal.clear(key)
 
 
 def names(directory: Path) -> list[str]:
@@ -59,15 +58,11 @@ def test_a_recording_that_was_decoded_at_two_crashes_is_not_tried_again(tmp_path
     journal = DecodingJournal(str(directory))
     assert [journal.crashes(key) for key in ("bad", "beside it", "other")] == [2, 1, 0]
     with pytest.raises(ClipError, match="2 workers died") as caught:
-        next(journal.watch("bad", explode()))
+        journal.check("bad")
     assert caught.value.code is Code.CRASHED
-    assert decode(journal, "beside it") == decode(journal, "other") == [1, 2]
+    journal.check("beside it")
+    journal.check("other")
     journal.close()
-
-
-def explode() -> Iterator[int]:
-    raise AssertionError("it was tried")
-    yield
 
 
 def test_a_recording_that_is_decoded_to_its_end_is_cleared(tmp_path: Path) -> None:
@@ -81,34 +76,22 @@ def test_a_recording_that_is_decoded_to_its_end_is_cleared(tmp_path: Path) -> No
     again.close()
 
 
-def test_a_dead_letter_is_an_end_too_and_leaving_early_is_none(tmp_path: Path) -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        raise ClipError(Code.CORRUPT, "Broken.")
-
-    die(tmp_path, "broken", "left")
+def test_there_is_a_line_for_each_recording_in_progress(tmp_path: Path) -> None:
     journal = DecodingJournal(str(tmp_path))
-    with pytest.raises(ClipError, match="Broken"):
-        list(journal.watch("broken", broken()))
-    stream = journal.watch("left", iter([1, 2]))
-    next(stream)
-    stream.close()
-    assert (journal.crashes("broken"), journal.crashes("left")) == (0, 1)
+    (note,) = tmp_path.iterdir()
+    assert lines(note) == []
+    journal.begin('a\n"b"')
+    journal.begin("c")
+    assert lines(note) == ['a\n"b"', "c"]
+    journal.end('a\n"b"')
+    assert lines(note) == ["c"]
+    journal.end("c")
+    assert lines(note) == []
     journal.close()
 
 
-def test_what_waits_for_the_worker_is_not_being_decoded(tmp_path: Path) -> None:
-    journal = DecodingJournal(str(tmp_path))
-    lines: list[list[str]] = []
-
-    def watched() -> Iterator[int]:
-        lines.append(next(tmp_path.iterdir()).read_text().splitlines()[1:])
-        yield 1
-
-    for _ in journal.watch('a\n"b"', watched()):
-        lines.append(next(tmp_path.iterdir()).read_text().splitlines()[1:])
-    assert lines == [['"a\\n\\"b\\""'], []]
-    journal.close()
+def lines(note: Path) -> list[str]:
+    return [json.loads(line) for line in note.read_text().splitlines()[1:]]
 
 
 def test_a_worker_that_ends_well_leaves_nothing(tmp_path: Path) -> None:
@@ -121,18 +104,11 @@ def test_a_worker_that_ends_well_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_a_living_worker_decodes_counts_for_nothing(tmp_path: Path) -> None:
     living = DecodingJournal(str(tmp_path))
-    stream = living.watch("a", nested(tmp_path))
-    assert next(stream) == 0
-    stream.close()
-    living.close()
-
-
-def nested(directory: Path) -> Iterator[int]:
-    """How many crashes another worker counts while this recording is being decoded."""
-    other = DecodingJournal(str(directory))
-    crashes = other.crashes("a")
+    living.begin("a")
+    other = DecodingJournal(str(tmp_path))
+    assert other.crashes("a") == 0
     other.close()
-    yield crashes
+    living.close()
 
 
 def test_a_worker_that_somebody_killed_says_nothing_of_its_files(
@@ -159,7 +135,7 @@ def test_a_broken_note_is_no_crash(tmp_path: Path, content: str) -> None:
     (tmp_path / "README").write_text("somebody else's")
     journal = DecodingJournal(str(tmp_path))
     assert journal.crashes("a") == 0
-    assert decode(journal, "a") == [1, 2]
+    decode(journal, "a")
     journal.close()
     assert "README" in names(tmp_path)
 
@@ -190,7 +166,7 @@ def test_threads_share_a_journal(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     (note,) = tmp_path.iterdir()
-    assert len(note.read_text().splitlines()) == 1
+    assert lines(note) == []
     journal.close()
 
 

@@ -32,7 +32,8 @@ from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, DeadLetter
 from tests.audio import hostile_decoders as decoders
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="decoder processes need Linux")
+# A minute of child processes, hangs and crashes on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="decoder processes need Linux")]
 
 SHORT = DecoderLimits(stall_s=0.5, total_s=1.5, memory_bytes=64 << 20)
 ROOT = Path(__file__).resolve().parents[2]

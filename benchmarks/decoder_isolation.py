@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="100 files, 2 rounds")
     options = parser.parse_args()
     files = sorted(map(str, options.clips.rglob("*.ogg")))[: 100 if options.short else None]
+    if not files:
+        parser.error(f"--clips {options.clips} holds no .ogg files")
     rounds = 2 if options.short else options.rounds
     ways, start_seconds = _ways(options.sample_rate, files[0])
     _check_equal(ways, files[: len(files) // 10])

@@ -7,18 +7,18 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import IO, Any
 
-from sonogloss.audio.decoder_frames import clip_error, out_of_memory, unreadable
+from sonogloss.audio.decoder_frames import WINDOW_BYTES, clip_error, out_of_memory, unreadable
 from sonogloss.audio.decoder_process import DecoderLimits, DecoderLostError, DecoderProcess
 from sonogloss.audio.decoding_journal import DecodingJournal
 from sonogloss.errors import ClipError, SonoglossError
 
 DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
-Source = str | bytes | IO[bytes] | Callable[[], IO[bytes]]
+Source = str | bytes | IO[bytes] | Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,8 +26,8 @@ class DecodeRequest:
     """A file to decode.
 
     Attributes:
-        source: a local path, which the child opens; the content; a seekable file that is open here, which is read as
-            the child asks for it; or a function that opens such a file, which is closed when it is decoded.
+        source: a local path, which the child opens; the content; a seekable file that is open here at least until the
+            next request is asked for; or a function that opens such a file, which is closed when it is decoded.
         options: second argument of the decoding function; it is pickled.
         key: what the journal calls it, the same in every run.
     """
@@ -86,7 +86,7 @@ class DecoderPool:
         wait in memory. A file whose items are not used up ends its process.
 
         Args:
-            requests: the files; asked for one in advance.
+            requests: the files; asked for one in advance, but not while a long file is open.
             journal: is told what is being decoded, and refuses what workers have died of.
 
         Yields:
@@ -99,14 +99,15 @@ class DecoderPool:
             for request in requests:
                 yield _decode_here(self._function, self._limits, request, journal)
             return
-        upcoming = iter(requests)
+        upcoming = map(_held, requests)
         current = next(upcoming, None)
         decoder = _Decoder(self, journal)
         try:
             while current is not None:
-                following = next(upcoming, None)
+                in_advance = isinstance(current.source, str | bytes) or callable(current.source)
+                following = next(upcoming, None) if in_advance else None
                 yield decoder.items(current, following)
-                current = following
+                current = following if in_advance else next(upcoming, None)
         finally:
             decoder.leave()
 
@@ -218,9 +219,10 @@ class _Decoder:
 
     def _end(self, *, to_its_end: bool) -> None:
         request, stack = self._requested.pop(0)
-        stack.close()
         if to_its_end and self._journal is not None:
             self._journal.clear(request.key)
+        with nullcontext() if to_its_end else suppress(SonoglossError):
+            stack.close()  # a file may tell only now that it could not be read
 
 
 @cache
@@ -232,6 +234,18 @@ def shared_pool(function: DecodeFunction, limits: DecoderLimits) -> DecoderPool:
 def isolated() -> bool:
     """Can decoding run in processes of its own here? It needs a child that dies with its parent, which is Linux's."""
     return sys.platform == "linux" and bool(sys.executable)
+
+
+def _held(request: DecodeRequest) -> DecodeRequest:
+    """The request of a short open file with its content instead: it may be closed."""
+    source = request.source
+    if isinstance(source, str | bytes) or callable(source):
+        return request
+    with suppress(Exception):  # which comes again when it is decoded
+        if source.seek(0, os.SEEK_END) <= WINDOW_BYTES:
+            source.seek(0)
+            return replace(request, source=source.read())
+    return request
 
 
 def _opened(source: Source, stack: ExitStack) -> str | IO[bytes]:

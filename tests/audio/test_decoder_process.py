@@ -465,6 +465,37 @@ def test_files_of_the_worker_are_opened_late_and_closed(tmp_path: Path) -> None:
     assert pool.processes_started == 1
 
 
+def test_files_may_be_closed_when_the_next_one_is_asked_for(misbehaving: DecoderPool) -> None:
+    contents = [np.random.default_rng(size).bytes(size) for size in (5, 700_000, 0, 70_000, 300_000, 300_000, 9)]
+
+    def requests() -> Iterator[DecodeRequest]:
+        for content in contents:
+            with io.BytesIO(content) as file:
+                yield DecodeRequest(source=file)
+
+    pool = make(decoders.content)
+    assert [b"".join(items) for items in pool.decode_each(requests())] == contents
+    assert pool.processes_started == 1
+
+    def crashing() -> Iterator[DecodeRequest]:
+        for deed in ("exit", "good"):
+            with io.BytesIO(b"short") as file:
+                yield DecodeRequest(source=file, options=deed)
+
+    assert outcomes(misbehaving, crashing()) == [Code.CRASHED, 2]
+
+
+def test_a_file_may_tell_in_the_end_that_it_could_not_be_read(misbehaving: DecoderPool) -> None:
+    @contextlib.contextmanager
+    def late() -> Iterator[io.BytesIO]:
+        yield io.BytesIO(b"x")
+        raise ClipError(Code.READ_ERROR, "The connection was lost.")
+
+    requests = [DecodeRequest(source=late, options=deed) for deed in ("good", "clip_error", "exit")]
+    assert outcomes(misbehaving, requests) == [Code.READ_ERROR, Code.READ_ERROR, Code.CRASHED]
+    assert outcomes(misbehaving, [DecodeRequest(source=b"", options="good")]) == [2]
+
+
 def test_a_long_request_is_not_made_in_advance(echo: DecoderPool) -> None:
     options = [[np.full(100_000, number)] for number in range(4)]
     files = echo.decode_each(DecodeRequest(source=b"", options=items) for items in options)

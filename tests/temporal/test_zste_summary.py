@@ -69,7 +69,7 @@ def test_intervals_of_accuracies_are_those_of_resampled_items(n: int, share: flo
     assert row.low <= row.value <= row.high
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)  # two resamplings differ by chance: fixed examples
 @given(ranks=st.lists(st.integers(1, 30), min_size=8, max_size=50), seed=st.integers(0, 9))
 def test_intervals_of_ranks_are_those_of_resampled_items(ranks: list[int], seed: int) -> None:
     rows = by_metric(summarise(ranked(ranks, 30), seed=seed))
@@ -78,7 +78,8 @@ def test_intervals_of_ranks_are_those_of_resampled_items(ranks: list[int], seed:
     draws = values[rng.integers(len(values), size=(20_000, len(values)))]
     for metric, statistic in (("mean_rank", draws.mean(axis=1)), ("median_rank", np.median(draws, axis=1))):
         low, high = np.percentile(statistic, [2.5, 97.5])
-        tolerance = 0.35 * float(statistic.std()) + (0.01 if metric == "mean_rank" else np.diff(np.sort(values)).max())
+        step = float(np.diff(np.sort(values)).max())  # both statistics jump: the mean by an n-th of it
+        tolerance = 0.35 * float(statistic.std()) + (step / len(values) if metric == "mean_rank" else step) + 0.01
         assert rows[metric].low == pytest.approx(low, abs=tolerance)
         assert rows[metric].high == pytest.approx(high, abs=tolerance)
 

@@ -20,18 +20,6 @@ from fsspec.implementations.local import LocalFileSystem
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
 
 _CHUNK = 1 << 20
-# What file systems call the version of an object, the surest first.
-_VERSIONS = (
-    "generation",
-    "etag",
-    "ETag",
-    "content_md5",
-    "md5Hash",
-    "LastModified",
-    "last_modified",
-    "mtime",
-    "created",
-)
 
 
 def _file_system(path: str) -> tuple[Any, str]:
@@ -74,23 +62,6 @@ def size(path: str) -> int:
     """Size of a file in bytes."""
     fs, inner = _file_system(path)
     return int(fs.size(inner))
-
-
-def size_and_version(path: str) -> tuple[int | None, str | None]:
-    """Size of a file in bytes, and what changes with its content: a modification time, or an object store's etag.
-
-    Both are None when the file cannot be asked.
-    """
-    fs, inner = _file_system(path)
-    try:
-        if isinstance(fs, LocalFileSystem):
-            found = os.stat(inner)
-            return found.st_size, str(found.st_mtime_ns)
-        info = fs.info(inner)
-    except Exception:  # noqa: BLE001  # every file system raises its own errors; reading the file will say why
-        return None, None
-    version = next((info[name] for name in _VERSIONS if info.get(name)), None)
-    return info.get("size"), None if version is None else str(version)
 
 
 def base_name(path: str) -> str:

@@ -29,7 +29,7 @@ from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, open_source, printable, source_key
 from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.read_ahead import UnitsAhead
-from sonogloss.transforms.work import Batch, DoneSource, Unit
+from sonogloss.transforms.work import Batch, DoneSource, Unit, Window, without_samples
 
 STAGE = "read_audio"
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
@@ -54,7 +54,7 @@ def read_units(
     """Decode the sources of units, in order, into batches of at most `batch_size` clips.
 
     One batch is in memory at a time, however long the recordings are. A batch is full, or the last one of its unit;
-    each unit has a last one, even if it is empty.
+    each unit has a last one, even if it is empty. Where the policy leaves silent windows out, they are counted.
 
     Args:
         units: each with at least one source.
@@ -78,12 +78,14 @@ def read_units(
             opening = ahead.popleft()
             for item in _clips(opening, items):
                 if isinstance(item, DeadLetter):
-                    batch.dead.append(item)
-                    continue
-                if len(batch.clips) == batch_size:
-                    yield batch.take(opening.unit)
-                    batch.begin()
-                batch.clips.append(item)
+                    batch.add_dead(opening.source, item)
+                elif policy.skip_silent and "SILENT" in item.flags:
+                    batch.leave_out()
+                else:
+                    if len(batch.clips) == batch_size:
+                        yield batch.take(opening.unit)
+                        batch.begin()
+                    batch.add(opening.source, item)
             batch.done(opening.source)
             if opening.last:
                 yield batch.take(opening.unit, last=True)
@@ -153,19 +155,38 @@ class _BatchInProgress:
 
     def __init__(self) -> None:
         self._number = 0
+        self._left_out = 0  # silent windows of the present source
         self.begin()
 
     def begin(self) -> None:
         """Start the clock for the next batch."""
         self.clips: list[Clip] = []
-        self.dead: list[DeadLetter] = []
+        self._dead: list[DeadLetter] = []
+        self._windows: list[Window] = []
         self._done: list[DoneSource] = []
-        self._bytes = 0
+        self._silent = self._bytes = 0
         self._start = time.perf_counter()
+
+    def add(self, source: Source, clip: Clip) -> None:
+        """Take a clip."""
+        self.clips.append(clip)
+        self._windows.append(Window(source=source, clip=without_samples(clip)))
+
+    def add_dead(self, source: Source, letter: DeadLetter) -> None:
+        """Note that a source gives no more clips."""
+        self._dead.append(letter)
+        self._windows.append(Window(source=source, clip=None))
+
+    def leave_out(self) -> None:
+        """Count a silent window."""
+        self._silent += 1
+        self._left_out += 1
 
     def done(self, source: Source) -> None:
         """Note that a source was read to its end."""
-        self._done.append(DoneSource(key=source_key(source), uri=source.uri, member=source.member))
+        key = source_key(source)
+        self._done.append(DoneSource(key=key, uri=source.uri, member=source.member, silent=self._left_out))
+        self._left_out = 0
         self._bytes += source.bytes or 0
 
     @contextmanager
@@ -181,11 +202,13 @@ class _BatchInProgress:
             unit=unit.id,
             number=self._number,
             last=last,
-            inputs=len(self.clips) + len(self.dead),
+            inputs=len(self.clips) + len(self._dead) + self._silent,
             sources=tuple(self._done),
             bytes=self._bytes,
+            silent=self._silent,
+            windows=tuple(self._windows),
             clips=tuple(self.clips),
-            dead=tuple(self.dead),
+            dead=tuple(self._dead),
             seconds={STAGE: time.perf_counter() - self._start},
         )
         self._number = 0 if last else self._number + 1

@@ -17,9 +17,54 @@ from pathlib import Path
 
 import numpy as np
 
-SUBJECTS = "dog cat man woman child bird horse car train bus engine bell clock door tap crowd".split()
-VERBS = "barks meows speaks sings rings clicks hums rattles passes slams drips roars ticks creaks".split()
-PLACES = "garden street kitchen hall church forest station office market stadium tunnel field".split()
+SUBJECTS = [
+    "dog",
+    "cat",
+    "man",
+    "woman",
+    "child",
+    "bird",
+    "horse",
+    "car",
+    "train",
+    "bus",
+    "engine",
+    "bell",
+    "clock",
+    "door",
+    "tap",
+    "crowd",
+]
+VERBS = [
+    "barks",
+    "meows",
+    "speaks",
+    "sings",
+    "rings",
+    "clicks",
+    "hums",
+    "rattles",
+    "passes",
+    "slams",
+    "drips",
+    "roars",
+    "ticks",
+    "creaks",
+]
+PLACES = [
+    "garden",
+    "street",
+    "kitchen",
+    "hall",
+    "church",
+    "forest",
+    "station",
+    "office",
+    "market",
+    "stadium",
+    "tunnel",
+    "field",
+]
 
 
 def caption(number: int) -> str:

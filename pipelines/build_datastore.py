@@ -14,7 +14,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.combiners import Count
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -24,11 +23,12 @@ from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.datastore_output import begin_datastore, check_datastore_output, end_datastore
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
 from sonogloss.transforms.caption_formats import caption_format
@@ -54,7 +54,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
-    options = beam_options(config.beam_args)
+    options = beam_options(config.beam_args, workers=config.workers)
     kind = choose_kind(config.index)
     dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
     made_with = _made_with(config, dumps)
@@ -73,16 +73,15 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps])
-    share_cores(options)
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options=made_with,
         licenses={dump.source: config.license for dump in dumps} if config.license else {},
         kind=kind,
     )
-    with lease(output, "build-datastore") as held, progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         begin_datastore(output)
-        pipeline = beam.Pipeline(options=options)
+        pipeline = make_pipeline(options)
         _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=config.shards, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
@@ -183,7 +182,7 @@ def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_be
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])

@@ -107,13 +107,6 @@ def test_the_same_command_elsewhere_gives_the_same_bytes(run: Run, job: Job, res
     assert parts(tmp_path) == parts(results)
 
 
-def test_several_processes_give_the_same_bytes(run: Run, job: Job, results: Path, tmp_path: Path) -> None:
-    outcome = run(*job(tmp_path, "--direct_num_workers=2", "--direct_running_mode", "multi_processing", "--json"))
-    assert outcome.code == 0, outcome.err
-    assert outcome.report["counts"]["captions"] == 11
-    assert parts(tmp_path) == parts(results)
-
-
 def test_a_killed_job_goes_on_where_it_stood(
     run: Run, job: Job, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from sonogloss.pipelines.caption_audio import caption
 from sonogloss.pipelines.config.evaluation import DemoConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import evaluate
+from sonogloss.pipelines.report_page import report
 from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import FloatArray
@@ -32,10 +33,10 @@ REFERENCES = 5
 def demo(config: DemoConfig) -> dict[str, Any]:
     """Synthesize soundscapes with a known timeline, caption them, and compare.
 
-    The output holds `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results` and `metrics`.
+    The output holds `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results`, `metrics` and `report.html`.
 
     Returns:
-        The report: `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
+        The report: `page`, `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
 
     Raises:
         InputError: the output cannot be written, or the embedded models are not installed.
@@ -69,8 +70,11 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         beam_args=config.beam_args,
     )
     scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output, overwrite=True)
+    page = files.join(output, "report.html")
+    report(results=results, references=files.join(output, "references.jsonl"), output=page)
     return {
         "output": output,
+        "page": page,
         "rows": _rows(results, scenes),
         "corpus": scored["corpus"],
         "captions_in_datastore": built["counts"]["kept"],
@@ -144,6 +148,7 @@ def show(report: dict[str, Any]) -> None:
         f"everything lies in {output}",
         soft_wrap=True,
     )
+    console.print(f"Look and listen: open {report['page']} in a browser", soft_wrap=True)
     console.print()
     console.print("Next, on your own files:", style="bold")
     for line in (

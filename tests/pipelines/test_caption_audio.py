@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from sonogloss import files
 from sonogloss.clap import Clap, transformers_clap
 from sonogloss.errors import FingerprintMismatchError
-from sonogloss.indexes import Datastore
+from sonogloss.indexes import Datastore, read_manifest
+from sonogloss.indexes.layout import write_manifest
 from sonogloss.pipelines.caption_audio import caption
 from sonogloss.records import CAPTION_ROW_SCHEMA, FloatArray
 from sonogloss.transforms import write_rows
@@ -287,9 +289,9 @@ def other_store(tmp_path: Path, store: Path) -> Path:
     """A datastore that says it was made with another CLAP."""
     other = tmp_path / "other-store"
     shutil.copytree(store, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    manifest["clap"] |= {"fingerprint": "0" * 64, "name": "another-clap"}
-    files.write_json(str(other / "manifest.json"), manifest)
+    manifest = read_manifest(str(other))
+    clap = {**manifest.clap, "fingerprint": "0" * 64, "name": "another-clap"}
+    write_manifest(str(other), replace(manifest, clap=clap))
     return other
 
 

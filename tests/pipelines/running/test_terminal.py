@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
+from sonogloss.pipelines.running import terminal as room
 from sonogloss.pipelines.running.terminal import plain, plain_console
 from tests.pipelines.conftest import Run
 
@@ -106,3 +108,9 @@ def test_no_command_interprets_what_it_shows(run: Run, hostile: dict[str, list[A
         assert_nothing_acts(outcome.err)
         if name in ("search", "classify, tried"):
             assert "[/red]" in outcome.out, name
+
+
+def test_results_go_through_one_console() -> None:
+    folder = Path(room.__file__).parents[1]
+    others = [path.name for path in folder.rglob("*.py") if re.search(r"\bConsole\(", path.read_text())]
+    assert others == ["displays.py"]  # numbers of progress

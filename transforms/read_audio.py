@@ -10,7 +10,7 @@ from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, printable, source_key
 from sonogloss.transforms.isolate import dead_letter
-from sonogloss.transforms.work import Batch, DoneSource, Unit
+from sonogloss.transforms.work import Batch, DoneSource, Unit, Window, without_samples
 
 STAGE = "read_audio"
 
@@ -21,6 +21,7 @@ def read_unit(
     """Decode the sources of a unit, in order, into batches of at most `batch_size` clips.
 
     One batch is in memory at a time, however long the recordings are. There is always a last batch, even an empty one.
+    Where the policy leaves silent windows out, they are counted.
 
     Args:
         unit: the sources.
@@ -32,7 +33,8 @@ def read_unit(
     clips: list[Clip] = []
     dead: list[DeadLetter] = []
     done: list[DoneSource] = []
-    number, size, start = 0, 0, time.perf_counter()
+    windows: list[Window] = []
+    number, size, silent, start = 0, 0, 0, time.perf_counter()
 
     def batch(last: bool) -> Batch:
         seconds = {STAGE: time.perf_counter() - start}
@@ -40,25 +42,33 @@ def read_unit(
             unit=unit.id,
             number=number,
             last=last,
-            inputs=len(clips) + len(dead),
+            inputs=len(clips) + len(dead) + silent,
             sources=tuple(done),
             bytes=size,
+            silent=silent,
+            windows=tuple(windows),
             clips=tuple(clips),
             dead=tuple(dead),
             seconds=seconds,
         )
 
     for source, items in _read_sources(unit.sources, policy=policy, sample_rate=sample_rate, limits=limits):
+        left_out = 0
         for item in items:
             if isinstance(item, DeadLetter):
                 dead.append(item)
+                windows.append(Window(source=source, clip=None))
+                continue
+            if policy.skip_silent and "SILENT" in item.flags:
+                left_out, silent = left_out + 1, silent + 1
                 continue
             if len(clips) == batch_size:
                 yield batch(last=False)
-                clips, dead, done = [], [], []
-                number, size, start = number + 1, 0, time.perf_counter()
+                clips, dead, done, windows = [], [], [], []
+                number, size, silent, start = number + 1, 0, 0, time.perf_counter()
             clips.append(item)
-        done.append(DoneSource(key=source_key(source), uri=source.uri, member=source.member))
+            windows.append(Window(source=source, clip=without_samples(item)))
+        done.append(DoneSource(key=source_key(source), uri=source.uri, member=source.member, silent=left_out))
         size += source.bytes or 0
     yield batch(last=True)
 

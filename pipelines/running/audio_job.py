@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import Source
-from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import read_unit
@@ -63,7 +63,7 @@ class AudioJob(Protocol):
         """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
         ...
 
-    def steps(self) -> dict[str, BatchStep]:
+    def steps(self) -> dict[str, Step]:
         """The steps from decoded clips to finished batches, by label."""
         ...
 
@@ -178,7 +178,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
-    batch = run_here(job, batch)
+    done = list(run_here(job, [batch]))
     return {
         "dry_run": True,
         "sources": len(sources),
@@ -187,15 +187,16 @@ def _dry_run(
         "fingerprints": job.fingerprints(),
         "rows": [
             {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}
+            for batch in done
             for row in job.rows.of(batch)
         ],
-        "dead_letters": [asdict(letter) for letter in batch.dead],
+        "dead_letters": [asdict(letter) for batch in done for letter in batch.dead],
         "problems": [],
     }
 
 
-def run_here(job: AudioJob, batch: Batch) -> Batch:
-    """The steps of a job on one batch, in this process."""
+def run_here(job: AudioJob, batches: Iterable[Batch]) -> Iterable[Batch]:
+    """The steps of a job on the batches of one unit, in this process."""
     for step in job.steps().values():
-        batch = step.run_here(batch)
-    return batch
+        batches = step.run_here(batches)
+    return batches

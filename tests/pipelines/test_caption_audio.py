@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sonogloss import files
 from sonogloss.clap import Clap, transformers_clap
 from sonogloss.errors import FingerprintMismatchError
 from sonogloss.indexes import Datastore, read_manifest

@@ -13,6 +13,7 @@ import apache_beam as beam
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
@@ -25,7 +26,7 @@ from sonogloss.sources import Source
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -117,9 +118,13 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 rewrites=plan.rewrites,
                 skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
             )
-            with progress_file(options, device=job.clap.device) as path, cleaning(partial(remove_half_written, output)):
+            with (
+                progress_file(options, device=job.clap.device) as path,
+                decoding_notes(output, options) as journal,
+                cleaning(partial(remove_half_written, output)),
+            ):
                 pipeline = make_pipeline(options)
-                _connect(pipeline, config, job, plan, commit, path)
+                _connect(pipeline, config, job, plan, commit, path, journal)
                 run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
             held.check()
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
@@ -155,6 +160,7 @@ def _connect(
     plan: UnitPlan,
     commit: Gather,
     progress: str | None,
+    journal: str | None,
 ) -> None:
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
     batches = (
@@ -162,7 +168,7 @@ def _connect(
         | "ListUnits" >> beam.Create(plan.pending)
         | "SpreadUnits" >> beam.Reshuffle()
         | "ReadAudio"
-        >> beam.FlatMap(read_unit, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
+        >> ReadAudio(policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE, journal=journal)
     )
     for label, step in job.steps().items():
         batches |= label >> step

@@ -34,6 +34,10 @@ def note(
         ahead: by how much the part grew that is done of the unit that goes on, as a share of it.
         audio_s: seconds of sound in what went through.
     """
+    _append(path, f"{done} {failed} {units} {size} {ahead:.6f} {audio_s:.3f}\n")
+
+
+def _append(path: str | None, line: str) -> None:
     if path is None:
         return
     try:
@@ -41,7 +45,7 @@ def note(
     except FileNotFoundError:
         return  # the driver has gone; the work goes on without it
     try:
-        os.write(handle, f"{done} {failed} {units} {size} {ahead:.6f} {audio_s:.3f}\n".encode())
+        os.write(handle, line.encode())
     finally:
         os.close(handle)
 
@@ -64,6 +68,16 @@ def share_ahead(batch: Batch) -> float:
     ended = batch.sources[-1] if batch.sources else None
     goes_on = ended is None or (printable(ended.uri), ended.member) != (clip.uri, clip.member)
     return clip.end_s / clip.duration_s if goes_on and clip.duration_s else 0.0
+
+
+def note_total(path: str | None, captions: int) -> None:
+    """Note how many records there are to do; further notes add to it, and what need not be done takes away.
+
+    Args:
+        path: a local file; None notes nothing.
+        captions: records.
+    """
+    _append(path, f"of {captions}\n")
 
 
 def note_failure(path: str | None, error: InputError) -> None:

@@ -6,6 +6,7 @@ does.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ class Tally:
         size: bytes of these units.
         ahead: how much was done of units that are not finished, as shares of a unit.
         audio_s: seconds of sound in the records that went through.
+        total: how many records there are, where a step has counted them.
+        counted: the moment when it had.
     """
 
     done: int = 0
@@ -41,6 +44,8 @@ class Tally:
     size: int = 0
     ahead: float = 0.0
     audio_s: float = 0.0
+    total: int | None = None
+    counted: float = 0.0
 
     def share(self, work: Work) -> float:
         """How much of the work is done, from 0 to 1: by bytes where they are known."""
@@ -60,6 +65,10 @@ class Tally:
         words = [f"{self.done:,} {noun}", f"{self.done / max(seconds, 1e-9):,.1f} a second"]
         if not self.done:
             words = [f"no {noun} yet"]
+        elif self.total:
+            words[0] = f"{self.done:,} of {self.total:,} {noun}"
+            seconds_each = (time.monotonic() - self.counted) / self.done
+            words.append(f"about {in_words(max(0, self.total - self.done) * seconds_each)} to go")
         if self.failed:
             words.append(f"{self.failed:,} failed")
         if work is None or not work.units:
@@ -116,6 +125,10 @@ class Tail:
             whole, newline, _ = handle.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         for line in whole.splitlines():
+            if line.startswith(b"of "):
+                self.tally.total = (self.tally.total or 0) + int(line[3:])
+                self.tally.counted = self.tally.counted or time.monotonic()
+                continue
             done, failed, units, size, ahead, audio_s = line.split()
             self.tally.done += int(done)
             self.tally.failed += int(failed)

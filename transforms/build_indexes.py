@@ -43,12 +43,11 @@ def build_indexes(
     written = list(written)
     return commit_datastore(
         output,
-        shards=[entry["shard"] for entry in written],
-        support=[entry["support"] for entry in written],
+        shards=written,
         clap=head.clap,
         options={
             **head.options,
-            "counts": sum_lines(counts, sum(entry["shard"]["count"] for entry in written)),
+            "counts": sum_lines(counts, sum(entry["count"] for entry in written)),
             "left_out_columns": sorted({name for count in counts for name in count.left_out}),
         },
         licenses=head.licenses,

@@ -72,6 +72,7 @@ def columns_of(uri: str, text_columns: tuple[str, ...]) -> tuple[str, ...] | Non
     """The columns of a file, as its first rows show them; None where it has no columns, or no row that can be read."""
     ending = caption_format(uri)
     if ending == "txt":
+        next(numbered_rows(uri, text_columns), None)
         return None
     if ending in ("parquet", "pq"):
         with open_dump(uri) as stream, seekable(stream) as handle:
@@ -116,7 +117,7 @@ def _by_lines(parse: _Lines, uri: str, text_columns: tuple[str, ...], part: Part
             stream.seek(max(0, part[0] - 1))
             yield from parse(part_of(stream, *part), text_columns)
         else:
-            yield from parse((line for _, line in lines(as_utf8(stream, uri))), text_columns)
+            yield from parse((line for _, line in lines(as_utf8(stream))), text_columns)
 
 
 def _text(found: Iterable[bytes | None], text_columns: tuple[str, ...]) -> Iterator[Numbered]:
@@ -131,7 +132,7 @@ def _json(uri: str, text_columns: tuple[str, ...], part: Part, *, by_lines: bool
         yield from _by_lines(json_lines, uri, text_columns, part)
         return
     with open_dump(uri) as stream:
-        plain = as_utf8(stream, uri)
+        plain = as_utf8(stream)
         head = b""
         while len(head) < _HEAD and (block := plain.read(_HEAD - len(head))):
             head += block
@@ -161,5 +162,4 @@ FORMATS: dict[str, Reader] = {
     "parquet": _parquet,
     "pq": _parquet,
     "tar": _tar,
-    "tgz": _tar,
 }

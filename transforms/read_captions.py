@@ -29,7 +29,7 @@ STAGE = "read_captions"
 
 _MOST_COLUMNS = 256  # further columns of a file; more are keys of a map that somebody wrote as columns
 _LETTERS_A_FILE = 50_000  # dead letters that are held before they are written
-_BY_ROW = ("json", "parquet", "pq", "tar", "tgz")
+_BY_ROW = ("json", "parquet", "pq", "tar")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,6 @@ _TOO_MANY = "The row has more fields than the header; a text that holds the deli
 _LIKE_ROWS = 3  # so many lines inside a quoted cell, each like a row itself, are rows that an open quote swallowed
 _NAN = re.compile(r"nan", re.IGNORECASE)
 
-csv.field_size_limit(LONGEST_LINE)
-
 
 def csv_rows(lines: Iterable[bytes | None], text_columns: tuple[str, ...], delimiter: str) -> Iterator[Numbered]:
     """The rows of a csv (or tsv, by its delimiter), numbered by their first line.

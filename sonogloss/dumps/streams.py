@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from sonogloss import files
-from sonogloss.errors import ClipError, Code, FormatError
+from sonogloss.errors import ClipError, Code
 from sonogloss.sources.doors import open_file
 from sonogloss.sources.handles import Opened, Reader, Window
 from sonogloss.sources.source import SourceLimits
@@ -27,6 +27,7 @@ BLOCK = 1 << 20
 """Bytes that are taken at once."""
 
 _HEAD = 4096
+_PIECE = 8192
 _ENDS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _OPEN: Mapping[str, Callable[[Any], Reader]] = {
@@ -41,6 +42,9 @@ _OPEN: Mapping[str, Callable[[Any], Reader]] = {
 def without_packing(name: str) -> str:
     """A file's name in lower case, without an ending that says how it is packed."""
     name = name.lower()
+    for short in (".tgz", ".tzst"):
+        if name.endswith(short):
+            return name.removesuffix(short) + ".tar"
     return next((name.removesuffix(end) for end in _ENDS if name.endswith(end)), name)
 
 
@@ -49,8 +53,7 @@ def open_dump(uri: str) -> Iterator[Opened | Unpacked]:
     """Open a dump for reading, unpacked where its first bytes say that it is packed (gzip, zstd, bzip2, xz).
 
     Raises:
-        FormatError: its name says that it is packed, and it is not.
-        ClipError: it cannot be opened.
+        ClipError: it cannot be opened, or its name says that it is packed, and it is not.
     """
     with open_file(uri) as handle:
         head = handle.read(_HEAD)
@@ -59,10 +62,7 @@ def open_dump(uri: str) -> Iterator[Opened | Unpacked]:
         kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
         named = next((kind for end, kind in _ENDS.items() if files.base_name(uri).lower().endswith(end)), None)
         if named is not None and kind is None and head:
-            raise FormatError(
-                f"--captions {uri!r} cannot be read (it is not packed with {named}).",
-                "Check that its content is what its name says.",
-            )
+            raise ClipError(Code.ARCHIVE_CORRUPT, f"It is not packed with {named}.")
         yield Unpacked(handle, kind) if kind is not None else handle
 
 
@@ -81,19 +81,23 @@ class Unpacked:
         self._packed, self._stream, self._position = packed, _OPEN[kind](packed), 0
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """At most `size` bytes; none at the end. What stands before damage is read."""
+        data = bytearray()
         try:
-            data = self._stream.read(size)
+            # In pieces, for what a failing call has unpacked is lost.
+            while len(data) < size and (piece := self._stream.read(min(_PIECE, size - len(data)))):
+                data += piece
         except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
             self._packed.check()
-            raise ClipError(Code.ARCHIVE_CORRUPT, f"It is cut off or damaged: {error}") from error
+            if not data:
+                raise ClipError(Code.ARCHIVE_CORRUPT, f"It is cut off or damaged: {error}") from error
         self._packed.check()
         self._position += len(data)
         packed = self._packed.tell()
         if LIMITS.too_dense(packed, self._position):
             sentence = f"{packed:,} bytes unpack to more than {self._position:,}, a ratio over the limit"
             raise ClipError(Code.LIMIT, sentence, packed)
-        return data
+        return bytes(data)
 
 
 @contextmanager
@@ -109,18 +113,18 @@ def seekable(stream: Opened | Unpacked) -> Iterator[Opened]:
             yield opened
 
 
-def as_utf8(stream: Reader, uri: str) -> Reader:
+def as_utf8(stream: Reader) -> Reader:
     """The same text in UTF-8 without a byte order mark. UTF-16 is known by its mark, or by its zeros.
 
     Raises:
-        FormatError: it is UTF-32.
+        ClipError: UNSUPPORTED, it is UTF-32.
     """
     head = stream.read(_HEAD)
     while 0 < len(head) < 4 and (more := stream.read(4)):
         head += more
     whole = Joined(head, stream)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise FormatError(f"--captions {uri!r} is UTF-32, which is not read.", "Save the file as UTF-8.")
+        raise ClipError(Code.UNSUPPORTED, "It is UTF-32, which is not read; save it as UTF-8.")
     if (encoding := _utf16(head)) is not None:
         return _Transcoded(whole, encoding)
     if head.startswith(codecs.BOM_UTF8):

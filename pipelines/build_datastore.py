@@ -8,11 +8,9 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.combiners import Count
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +24,12 @@ from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
-from sonogloss.pipelines.running.datastore_output import begin_datastore, check_datastore_output, end_datastore
+from sonogloss.pipelines.running.datastore_output import (
+    begin_datastore,
+    check_datastore_output,
+    end_datastore,
+    kept_units,
+)
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
@@ -34,12 +37,12 @@ from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
+from sonogloss.transforms.embed_text import made_with as made_with_digest
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
-from sonogloss.transforms.write_shards import write_embedded
+from sonogloss.transforms.write_shards import WriteShards
 
-CAPTIONS_A_SHARD = 1_000_000
 _OUTCOMES = ("counts", "left_out_columns", "skipped")
 """What a manifest's options say of the outcome, and not of what was asked for."""
 
@@ -72,7 +75,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     refuse_held(output)
     if files.exists(files.join(output, MANIFEST)):
         if not config.overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, config.max_dead_letters, done_before=True)
+            return _report(output, started, config.max_dead_letters)
         if not config.overwrite:
             raise OutputError(
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
@@ -87,17 +90,18 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         options={**made_with, "skipped": dict(dumps.skipped)},
         licenses=dumps.licenses,
         kind=kind,
+        vectors=config.vectors,
     )
     with lease(output, "build-datastore") as held, progress_file(options) as path:
+        kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
         pipeline = beam.Pipeline(options=options)
-        _connect(
-            pipeline, dumps.in_parts(), output=output, head=head, clap=reference, shards=config.shards, progress=path
-        )
+        parts = dumps.in_parts()
+        _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
         end_datastore(output)
-    return _report(output, started, config.max_dead_letters, done_before=False)
+    return _report(output, started, config.max_dead_letters, kept_units=kept)
 
 
 def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
@@ -108,8 +112,9 @@ def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, A
     # As earlier releases recorded them, so that their datastores are known again.
     for name in ("text_column", "license"):
         options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
-    for name in ("layout", "min_words", "max_words"):
-        if options[name] in (None, "auto"):
+    later = {"vectors": "float32", "precision": "float32", "layout": "auto", "min_words": None, "max_words": None}
+    for name, default in later.items():  # earlier releases did not have them
+        if options[name] == default:
             del options[name]
     return {**options, "dumps": list(dumps.sizes)}
 
@@ -121,7 +126,7 @@ def _connect(
     output: str,
     head: DatastoreHead,
     clap: ClapReference,
-    shards: int | None,
+    config: BuildDatastoreConfig,
     progress: str | None,
 ) -> None:
     """The walk of the captions."""
@@ -132,24 +137,17 @@ def _connect(
         | "ReadCaptions" >> ReadCaptions(output)
     )
     distinct = read.lines | "DropDuplicates" >> DropDuplicates()
-    number_of_shards = (
-        distinct | "CountCaptions" >> Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
-    )
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     (
         distinct
-        | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output)
+        | "EmbedText"
+        >> EmbedText(clap, output=output, shards=config.shards, precision=config.precision, progress=progress)
+        | "WriteShards" >> WriteShards(beam.pvalue.AsSingleton(columns), output=output, vectors=config.vectors)
         | "BuildIndexes"
         >> Gather(
             build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
         )
     )
-
-
-def choose_shards(captions: int, asked: int | None) -> int:
-    """As many shards as were asked for, or one per million captions."""
-    return asked or max(1, math.ceil(captions / CAPTIONS_A_SHARD))
 
 
 def _merge_all(counts: Any) -> dict[str, str]:
@@ -166,7 +164,10 @@ def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     return before == made_with and manifest.clap["name"] == clap
 
 
-def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
+def _report(
+    output: str, started: Stopwatch, max_dead_letters: float, *, kept_units: int | None = None
+) -> dict[str, Any]:
+    """The report; `kept_units` is None when nothing had to be done."""
     manifest = read_manifest(output)
     counts = manifest.options["counts"]
     seconds = started.seconds()
@@ -178,7 +179,8 @@ def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_be
     ]
     return {
         "output": output,
-        "done_before": done_before,
+        "done_before": kept_units is None,
+        "kept_units": kept_units or 0,
         "counts": counts,
         "skipped": manifest.options.get("skipped", {}),
         "left_out_columns": manifest.options.get("left_out_columns", []),
@@ -199,6 +201,8 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
+    if report["kept_units"]:
+        console.print(f"{report['kept_units']:,} units that an earlier build had embedded were not embedded again.")
     counts = {name: number for name, number in report["counts"].items() if number or name in _ALWAYS_SHOWN}
     table = Table(*(name.replace("_", " ") for name in counts), "seconds", "captions/s", title=report["output"])
     numbers = [f"{number:,}" for number in counts.values()]

@@ -34,7 +34,8 @@ def note(
         ahead: by how much the part grew that is done of the unit that goes on, as a share of it.
         audio_s: seconds of sound in what went through.
     """
-    _append(path, f"{done} {failed} {units} {size} {ahead:.6f} {audio_s:.3f}\n")
+    sound = f" {ahead:.6f} {audio_s:.3f}" if ahead or audio_s else ""
+    _append(path, f"{done} {failed} {units} {size}{sound}\n")
 
 
 def _append(path: str | None, line: str) -> None:

@@ -129,11 +129,12 @@ class Tail:
                 self.tally.total = (self.tally.total or 0) + int(line[3:])
                 self.tally.counted = self.tally.counted or time.monotonic()
                 continue
-            done, failed, units, size, ahead, audio_s = line.split()
+            done, failed, units, size, *sound = line.split()
             self.tally.done += int(done)
             self.tally.failed += int(failed)
             self.tally.units += int(units)
             self.tally.size += int(size)
-            self.tally.ahead += float(ahead)
-            self.tally.audio_s += float(audio_s)
+            if sound:
+                self.tally.ahead += float(sound[0])
+                self.tally.audio_s += float(sound[1])
         return self.tally

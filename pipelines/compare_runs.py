@@ -1,10 +1,11 @@
-"""compare: several runs against the same references -> intervals, paired differences, the clips that differ most."""
+"""compare: several runs against the same references -> intervals, differences, the clips that differ most."""
 
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
-from sonogloss.metrics.bootstrap import bootstrap_interval, compare
+from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
@@ -37,6 +38,55 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or a file cannot be used, or the runs share no clip.
     """
+    runs = _read(config)
+    shared = [clip for clip in runs[0].numbers if all(clip in run.numbers for run in runs[1:])]
+    if not shared:
+        raise FormatError("The runs share no clip with references.", "Check that all captioned the same recordings.")
+    metrics = [name for name in runs[0].scores.metrics if all(run.has(name, shared) for run in runs)]
+    matrices = [{metric: run.matrix(metric, shared) for metric in metrics} for run in runs]
+    if config.output is not None:
+        files.write_table(str(config.output), _by_clip(shared, runs, matrices))
+    options = {"resamples": config.bootstrap, "seed": config.seed}
+    return {
+        "runs": [
+            {"name": run.name, "values": {name: _value(name, numbers, **options) for name, numbers in found.items()}}
+            for run, found in zip(runs, matrices, strict=True)
+        ],
+        "differences": [
+            {"name": run.name, "metric": name} | _flat(compare(matrices[0][name], numbers, value_of(name), **options))
+            for run, found in zip(runs[1:], matrices[1:], strict=True)
+            for name, numbers in found.items()
+        ],
+        "clips": len(shared),
+        "not_compared": {run.name: len(run.rows) - len(shared) for run in runs if len(run.rows) > len(shared)},
+        "not_available": dict(runs[0].scores.not_available),
+        "most": _most(shared, runs, matrices),
+        "problems": [],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One run: its rows, their scores, and the number of each scored row by what the clip is called in every run."""
+
+    name: str
+    rows: Sequence[dict[str, Any]]
+    scores: Scores
+    numbers: dict[str, int]
+
+    def has(self, metric: str, clips: Sequence[str]) -> bool:
+        """Do all of these clips have this metric?"""
+        values = self.scores.clips
+        return all(metric in values[self.numbers[clip]] for clip in clips)
+
+    def matrix(self, metric: str, clips: Sequence[str]) -> Numbers:
+        """The statistics of these clips, in this order."""
+        numbers, matrix = self.scores.numbers(metric)
+        place = {number: at for at, number in enumerate(numbers)}
+        return matrix[[place[self.numbers[clip]] for clip in clips]]
+
+
+def _read(config: CompareConfig) -> list[_Run]:
     names = [str(path) for path in config.results]
     if len(names) < 2:
         raise OptionError("There is one run to compare.", "Name two or more.")
@@ -44,9 +94,11 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         raise OptionError("A run is named twice.", "Name each once.")
     if config.output is not None and files.exists(str(config.output)):
         raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
-    loaded = [read_results(name) for name in names]
-    scores = [
-        score_rows(
+    loaded = {name: read_results(name) for name in names}
+    by_id = all("clip_id" in rows[0] for rows in loaded.values())
+    runs = []
+    for name, rows in loaded.items():
+        scores = score_rows(
             rows,
             results=name,
             references=str(config.references),
@@ -55,68 +107,27 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
             metrics=config.metrics,
             tokenizer=config.tokenizer,
         )
-        for name, rows in zip(names, loaded, strict=True)
-    ]
-    identities = [_identities(one, rows) for one, rows in zip(scores, loaded, strict=True)]
-    shared = [name for name in identities[0] if all(name in others for others in identities[1:])]
-    if not shared:
-        raise FormatError(
-            "The runs share no clip that has references.", "Check that all captioned the same recordings."
-        )
-    metrics = [name for name in scores[0].metrics if all(name in other.metrics for other in scores[1:])]
-    matrices = [
-        {metric: _matrix(one, metric, [rows[name] for name in shared]) for metric in metrics}
-        for one, rows in zip(scores, identities, strict=True)
-    ]
-    metrics = [metric for metric in metrics if all(one[metric] is not None for one in matrices)]
-    options = {"resamples": config.bootstrap, "seed": config.seed}
-    runs = [
-        {
-            "name": name,
-            "values": {
-                metric: {
-                    "value": value_of(metric)(found[metric].sum(axis=0)),
-                    **asdict(bootstrap_interval(found[metric], value_of(metric), **options)),
-                }
-                for metric in metrics
-            },
-        }
-        for name, found in zip(names, matrices, strict=True)
-    ]
-    differences = [
-        {"name": name, "metric": metric}
-        | _flat(compare(matrices[0][metric], found[metric], value_of(metric), **options))
-        for name, found in zip(names[1:], matrices[1:], strict=True)
-        for metric in metrics
-    ]
-    by_clip = _by_clip(shared, metrics, matrices, names)
-    if config.output is not None:
-        files.write_table(str(config.output), by_clip)
-    return {
-        "runs": runs,
-        "differences": differences,
-        "clips": len(shared),
-        "not_compared": {
-            name: len(rows) - len(shared) for name, rows in zip(names, loaded, strict=True) if len(rows) > len(shared)
-        },
-        "not_available": dict(scores[0].not_available),
-        "most": _most(shared, metrics, matrices, identities, loaded),
-        "problems": [],
-    }
+        runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
+    return runs
 
 
-def _identities(scores: Scores, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """What a scored row is called in every run, with its number: its clip_id, or the key where it has none."""
-    return {str(rows[number].get("clip_id", scores.references.keys[number])): number for number in scores.clips}
+def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:
+    value = value_of(metric)
+    interval = bootstrap_interval(numbers, value, resamples=resamples, seed=seed)
+    return {"value": value(numbers.sum(axis=0)), **asdict(interval)}
 
 
-def _matrix(scores: Scores, metric: str, numbers: Sequence[int]) -> Any:
-    """The statistics of these rows, in this order; None when one lacks the metric."""
-    found, matrix = scores.numbers(metric)
-    at = {number: place for place, number in enumerate(found)}
-    if any(number not in at for number in numbers):
-        return None
-    return matrix[[at[number] for number in numbers]]
+def _numbers(scores: Scores, rows: Sequence[dict[str, Any]], *, by_id: bool) -> dict[str, int]:
+    """A scored row goes by its clip_id, or by its key and how often that came before."""
+    if by_id:
+        return {str(rows[number]["clip_id"]): number for number in scores.clips}
+    seen: Counter[str] = Counter()
+    found = {}
+    for number in scores.clips:
+        key = scores.references.keys[number]
+        found[f"{key} ({seen[key] + 1})" if seen[key] else key] = number
+        seen[key] += 1
+    return found
 
 
 def _flat(difference: Any) -> dict[str, Any]:
@@ -124,41 +135,32 @@ def _flat(difference: Any) -> dict[str, Any]:
     return {**values.pop("interval"), **values}
 
 
-def _by_clip(
-    shared: Sequence[str], metrics: Sequence[str], matrices: Sequence[dict[str, Any]], names: Sequence[str]
-) -> pa.Table:
+def _by_clip(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dict[str, Numbers]]) -> pa.Table:
     columns: dict[str, Any] = {"clip": list(shared)}
-    for name, found in zip(names, matrices, strict=True):
-        for metric in metrics:
-            columns[f"{metric} {name}"] = [value_of(metric)(row) for row in found[metric]]
+    for run, found in zip(runs, matrices, strict=True):
+        for metric, numbers in found.items():
+            columns[f"{metric} {run.name}"] = [value_of(metric)(row) for row in numbers]
     return pa.table(columns)
 
 
-def _most(
-    shared: Sequence[str],
-    metrics: Sequence[str],
-    matrices: Sequence[dict[str, Any]],
-    identities: Sequence[dict[str, int]],
-    loaded: Sequence[Sequence[dict[str, Any]]],
-) -> list[dict[str, Any]]:
+def _most(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dict[str, Numbers]]) -> list[dict[str, Any]]:
     """The clips on which the second run gains and loses most against the first, by one metric."""
-    if not metrics:
+    if not matrices[0]:
         return []
-    metric = "cider_d" if "cider_d" in metrics else metrics[0]
+    metric = "cider_d" if "cider_d" in matrices[0] else next(iter(matrices[0]))
     first, second = ([value_of(metric)(row) for row in found[metric]] for found in matrices[:2])
     gains = np.subtract(second, first)
     order = np.argsort(-gains, kind="stable")
-    chosen = [number for number in dict.fromkeys([*order[:MOST], *order[-MOST:]]) if gains[number] != 0]
     return [
         {
-            "clip": shared[number],
+            "clip": shared[at],
+            "key": runs[0].scores.references.keys[runs[0].numbers[shared[at]]],
             "metric": metric,
-            "difference": float(gains[number]),
-            "captions": [
-                rows[at[shared[number]]]["caption"] for rows, at in zip(loaded[:2], identities[:2], strict=True)
-            ],
+            "difference": float(gains[at]),
+            "captions": [run.rows[run.numbers[shared[at]]]["caption"] or "" for run in runs[:2]],
         }
-        for number in chosen
+        for at in dict.fromkeys([*order[:MOST], *order[-MOST:]])
+        if gains[at] != 0
     ]
 
 
@@ -183,7 +185,7 @@ def show(report: dict[str, Any]) -> None:
         console.print(table)
     for row in report["most"]:
         before, after = row["captions"]
-        console.print(f"{row['difference']:+.3f} {row['metric']}  {row['clip']}\n  {before}\n  {after}", markup=False)
+        console.print(f"{row['difference']:+.3f} {row['metric']}  {row['key']}\n  {before}\n  {after}", markup=False)
     for name, count in report["not_compared"].items():
         console.print(f"{count:,} captions of {name} are not in all runs, or have no references", markup=False)
     for name, why in report["not_available"].items():

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -22,7 +21,7 @@ from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
     check_datastore_output,
@@ -31,7 +30,8 @@ from sonogloss.pipelines.running.datastore_output import (
 )
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
 from sonogloss.transforms.caption_formats import caption_format
@@ -56,7 +56,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
-    options = beam_options(config.beam_args)
+    options = beam_options(config.beam_args, workers=config.workers)
     kind = choose_kind(config.index)
     dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
     made_with = _made_with(config, dumps)
@@ -75,7 +75,6 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps])
-    share_cores(options)
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options=made_with,
@@ -83,10 +82,10 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         kind=kind,
         vectors=config.vectors,
     )
-    with lease(output, "build-datastore") as held, progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
-        pipeline = beam.Pipeline(options=options)
+        pipeline = make_pipeline(options)
         _connect(pipeline, dumps, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
@@ -187,7 +186,7 @@ def _report(
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
@@ -20,6 +18,7 @@ from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
+from sonogloss.pipelines.running.terminal import plain_console
 
 MOST = 5  # clips that are shown in either direction
 
@@ -170,23 +169,23 @@ def _cell(value: dict[str, float], sign: str = "") -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     first, *others = report["runs"]
     console.print(f"{report['clips']:,} clips that all runs captioned; 95 % intervals")
-    console.print(f"A: {first['name']}", markup=False)
+    console.print(f"A: {first['name']}")
     for letter, run in zip(string.ascii_uppercase[1:], others, strict=False):
-        console.print(f"{letter}: {run['name']}", markup=False)
+        console.print(f"{letter}: {run['name']}")
         table = Table("metric", "A", letter, f"{letter} - A", "p", "wins", "losses", "ties")
         for row in report["differences"]:
             if row["name"] == run["name"]:
                 values = (one["values"][row["metric"]] for one in (first, run))
                 cells = [*map(_cell, values), _cell(row, "+"), f"{row['p']:.4f}"]
-                table.add_row(row["metric"], *map(Text, cells), *(f"{row[n]:,}" for n in ("wins", "losses", "ties")))
+                table.add_row(row["metric"], *cells, *(f"{row[n]:,}" for n in ("wins", "losses", "ties")))
         console.print(table)
     for row in report["most"]:
-        before, after = row["captions"]
-        console.print(f"{row['difference']:+.3f} {row['metric']}  {row['key']}\n  {before}\n  {after}", markup=False)
+        for line in (f"{row['difference']:+.3f} {row['metric']}  {row['key']}", *row["captions"]):
+            console.print(line)
     for name, count in report["not_compared"].items():
-        console.print(f"{count:,} captions of {name} are not in all runs, or have no references", markup=False)
+        console.print(f"{count:,} captions of {name} are not in all runs, or have no references")
     for name, why in report["not_available"].items():
-        console.print(f"{name} is not available: {why}", markup=False)
+        console.print(f"{name} is not available: {why}")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from sonogloss import files
 from sonogloss.errors import MissingInputError
@@ -16,6 +15,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, table
 
 
@@ -106,11 +106,13 @@ def _clips(scores: Scores, rows: Sequence[dict[str, Any]]) -> pa.Table:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     if report["done_before"]:
-        Console().print("These metrics were computed from the same inputs with the same options before: nothing to do.")
+        plain_console().print(
+            "These metrics were computed from the same inputs with the same options before: nothing to do."
+        )
     if "classes" in report:
         show_tags(report)
         return
-    console = Console()
+    console = plain_console()
     console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
     show_corpus(console, report)
     show_unmatched(

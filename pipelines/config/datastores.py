@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     AnyPath,
@@ -25,7 +25,7 @@ def _index_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildDatastoreConfig(Configuration):
+class BuildDatastoreConfig(BeamOptions):
     """Options of `build-datastore`."""
 
     captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
@@ -51,7 +51,6 @@ class BuildDatastoreConfig(Configuration):
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

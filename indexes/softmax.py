@@ -7,17 +7,19 @@ carry it into the result, so the nearest rows get their weights from float64 sco
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from sonogloss.bridge import SoftmaxState
 from sonogloss.indexes.candidates import Candidates, DoubleArray
-from sonogloss.indexes.tiles import QueryTile, query_tiles
+from sonogloss.indexes.tiles import QueryTile, query_tiles, weighted_sums
 from sonogloss.records import FloatArray
 
 # exp(-80) is 1e-35: nothing beside the largest weight, 1, and not yet a denormal number, which would be slow.
 _FAINTEST = np.float32(-80)
+# Scores of unit vectors do not differ by more; of damaged ones they may, and then the result has to be finite at least.
+_FARTHEST = np.float32(1e-3)
 _PARTS = 64  # of a column, summed apart and then together, which keeps the error of float32 sums small
 
 
@@ -28,10 +30,6 @@ class _TileSums:
     maximum: DoubleArray
     total: DoubleArray
     vector: DoubleArray
-    product: FloatArray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.product = np.empty(self.vector.shape, np.float32)
 
 
 class Softmax:
@@ -73,7 +71,7 @@ class Softmax:
         sums.maximum = maximum
         sums.total = sums.total * scale + weights.reshape(_PARTS, -1, weights.shape[1]).sum(axis=0).sum(axis=0)
         sums.vector *= scale
-        sums.vector += np.matmul(block.T, weights, out=sums.product)
+        sums.vector += weighted_sums(block, weights)
 
     def state(self, candidates: Candidates) -> SoftmaxState:
         """The state of the batch, with the weights of the nearest rows as float64 scores give them."""
@@ -86,6 +84,7 @@ class Softmax:
             state.vector[part] = sums.vector[:, tile.places].T
         for query in np.flatnonzero(np.isfinite(state.maximum)):
             rough, exact, rows = candidates.heaviest(int(query))
+            exact = np.clip(exact, rough - _FARTHEST, rough + _FARTHEST)
             had, due = (np.exp((scores - state.maximum[query]) / self._temperature) for scores in (rough, exact))
             state.total[query] += (due - had).sum()
             state.vector[query] += ((due - had)[:, None] * rows).sum(axis=0)

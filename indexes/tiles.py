@@ -20,6 +20,7 @@ from sonogloss.records import FloatArray, IntArray
 ROWS = 4096
 """Stored vectors of one tile: 8 MiB at a width of 512, read from memory once and then from cache."""
 _WIDTHS = (32, 48, 64, 128, 256)
+_PARTS = 4
 # A tile is taken for the last queries of a batch if at most so many of its columns are for each of them.
 _SPARE = 1.6
 
@@ -87,6 +88,15 @@ def _choose_width(usable: dict[int, int], left: int) -> int:
     return min(covering)
 
 
+def weighted_sums(rows: FloatArray, weights: FloatArray) -> FloatArray:
+    """The sums [dim, width] of rows [ROWS, dim] with weights [ROWS, width].
+
+    They are summed in parts: in float32 the error of a long sum of like numbers grows with its length.
+    """
+    shape = _PARTS, ROWS // _PARTS, -1
+    return np.asarray((rows.reshape(shape).transpose(0, 2, 1) @ weights.reshape(shape)).sum(axis=0))
+
+
 @cache
 def _places(dim: int) -> dict[int, IntArray]:
     """By width of a tile, the columns that BLAS sums in the order that is the commonest in the widest one."""
@@ -102,5 +112,5 @@ def _places(dim: int) -> dict[int, IntArray]:
 def _orders(rows: FloatArray, query: FloatArray, weights: FloatArray, width: int) -> list[bytes]:
     """The bits that each column of a tile gets for the same query and for the same weights."""
     scores = rows @ np.tile(query, (width, 1)).T
-    sums = rows.T @ np.repeat(weights[:, None], width, axis=1)
+    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1))
     return [scores[:, column].tobytes() + sums[:, column].tobytes() for column in range(width)]

@@ -344,7 +344,9 @@ def test_several_stores_are_one(tmp_path):
 
 def test_captions_are_found_where_a_column_says_so(tmp_path):
     vectors = unit_rows(40)
-    tables = [captions([f"c{row}" for row in range(start, start + 20)], source) for start, source in ((0, "x"), (20, "y"))]
+    tables = [
+        captions([f"c{row}" for row in range(start, start + 20)], source) for start, source in ((0, "x"), (20, "y"))
+    ]
     entries = [write_shard(str(tmp_path), n, table, vectors[20 * n : 20 * n + 20]) for n, table in enumerate(tables)]
     commit_datastore(str(tmp_path), shards=entries, support=[], clap=CLAP, options={})
     store = Datastore.open(str(tmp_path))

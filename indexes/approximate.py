@@ -96,7 +96,8 @@ def lists(count: int) -> int:
 def _product_quantizer(count: int, dim: int) -> str:
     pieces = next(m for m in range(max(1, dim // 8), 0, -1) if dim % m == 0)
     bits = max(1, min(8, math.floor(math.log2(max(2.0, count / POINTS_A_CENTROID)))))
-    return f"OPQ{pieces},IVF{lists(count)},PQ{pieces}x{bits}"
+    rotation = f"OPQ{pieces}," if bits == 8 else ""  # it is trained with 8 bits
+    return f"{rotation}IVF{lists(count)},PQ{pieces}x{bits}"
 
 
 IVF_FLAT = Approximate(

@@ -30,6 +30,7 @@ GIB = 1 << 30
 _QUERIES = 500
 _ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
+_FEWEST_ROWS = 1000
 _BLOCK = 65_536
 
 
@@ -68,7 +69,8 @@ def check_wish(wish: IndexWish, dim: int) -> None:
 def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str, str]:
     """The kind and FAISS's name of the index for a store of this size.
 
-    `auto` is exact while all vectors fit the memory; then the quantized kind that finds most and fits.
+    `auto` is exact while all vectors fit the memory; then the quantized kind that finds most and fits. Fewer than a
+    thousand captions are searched exactly, unless FAISS's name is given.
     """
     name = wish.name
     if name == AUTO:
@@ -78,6 +80,8 @@ def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str
     kind = KINDS.get(name)
     if kind is None:
         return FACTORY.kind, name
+    if count < _FEWEST_ROWS:
+        return "flat", "Flat"
     return name, kind.factory(count, dim) if isinstance(kind, Approximate) else "Flat"
 
 
@@ -112,9 +116,7 @@ def spread(count: int, wanted: int) -> IntArray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(np.int64))
 
 
-def train(
-    directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, *, dtype: str
-) -> dict[str, Any] | None:
+def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, *, dtype: str) -> dict[str, Any] | None:
     """Choose and train the index of a store; None when it is exact and needs no file.
 
     Returns:
@@ -147,12 +149,11 @@ def train(
 def add_index(
     shard: Mapping[str, Any], trained: Mapping[str, Any] | None, *, directory: str, dtype: str
 ) -> dict[str, Any]:
-    """Fill the trained index with the rows of a shard; the shard's entry with the file, or as it is without an index."""
+    """Fill the trained index with the rows of a shard; returns the shard's entry with that file, where there is one."""
     entry = shard_from_json(shard)
     if trained is None or not entry.count:
         return dict(shard)
-    with files.open_read(files.join(directory, trained["file"]["path"])) as handle:
-        index = faiss.read_index(faiss.PyCallbackIOReader(handle.read))
+    index = _read(files.join(directory, trained["file"]["path"]))
     vectors = Rows(directory, [entry], dtype).open(entry)
     for start in range(0, len(vectors), _BLOCK):
         index.add(np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32))
@@ -202,8 +203,7 @@ def measure(
 
 
 def _open(rows: Rows, shard: ShardEntry, directory: str) -> ApproximateIndex:
-    with files.open_read(files.join(directory, shard.file(INDEX).path)) as handle:
-        return ApproximateIndex(rows.open(shard), faiss.read_index(faiss.PyCallbackIOReader(handle.read)))
+    return ApproximateIndex(rows.open(shard), _read(files.join(directory, shard.file(INDEX).path)))
 
 
 def _nearest(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: IntArray) -> list[list[int]]:
@@ -240,6 +240,11 @@ def _list_count(index: Any) -> int:
         return int(faiss.extract_index_ivf(index).nlist)
     except RuntimeError:
         return 0
+
+
+def _read(path: str) -> Any:
+    with files.open_read(path) as handle:
+        return faiss.read_index(faiss.PyCallbackIOReader(handle.read))  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _write(index: Any, path: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import apache_beam as beam
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -23,7 +22,7 @@ from sonogloss.indexes.make_support import check_support
 from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
@@ -33,7 +32,8 @@ from sonogloss.pipelines.running.datastore_output import (
 )
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
@@ -73,7 +73,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
-    options = beam_options(config.beam_args)
+    options = beam_options(config.beam_args, workers=config.workers)
     dumps = list_dumps(
         as_list(config.captions),
         source=config.source,
@@ -96,7 +96,6 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps.files])
-    share_cores(options)
     wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
     check_wish(wish, reference.load().dim)
     check_support(config.support, {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim})
@@ -108,10 +107,10 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         index=wish,
         support=config.support,
     )
-    with lease(output, "build-datastore") as held, progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
-        pipeline = beam.Pipeline(options=options)
+        pipeline = make_pipeline(options)
         parts = dumps.in_parts()
         _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
@@ -221,7 +220,7 @@ _ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -26,6 +25,7 @@ from sonogloss.pipelines.config.temporal import TuneLabelsConfig
 from sonogloss.pipelines.running.caption_dumps import list_dumps
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 from sonogloss.pipelines.running.outputs import earlier_run
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import DeadLetter
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
@@ -170,7 +170,7 @@ def _report(output: str, training: Mapping[str, Any], seconds: float, *, done_be
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print("These prompts were learned with these options before: nothing to do.")
     training = report["training"]
@@ -193,5 +193,4 @@ def show(report: dict[str, Any]) -> None:
         named = ", ".join(report["from_names"][:_NAMED]) + (" ..." if len(report["from_names"]) > _NAMED else "")
         console.print(
             f"  search found too few texts for {len(report['from_names'])} labels ({named}): some are made from names",
-            markup=False,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     AnyPath,
@@ -25,7 +26,7 @@ def _layout_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildDatastoreConfig(Configuration):
+class BuildDatastoreConfig(BeamOptions):
     """Options of `build-datastore`."""
 
     captions: Paths = option(
@@ -80,7 +81,6 @@ class BuildDatastoreConfig(Configuration):
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse limits that no caption keeps."""

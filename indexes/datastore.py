@@ -105,7 +105,7 @@ class Datastore:
             )
         listed = [file for shard in manifest.shards for file in shard.files]
         local = localise(path, manifest, listed, cache_dir, check)
-        shards = [Shard(local, entry, manifest.index.kind, manifest.vectors, keep=keep) for entry in manifest.shards]
+        shards = [Shard(local, entry, manifest.index, manifest.vectors, keep=keep) for entry in manifest.shards]
         support = Support([], dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
         if with_support and manifest.support.kind == ALL:
             support = Support(

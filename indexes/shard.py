@@ -13,7 +13,7 @@ from sonogloss import files
 from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS, OpenIndex
-from sonogloss.indexes.layout import CAPTIONS, VECTORS, ShardEntry, unusable
+from sonogloss.indexes.layout import CAPTIONS, INDEX, VECTORS, IndexEntry, ShardEntry, unusable
 from sonogloss.indexes.mapped import BoolArray, Mapped
 from sonogloss.indexes.scan import Scan, scan
 from sonogloss.indexes.vectors import load_vectors
@@ -26,7 +26,7 @@ class Shard:
     Args:
         local: the datastore's directory on this machine.
         entry: what the manifest says of the shard.
-        kind: of the index.
+        index: what the manifest says of the index.
         dtype: of the vectors, `float32` or `float16`.
         keep: stay in memory once read; else :meth:`release` lets captions go, and vectors are mapped for a search only.
 
@@ -35,11 +35,14 @@ class Shard:
         mapped: float32 or float16 [count, dim].
     """
 
-    def __init__(self, local: str, entry: ShardEntry, kind: str, dtype: str = "float32", *, keep: bool = True) -> None:
+    def __init__(
+        self, local: str, entry: ShardEntry, index: IndexEntry, dtype: str = "float32", *, keep: bool = True
+    ) -> None:
         self.entry = entry
         self.mapped = Mapped(partial(open_vectors, local, entry, dtype), entry.count, keep=keep)
         self._captions_path = files.join(local, entry.file(CAPTIONS).path)
-        self._kind, self._keep = KINDS[kind], keep
+        self._index_path = files.join(local, entry.file(INDEX).path) if index.trained else None
+        self._described, self._keep = index, keep
         self._columns: dict[str, pa.Array] = {}
 
     @property
@@ -59,7 +62,7 @@ class Shard:
 
     @cached_property
     def _index(self) -> OpenIndex:
-        return self._kind.open(self.vectors, None)
+        return KINDS[self._described.kind].open(self.vectors, self._index_path, self._described)
 
     def release(self) -> None:
         """Let captions and index go, where they need not stay."""
@@ -99,13 +102,11 @@ class Shard:
             where: captions are found only where each of these columns has one of its values; the softmax is over all.
         """
         vectors, shown = self.mapped.get(), self.mapped.shown
-        if not where and (isinstance(self._kind, Flat) or shown is not None):
+        if not where and (isinstance(KINDS[self._described.kind], Flat) or shown is not None):
             return scan(vectors, queries, ids=self.ids, k=k, temperature=temperature, allowed=shown)
         softmax = (
             None if temperature is None else scan(vectors, queries, temperature=temperature, allowed=shown).softmax
         )
-        if not k:
-            return Scan(nearest=[], softmax=softmax)
         if where:
             nearest = scan(vectors, queries, ids=self.ids, k=k, allowed=self._where(where)).nearest
         else:

@@ -18,6 +18,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
+from sonogloss.whole_files import Writing, write_whole
 
 _CHUNK = 1 << 20
 
@@ -33,7 +34,7 @@ def _file_system(path: str) -> tuple[Any, str]:
     except ImportError as error:
         raise OptionError(
             f"{path!r} needs a package that is not installed ({error}).",
-            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]'.",
+            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]', s3:// with 'sonogloss[s3]'.",
         ) from error
     except ValueError as error:
         raise OptionError(
@@ -141,37 +142,27 @@ def read_bytes(path: str) -> bytes:
 
 
 @contextmanager
-def atomic_write(path: str) -> Iterator[IO[bytes]]:
-    """Write a file whole or not at all.
+def atomic_write(path: str, *, new: bool = False) -> Iterator[Writing]:
+    """Write a file whole or not at all, wherever it lies; see :mod:`sonogloss.whole_files`.
 
-    On a local disk the bytes go to a temporary name beside the target, are synced and renamed. Object stores make an
-    object visible only when its upload is complete, so there the write itself is atomic.
+    Args:
+        path: where.
+        new: leave a file alone that is there already. Of several that write at once one succeeds, where the file
+            system can create exclusively (local disks and most object stores).
 
     Raises:
+        FileExistsError: `new`, and there is one.
         OutputError: the place cannot be written.
+        TransientError: the store cannot be reached; another try may succeed.
     """
     fs, inner = _file_system(path)
-    local = isinstance(fs, LocalFileSystem)
-    target = f"{inner}.tmp-{uuid.uuid4().hex[:8]}" if local else inner
     try:
-        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-        handle = fs.open(target, "wb")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with handle:
+        with write_whole(fs, inner, new=new) as handle:
             yield handle
-            if local:
-                handle.flush()
-                os.fsync(handle.fileno())
-        if local:
-            os.replace(target, inner)
-    except BaseException as error:
-        if local and os.path.exists(target):
-            os.remove(target)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
-        raise
+    except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            raise
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: str, error: OSError) -> OutputError:
@@ -208,19 +199,15 @@ def create_new(path: str, content: bytes) -> bool:
     Raises:
         OutputError: the place cannot be written.
     """
-    fs, inner = _file_system(path)
+    local = local_path(path)
     try:
-        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-        if isinstance(fs, LocalFileSystem):
-            with open(inner, "xb") as handle:
+        if local is None:
+            with atomic_write(path, new=True) as handle:
                 handle.write(content)
-            return True
-        if fs.exists(inner):
-            return False
-        try:
-            fs.pipe_file(inner, content, mode="create")
-        except (TypeError, NotImplementedError, ValueError):
-            fs.pipe_file(inner, content)
+        else:
+            os.makedirs(posixpath.dirname(local), exist_ok=True)
+            with open(local, "xb") as file:  # no temporary name, which a process that is killed here would leave
+                file.write(content)
     except FileExistsError:
         return False
     except OSError as error:
@@ -262,10 +249,20 @@ def read_json(path: str, *, error: Callable[[str, str], InputError] = FormatErro
         raise error(f"{path!r} is not valid JSON ({problem}).", "Restore the file or make it again.") from problem
 
 
-def write_table(path: str, table: pa.Table) -> None:
-    """Write a Parquet file (zstd), whole or not at all. Equal tables give equal bytes."""
-    with atomic_write(path) as handle:
+def write_table(path: str, table: pa.Table, *, new: bool = False) -> Writing:
+    """Write a Parquet file (zstd), whole or not at all. Equal tables give equal bytes.
+
+    Args:
+        path: where.
+        table: what.
+        new: as of :func:`atomic_write`.
+
+    Returns:
+        What was written: its `size` in bytes and its `sha256`.
+    """
+    with atomic_write(path, new=new) as handle:
         pq.write_table(table, handle, compression="zstd")
+    return handle
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
-from sonogloss.errors import ClipError, Code
+from sonogloss.errors import ClipError, Code, TransientError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, printable, source_key
 from sonogloss.transforms.isolate import dead_letter
@@ -105,7 +105,13 @@ def read_source(
 
 
 def _cause(opened: Opened, error: ClipError) -> ClipError:
-    """A read that failed looks like the end of the bytes to a decoder; it is the reason then."""
+    """A read that failed looks like the end of the bytes to a decoder; it is the reason then.
+
+    Raises:
+        TransientError: it may succeed on another try, so the engine has to do the unit again.
+    """
+    if isinstance(opened.problem, TransientError):
+        raise opened.problem
     return opened.problem or error
 
 

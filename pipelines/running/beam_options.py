@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
-from sonogloss.errors import InputError, OptionError, unknown
+from sonogloss.errors import InputError, OptionError, TransientError, unknown
 
 LOCAL_RUNNER = "FnApiRunner"
 RUNNERS = (
@@ -36,7 +36,7 @@ RUNNERS = (
     "PrismRunner",
 )
 _LOCAL_RUNNERS = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
-_WORKER_ERROR = re.compile(r"sonogloss\.errors\.\w*Error: (.+)")
+_WORKER_ERROR = re.compile(r"sonogloss\.errors\.(\w*Error): (.+)")
 _NOTE = re.compile(r" ?\[while running '[^']*'\]")
 
 
@@ -126,12 +126,15 @@ def share_cores(options: PipelineOptions) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
-def from_worker(error: Exception) -> InputError | None:
-    """The user's mistake that a worker met (a full disk, a model that is another there), if that is what ended the job.
+def from_worker(error: Exception) -> InputError | TransientError | None:
+    """What a worker met, if that ended the job: a mistake (a full disk, another model), or a store that is away.
 
     Beam hands a worker's exception over with a note in its first sentence, from another process as text only.
     """
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | TransientError):
         return type(error)(_NOTE.sub("", error.what), error.remedy)
     match = _WORKER_ERROR.search(str(error))
-    return InputError(_NOTE.sub("", match[1]), "") if match else None
+    if match is None:
+        return None
+    kind = TransientError if match[1] == TransientError.__name__ else InputError
+    return kind(_NOTE.sub("", match[2]), "")

@@ -123,7 +123,7 @@ def _connect(
     (
         distinct
         | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output, kind=head.kind)
+        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output)
         | "BuildIndexes"
         >> Gather(
             build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head

@@ -12,14 +12,16 @@ import errno
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sonogloss.errors import SonoglossError, TransientError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 WAITS_S = (1.0, 2.0, 4.0)
-"""Seconds between two tries, one after each try but the last. The libraries of gs:// and s3:// try again by themselves."""
+"""Seconds between two tries. The libraries of gs:// and s3:// have tries of their own inside each."""
 
 pause: Callable[[float], None] = time.sleep
 
@@ -67,6 +69,16 @@ def retry(call: Callable[[], T], *, what: str) -> T:
                 raise gave_up(what, error) from error
         pause(wait * random.uniform(0.5, 1.0))  # noqa: S311  # many workers must not come back together
     raise AssertionError("unreachable")
+
+
+def retried(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Make a function of a path one that calls until it succeeds, see :func:`retry`."""
+
+    @wraps(function)
+    def call(path: str, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return retry(lambda: function(path, *arguments, **options), what=path)
+
+    return call
 
 
 def gave_up(what: str, error: BaseException) -> TransientError:

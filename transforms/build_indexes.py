@@ -43,10 +43,9 @@ def build_indexes(
     written = list(written)
     return commit_datastore(
         output,
-        shards=[entry["shard"] for entry in written],
-        support=[entry["support"] for entry in written],
+        shards=written,
         clap=head.clap,
-        options={**head.options, "counts": sum_lines(counts, sum(entry["shard"]["count"] for entry in written))},
+        options={**head.options, "counts": sum_lines(counts, sum(entry["count"] for entry in written))},
         licenses=head.licenses,
         kind=head.kind,
     )

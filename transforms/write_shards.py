@@ -7,31 +7,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from sonogloss.indexes import write_shard, write_support_part
+from sonogloss.indexes import write_shard
 from sonogloss.transforms.embed_text import EmbeddedShard
 
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 
 
-def write_embedded(
-    shard: EmbeddedShard, columns: Mapping[str, str], *, output: str, kind: str = "flat"
-) -> dict[str, Any]:
-    """Write one shard; the support is all captions, so each shard is a part of it too.
+def write_embedded(shard: EmbeddedShard, columns: Mapping[str, str], *, output: str) -> dict[str, Any]:
+    """Write one shard.
 
     Args:
         shard: captions and vectors.
         columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
-        kind: of the index, see :mod:`sonogloss.indexes.kinds`.
 
     Returns:
-        `{"shard": ..., "support": ...}`: the entries for the manifest.
+        The entry for the manifest.
     """
-    captions = shard_table(shard, columns)
-    return {
-        "shard": write_shard(output, shard.number, captions, shard.vectors, kind),
-        "support": write_support_part(output, shard.number, shard.vectors),
-    }
+    return write_shard(output, shard.number, shard_table(shard, columns), shard.vectors)
 
 
 def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:

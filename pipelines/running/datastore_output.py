@@ -19,7 +19,7 @@ from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
 
 MARKER = ".sonogloss-build.json"
-_OURS = re.compile(r"shards/\d{5}/(captions\.parquet|vectors\.faiss)|support/part-\d{5}\.npy")
+_OURS = re.compile(r"shards/\d{5}/(captions\.parquet|vectors\.(npy|faiss)|index\.faiss)|support/part-\d{5}\.npy")
 _HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
 
 

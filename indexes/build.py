@@ -30,8 +30,8 @@ from sonogloss.indexes.layout import (
     to_json,
     write_manifest,
 )
-from sonogloss.indexes.shard_writer import ShardWriter, file_entry, write_header
-from sonogloss.indexes.vectors import check_stored, raw
+from sonogloss.indexes.shard_writer import ShardWriter, file_entry
+from sonogloss.indexes.vectors import check_stored, raw, write_header
 from sonogloss.records import FloatArray
 
 

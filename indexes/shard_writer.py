@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import InputError
 from sonogloss.indexes.layout import CAPTIONS, FORMAT_VERSION, VECTORS, FileEntry, ShardEntry, to_json
-from sonogloss.indexes.vectors import check_stored, raw
+from sonogloss.indexes.vectors import check_stored, raw, write_header
 from sonogloss.records import FloatArray
-from sonogloss.whole_files import Writing
 
 _LEADING_COLUMNS = (("id", pa.int64()), ("text", pa.string()), ("source", pa.string()))
 
@@ -107,12 +106,6 @@ class ShardWriter:
                 files=tuple(file_entry(self._directory, name) for name in self._names),
             )
         )
-
-
-def write_header(handle: IO[bytes] | Writing, rows: int, dim: int, dtype: np.dtype[Any]) -> None:
-    """The header of a .npy file [rows, dim]; numpy pads it, so that the numbers begin at a multiple of 64 bytes."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
-    np.lib.format.write_array_header_1_0(handle, header)
 
 
 def file_entry(directory: str, name: str) -> FileEntry:

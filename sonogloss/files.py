@@ -8,7 +8,7 @@ import os
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import fsspec
@@ -197,6 +197,15 @@ def remove(path: str) -> None:
     """Delete a file."""
     fs, inner = _file_system(path)
     fs.rm_file(inner)
+
+
+def remove_empty_folders(directory: str, names: Iterable[str]) -> None:
+    """Remove folders below a local directory that hold no file; elsewhere a folder is its files."""
+    root = local_path(directory)
+    for name in names if root else ():
+        for folder, _, _ in os.walk(os.path.join(str(root), name), topdown=False):
+            with suppress(OSError):  # it is not empty
+                os.rmdir(folder)
 
 
 def create_new(path: str, content: bytes) -> bool:

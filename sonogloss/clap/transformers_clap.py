@@ -22,6 +22,7 @@ from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
 _TEXT_BATCH = 256
+_TEXT_TOKENS = 8192  # a batch, padding included: what long texts may take of memory
 _AUDIO_BATCH = 16
 
 
@@ -91,19 +92,23 @@ class TransformersClap:
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """See :meth:`Clap.embed_text`; longer texts are cut at the model's last position."""
-        tokens = self.tokenize(checked_texts(texts))
-        result = np.empty((len(tokens), self.dim), dtype=np.float32)
-        # Neighbors of equal length need no padding; rows are written back in the order given.
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        for start in range(0, len(order), _TEXT_BATCH):
-            rows = order[start : start + _TEXT_BATCH]
-            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
-            with torch.inference_mode(), one_thread():
-                output = self.model.get_text_features(
-                    input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
-                )
-                result[rows] = _unit(output)
+        texts = checked_texts(texts)
+        result = np.empty((len(texts), self.dim), dtype=np.float32)
+        for rows, vectors in self.embed_text_batches(texts):
+            result[rows] = vectors
         return result
+
+    def embed_text_batches(
+        self, texts: Sequence[str], *, precision: str = "float32"
+    ) -> Iterator[tuple[list[int], FloatArray]]:
+        """See :meth:`sonogloss.clap.protocol.BatchedText.embed_text_batches`."""
+        tokens = self.tokenize(checked_texts(texts))
+        device = self.model.device
+        for rows in token_batches([len(each) for each in tokens]):
+            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
+            with torch.inference_mode(), one_thread(), _autocast(device, precision):
+                output = self.model.get_text_features(input_ids=ids.to(device), attention_mask=mask.to(device))
+            yield rows, _unit(output)
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """See :meth:`Clap.embed_audio`."""
@@ -145,14 +150,33 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     return clap
 
 
+def token_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Rows in order of length, cut into batches: neighbors of equal length need no padding.
+
+    Args:
+        lengths: tokens of each text, at least 1.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    start = 0
+    while start < len(order):
+        # The longest of the batch comes last, so its length grows with the batch.
+        stop = min(start + _TEXT_BATCH, len(order))
+        while stop > start + 1 and (stop - start) * lengths[order[stop - 1]] > _TEXT_TOKENS:
+            stop -= 1
+        yield order[start:stop]
+        start = stop
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
 def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids, padded on the right, and their mask."""
-    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
-    mask = torch.zeros_like(ids)
-    for line, row in enumerate(tokens):
-        ids[line, : len(row)] = torch.tensor(row)
-        mask[line, : len(row)] = 1
-    return ids, mask
+    width = max(map(len, tokens))
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in tokens])
+    lengths = torch.tensor([len(row) for row in tokens])
+    return ids, (torch.arange(width) < lengths[:, None]).to(ids.dtype)
 
 
 @contextmanager

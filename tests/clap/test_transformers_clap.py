@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from sonogloss.clap import Clap, load_clap
+from sonogloss.clap.transformers_clap import TransformersClap, token_batches
 from sonogloss.records import FloatArray
 
 WriteClap = Callable[..., None]
@@ -214,3 +215,33 @@ def test_naming_a_clap_does_not_load_torch() -> None:
 def test_the_environment_has_no_package_that_breaks_transformers(name: str) -> None:
     # Beside a CPU torch, importing transformers' ClapModel fails when either is installed.
     assert importlib.util.find_spec(name) is None
+
+
+# -- batches of text --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 512), max_size=800))
+def test_every_text_is_in_one_batch_within_the_budget(lengths: list[int]) -> None:
+    batches = list(token_batches(lengths))
+    rows = [row for batch in batches for row in batch]
+    assert sorted(rows) == list(range(len(lengths)))
+    assert [lengths[row] for row in rows] == sorted(lengths)
+    assert all(len(batch) <= 256 and max(lengths[row] for row in batch) * len(batch) <= 8192 for batch in batches)
+
+
+def test_captions_of_usual_lengths_are_hardly_padded() -> None:
+    lengths = np.random.default_rng(0).gamma(5, 2.5, 25_000).astype(int) + 4
+    padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in token_batches(lengths.tolist()))
+    assert padded / lengths.sum() <= 1.05
+
+
+def test_a_text_is_the_same_beside_any_others_up_to_rounding(tiny_clap: TransformersClap) -> None:
+    texts = [("a dog barks " * (1 + number % 9)).strip() + str(number) for number in range(40)]
+    together = np.empty((40, tiny_clap.dim), np.float32)
+    for rows, vectors in tiny_clap.embed_text_batches(texts):
+        together[rows] = vectors
+    np.testing.assert_array_equal(together, tiny_clap.embed_text(texts))
+    np.testing.assert_allclose(together, np.concatenate([tiny_clap.embed_text([text]) for text in texts]), atol=1e-6)
+    (rows, halves), *_ = tiny_clap.embed_text_batches(texts, precision="bfloat16")
+    assert halves.dtype == np.float32
+    assert 0.99 < (halves * together[rows]).sum(axis=1).min() < 1 + 1e-6

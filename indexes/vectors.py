@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from sonogloss import files
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError, StoreFormatError
 from sonogloss.records import FloatArray
 
@@ -87,6 +88,13 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
             "Run `sonogloss verify` and restore the file.",
         )
     return np.asarray(vectors) if not count else vectors
+
+
+def read_vectors(path: str) -> FloatArray:
+    """The array in a .npy file, which may lie anywhere."""
+    with files.open_read(path) as handle:
+        vectors: FloatArray = np.lib.format.read_array(handle, allow_pickle=False)
+    return vectors
 
 
 def first_bad_row(vectors: FloatArray) -> tuple[int, float] | None:

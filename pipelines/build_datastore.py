@@ -8,20 +8,22 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 from rich.table import Table
 
 from sonogloss import files
+from sonogloss.dumps.texts import WordLimits
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
-from sonogloss.indexes.kinds import choose_kind
-from sonogloss.indexes.layout import MANIFEST
+from sonogloss.indexes.layout import MANIFEST, IndexEntry
+from sonogloss.indexes.make_support import check_support
+from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
     check_datastore_output,
@@ -32,16 +34,30 @@ from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pock
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.transforms.batch_step import Gather
-from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
-from sonogloss.transforms.caption_formats import caption_format
+from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.embed_text import made_with as made_with_digest
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
+
+_OUTCOMES = ("counts", "left_out_columns", "measured", "skipped")
+"""What a manifest's options say of the outcome, and not of what was asked for."""
+
+
+_LATER = {
+    "vectors": "float32",
+    "precision": "float32",
+    "index_memory": 8.0,
+    "recall": 0.95,
+    "support": "all",
+    "layout": "auto",
+    "min_words": None,
+    "max_words": None,
+}
+"""Options that earlier releases did not have, with their defaults, at which they are not recorded."""
 
 
 @command(BuildDatastoreConfig)
@@ -49,7 +65,8 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """Build a datastore.
 
     Returns:
-        The report: `output`, `captions` (kept), `counts`, `seconds`, `captions_per_s`, `problems`.
+        The report: `output`, `counts`, `skipped` (files by reason), `left_out_columns`, `sources`, `seconds`,
+        `captions_per_s`, `problems`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
@@ -57,8 +74,14 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
     options = beam_options(config.beam_args, workers=config.workers)
-    kind = choose_kind(config.index)
-    dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
+    dumps = list_dumps(
+        as_list(config.captions),
+        source=config.source,
+        text_columns=config.text_column,
+        layout=config.layout,
+        licenses=config.license,
+        words=WordLimits(at_least=config.min_words, at_most=config.max_words),
+    )
     made_with = _made_with(config, dumps)
     check_datastore_output(output)
     refuse_held(output)
@@ -70,38 +93,44 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
                 "Name another directory, or replace it with --overwrite.",
             )
-    for dump in dumps:
-        check_source_file(dump)
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
-    note_pocket(clap, [dump.uri for dump in dumps])
+    note_pocket(clap, [dump.uri for dump in dumps.files])
+    wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
+    check_wish(wish, reference.load().dim)
+    check_support(config.support, {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim})
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
-        options=made_with,
-        licenses={dump.source: config.license for dump in dumps} if config.license else {},
-        kind=kind,
+        options={**made_with, "skipped": dict(dumps.skipped)},
+        licenses=dumps.licenses,
         vectors=config.vectors,
+        index=wish,
+        support=config.support,
     )
     with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
         pipeline = make_pipeline(options)
-        _connect(pipeline, dumps, output=output, head=head, clap=reference, config=config, progress=path)
+        parts = dumps.in_parts()
+        _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
         end_datastore(output)
     return _report(output, started, config.max_dead_letters, kept_units=kept)
 
 
-def _made_with(config: BuildDatastoreConfig, dumps: Sequence[SourceFile]) -> dict[str, Any]:
+def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
     """What the manifest says of the build: the options that shape a datastore, and the dumps."""
     options = config.as_json()
     for name in ("clap", "device", "max_dead_letters"):
         del options[name]
-    for name, default in (("vectors", "float32"), ("precision", "float32")):  # earlier releases did not have them
+    # As earlier releases recorded them, so that their datastores are known again.
+    for name in ("text_column", "license"):
+        options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
+    for name, default in _LATER.items():
         if options[name] == default:
             del options[name]
-    return {**options, "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps]}
+    return {**options, "dumps": list(dumps.sizes)}
 
 
 def _connect(
@@ -129,22 +158,8 @@ def _connect(
         >> EmbedText(clap, output=output, shards=config.shards, precision=config.precision, progress=progress)
         | "WriteShards" >> WriteShards(beam.pvalue.AsSingleton(columns), output=output, vectors=config.vectors)
         | "BuildIndexes"
-        >> Gather(
-            build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
-        )
+        >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
     )
-
-
-def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[SourceFile]:
-    """The dumps that patterns name, in order of their names.
-
-    Raises:
-        InputError: nothing is there, or something is no text dump.
-    """
-    uris = files.expand(captions, option="--captions")
-    for uri in uris:
-        caption_format(uri)
-    return [SourceFile(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
 
 
 def _merge_all(counts: Any) -> dict[str, str]:
@@ -157,7 +172,7 @@ def _merge_all(counts: Any) -> dict[str, str]:
 
 def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     manifest = read_manifest(output)
-    before = {key: value for key, value in manifest.options.items() if key != "counts"}
+    before = {key: value for key, value in manifest.options.items() if key not in _OUTCOMES}
     return before == made_with and manifest.clap["name"] == clap
 
 
@@ -169,12 +184,19 @@ def _report(
     counts = manifest.options["counts"]
     seconds = started.seconds()
     lines = counts["read"] + counts["malformed"]
-    problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
+    dumps = len(manifest.options["dumps"])
+    problems = [
+        *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
+        *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
+        *_missed(manifest.index, output),
+    ]
     return {
         "output": output,
         "done_before": kept_units is None,
         "kept_units": kept_units or 0,
         "counts": counts,
+        "skipped": manifest.options.get("skipped", {}),
+        "left_out_columns": manifest.options.get("left_out_columns", []),
         "sources": describe(manifest)["sources"],
         "clap": dict(manifest.clap),
         "shards": len(manifest.shards),
@@ -184,6 +206,18 @@ def _report(
     }
 
 
+def _missed(index: IndexEntry, output: str) -> list[str]:
+    """A sentence when the index finds less than was asked for."""
+    if index.recall_wanted is None or index.recall_at_10 >= index.recall_wanted:
+        return []
+    found, wanted = f"{index.recall_at_10:.4f}", f"{index.recall_wanted:g}"
+    remedy = "Use another --index (flat finds all) or a smaller --recall."
+    return [f"The index of {output!r} finds {found} of the ten nearest captions, and {wanted} was asked for. {remedy}"]
+
+
+_ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")
+
+
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = plain_console()
@@ -191,8 +225,13 @@ def show(report: dict[str, Any]) -> None:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:
         console.print(f"{report['kept_units']:,} units that an earlier build had embedded were not embedded again.")
-    table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])
-    counts = report["counts"]
-    numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]
+    counts = {name: number for name, number in report["counts"].items() if number or name in _ALWAYS_SHOWN}
+    table = Table(*(name.replace("_", " ") for name in counts), "seconds", "captions/s", title=report["output"])
+    numbers = [f"{number:,}" for number in counts.values()]
     table.add_row(*numbers, f"{report['seconds']:.1f}", f"{report['captions_per_s']:,.0f}")
     console.print(table)
+    if report["skipped"]:
+        reasons = ", ".join(f"{number:,} {code}" for code, number in report["skipped"].items())
+        console.print(f"Files left out: {reasons}.", markup=False)
+    if report["left_out_columns"]:
+        console.print(f"Columns left out, bytes or too long: {', '.join(report['left_out_columns'])}.", markup=False)

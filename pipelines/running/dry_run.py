@@ -223,7 +223,7 @@ def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str])
             f"{in_words(expected['decode_s'])}, models {in_words(expected['models_s'])}{price}",
             soft_wrap=True,
         )
-    console.print("Nothing was written. The first recording:")
+    console.print("The first recording (nothing was written):")
     for row in report["rows"]:
         console.print(f"  {row['start_s']:7.1f} s  {words(row)}")
     for letter in report["dead_letters"]:

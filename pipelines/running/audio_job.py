@@ -24,6 +24,7 @@ from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, r
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
+from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.stopwatch import Stopwatch
@@ -92,9 +93,11 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, [source.uri for source in sources])
+    recordings, sources = sources, sources if config.long == "pool" else split_long(sources, config.policy)
     if config.dry_run:
         here = partial(_list_here, job)
-        return dry_run(config, job, sources, left_out=left_out, run=here, batch_size=BATCH_SIZE)
+        units = len(cut_units(sources))
+        return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
     with lease(output, COMMANDS[job.rows.folder]) as held:
         plan = plan_units(
@@ -106,7 +109,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             options=config.shaping_options(),
         )
         if not plan.finished:
-            head = _head(config, job, sources=len(sources), left_out=left_out)
+            head = _head(config, job, sources=len(recordings), left_out=left_out)
             for name in plan.remove:
                 files.remove(files.join(output, name))
             commit = Gather(
@@ -150,7 +153,8 @@ def _work(plan: UnitPlan) -> Work:
     sources = [source for unit in plan.pending for source in unit.sources]
     sizes = [source.bytes for source in sources if source.bytes is not None]
     size = sum(sizes) if len(sizes) == len(sources) else None
-    return Work(units=len(sources), noun="recordings", size=size, before=plan.taken_over)
+    noun = "recordings" if all(source.part is None for source in sources) else "recordings and parts of long ones"
+    return Work(units=len(sources), noun=noun, size=size, before=plan.taken_over)
 
 
 def _connect(

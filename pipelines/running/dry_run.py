@@ -19,7 +19,7 @@ from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import Source, open_members
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
-from sonogloss.transforms.work import Batch, cut_units, make_unit
+from sonogloss.transforms.work import Batch, make_unit
 
 if TYPE_CHECKING:
     from sonogloss.pipelines.running.audio_job import AudioJob
@@ -62,6 +62,7 @@ def dry_run(
     sources: Sequence[Source],
     *,
     left_out: int,
+    units: int,
     run: Callable[[Sequence[Batch]], Sequence[Batch]],
     batch_size: int,
 ) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def dry_run(
         job: the loaded parts.
         sources: all of them.
         left_out: how many files were left out.
+        units: how many units of work the sources make.
         run: the steps of the job, in this process.
         batch_size: clips a batch.
 
@@ -90,7 +92,7 @@ def dry_run(
         "dry_run": True,
         "sources": len(sources),
         "left_out": left_out,
-        "units": len(cut_units(sources)),
+        "units": units,
         "fingerprints": job.fingerprints(),
         "rows": [
             {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}

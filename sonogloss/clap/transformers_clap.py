@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
 from sonogloss.clap.protocol import Clap
+from sonogloss.clap.shapes import batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
@@ -31,7 +33,7 @@ class TransformersClap:
     Tokens come from the tokenizer's own file and features from :class:`LogMel`: the combined processor of transformers
     passes a saved text length on to the audio arguments, and its extractor crops at random.
 
-    On a CPU the same input gives the same bytes, on any number of cores.
+    On a CPU the same input gives the same bytes, on any number of cores and whatever else is in the call.
 
     Attributes:
         model: the ClapModel, for frames, words and learned prompts, which the protocol does not offer.
@@ -55,6 +57,7 @@ class TransformersClap:
         # A tokenizer.json holds the truncation and padding of its last use; ours replace them.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._max_tokens = max_tokens
         self.name = name
         self.fingerprint = fingerprint
         self.dim = int(model.config.projection_dim)
@@ -93,27 +96,27 @@ class TransformersClap:
         """See :meth:`Clap.embed_text`; longer texts are cut at the model's last position."""
         tokens = self.tokenize(checked_texts(texts))
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
-        # Neighbors of equal length need no padding; rows are written back in the order given.
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        for start in range(0, len(order), _TEXT_BATCH):
-            rows = order[start : start + _TEXT_BATCH]
-            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
-            with torch.inference_mode(), one_thread():
-                output = self.model.get_text_features(
-                    input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
-                )
-                result[rows] = _unit(output)
+        lengths = [padded_length(len(row), self._max_tokens) for row in tokens]
+        # Rows are written back in the order given.
+        order = sorted(range(len(tokens)), key=lengths.__getitem__)
+        for length, group in groupby(order, key=lengths.__getitem__):
+            for rows in batches(list(group), _TEXT_BATCH):
+                ids, mask = pad([tokens[row] for row in rows], self._pad_id, length)
+                with torch.inference_mode(), one_thread():
+                    output = self.model.get_text_features(
+                        input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
+                    )
+                    result[rows] = _unit(output)
         return result
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """See :meth:`Clap.embed_audio`."""
         waveforms = checked_waveforms(waveforms, self, sample_rate)
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
-        for start in range(0, len(waveforms), _AUDIO_BATCH):
-            batch = waveforms[start : start + _AUDIO_BATCH]
+        for rows in batches(range(len(waveforms)), _AUDIO_BATCH):
             with torch.inference_mode(), one_thread():
-                output = self.model.get_audio_features(**self.audio_inputs(batch))
-                result[start : start + len(batch)] = _unit(output)
+                output = self.model.get_audio_features(**self.audio_inputs([waveforms[row] for row in rows]))
+                result[rows] = _unit(output)
         return result
 
     def audio_inputs(self, waveforms: Sequence[FloatArray]) -> dict[str, torch.Tensor]:
@@ -145,9 +148,9 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     return clap
 
 
-def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded on the right, and their mask."""
-    ids = torch.full((len(tokens), max(map(len, tokens))), pad_id)
+def pad(tokens: Sequence[Sequence[int]], pad_id: int, length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right to the longest or to a length, and their mask."""
+    ids = torch.full((len(tokens), length or max(map(len, tokens))), pad_id)
     mask = torch.zeros_like(ids)
     for line, row in enumerate(tokens):
         ids[line, : len(row)] = torch.tensor(row)

@@ -15,6 +15,7 @@ from sonogloss.indexes import describe, read_manifest
 from sonogloss.pipelines.config.datastores import InspectConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
+from sonogloss.transforms.skipped_files import SKIPPED
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {
@@ -76,6 +77,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         about = {key: value for key, value in manifest.items() if key not in ("parts", "manifest")}
         parts = read_parts(directory, manifest)
         about["part_files"] = len(parts)
+        about["skipped_listed"] = sum(part["rows"] for part in parts if part["path"].startswith(f"{SKIPPED}/"))
         about["bytes"] = sum(part["bytes"] for part in parts)
     return {"directory": directory, "kind": kind, "about": about, "problems": []}
 

@@ -114,6 +114,10 @@ class Code(StrEnum):
     BAD_ROW = "BAD_ROW"  # a row of a listing that names no recording
 
 
+RETRYABLE = frozenset({Code.READ_ERROR, Code.TIMEOUT, Code.OUT_OF_MEMORY})
+"""What may go well another time, or on another machine: the store was busy, the machine was full."""
+
+
 class ClipError(SonoglossError):
     """One record failed; carries what a dead letter needs.
 

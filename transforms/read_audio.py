@@ -9,6 +9,7 @@ from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, printable, source_key
+from sonogloss.transforms.carry_along import carry_along
 from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.work import Batch, DoneSource, Unit
 
@@ -49,7 +50,7 @@ def read_unit(
         )
 
     for source, items in _read_sources(unit.sources, policy=policy, sample_rate=sample_rate, limits=limits):
-        for item in items:
+        for item in carry_along(source, items):
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +24,7 @@ from sonogloss.transforms.batch_step import BatchStep, Gather
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -86,6 +86,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     options = beam_options(config.beam_args)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
+    listed = list_skipped(skipped)
     if not config.dry_run:
         check_output(output)
         refuse_held(output)
@@ -102,6 +103,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             options=config.shaping_options(),
+            skipped=listed,
         )
         if not plan.finished:
             share_cores(options)
@@ -115,7 +117,8 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 started=started,
                 rows=job.rows.folder,
                 rewrites=plan.rewrites,
-                skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
+                skipped=listed.counts,
+                skipped_parts=write_skipped(output, listed),
             )
             with progress_file(options) as path, cleaning(partial(remove_half_written, output)):
                 pipeline = beam.Pipeline(options=options)

@@ -11,5 +11,6 @@ from sonogloss.indexes.datastore import Datastore as Datastore
 from sonogloss.indexes.layout import Manifest as Manifest
 from sonogloss.indexes.layout import describe as describe
 from sonogloss.indexes.layout import read_manifest as read_manifest
+from sonogloss.indexes.shard_writer import ShardWriter as ShardWriter
 from sonogloss.indexes.support import Support as Support
 from sonogloss.indexes.verify import verify as verify

@@ -19,11 +19,24 @@ def default_cache() -> str:
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sonogloss")
 
 
-def localise(directory: str, manifest: Manifest, entries: Iterable[FileEntry], cache_dir: str | None) -> str:
-    """A local directory that holds the listed files of a datastore, each with the right number of bytes.
+CHECKS = ("sample", "full")
+"""How much of a file is compared with the manifest before it is used."""
+
+
+def localise(
+    directory: str, manifest: Manifest, entries: Iterable[FileEntry], cache_dir: str | None, check: str = "sample"
+) -> str:
+    """A local directory that holds the listed files of a datastore, as far as `check` looks as they were written.
 
     A local datastore is its own; a remote one is copied below the cache, into a folder named after its manifest, file
     by file under temporary names, so that several processes may do so at once. Digests are checked while copying.
+
+    Args:
+        directory: the datastore's path or URL.
+        manifest: its manifest.
+        entries: of the files that are needed.
+        cache_dir: where copies lie; by default :func:`default_cache`.
+        check: `sample` compares bytes and the digest of a sample (format 1 has bytes only), `full` all digests.
 
     Raises:
         StoreFormatError: a file is missing, or is not the one the manifest describes.
@@ -35,11 +48,23 @@ def localise(directory: str, manifest: Manifest, entries: Iterable[FileEntry], c
         for entry in entries:
             if not _complete(local, entry):
                 _copy(directory, local, entry)
+            _check(directory, local, entry, check)
         return local
     for entry in entries:
         if not _complete(local, entry):
             raise _damaged(directory, entry, "is missing or has lost bytes")
+        _check(directory, local, entry, check)
     return local
+
+
+def _check(directory: str, local: str, entry: FileEntry, check: str) -> None:
+    path = os.path.join(local, entry.path)
+    if check == "full":
+        same = files.digest(path) == entry.sha256
+    else:
+        same = entry.sample is None or files.sample_digest(path) == entry.sample
+    if not same:
+        raise _damaged(directory, entry, "is not as it was written: its digest differs")
 
 
 def _complete(local: str, entry: FileEntry) -> bool:

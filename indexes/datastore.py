@@ -39,13 +39,17 @@ class Datastore:
         self._shards = shards
 
     @classmethod
-    def open(cls, path: str, *, support: str | None = None, cache_dir: str | None = None) -> Datastore:
+    def open(
+        cls, path: str, *, support: str | None = None, cache_dir: str | None = None, check: str = "sample"
+    ) -> Datastore:
         """Open the datastore at a path or URL.
 
         Args:
             path: its directory; one that is not on this machine is copied to the cache once.
             support: another datastore whose support is used for projection in place of this one's own.
             cache_dir: where copies lie; by default `~/.cache/sonogloss`.
+            check: how much is compared with the manifest before it is used: `sample` (sizes, and the digest of 1 MiB a
+                file) or `full` (every byte).
 
         Raises:
             MissingInputError: there is no such directory.
@@ -59,13 +63,14 @@ class Datastore:
                 "Install a release that reads it, or build the datastore again.",
             )
         listed = [file for shard in manifest.shards for file in shard.files]
-        local = localise(path, manifest, listed, cache_dir)
+        local = localise(path, manifest, listed, cache_dir, check)
         if support is None:
-            own = Support.of_manifest(path, manifest, cache_dir=cache_dir)
+            own = Support.of_manifest(path, manifest, cache_dir=cache_dir, check=check)
         else:
-            own = Support.open(support, cache_dir=cache_dir)
+            own = Support.open(support, cache_dir=cache_dir, check=check)
             _require_same(manifest.clap["fingerprint"], own.clap_fingerprint, f"The support of {support!r}", path)
-        return cls(path, manifest, [Shard(local, entry, manifest.index.kind) for entry in manifest.shards], own)
+        shards = [Shard(local, entry, manifest.index.kind, manifest.vectors) for entry in manifest.shards]
+        return cls(path, manifest, shards, own)
 
     @property
     def count(self) -> int:

@@ -1,12 +1,12 @@
 """The kinds of index a datastore may have, by name.
 
-A new kind is a class in a file of its own and an entry in :data:`KINDS`. Every kind keeps the vectors themselves, and
-search ends with their exact inner products, so that scores are comparable between kinds and between shards.
+A new kind is a class in a file of its own and an entry in :data:`KINDS`. Vectors lie beside every index, and search
+ends with their exact inner products, so that scores are comparable between kinds and between shards.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from sonogloss.errors import unknown
 from sonogloss.indexes.flat import Flat
@@ -18,9 +18,6 @@ AUTO = "auto"
 
 class OpenIndex(Protocol):
     """An index that answers."""
-
-    vectors: FloatArray
-    """float32 [count, dim], memory-mapped."""
 
     def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[FloatArray, IntArray]]:
         """The `k` rows nearest to each query, best first, equal scores by ascending id.
@@ -39,22 +36,20 @@ class OpenIndex(Protocol):
 
 
 class IndexKind(Protocol):
-    """How vectors of one shard are indexed. `Any` is the kind's own FAISS index."""
+    """How vectors of one shard are searched."""
 
     def describe(self) -> IndexEntry:
         """What the manifest says of it."""
 
-    def train(self, sample: FloatArray) -> Any:
-        """An index without vectors, trained on some unit vectors [rows, dim]."""
+    def open(self, vectors: FloatArray, path: str | None) -> OpenIndex:
+        """The index of a shard.
 
-    def add(self, index: Any, vectors: FloatArray) -> None:
-        """Append unit vectors [rows, dim] in their order."""
-
-    def open(self, path: str, *, count: int, dim: int) -> OpenIndex:
-        """The index in a local file of FAISS's.
+        Args:
+            vectors: float32 or float16 [count, dim], memory-mapped.
+            path: the shard's local index file, None where the kind needs none.
 
         Raises:
-            StoreFormatError: it is not this kind of index, or holds another number of vectors.
+            StoreFormatError: the file is not this kind of index, or holds another number of vectors.
         """
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from sonogloss import files
-from sonogloss.indexes.kinds import KINDS, OpenIndex
+from sonogloss.indexes.format1 import open_faiss_vectors
+from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import CAPTIONS, VECTORS, ShardEntry, unusable
+from sonogloss.indexes.vectors import load_vectors
 from sonogloss.records import FloatArray, IntArray
 
 
@@ -18,14 +20,14 @@ class Shard:
 
     Attributes:
         entry: what the manifest says of it.
-        vectors: float32 [count, dim], a view of the memory-mapped index.
+        vectors: float32 or float16 [count, dim], memory-mapped.
     """
 
-    def __init__(self, local: str, entry: ShardEntry, kind: str) -> None:
+    def __init__(self, local: str, entry: ShardEntry, kind: str, dtype: str = "float32") -> None:
         self.entry = entry
         self._captions_path = files.join(local, entry.file(CAPTIONS).path)
-        self._index = open_index(local, entry, kind)
-        self.vectors = self._index.vectors
+        self.vectors = open_vectors(local, entry, dtype)
+        self._index = KINDS[kind].open(self.vectors, None)
         self._columns: dict[str, pa.Array] = {}
 
     @cached_property
@@ -58,10 +60,18 @@ class Shard:
         return self._index.search(queries, k, self.ids)
 
 
-def open_index(local: str, entry: ShardEntry, kind: str) -> OpenIndex:
-    """The index of a shard of a local datastore.
+def open_vectors(local: str, entry: ShardEntry, dtype: str) -> FloatArray:
+    """The vectors of a shard of a local datastore, memory-mapped: [count, dim].
+
+    Args:
+        local: the datastore's directory.
+        entry: of the shard.
+        dtype: `float32` or `float16`.
 
     Raises:
         StoreFormatError: the file is not what the manifest says.
     """
-    return KINDS[kind].open(files.join(local, entry.file(VECTORS).path), count=entry.count, dim=entry.dim)
+    path = files.join(local, entry.vectors.path)
+    if files.base_name(path) == VECTORS[1]:
+        return open_faiss_vectors(path, count=entry.count, dim=entry.dim)
+    return load_vectors(path, count=entry.count, dim=entry.dim, dtype=dtype)

@@ -6,16 +6,14 @@ can be opened on its own, so that one datastore retrieves and another one's capt
 
 from __future__ import annotations
 
-import tokenize
 from collections.abc import Sequence
-
-import numpy as np
 
 from sonogloss import bridge, files
 from sonogloss.errors import StoreFormatError
 from sonogloss.indexes.cache import localise
-from sonogloss.indexes.layout import Manifest, SupportPart, read_manifest
-from sonogloss.indexes.vectors import check_queries
+from sonogloss.indexes.layout import ALL, Manifest, SupportPart, read_manifest
+from sonogloss.indexes.shard import open_vectors
+from sonogloss.indexes.vectors import check_queries, load_vectors
 from sonogloss.records import FloatArray
 
 
@@ -23,7 +21,7 @@ class Support:
     """Caption embeddings of a datastore, ready for projection.
 
     Attributes:
-        parts: float32 arrays [rows, dim], memory-mapped when they come from disk.
+        parts: float32 or float16 arrays [rows, dim], memory-mapped when they come from disk.
         dim: width of the vectors.
         clap_fingerprint: which CLAP made them.
         count: rows in all parts; duplicates count as often as they occur.
@@ -36,23 +34,29 @@ class Support:
         self.count = sum(len(part) for part in self.parts)
 
     @classmethod
-    def open(cls, directory: str, *, cache_dir: str | None = None) -> Support:
-        """The support of the datastore at this path or URL.
+    def open(cls, directory: str, *, cache_dir: str | None = None, check: str = "sample") -> Support:
+        """The support of the datastore at this path or URL; `check` is that of :meth:`Datastore.open`.
 
         Raises:
             StoreFormatError: the datastore is unfinished or damaged, or has no support.
         """
-        support = cls.of_manifest(directory, read_manifest(directory), cache_dir=cache_dir)
+        support = cls.of_manifest(directory, read_manifest(directory), cache_dir=cache_dir, check=check)
         if not support.count:
             raise _no_support(directory)
         return support
 
     @classmethod
-    def of_manifest(cls, directory: str, manifest: Manifest, *, cache_dir: str | None = None) -> Support:
+    def of_manifest(
+        cls, directory: str, manifest: Manifest, *, cache_dir: str | None = None, check: str = "sample"
+    ) -> Support:
         """The support that a manifest lists, which may be empty."""
-        entries = manifest.support.parts
-        local = localise(directory, manifest, [part.file for part in entries], cache_dir)
-        parts = [load_part(local, part) for part in entries]
+        if manifest.support.kind == ALL:
+            local = localise(directory, manifest, [shard.vectors for shard in manifest.shards], cache_dir, check)
+            parts = [open_vectors(local, shard, manifest.vectors) for shard in manifest.shards]
+        else:
+            entries = manifest.support.parts
+            local = localise(directory, manifest, [part.file for part in entries], cache_dir, check)
+            parts = [load_part(local, part, manifest.vectors) for part in entries]
         return cls(parts, dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
@@ -77,31 +81,13 @@ class Support:
         return bridge.project(checked, self.parts, temperature=temperature, renormalise=renormalise)
 
 
-def load_part(local: str, part: SupportPart) -> FloatArray:
+def load_part(local: str, part: SupportPart, dtype: str = "float32") -> FloatArray:
     """One memory-mapped part of a local datastore.
 
     Raises:
         StoreFormatError: it is not the array that the manifest describes.
     """
-    path = files.join(local, part.file.path)
-    try:
-        vectors = np.load(path, mmap_mode="r" if part.count else None, allow_pickle=False)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        SyntaxError,
-        tokenize.TokenError,
-    ) as error:  # numpy parses the header as code
-        raise StoreFormatError(
-            f"{path!r} is not a .npy file ({error}).", "Run `sonogloss verify`; restore it."
-        ) from error
-    if vectors.shape != (part.count, part.dim) or vectors.dtype != np.float32:
-        raise StoreFormatError(
-            f"{path!r} holds {vectors.dtype} {vectors.shape} instead of float32 {(part.count, part.dim)}.",
-            "Run `sonogloss verify` and restore the file.",
-        )
-    return vectors
+    return load_vectors(files.join(local, part.file.path), count=part.count, dim=part.dim, dtype=dtype)
 
 
 def _no_support(where: str) -> StoreFormatError:

@@ -1,14 +1,18 @@
-"""What vectors must be before they are written, and before they are asked about."""
+"""What vectors must be before they are written, and before they are asked about; and the files that hold them."""
 
 from __future__ import annotations
 
+import tokenize
+from typing import IO, Any
+
 import numpy as np
 
-from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError
+from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError, StoreFormatError
 from sonogloss.records import FloatArray
 
 # Rows that were once rounded to float16 still pass; anything that was never normalised does not.
 _NORM_TOLERANCE = 1e-3
+_BLOCK = 16_384
 
 
 def check_stored(vectors: FloatArray, *, what: str) -> FloatArray:
@@ -46,3 +50,50 @@ def check_queries(queries: FloatArray, dim: int) -> FloatArray:
     if len(bad):
         raise ClipError(Code.NON_FINITE, f"The embedding of query {bad[0]} of {len(queries)} holds NaN or infinity.")
     return np.ascontiguousarray(queries, dtype=np.float32)
+
+
+def raw(vectors: FloatArray, dtype: np.dtype[Any]) -> memoryview:
+    """The bytes of vectors as they go to disk."""
+    return np.ascontiguousarray(vectors, dtype).reshape(-1).view(np.uint8).data
+
+
+def write_header(handle: IO[bytes], rows: int, dim: int, dtype: np.dtype[Any]) -> None:
+    """The header of a .npy file [rows, dim]; numpy pads it, so that the numbers begin at a multiple of 64 bytes."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
+    np.lib.format.write_array_header_1_0(handle, header)
+
+
+def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> FloatArray:
+    """A memory-mapped .npy file of vectors [count, dim].
+
+    Raises:
+        StoreFormatError: it is not such an array.
+    """
+    try:
+        vectors = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        tokenize.TokenError,
+    ) as error:  # numpy parses the header as code
+        raise StoreFormatError(
+            f"{path!r} is not a .npy file ({error}).", "Run `sonogloss verify`; restore it."
+        ) from error
+    if vectors.shape != (count, dim) or vectors.dtype != np.dtype(dtype) or not vectors.flags.c_contiguous:
+        raise StoreFormatError(
+            f"{path!r} holds {vectors.dtype} {vectors.shape} instead of {dtype} {(count, dim)}.",
+            "Run `sonogloss verify` and restore the file.",
+        )
+    return np.asarray(vectors) if not count else vectors
+
+
+def first_bad_row(vectors: FloatArray) -> tuple[int, float] | None:
+    """The first row that is not finite or not of unit length, and its length; None when all are."""
+    for start in range(0, len(vectors), _BLOCK):
+        norms = np.linalg.norm(vectors[start : start + _BLOCK].astype(np.float32), axis=1)
+        bad = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))
+        if len(bad):
+            return start + int(bad[0]), float(norms[bad[0]])
+    return None

@@ -8,12 +8,10 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.combiners import Count
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +23,12 @@ from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
-from sonogloss.pipelines.running.datastore_output import begin_datastore, check_datastore_output, end_datastore
+from sonogloss.pipelines.running.datastore_output import (
+    begin_datastore,
+    check_datastore_output,
+    end_datastore,
+    kept_units,
+)
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.progress import progress_file, run_pipeline
@@ -34,12 +37,11 @@ from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
 from sonogloss.transforms.caption_formats import caption_format
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
+from sonogloss.transforms.embed_text import made_with as made_with_digest
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
-from sonogloss.transforms.write_shards import write_embedded
-
-CAPTIONS_A_SHARD = 1_000_000
+from sonogloss.transforms.write_shards import WriteShards
 
 
 @command(BuildDatastoreConfig)
@@ -62,7 +64,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     refuse_held(output)
     if files.exists(files.join(output, MANIFEST)):
         if not config.overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, config.max_dead_letters, done_before=True)
+            return _report(output, started, config.max_dead_letters)
         if not config.overwrite:
             raise OutputError(
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
@@ -79,15 +81,17 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         options=made_with,
         licenses={dump.source: config.license for dump in dumps} if config.license else {},
         kind=kind,
+        vectors=config.vectors,
     )
     with lease(output, "build-datastore") as held, progress_file(options) as path:
+        kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
         pipeline = beam.Pipeline(options=options)
-        _connect(pipeline, dumps, output=output, head=head, clap=reference, shards=config.shards, progress=path)
+        _connect(pipeline, dumps, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
         end_datastore(output)
-    return _report(output, started, config.max_dead_letters, done_before=False)
+    return _report(output, started, config.max_dead_letters, kept_units=kept)
 
 
 def _made_with(config: BuildDatastoreConfig, dumps: Sequence[SourceFile]) -> dict[str, Any]:
@@ -95,6 +99,9 @@ def _made_with(config: BuildDatastoreConfig, dumps: Sequence[SourceFile]) -> dic
     options = config.as_json()
     for name in ("clap", "device", "max_dead_letters"):
         del options[name]
+    for name, default in (("vectors", "float32"), ("precision", "float32")):  # earlier releases did not have them
+        if options[name] == default:
+            del options[name]
     return {**options, "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps]}
 
 
@@ -105,7 +112,7 @@ def _connect(
     output: str,
     head: DatastoreHead,
     clap: ClapReference,
-    shards: int | None,
+    config: BuildDatastoreConfig,
     progress: str | None,
 ) -> None:
     """The walk of the captions."""
@@ -116,14 +123,12 @@ def _connect(
         | "ReadCaptions" >> ReadCaptions(output)
     )
     distinct = read.lines | "DropDuplicates" >> DropDuplicates()
-    number_of_shards = (
-        distinct | "CountCaptions" >> Count.Globally() | "ChooseShards" >> beam.Map(choose_shards, shards)
-    )
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     (
         distinct
-        | "EmbedText" >> EmbedText(clap, beam.pvalue.AsSingleton(number_of_shards), progress)
-        | "WriteShards" >> beam.Map(write_embedded, beam.pvalue.AsSingleton(columns), output=output, kind=head.kind)
+        | "EmbedText"
+        >> EmbedText(clap, output=output, shards=config.shards, precision=config.precision, progress=progress)
+        | "WriteShards" >> WriteShards(beam.pvalue.AsSingleton(columns), output=output, vectors=config.vectors)
         | "BuildIndexes"
         >> Gather(
             build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
@@ -143,11 +148,6 @@ def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str)
     return [SourceFile(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
 
 
-def choose_shards(captions: int, asked: int | None) -> int:
-    """As many shards as were asked for, or one per million captions."""
-    return asked or max(1, math.ceil(captions / CAPTIONS_A_SHARD))
-
-
 def _merge_all(counts: Any) -> dict[str, str]:
     # A combiner's own output comes back as an input, when Beam combines in several steps.
     merged: dict[str, str] = {}
@@ -162,7 +162,10 @@ def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     return before == made_with and manifest.clap["name"] == clap
 
 
-def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_before: bool) -> dict[str, Any]:
+def _report(
+    output: str, started: Stopwatch, max_dead_letters: float, *, kept_units: int | None = None
+) -> dict[str, Any]:
+    """The report; `kept_units` is None when nothing had to be done."""
     manifest = read_manifest(output)
     counts = manifest.options["counts"]
     seconds = started.seconds()
@@ -170,7 +173,8 @@ def _report(output: str, started: Stopwatch, max_dead_letters: float, *, done_be
     problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
     return {
         "output": output,
-        "done_before": done_before,
+        "done_before": kept_units is None,
+        "kept_units": kept_units or 0,
         "counts": counts,
         "sources": describe(manifest)["sources"],
         "clap": dict(manifest.clap),
@@ -186,6 +190,8 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
+    if report["kept_units"]:
+        console.print(f"{report['kept_units']:,} units that an earlier build had embedded were not embedded again.")
     table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])
     counts = report["counts"]
     numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]

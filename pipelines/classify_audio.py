@@ -13,6 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from sonogloss.errors import OptionError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.captioning import ClassifyConfig
 from sonogloss.pipelines.config.parser import command
@@ -20,9 +21,10 @@ from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.pipelines.running.report import show_dry_run, show_run
 from sonogloss.records import LabelRow
-from sonogloss.transforms.batch_step import BatchStep
+from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.pool_windows import PoolWindows, measure_loudness
 from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.write_rows import LabelRows
 
@@ -77,12 +79,15 @@ class TagJob:
             **asdict(self.selection),
         }
 
-    def steps(self) -> dict[str, BatchStep]:
+    def steps(self) -> dict[str, Step]:
         """Embed and tag."""
-        return {
-            "EmbedAudio": BatchStep(embed_audio, clap=self.clap, frames=self.tagger.needs_frames),
-            "TagClips": BatchStep(tag_clips, tagger=self.tagger, selection=self.selection),
-        }
+        found: dict[str, Step] = {}
+        if self.config.pool_weights == "loudness":
+            found["MeasureLoudness"] = BatchStep(measure_loudness)
+        found["EmbedAudio"] = BatchStep(embed_audio, clap=self.clap, frames=self.tagger.needs_frames)
+        if self.config.long == "pool":
+            found["PoolWindows"] = PoolWindows()
+        return found | {"TagClips": BatchStep(tag_clips, tagger=self.tagger, selection=self.selection)}
 
     def preview(self, row: LabelRow) -> dict[str, Any]:
         """The labels of a row."""
@@ -123,6 +128,11 @@ def prepare(config: ClassifyConfig, names: tuple[str, ...]) -> TagJob:
         tagger = prompted_tagger(names, model.load(), prompts)
     else:
         tagger = plain_tagger(names, model.load(), config.template or [TEMPLATE])
+    if config.long == "pool" and tagger.needs_frames:
+        raise OptionError(
+            "--long pool has one embedding a recording, and these --label-prompts are compared with moments of a clip.",
+            "Use --long windows, or leave --label-prompts out.",
+        )
     top, threshold = config.top, config.threshold
     if config.multi_label:
         threshold = THRESHOLD if threshold is None else threshold

@@ -75,6 +75,12 @@ JOBS = {
         summary="compare captions with references, or tags with true labels",
         example="sonogloss evaluate --results results --references references.jsonl --output metrics",
     ),
+    "report": Job(
+        config="evaluation:ReportConfig",
+        function="report_page:report",
+        summary="write one HTML page to look at results and listen to them",
+        example="sonogloss report results --references references.jsonl --output results.html",
+    ),
     "convert-clap": Job(
         config="datastores:ConvertClapConfig",
         function="convert_clap:convert_clap",

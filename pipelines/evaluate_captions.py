@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import KEYS, evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
-from sonogloss.records import METRIC_ROW_SCHEMA, table
+from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
 
@@ -47,15 +48,51 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return report
 
 
-def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    results, references, output = str(config.results), str(config.references), str(config.output)
-    if holds_tags(results):
-        return evaluate_tags(results=results, references=references, output=output, metrics=config.metrics or None)
-    rows = read_results(results)
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Captions compared with references.
+
+    Attributes:
+        key: the column that both sides share.
+        keys: the key of every row.
+        known: the references by key.
+        metrics: names, in the order asked for.
+        corpus: one row a metric.
+        clips: metric values by the number of the row; only rows with references.
+    """
+
+    key: str
+    keys: list[str]
+    known: Mapping[str, list[str]]
+    metrics: tuple[str, ...]
+    corpus: list[MetricRow]
+    clips: Mapping[int, dict[str, float]]
+
+
+def score_rows(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    results: str,
+    references: str,
+    metrics: str | Sequence[str] | None = None,
+    tokenizer: str = "simple",
+) -> Scores:
+    """Score every row against the references of its key.
+
+    Args:
+        rows: with `caption` and a key; at least one.
+        results: where they come from, for messages.
+        references: the table of references.
+        metrics: names; all that can be computed where None are given.
+        tokenizer: how captions are cut into words.
+
+    Raises:
+        InputError: the references cannot be used, or share no key with the rows.
+    """
     key, known = read_references(references, available=set(rows[0]))
     scored = any(row.get("clap_score") is not None for row in rows)
     available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
-    names = metrics_room.check_metrics(config.metrics or None, available)
+    names = metrics_room.check_metrics(metrics or None, available)
     keys = [_key(row, key) for row in rows]
     matched = [number for number, name in enumerate(keys) if name in known]
     if not matched:
@@ -68,7 +105,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         {str(number): str(rows[number]["caption"]) for number in matched},
         {str(number): known[keys[number]] for number in matched},
         metrics=names,
-        tokenizer=config.tokenizer,
+        tokenizer=tokenizer,
         clap_scores={
             str(number): float(rows[number]["clap_score"])
             for number in matched
@@ -77,25 +114,38 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     )
     if key == "file_name":
         _check_names([str(rows[number].get("uri", keys[number])) for number in matched], "--results", results)
+    clips = {number: evaluation.clips[str(number)] for number in matched}
+    return Scores(key=key, keys=keys, known=known, metrics=names, corpus=evaluation.corpus, clips=clips)
+
+
+def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    results, references, output = str(config.results), str(config.references), str(config.output)
+    if holds_tags(results):
+        return evaluate_tags(results=results, references=references, output=output, metrics=config.metrics or None)
+    rows = read_results(results)
+    scores = score_rows(
+        rows, results=results, references=references, metrics=config.metrics, tokenizer=config.tokenizer
+    )
+    key, keys = scores.key, scores.keys
     clips = [
         {
             key: keys[number],
             **({"clip_id": rows[number]["clip_id"]} if key != "clip_id" and "clip_id" in rows[number] else {}),
-            **{name: evaluation.clips[str(number)].get(name) for name in names},
+            **{name: values.get(name) for name in scores.metrics},
         }
-        for number in matched
+        for number, values in scores.clips.items()
     ]
-    files.write_table(files.join(output, "metrics/clips.parquet"), _clips_table(clips, names))
-    files.write_table(files.join(output, "metrics/corpus.parquet"), table(evaluation.corpus, METRIC_ROW_SCHEMA))
-    repeated = [name for name, count in Counter(keys[number] for number in matched).items() if count > 1]
+    files.write_table(files.join(output, "metrics/clips.parquet"), _clips_table(clips, scores.metrics))
+    files.write_table(files.join(output, "metrics/corpus.parquet"), table(scores.corpus, METRIC_ROW_SCHEMA))
+    repeated = [name for name, count in Counter(keys[number] for number in scores.clips).items() if count > 1]
     return {
         "output": output,
         "key": key,
         "tokenizer": config.tokenizer,
         "clips": len(clips),
-        "corpus": [vars(row) for row in evaluation.corpus],
-        "without_references": sorted({name for name in keys if name not in known}),
-        "without_caption": sorted(set(known) - set(keys)),
+        "corpus": [vars(row) for row in scores.corpus],
+        "without_references": sorted({name for name in keys if name not in scores.known}),
+        "without_caption": sorted(set(scores.known) - set(keys)),
         "several_captions": sorted(repeated),
         "problems": [],
     }

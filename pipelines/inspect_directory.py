@@ -12,6 +12,8 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
 from sonogloss.indexes import describe, read_manifest
+from sonogloss.indexes.layout import FORMAT as DATASTORE
+from sonogloss.indexes.layout import READS as DATASTORE_READS
 from sonogloss.pipelines.config.datastores import InspectConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
@@ -41,7 +43,7 @@ def identify(directory: str) -> tuple[str, dict[str, Any]]:
             continue
         manifest = files.read_json(path, error=StoreFormatError)
         if isinstance(manifest, dict) and manifest.get("format") == kind:
-            reads = READS if kind == FORMAT else (1,)
+            reads = {FORMAT: READS, DATASTORE: DATASTORE_READS}.get(kind, (1,))
             if manifest.get("format_version") not in reads:
                 raise StoreFormatError(
                     f"{path!r} has format_version {manifest.get('format_version')!r}, and this release reads "

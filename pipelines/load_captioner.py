@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -28,7 +28,8 @@ from sonogloss.pipelines.config.fields import AnyPath
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE, run_here
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.records import CaptionRow, Clip
-from sonogloss.transforms.work import Batch
+from sonogloss.sources import Source
+from sonogloss.transforms.work import Batch, Window, without_samples
 
 Recording: TypeAlias = AnyPath | bytes | npt.NDArray[Any]
 """A path, the bytes of a file, or mono samples."""
@@ -80,7 +81,7 @@ class AudioCaptioner:
 
         Returns:
             For each recording the rows of its windows in order, each with `caption`, `clap_score`, `contexts` and
-            `clip` (`start_s`, `end_s`, ...); for one recording its rows.
+            `clip` (`start_s`, `end_s`, ...), or one row with `long="pool"`; for one recording its rows.
 
         Raises:
             InputError: a recording cannot be read, or an array is not mono samples of a known rate.
@@ -94,20 +95,27 @@ class AudioCaptioner:
         policy = self._job.config.policy
         try:
             clips = cut_clips(data, uri=name, member=None, policy=policy, sample_rate=self._job.sample_rate)
-            return [row for batch in _batches(clips) for row in self._rows(batch)]
+            batches = _batches(clips, Source(uri=name), skip_silent=policy.skip_silent)
+            return [row for batch in run_here(self._job, batches) for row in self._rows(batch)]
         except ClipError as error:
             raise FormatError(f"{name!r} cannot be captioned: {error.message}", "Give another recording.") from error
 
     def _rows(self, batch: Batch) -> Sequence[CaptionRow]:
-        done = run_here(self._job, batch)
-        for letter in done.dead:
+        for letter in batch.dead:
             raise FormatError(f"{letter.uri!r} cannot be captioned: {letter.message}", "Give another recording.")
-        return self._job.rows.of(done)
+        return self._job.rows.of(batch)
 
 
-def _batches(clips: Iterator[Clip]) -> Iterator[Batch]:
-    while part := tuple(islice(clips, BATCH_SIZE)):
-        yield Batch(unit="", number=0, last=False, inputs=len(part), clips=part)
+def _batches(clips: Iterator[Clip], source: Source, *, skip_silent: bool) -> Iterator[Batch]:
+    """The clips of one recording as a unit; its last batch may be empty."""
+    kept = (clip for clip in clips if not (skip_silent and "SILENT" in clip.flags))
+    for number in count():
+        part = tuple(islice(kept, BATCH_SIZE))
+        last = len(part) < BATCH_SIZE
+        windows = tuple(Window(source=source, clip=without_samples(clip)) for clip in part)
+        yield Batch(unit="", number=number, last=last, inputs=len(part), windows=windows, clips=part)
+        if last:
+            return
 
 
 def _read(recording: Recording, sample_rate: int | None) -> tuple[str, bytes]:

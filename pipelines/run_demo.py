@@ -19,6 +19,7 @@ from sonogloss.pipelines.caption_audio import caption
 from sonogloss.pipelines.config.evaluation import DemoConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import evaluate
+from sonogloss.pipelines.report_page import report
 from sonogloss.pipelines.running.inputs import DEMO_FILE
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
@@ -32,10 +33,10 @@ REFERENCES = 5
 def demo(config: DemoConfig) -> dict[str, Any]:
     """Synthesize soundscapes with a known timeline, caption them, and compare.
 
-    The output holds `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results` and `metrics`.
+    The output holds `audio`, `captions.txt`, `references.jsonl`, `datastore`, `results`, `metrics` and `report.html`.
 
     Returns:
-        The report: `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
+        The report: `page`, `rows` (file, events, caption, context, score), `corpus` metrics, `seconds`, `problems`.
 
     Raises:
         InputError: the output cannot be written, or the embedded models are not installed.
@@ -67,8 +68,11 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         beam_args=config.beam_args,
     )
     scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output, overwrite=True)
+    page = files.join(output, "report.html")
+    report(results=results, references=files.join(output, "references.jsonl"), output=page)
     return {
         "output": output,
+        "page": page,
         "rows": _rows(results, scenes),
         "corpus": scored["corpus"],
         "captions_in_datastore": built["counts"]["kept"],
@@ -142,6 +146,7 @@ def show(report: dict[str, Any]) -> None:
         f"everything lies in {output}",
         markup=False,
     )
+    console.print(f"Look and listen: open {report['page']} in a browser", markup=False)
     console.print("\nNext, on your own files:", style="bold")
     for line in (
         "sonogloss build-datastore --captions 'my-captions/*.txt' --output my-store",

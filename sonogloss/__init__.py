@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sonogloss.pipelines.load_captioner import load_captioner
     from sonogloss.pipelines.make_captioner import make_captioner
     from sonogloss.pipelines.post_train_clap import post_train_clap
+    from sonogloss.pipelines.report_page import report
     from sonogloss.pipelines.run_demo import demo
     from sonogloss.pipelines.search_datastore import search
     from sonogloss.pipelines.train_captioner import train_captioner
@@ -38,6 +39,7 @@ __all__ = [
     "caption",
     "classify",
     "evaluate",
+    "report",
     "make_captioner",
     "train_captioner",
     "tune_labels",
@@ -58,6 +60,7 @@ _MODULES = {
     "caption": "pipelines.caption_audio",
     "classify": "pipelines.classify_audio",
     "evaluate": "pipelines.evaluate_captions",
+    "report": "pipelines.report_page",
     "make_captioner": "pipelines.make_captioner",
     "train_captioner": "pipelines.train_captioner",
     "tune_labels": "pipelines.tune_labels",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,13 +40,14 @@ class Step(beam.PTransform[PCollection[Any], PCollection[Any]]):
         super().__init__()
         inspect.signature(function).bind(None, **arguments)
         self._label = function.__name__
-        self._fn = _StepFn(function, arguments)
+        self._fn: beam.DoFn = _StepFn(function, arguments)
 
-    def run_here(self, element: Any) -> Any:
-        """What the function makes of one element, in this process."""
+    def run_here(self, elements: Iterable[Any]) -> Iterator[Any]:
+        """What the function makes of the elements, in this process."""
         self._fn.setup()
-        [result] = self._fn.process(element)
-        return result
+        self._fn.start_bundle()
+        for element in elements:
+            yield from self._fn.process(element)
 
     def expand(self, pcoll: PCollection[Any]) -> PCollection[Any]:
         return pcoll | self._label >> beam.ParDo(self._fn)

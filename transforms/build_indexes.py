@@ -21,6 +21,7 @@ class DatastoreHead:
     options: Mapping[str, Any]
     licenses: Mapping[str, str]
     kind: str = "flat"
+    vectors: str = "float32"
 
 
 def build_indexes(
@@ -34,7 +35,7 @@ def build_indexes(
     """Write the manifest, last.
 
     Args:
-        written: what :func:`sonogloss.transforms.write_shards.write_embedded` returned, in any order.
+        written: what :func:`sonogloss.transforms.write_shards.write_units` returned, in any order.
         counts: what became of the source files' lines; the sums go into the manifest.
         after: what had to be written before; only its being there matters.
         output: the datastore's directory.
@@ -43,12 +44,12 @@ def build_indexes(
     written = list(written)
     return commit_datastore(
         output,
-        shards=[entry["shard"] for entry in written],
-        support=[entry["support"] for entry in written],
+        shards=written,
         clap=head.clap,
-        options={**head.options, "counts": sum_lines(counts, sum(entry["shard"]["count"] for entry in written))},
+        options={**head.options, "counts": sum_lines(counts, sum(entry["count"] for entry in written))},
         licenses=head.licenses,
         kind=head.kind,
+        vectors=head.vectors,
     )
 
 

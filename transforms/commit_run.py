@@ -93,6 +93,7 @@ def commit_run(
                 write_again(output, rewrite.units, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
             )
     results.sort(key=lambda result: result.unit)
+    left_out = _left_out(results, skipped or {})
     parts = [{**asdict(part), "sources": result.sources} for result in results for part in result.parts]
     parts = sorted([*parts, *map(dict, skipped_parts)], key=lambda part: part["path"])
     _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS, SKIPPED))
@@ -105,9 +106,9 @@ def commit_run(
             "inputs": sum(result.inputs for result in results) + sum((skipped or {}).values()),
             rows: sum(result.rows for result in results),
             "dead_letters": sum(result.dead_letters for result in results),
-            "skipped": sum((skipped or {}).values()),
+            "skipped": sum(left_out.values()),
         },
-        "skipped_codes": dict(skipped or {}),
+        "skipped_codes": left_out,
         "dead_letter_codes": sum_counts(result.codes for result in results),
         **head,
         "wall_time_s": round(started.seconds(), 3),
@@ -122,6 +123,12 @@ def commit_run(
     for name in sorted(replaced - named):
         files.remove(files.join(output, name))
     return run
+
+
+def _left_out(results: Iterable[UnitResult], skipped: Mapping[str, int]) -> dict[str, int]:
+    """What was left out, by reason: files, and windows without sound."""
+    silent = sum(result.silent for result in results)
+    return dict(sorted({**skipped, **({"SILENT": silent} if silent else {})}.items()))
 
 
 def _check_there(output: str, names: Sequence[str], folders: Iterable[str]) -> None:

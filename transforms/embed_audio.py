@@ -10,10 +10,9 @@ import numpy as np
 from sonogloss.clap import Clap
 from sonogloss.records import Clip, FloatArray
 from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
-from sonogloss.transforms.work import NO_VECTORS, Batch
+from sonogloss.transforms.work import NO_VECTORS, Batch, without_samples
 
 STAGE = "embed_audio"
-_NO_SAMPLES: FloatArray = np.zeros(0, np.float32)
 
 
 def embed_audio(batch: Batch, clap: Clap, *, frames: bool = False) -> Batch:
@@ -40,7 +39,7 @@ def embed_audio(batch: Batch, clap: Clap, *, frames: bool = False) -> Batch:
 
     batch, columns = embed_isolated(batch, embed, stage=STAGE)
     batch = replace(batch, embeddings=columns[0], frames=columns[1] if frames else NO_VECTORS)
-    return replace(batch, clips=tuple(replace(clip, samples=_NO_SAMPLES) for clip in batch.clips))
+    return replace(batch, clips=tuple(without_samples(clip) for clip in batch.clips))
 
 
 def embed_isolated(

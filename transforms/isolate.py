@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sonogloss.errors import RETRYABLE, ClipError, Code, InputError
-from sonogloss.records import DeadLetter
+from sonogloss.records import Clip, DeadLetter
 from sonogloss.transforms.work import Batch
 
 T = TypeVar("T")
@@ -45,6 +45,11 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], 
         # The largest of these, for one item that never fits must not leave all others alone.
         _fitting[stage] = max(fitted)
     return outcomes
+
+
+def forget_sizes() -> None:
+    """Begin with whole batches again."""
+    _fitting.clear()
 
 
 def _halved(
@@ -103,18 +108,7 @@ def drop_failures(
         if error is None:
             results.append(outcome)  # type: ignore[arg-type]  # an exception would be the error
         else:
-            start_s, end_s = clip.source_range
-            failures[row] = dead_letter(
-                error,
-                stage=stage,
-                uri=clip.uri,
-                member=clip.member,
-                clip_id=clip.clip_id,
-                start_s=start_s,
-                end_s=end_s,
-                source_id=clip.source_id,
-                extra=clip.extra,
-            )
+            failures[row] = clip_letter(error, clip, stage=stage)
     return batch.without(failures), results
 
 
@@ -126,7 +120,7 @@ def check_finite(*values: Any) -> ClipError | None:
 
 
 def dead_letter(error: Exception, *, stage: str, uri: str, member: str | None = None, **where: Any) -> DeadLetter:
-    """The dead letter of a clip, or of a source that could not be cut, by what :func:`as_clip_error` says.
+    """The dead letter of a source or a clip, by what :func:`as_clip_error` says.
 
     Args:
         error: why it failed.
@@ -145,6 +139,22 @@ def dead_letter(error: Exception, *, stage: str, uri: str, member: str | None = 
         byte_offset=failure.byte_offset,
         retryable=failure.code in RETRYABLE,
         **{"clip_id": None, **where},
+    )
+
+
+def clip_letter(error: Exception, clip: Clip, *, stage: str) -> DeadLetter:
+    """The dead letter of a clip."""
+    start_s, end_s = clip.source_range
+    return dead_letter(
+        error,
+        stage=stage,
+        uri=clip.uri,
+        member=clip.member,
+        clip_id=clip.clip_id,
+        start_s=start_s,
+        end_s=end_s,
+        source_id=clip.source_id,
+        extra=clip.extra,
     )
 
 

@@ -32,7 +32,7 @@ CONFIGURATION_KEY = b"sonogloss.configuration"
 UNIT_KEY = b"sonogloss.unit"
 KIND_KEY = b"sonogloss.kind"
 PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
-SOURCES_KEY = b"sonogloss.sources"  # in a unit's file of dead letters only: [key, uri, member] of every source
+SOURCES_KEY = b"sonogloss.sources"  # in a unit's dead letters only: [key, uri, member (, silent windows)] of sources
 
 _LAST_COLUMN = DEAD_LETTER_SCHEMA.names[-1]
 assert CARRIED_SCHEMA.names[-1] == _LAST_COLUMN
@@ -126,11 +126,15 @@ def _write(output: str, name: str, footer: Footer, content: pa.Table, extra: Map
 
 
 def _encode(sources: Sequence[DoneSource]) -> bytes:
-    return json.dumps([[source.key, source.uri, source.member] for source in sources]).encode()
+    lines = [[source.key, source.uri, source.member, *([source.silent] if source.silent else [])] for source in sources]
+    return json.dumps(lines).encode()
 
 
 def _decode(content: bytes) -> tuple[DoneSource, ...]:
-    return tuple(DoneSource(key=key, uri=uri, member=member) for key, uri, member in json.loads(content))
+    return tuple(
+        DoneSource(key=key, uri=uri, member=member, silent=silent[0] if silent else 0)
+        for key, uri, member, *silent in json.loads(content)
+    )
 
 
 def write_again(
@@ -164,13 +168,15 @@ def write_again(
         for number, (content, last) in enumerate(_in_parts(tables, rows_a_part))
     ]
     count = sum(part.rows for part in parts)
+    silent = sum(source.silent for source in sources)
     return UnitResult(
         unit=footer.unit,
         parts=(*parts, letters),
         sources=len(sources),
-        inputs=count + letters.rows,
+        inputs=count + letters.rows + silent,
         rows=count,
         dead_letters=letters.rows,
+        silent=silent,
         codes=dict(Counter(dead.column("code").to_pylist())),
         seconds=sum_counts(unit.seconds for unit in units),
     )

@@ -16,6 +16,10 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0, size: 
         units: units of work that ended with this batch.
         size: bytes of these units.
     """
+    _append(path, f"{done} {failed} {units} {size}\n")
+
+
+def _append(path: str | None, line: str) -> None:
     if path is None:
         return
     try:
@@ -23,9 +27,19 @@ def note(path: str | None, *, done: int, failed: int = 0, units: int = 0, size: 
     except FileNotFoundError:
         return  # the driver has gone; the work goes on without it
     try:
-        os.write(handle, f"{done} {failed} {units} {size}\n".encode())
+        os.write(handle, line.encode())
     finally:
         os.close(handle)
+
+
+def note_total(path: str | None, captions: int) -> None:
+    """Note how many records there are to do; further notes add to it, and what need not be done takes away.
+
+    Args:
+        path: a local file; None notes nothing.
+        captions: records.
+    """
+    _append(path, f"of {captions}\n")
 
 
 def note_failure(path: str | None, error: Exception) -> None:

@@ -70,8 +70,8 @@ def rerank(batch: Batch, reranker: Clap) -> Batch:
 def choose(batch: Batch, clap: Clap, embeddings: FloatArray) -> list[tuple[str, float] | Exception]:
     """For each clip its best candidate, the first of equals, and its cosine in [-1, 1].
 
-    A candidate that the model fails on, or whose embedding is not finite, is passed over; a clip all of whose candidates
-    fail gets the last exception.
+    A candidate that the model fails on, or whose embedding is not finite, is passed over; a clip all of whose
+    candidates fail gets the last exception.
 
     Args:
         batch: clips with candidates.

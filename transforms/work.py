@@ -23,6 +23,7 @@ LARGEST_UNIT = 2048
 UNITS = 64
 SMALLEST_UNIT_BYTES = 64 << 20
 NO_VECTORS: FloatArray = np.zeros((0, 0), np.float32)
+_NO_SAMPLES: FloatArray = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,28 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class DoneSource:
-    """A source that a unit has done; `key` is None where an earlier format did not note it."""
+    """A source that a unit has done.
+
+    `key` is None where an earlier format did not note it. `silent` of its windows were left out as silent.
+    """
 
     key: str | None
     uri: str
     member: str | None = None
+    silent: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A window that was read: its source, and the clip without its samples; None where the source could not be read."""
+
+    source: Source
+    clip: Clip | None
+
+
+def without_samples(clip: Clip) -> Clip:
+    """The same clip when its sound is no longer needed."""
+    return replace(clip, samples=_NO_SAMPLES)
 
 
 def _no_vectors() -> FloatArray:
@@ -50,11 +68,13 @@ def _no_vectors() -> FloatArray:
 class Batch:
     """Clips on their way through the models.
 
-    `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later.
-    `number` counts the batches of a unit from 0; `last` marks the unit's end. `sources` were read to their end when the
-    batch was full, `bytes` is their size. `seconds` is what each step took.
+    `inputs` counts the clips and dead sources that were read into this batch, whatever became of them later, and the
+    `silent` windows that were left out. `number` counts the batches of a unit from 0; `last` marks the unit's end.
+    `sources` were read to their end when the batch was full, `bytes` is their size. `seconds` is what each step took.
+    `windows` are what was read, in order, dead sources too; no step takes any away.
 
-    All other fields but `dead` are columns with a row a clip, empty until their step fills them. `embeddings` and
+    All other fields but `dead` are columns with a row a clip, empty until their step fills them. `loudness` [clips] is
+    the root mean square of the samples, where windows are weighted by it. `embeddings` and
     `projected` are [clips, dim]. `candidates` come from a decoder that was asked for several captions a clip, and
     `rerank_embeddings` [clips, dim] from the CLAP that chooses among them, where it is another one. `labels` (best
     first) are what a prompt named, or what tagging found; tagging also fills `label_scores` [clips, labels], and its
@@ -67,8 +87,11 @@ class Batch:
     inputs: int
     sources: tuple[DoneSource, ...] = ()
     bytes: int = 0
+    silent: int = 0
+    windows: tuple[Window, ...] = ()
     clips: tuple[Clip, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
+    loudness: FloatArray = field(default_factory=_no_vectors)
     embeddings: FloatArray = field(default_factory=_no_vectors)
     projected: FloatArray = field(default_factory=_no_vectors)
     contexts: tuple[tuple[Context, ...], ...] = ()
@@ -91,7 +114,7 @@ class Batch:
 
 
 _COLUMNS = {item.name for item in fields(Batch)} - {
-    "unit", "number", "last", "inputs", "sources", "bytes", "dead", "seconds",
+    "unit", "number", "last", "inputs", "sources", "bytes", "silent", "windows", "dead", "seconds",
 }  # fmt: skip
 
 
@@ -115,7 +138,7 @@ class Part:
 class UnitResult:
     """What one unit left on disk, and its counts: `rows` are captions or tags, `codes` dead letters by code.
 
-    `parts` are those of rows, in order, then the one of dead letters.
+    `parts` are those of rows, in order, then the one of dead letters. `silent` windows were left out.
     """
 
     unit: str
@@ -124,6 +147,7 @@ class UnitResult:
     inputs: int
     rows: int
     dead_letters: int
+    silent: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -159,6 +159,7 @@ class UnitWriter:
             inputs=self._inputs,
             rows=rows,
             dead_letters=len(self._dead),
+            silent=sum(source.silent for source in self._sources),
             codes=dict(Counter(dead_letter.code for dead_letter in self._dead)),
             seconds=self._seconds,
         )

@@ -1,48 +1,84 @@
-"""write_shards: embedded shards -> files of the datastore: captions, their index, and their part of the support."""
+"""write_shards: units on disk -> the shards of the datastore, a unit at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import apache_beam as beam
+import numpy as np
 import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection
 
-from sonogloss.indexes import write_shard, write_support_part
-from sonogloss.transforms.embed_text import EmbeddedShard
+from sonogloss import files
+from sonogloss.indexes import ShardWriter
+from sonogloss.records import FloatArray
+from sonogloss.transforms.embed_text import Unit
 
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 
 
-def write_embedded(
-    shard: EmbeddedShard, columns: Mapping[str, str], *, output: str, kind: str = "flat"
+def write_units(
+    shard: tuple[int, Iterable[Unit]], columns: Mapping[str, str], *, output: str, vectors: str = "float32"
 ) -> dict[str, Any]:
-    """Write one shard; the support is all captions, so each shard is a part of it too.
+    """Write one shard.
 
     Args:
-        shard: captions and vectors.
+        shard: its number and its units in any order, each once.
         columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
-        kind: of the index, see :mod:`sonogloss.indexes.kinds`.
+        vectors: what vectors are stored as.
 
     Returns:
-        `{"shard": ..., "support": ...}`: the entries for the manifest.
+        The entry for the manifest.
     """
-    captions = shard_table(shard, columns)
-    return {
-        "shard": write_shard(output, shard.number, captions, shard.vectors, kind),
-        "support": write_support_part(output, shard.number, shard.vectors),
-    }
+    number, found = shard
+    units = sorted(found, key=lambda unit: unit.number)
+    rows = sum(unit.count for unit in units)
+    with ShardWriter(output, number, rows=rows, dim=units[0].dim, dtype=vectors) as writer:
+        for unit in units:
+            captions = files.read_table(files.join(output, f"{unit.name}.parquet"))
+            writer.add(typed(captions, columns), read_vectors(files.join(output, f"{unit.name}.npy")))
+    return writer.entry()
 
 
-def shard_table(shard: EmbeddedShard, columns: Mapping[str, str]) -> pa.Table:
-    """The captions of a shard as a table: id, text, source, then the further columns, null where a file lacks one."""
-    arrays = {
-        "id": pa.array([line.id for line in shard.lines], pa.int64()),
-        "text": pa.array([line.text for line in shard.lines], pa.string()),
-        "source": pa.array([line.source for line in shard.lines], pa.string()),
-    }
+def read_vectors(path: str) -> FloatArray:
+    """The array in a .npy file, which may lie anywhere."""
+    with files.open_read(path) as handle:
+        vectors: FloatArray = np.lib.format.read_array(handle, allow_pickle=False)
+    return vectors
+
+
+def typed(captions: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+    """The captions of a unit with the further columns, null where a file lacks one, in place of their JSON."""
+    extra = [json.loads(text) if text else {} for text in captions.column("extra").to_pylist()]
     convert = {"int": int, "float": float, "str": str}
+    table = captions.drop_columns(["extra"])
     for name, kind in columns.items():
-        values = [line.extra.get(name) for line in shard.lines]
-        arrays[name] = pa.array([None if value is None else convert[kind](value) for value in values], _TYPES[kind])
-    return pa.table(arrays)
+        values = [one.get(name) for one in extra]
+        cells = [None if value is None else convert[kind](value) for value in values]
+        table = table.append_column(name, pa.array(cells, _TYPES[kind]))
+    return table
+
+
+class WriteShards(beam.PTransform[PCollection[Unit], PCollection[dict[str, Any]]]):
+    """Units -> entries of the shards that hold them.
+
+    Args:
+        columns: the further columns and their types, one mapping as a side input.
+        output: the datastore's directory.
+        vectors: what vectors are stored as.
+    """
+
+    def __init__(self, columns: AsSingleton, *, output: str, vectors: str) -> None:
+        super().__init__()
+        self._columns, self._output, self._vectors = columns, output, vectors
+
+    def expand(self, pcoll: PCollection[Unit]) -> PCollection[dict[str, Any]]:
+        return (
+            pcoll
+            | "KeyByShard" >> beam.Map(lambda unit: (unit.shard, unit)).with_output_types(tuple[int, Any])
+            | "GatherShard" >> beam.GroupByKey()
+            | "Write" >> beam.Map(write_units, self._columns, output=self._output, vectors=self._vectors)
+        )

@@ -60,6 +60,17 @@ class WindowOptions(Configuration):
     max_windows: int | None = _window(
         None, help="clips a recording at most, from its start", default_text="all", at_least=1
     )
+    long: Literal["windows", "first", "pool"] = _window(
+        "windows",
+        help="a row for each window, for the first one only, or one for the recording from the mean of its windows' "
+        "embeddings",
+    )
+    pool_weights: Literal["equal", "loudness"] = _window(
+        "equal", help="what windows count in that mean: all the same, or as much as they are loud"
+    )
+    skip_silent: bool = _window(
+        False, help="leave out windows whose peak is below -80 dBFS; they are counted", digest="value"
+    )
     channels: Literal["mean", "first", "loudest", "split"] = _window(
         "mean",
         help="how a recording of several channels is used; split gives each channel clips of its own",
@@ -72,19 +83,28 @@ class WindowOptions(Configuration):
         """How recordings are cut."""
         from sonogloss.audio import WindowPolicy
 
-        hop = self.window if self.hop is None else self.hop
-        return WindowPolicy(window_s=self.window, hop_s=hop, max_windows=self.max_windows, channels=self.channels)
+        return WindowPolicy(
+            window_s=self.window,
+            hop_s=self.window if self.hop is None else self.hop,
+            max_windows=1 if self.long == "first" else self.max_windows,
+            skip_silent=self.skip_silent,
+            channels=self.channels,
+        )
 
     def policy_digest(self) -> dict[str, Any]:
-        """What the digest of a job holds of the policy; the channels join it as an option of their own."""
+        """What the digest of a job holds of windows; some options join it by themselves."""
         values = asdict(self.policy)
-        del values["channels"]
-        return values
+        del values["channels"], values["skip_silent"]
+        return values | ({"pool": self.pool_weights} if self.long == "pool" else {})
 
     def check(self) -> None:
-        """Refuse windows that cannot be cut."""
+        """Refuse windows that cannot be cut, and options that exclude one another."""
         super().check()
         _ = self.policy
+        if self.long == "first" and self.max_windows is not None:
+            raise OptionError("--long first and --max-windows exclude each other.", "Give one of them.")
+        if self.long != "pool" and self.pool_weights != "equal":
+            raise OptionError("--pool-weights belongs to --long pool.", "Add --long pool or leave --pool-weights out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +185,8 @@ class CaptionSettings(WindowOptions):
     @property
     def policy(self) -> WindowPolicy:
         """How recordings are cut; released captioners take the first window of a recording."""
-        policy = super().policy
-        return replace(policy, max_windows=1) if self.parity and self.max_windows is None else policy
+        first = self.parity and self.max_windows is None and self.long != "pool"
+        return replace(super().policy, max_windows=1) if first else super().policy
 
     def check(self) -> None:
         """Refuse options that exclude one another."""

@@ -40,6 +40,14 @@ class BuildDatastoreConfig(Configuration):
     )
     index: str = option("auto", help="kind of index; auto and flat are exact", choices=_index_names)
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
+    vectors: str = option(
+        "float32", help="what vectors are stored as; float16 takes half the room", choices=("float32", "float16")
+    )
+    precision: str = option(
+        "float32",
+        help="what the text tower computes in; the short ones are faster on a GPU",
+        choices=("float32", "bfloat16", "float16"),
+    )
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)

@@ -48,6 +48,27 @@ class EvaluateConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportConfig(Configuration):
+    """Options of `report`."""
+
+    results: AnyPath = option(help="a results directory of caption or classify", metavar="RESULTS", positional=True)
+    output: AnyPath = option("report.html", help="the page; an earlier one is replaced", metavar="FILE")
+    references: AnyPath | None = option(
+        None, help="references, as evaluate takes them", default_text="none", metavar="FILE"
+    )
+    compare: AnyPath | None = option(
+        None, help="another results directory, shown beside the first", default_text="none", metavar="RESULTS"
+    )
+    audio: Literal["embed", "link", "none"] = option(
+        "embed", help="put the sound into the page, link to local recordings, or read no sound"
+    )
+    audio_mb: float = option(
+        32.0, flag="--audio-mb", help="embedded sound in megabytes; clips beyond it are shown without", metavar="MB"
+    )
+    clips: int = option(10_000, help="clips on the page, the first ones by name", metavar="N", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoConfig(Configuration):
     """Options of `demo`."""
 

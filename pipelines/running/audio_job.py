@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import apache_beam as beam
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
@@ -20,10 +21,10 @@ from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import Source
-from sonogloss.transforms.batch_step import BatchStep, Gather
+from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
@@ -62,7 +63,7 @@ class AudioJob(Protocol):
         """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
         ...
 
-    def steps(self) -> dict[str, BatchStep]:
+    def steps(self) -> dict[str, Step]:
         """The steps from decoded clips to finished batches, by label."""
         ...
 
@@ -120,9 +121,13 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 skipped=listed.counts,
                 skipped_parts=write_skipped(output, listed),
             )
-            with progress_file(options) as path, cleaning(partial(remove_half_written, output)):
+            with (
+                progress_file(options) as path,
+                decoding_notes(output, options) as journal,
+                cleaning(partial(remove_half_written, output)),
+            ):
                 pipeline = beam.Pipeline(options=options)
-                _connect(pipeline, config, job, plan, commit, path)
+                _connect(pipeline, config, job, plan, commit, path, journal)
                 run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
             held.check()
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
@@ -158,6 +163,7 @@ def _connect(
     plan: UnitPlan,
     commit: Gather,
     progress: str | None,
+    journal: str | None,
 ) -> None:
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
     batches = (
@@ -165,7 +171,7 @@ def _connect(
         | "ListUnits" >> beam.Create(plan.pending)
         | "SpreadUnits" >> beam.Reshuffle()
         | "ReadAudio"
-        >> beam.FlatMap(read_unit, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
+        >> ReadAudio(policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE, journal=journal)
     )
     for label, step in job.steps().items():
         batches |= label >> step
@@ -181,7 +187,7 @@ def _dry_run(
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
-    batch = run_here(job, batch)
+    done = list(run_here(job, [batch]))
     return {
         "dry_run": True,
         "sources": len(sources),
@@ -190,15 +196,16 @@ def _dry_run(
         "fingerprints": job.fingerprints(),
         "rows": [
             {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}
+            for batch in done
             for row in job.rows.of(batch)
         ],
-        "dead_letters": [asdict(letter) for letter in batch.dead],
+        "dead_letters": [asdict(letter) for batch in done for letter in batch.dead],
         "problems": [],
     }
 
 
-def run_here(job: AudioJob, batch: Batch) -> Batch:
-    """The steps of a job on one batch, in this process."""
+def run_here(job: AudioJob, batches: Iterable[Batch]) -> Iterable[Batch]:
+    """The steps of a job on the batches of one unit, in this process."""
     for step in job.steps().values():
-        batch = step.run_here(batch)
-    return batch
+        batches = step.run_here(batches)
+    return batches

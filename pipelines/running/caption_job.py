@@ -14,9 +14,10 @@ from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
-from sonogloss.transforms.batch_step import BatchStep
+from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, ClapReference, DatastoreReference
+from sonogloss.transforms.pool_windows import PoolWindows, measure_loudness
 from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking, rerank
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
@@ -114,14 +115,18 @@ class CaptionJob:
             "device": self.clap.device,
         }
 
-    def steps(self) -> dict[str, BatchStep]:
+    def steps(self) -> dict[str, Step]:
         """Embed, retrieve, caption, score."""
-        found: dict[str, BatchStep] = {}
+        found: dict[str, Step] = {}
+        if self.config.pool_weights == "loudness":
+            found["MeasureLoudness"] = BatchStep(measure_loudness)
         if self.other_reranker is not None:
             found["EmbedForReranking"] = BatchStep(
                 embed_for_reranking, stage=EMBED_STAGE, reranker=self.other_reranker, sample_rate=self.sample_rate
             )
         found["EmbedAudio"] = BatchStep(embed_audio, clap=self.clap)
+        if self.config.long == "pool":
+            found["PoolWindows"] = PoolWindows()
         found["Retrieve"] = BatchStep(
             retrieve, datastore=self.datastore, contexts=self.contexts, projection=self.projection
         )

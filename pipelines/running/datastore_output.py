@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OutputError
-from sonogloss.indexes.layout import FORMAT, MANIFEST
+from sonogloss.indexes.layout import FORMAT, MANIFEST, read_manifest
+from sonogloss.indexes.verify import FOLDERS, OURS, unlisted
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
+from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
 
 MARKER = ".sonogloss-build.json"
-_OURS = re.compile(r"shards/\d{5}/(captions\.parquet|vectors\.faiss)|support/part-\d{5}\.npy")
+_UNITS = re.compile(UNITS + r"/[0-9a-f]{16}-\d{6}-[0-9a-f]{16}-[0-9a-f]{16}\.(npy|parquet)")
 _HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
 
 
@@ -42,12 +44,12 @@ def check_datastore_output(output: str) -> None:
             foreign.append(MANIFEST)
     ours = bool(built) or files.exists(files.join(output, MARKER))
     letters = _dead_letters_of(built)
-    for folder in ("shards", "support", DEAD_LETTERS):
+    for folder in (*FOLDERS, UNITS, DEAD_LETTERS):
         root = files.join(output, folder)
         for path in files.list_below(root):
             name = f"{folder}/{path}"
             plain = _HALF_WRITTEN.sub("", name)
-            if files.base_name(path).startswith(".") or (ours and _OURS.fullmatch(plain)):
+            if files.base_name(path).startswith(".") or (ours and _is_ours(plain)):
                 continue
             if folder == DEAD_LETTERS and (plain in letters or _is_dead_letters(files.join(root, path))):
                 continue
@@ -69,9 +71,28 @@ def begin_datastore(output: str) -> None:
 
 
 def end_datastore(output: str) -> None:
-    """The manifest is written; the marker goes."""
+    """The manifest is written: what of ours it does not list goes (units, shards of earlier builds), and the marker.
+
+    Files of somebody else stay; a build does not begin where there are any.
+    """
+    stale = unlisted(output, read_manifest(output))
+    stale += [f"{UNITS}/{name}" for name in files.list_below(files.join(output, UNITS))]
+    for name in stale:
+        if _is_ours(_HALF_WRITTEN.sub("", name)):
+            files.remove(files.join(output, name))
+    files.remove_empty_folders(output, (*FOLDERS, UNITS))
     with suppress(FileNotFoundError):
         files.remove(files.join(output, MARKER))
+
+
+def kept_units(output: str, made_with: str) -> int:
+    """How many finished units of an earlier build with this CLAP and precision lie there."""
+    names = files.list_below(files.join(output, UNITS))
+    return sum(name.endswith(".npy") and name.split("-")[2] == made_with[:16] for name in names)
+
+
+def _is_ours(name: str) -> bool:
+    return bool(OURS.fullmatch(name) or _UNITS.fullmatch(name))
 
 
 def _read(path: str) -> object:

@@ -51,12 +51,17 @@ class Work:
 
 @dataclass
 class Tally:
-    """What the workers have noted so far: records done and failed, units of work finished, and their bytes."""
+    """What the workers have noted so far: records done and failed, units of work finished, and their bytes.
+
+    `total` is how many records there are, where a step has counted them, and `counted` the moment it did.
+    """
 
     done: int = 0
     failed: int = 0
     units: int = 0
     size: int = 0
+    total: int | None = None
+    counted: float = 0.0
 
     def say(self, noun: str, seconds: float, work: Work | None) -> str:
         """One line for a person."""
@@ -69,6 +74,11 @@ class Tally:
                 words[-1] += f" ({work.before:,} done before)"
             share = self.share(work)
             words.append(f"about {seconds / share * (1 - share):,.0f} s to go" if share else "time to go not known yet")
+        if self.total:
+            words[0] = f"{self.done:,} of {self.total:,} {noun}"
+            if self.done:
+                seconds_each = (time.monotonic() - self.counted) / self.done
+                words.append(f"about {max(0, self.total - self.done) * seconds_each:,.0f} s to go")
         return ", ".join(words)
 
     def share(self, work: Work) -> float:
@@ -91,6 +101,10 @@ class Tail:
             whole, newline, _ = handle.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         for line in whole.splitlines():
+            if line.startswith(b"of "):
+                self.tally.total = (self.tally.total or 0) + int(line[3:])
+                self.tally.counted = self.tally.counted or time.monotonic()
+                continue
             done, failed, units, size = (int(word) for word in line.split())
             self.tally.done += done
             self.tally.failed += failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,7 @@ NAMED = 5
 
 
 def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:
-    """The first clips of the first source that can be read, for a dry run.
+    """The first clips of the first source that can be read, as a unit of their own, for a dry run.
 
     Raises:
         MissingInputError: none can.
@@ -33,8 +34,8 @@ def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate:
     for source in sources:
         unit = make_unit([source])
         batch = next(read_unit(unit, policy=policy, sample_rate=sample_rate, batch_size=batch_size))
-        if batch.clips:
-            return batch
+        if not batch.dead or batch.clips:
+            return replace(batch, last=True)
     raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
 
 

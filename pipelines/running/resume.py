@@ -249,13 +249,15 @@ def _done_unit(
         sources = _sources_of_rows(output, names)
     codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
     rows = sum(part.rows for part in parts[:-1])
+    silent = sum(source.silent for source in sources)
     result = UnitResult(
         unit=unit,
         parts=tuple(parts),
         sources=len(sources),
-        inputs=rows + footers[letters].rows,
+        inputs=rows + footers[letters].rows + silent,
         rows=rows,
         dead_letters=footers[letters].rows,
+        silent=silent,
         codes=dict(codes),
     )
     complete = all(footer.complete for footer in footers.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import io
+from collections.abc import Callable
 from typing import Any, Protocol
 
 _HELD_BYTES = 8 << 20  # sources up to this size are read at once
@@ -28,11 +29,16 @@ class ByteSource:
 
     Args:
         data: the bytes, or a seekable handle. The handle stays the caller's: it is read while clips are cut.
+
+    Attributes:
+        size: number of bytes.
+        at_work: to be called while decoding goes on without reading; a decoder process shows so that it is alive.
     """
 
     def __init__(self, data: bytes | BinaryHandle) -> None:
         self._handle: BinaryHandle = io.BytesIO(data) if isinstance(data, bytes) else data
         self.size = len(data) if isinstance(data, bytes) else self._handle.seek(0, io.SEEK_END)
+        self.at_work: Callable[[], object] = getattr(data, "at_work", lambda: None)
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._start, self._window = 0, b""

@@ -134,6 +134,7 @@ class Recording:
             return
         with closing(file):
             for block in file.blocks():
+                self._source.at_work()
                 yield to_mono(block, wanted)
 
 
@@ -198,7 +199,9 @@ def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixin
     failure: ClipError | None = None
     for stream in found.layout.streams:
         try:
-            part = _decode_stream(source, stream, found, _FirstPass(limits=limits, mixing=mixing, before=tuple(parts)))
+            part = _decode_stream(
+                source, stream, found, _FirstPass(limits=limits, mixing=mixing, source=source, before=tuple(parts))
+            )
         except ClipError as error:
             if error.code not in (Code.CORRUPT, Code.UNSUPPORTED):
                 raise
@@ -244,11 +247,13 @@ class _FirstPass:
     Attributes:
         limits: of what is accepted.
         mixing: how channels become one.
+        source: what is decoded.
         before: the streams before it.
     """
 
     limits: AudioLimits
     mixing: Mixing
+    source: ByteSource
     before: tuple[_Part, ...]
 
     def run(self, file: SndfileFile | FfmpegFile, stream: Stream, ffmpeg: str | None) -> _Part:
@@ -262,6 +267,7 @@ class _FirstPass:
         powers, frames, peak = ChannelPowers(), 0, 0.0
         kept: list[FloatArray] | None = [] if channel == 0 or self.mixing == "mean" else None
         for block in file.blocks():
+            self.source.at_work()
             if not np.isfinite(block).all():
                 raise ClipError(Code.NON_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
             frames += len(block)

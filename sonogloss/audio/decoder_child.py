@@ -94,9 +94,9 @@ def _decode(
 
 def _opened(worker: _Worker, number: int, path: str | None, size: int) -> AbstractContextManager[IO[bytes]]:
     if path is None:
-        return io.BufferedReader(_FileOfWorker(worker, number, size), _BUFFER_BYTES)
+        return _Handle(_FileOfWorker(worker, number, size))
     try:
-        return io.BufferedReader(_LocalFile(worker, path), _BUFFER_BYTES)
+        return _Handle(_LocalFile(worker, path))
     except OSError as error:
         raise unreadable(error) from error
 
@@ -204,7 +204,12 @@ class _SignsOfLife:
     def read(self, count: int) -> None:
         """So many bytes have been read."""
         self._bytes_left -= count
-        if self._bytes_left > 0 and time.monotonic() - self._last > _SIGN_S:
+        if self._bytes_left > 0:
+            self.give()
+
+    def give(self) -> None:
+        """Say so, but not all the time."""
+        if time.monotonic() - self._last > _SIGN_S:
             self._worker.send(Kind.ALIVE)
             self._last = time.monotonic()
 
@@ -214,11 +219,11 @@ class _LocalFile(io.FileIO):
 
     def __init__(self, worker: _Worker, path: str) -> None:
         super().__init__(path)
-        self._signs = _SignsOfLife(worker, os.fstat(self.fileno()).st_size)
+        self.signs = _SignsOfLife(worker, os.fstat(self.fileno()).st_size)
 
     def readinto(self, target: Any) -> int | None:
         count = super().readinto(target)
-        self._signs.read(count or 0)
+        self.signs.read(count or 0)
         return count
 
 
@@ -232,7 +237,7 @@ class _FileOfWorker(io.RawIOBase):
         self._begin, self._end = 0, min(size, len(self._window))  # what the window shows: the worker fills it first
         self._size = size
         self._position = 0
-        self._signs = _SignsOfLife(worker, size)
+        self.signs = _SignsOfLife(worker, size)
 
     def readable(self) -> bool:
         return True
@@ -261,7 +266,7 @@ class _FileOfWorker(io.RawIOBase):
         part = self._window[self._position - self._begin : self._end - self._begin][: len(target)]
         memoryview(target)[: len(part)] = part
         self._position += len(part)
-        self._signs.read(len(part))
+        self.signs.read(len(part))
         return len(part)
 
     def readall(self) -> bytes:
@@ -270,3 +275,11 @@ class _FileOfWorker(io.RawIOBase):
         while count := self.readinto(memoryview(data)[filled:]):
             filled += count
         return bytes(data[:filled])
+
+
+class _Handle(io.BufferedReader):
+    """What a decoding function reads. It may call `at_work` where it works for long without reading."""
+
+    def __init__(self, file: _LocalFile | _FileOfWorker) -> None:
+        super().__init__(file, _BUFFER_BYTES)
+        self.at_work = file.signs.give

@@ -6,16 +6,18 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import IO, Any
 
-from sonogloss.audio.decoder_frames import WINDOW_BYTES, clip_error, out_of_memory, unreadable
+from sonogloss.audio.decoder_frames import clip_error, out_of_memory, unreadable
 from sonogloss.audio.decoder_process import DecoderLimits, DecoderLostError, DecoderProcess
 from sonogloss.audio.decoding_journal import DecodingJournal
 from sonogloss.errors import ClipError, SonoglossError
+
+_HELD_BYTES = 4 << 20  # files that somebody else closes are read at once, to be decoded in advance
 
 DecodeFunction = Callable[[IO[bytes], Any], Iterator[Any]]
 Source = str | bytes | IO[bytes] | Callable[[], AbstractContextManager[IO[bytes]]]
@@ -41,9 +43,9 @@ class DecoderPool:
     """Runs a decoding function in child processes that can be killed.
 
     The function takes a seekable binary file and options, and yields items: arrays, records with arrays, plain values.
-    Where it works for long without an item and without reading on in its file it yields None, which shows that it is
-    alive and goes no further. It stands in an importable module, and gives the same items each time: after a crash it
-    runs again, and the items that have been delivered are dropped.
+    Where it works for long without an item and without reading on in its file it calls the file's `at_work`, or yields
+    None, which shows that it is alive and goes no further. It stands in an importable module, and gives the same items
+    each time: after a crash it runs again, and the items that have been delivered are dropped.
 
     A process is started when all others are busy, and kept. Threads may share a pool. Where the system is not Linux the
     function runs in this process, without limits.
@@ -79,7 +81,7 @@ class DecoderPool:
 
     def decode_each(
         self, requests: Iterable[DecodeRequest], journal: DecodingJournal | None = None
-    ) -> Iterator[Iterator[Any]]:
+    ) -> Generator[Iterator[Any], None, None]:
         """The items of the decoding function, as they come, file by file.
 
         While the items of a file are used the child decodes on, into the next file of `requests`: up to eight megabytes
@@ -242,9 +244,11 @@ def _held(request: DecodeRequest) -> DecodeRequest:
     if isinstance(source, str | bytes) or callable(source):
         return request
     with suppress(Exception):  # which comes again when it is decoded
-        if source.seek(0, os.SEEK_END) <= WINDOW_BYTES:
+        size = source.seek(0, os.SEEK_END)
+        if size <= _HELD_BYTES:
             source.seek(0)
-            return replace(request, source=source.read())
+            content = source.read(size)
+            return replace(request, source=content) if len(content) == size else request
     return request
 
 

@@ -144,7 +144,7 @@ class DecoderProcess:
             ClipError: the file cannot be read.
             DecoderLostError: the process died.
         """
-        path, size = (source, 0) if isinstance(source, str) else (None, _size(source))
+        path, size = (os.path.abspath(source), 0) if isinstance(source, str) else (None, _size(source))
         file = _File(self._number, None if isinstance(source, str) else source)
         if file.handle is not None:
             self._show(file, 0)

@@ -29,6 +29,9 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 
+# libsndfile looks for a file `._` in the working folder, even for what is in memory, and refuses MP3 if it finds one.
+_NO_FILES = "/proc"
+
 
 class Child(NamedTuple):
     """A child process, our ends of its pipes, and the memory that it shares with us."""
@@ -107,13 +110,14 @@ def _start_child() -> Child:
         theirs.callback(os.close, shared)
         os.ftruncate(shared, SHARED_BYTES)
         passed = (requests_in, responses_out, shared, printed)
-        path = [entry for entry in sys.path if isinstance(entry, str)]
+        path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
         process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM.format(path=path, arguments=(*passed, os.getpid()))],
             stdin=subprocess.DEVNULL,
             stdout=printed_out,
             stderr=printed_out,
             pass_fds=passed,
+            cwd=_NO_FILES,
             env={**os.environ, **_ENVIRONMENT},
         )
         ours.pop_all()

@@ -99,8 +99,9 @@ class DecodingJournal:
     def _write(self) -> None:
         lines = [json.dumps(self._machine), *map(json.dumps, self._in_progress)]
         content = "".join(f"{line}\n" for line in lines).encode()
-        os.pwrite(self._file.fileno(), content, 0)
-        os.ftruncate(self._file.fileno(), len(content))
+        with suppress(OSError):  # a disk that is full is for the writer of rows to tell
+            os.pwrite(self._file.fileno(), content, 0)
+            os.ftruncate(self._file.fileno(), len(content))
 
     def _count(self) -> Counter[str]:
         crashes: Counter[str] = Counter()

@@ -32,6 +32,7 @@ class WindowPolicy:
             skipped.
         max_windows: the largest number of clips of a recording, from its start; all by default. The released captioners
             use the first one only.
+        skip_silent: leave windows with the flag SILENT out. Cutting yields them, reading a unit counts them.
         channels: what becomes of several channels: their mean (the loudest one where they cancel each other), the
             first, the loudest, or a clip of each one.
 
@@ -43,6 +44,7 @@ class WindowPolicy:
     hop_s: float = 10.0
     max_windows: int | None = None
     channels: Channels = "mean"
+    skip_silent: bool = False
 
     def __post_init__(self) -> None:
         for option, value in (("--window", self.window_s), ("--hop", self.hop_s)):

@@ -1,6 +1,6 @@
 """CLAP: text and audio in one space. One protocol, and two backends."""
 
 from sonogloss.clap.backend import is_pocket, load_clap
-from sonogloss.clap.protocol import Clap
+from sonogloss.clap.protocol import BatchedText, Clap
 
-__all__ = ["Clap", "is_pocket", "load_clap"]
+__all__ = ["BatchedText", "Clap", "is_pocket", "load_clap"]

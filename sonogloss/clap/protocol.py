@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -46,4 +46,22 @@ class Clap(Protocol):
         Raises:
             OptionError: a waveform has another shape or type, is empty or too long, or holds values that cannot be
                 sound; or the rate is unusable. See :mod:`sonogloss.clap.inputs`.
+        """
+
+
+@runtime_checkable
+class BatchedText(Protocol):
+    """A CLAP that embeds any number of texts in batches of its own choice and gives them one by one."""
+
+    def embed_text_batches(
+        self, texts: Sequence[str], *, precision: str = "float32"
+    ) -> Iterator[tuple[list[int], FloatArray]]:
+        """Rows of `texts`, each once and in any order, with their embeddings: unit rows `[rows, dim]`, float32.
+
+        Args:
+            texts: any number.
+            precision: `float32`, or `bfloat16` or `float16`, which are faster where there are units for them.
+
+        Raises:
+            OptionError: `texts` is not a list of strings.
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 FEWEST_ROWS = 4
-_TOKEN_STEP = 8
+_TOKEN_STEP = 2
 
 
 def batches(rows: Sequence[int], largest: int) -> Iterator[list[int]]:
@@ -28,5 +28,5 @@ def batches(rows: Sequence[int], largest: int) -> Iterator[list[int]]:
 
 
 def padded_length(tokens: int, longest: int) -> int:
-    """The length that a text of so many tokens is padded to: the next multiple of eight, but not over `longest`."""
+    """The length that a text of so many tokens is padded to: the next even number, but not over `longest`."""
     return max(tokens, min(-(-tokens // _TOKEN_STEP) * _TOKEN_STEP, longest))

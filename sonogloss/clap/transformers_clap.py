@@ -18,12 +18,13 @@ from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
 from sonogloss.clap.protocol import Clap
-from sonogloss.clap.shapes import batches, padded_length
+from sonogloss.clap.shapes import FEWEST_ROWS, batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
 
 _TEXT_BATCH = 256
+_TEXT_TOKENS = 8192  # a batch, padding included: what long texts may take of memory
 _AUDIO_BATCH = 16
 
 
@@ -94,20 +95,24 @@ class TransformersClap:
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """See :meth:`Clap.embed_text`; longer texts are cut at the model's last position."""
-        tokens = self.tokenize(checked_texts(texts))
-        result = np.empty((len(tokens), self.dim), dtype=np.float32)
-        lengths = [padded_length(len(row), self._max_tokens) for row in tokens]
-        # Rows are written back in the order given.
-        order = sorted(range(len(tokens)), key=lengths.__getitem__)
-        for length, group in groupby(order, key=lengths.__getitem__):
-            for rows in batches(list(group), _TEXT_BATCH):
-                ids, mask = pad([tokens[row] for row in rows], self._pad_id, length)
-                with torch.inference_mode(), one_thread():
-                    output = self.model.get_text_features(
-                        input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
-                    )
-                    result[rows] = _unit(output)
+        texts = checked_texts(texts)
+        result = np.empty((len(texts), self.dim), dtype=np.float32)
+        for rows, vectors in self.embed_text_batches(texts):
+            result[rows] = vectors
         return result
+
+    def embed_text_batches(
+        self, texts: Sequence[str], *, precision: str = "float32"
+    ) -> Iterator[tuple[list[int], FloatArray]]:
+        """See :meth:`sonogloss.clap.protocol.BatchedText.embed_text_batches`."""
+        tokens = self.tokenize(checked_texts(texts))
+        device = self.model.device
+        for rows, length in token_batches([len(each) for each in tokens], self._max_tokens):
+            ids, mask = pad([tokens[row] for row in rows], self._pad_id, length)
+            with torch.inference_mode(), one_thread(), _autocast(device, precision):
+                output = self.model.get_text_features(input_ids=ids.to(device), attention_mask=mask.to(device))
+            distinct = list(dict.fromkeys(rows))  # the last one may fill up the batch
+            yield distinct, _unit(output)[: len(distinct)]
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """See :meth:`Clap.embed_audio`."""
@@ -148,14 +153,30 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     return clap
 
 
-def pad(tokens: Sequence[Sequence[int]], pad_id: int, length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded on the right to the longest or to a length, and their mask."""
-    ids = torch.full((len(tokens), length or max(map(len, tokens))), pad_id)
-    mask = torch.zeros_like(ids)
-    for line, row in enumerate(tokens):
-        ids[line, : len(row)] = torch.tensor(row)
-        mask[line, : len(row)] = 1
-    return ids, mask
+def token_batches(lengths: Sequence[int], longest: int) -> Iterator[tuple[list[int], int]]:
+    """Rows in batches of equal padded length, and that length; see :mod:`sonogloss.clap.shapes`.
+
+    Args:
+        lengths: tokens of each text, at least 1.
+        longest: that the model takes.
+    """
+    padded = [padded_length(length, longest) for length in lengths]
+    order = sorted(range(len(lengths)), key=padded.__getitem__)
+    for length, group in groupby(order, key=padded.__getitem__):
+        for rows in batches(list(group), max(FEWEST_ROWS, min(_TEXT_BATCH, _TEXT_TOKENS // length))):
+            yield rows, length
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def pad(tokens: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right to a width or to the longest, and their mask."""
+    width = width or max(map(len, tokens))
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in tokens])
+    lengths = torch.tensor([len(row) for row in tokens])
+    return ids, (torch.arange(width) < lengths[:, None]).to(ids.dtype)
 
 
 @contextmanager

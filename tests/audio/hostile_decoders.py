@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
+from sonogloss.audio.clip_decoder import Cutting, decode_clips
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, DeadLetter
 
@@ -102,6 +104,19 @@ def misbehave(handle: IO[bytes], deed: str) -> Iterator[Any]:
     yield from DEEDS[deed](handle)
 
 
+def decode_clips_or_obey(handle: IO[bytes], cutting: Cutting) -> Iterator[Any]:
+    """The clips of a recording; of a file that begins with `deed`, what it orders, perhaps after the clips it holds."""
+    head = handle.read(40)
+    handle.seek(0)
+    if not head.startswith(b"deed "):
+        yield from decode_clips(handle, cutting)
+        return
+    deed = head.split()[1].decode()
+    if deed.endswith("_after"):
+        yield from decode_clips(io.BytesIO(handle.read()[len(f"deed {deed} ") :]), cutting)
+    yield from DEEDS[deed.removesuffix("_after")](handle)
+
+
 def crash_once(handle: IO[bytes], marker: str) -> Iterator[int]:
     yield 0
     yield 1
@@ -135,6 +150,13 @@ def _slowly_alive(handle: IO[bytes]) -> Iterator[Any]:
     for _ in range(6):
         time.sleep(0.1)
         yield None
+    yield 1
+
+
+def _at_work(handle: Any) -> Iterator[Any]:
+    for _ in range(8):
+        time.sleep(0.1)
+        handle.at_work()
     yield 1
 
 

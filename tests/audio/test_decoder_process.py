@@ -287,8 +287,9 @@ def test_ten_megabytes_of_messages_are_dropped(misbehaving: DecoderPool, capfd: 
     assert "printed" not in str(error)  # messages belong to their own file
 
 
-def test_a_decoder_that_shows_that_it_is_alive_is_waited_for(misbehaving: DecoderPool) -> None:
-    items, error = outcome(misbehaving, b"", "slowly_alive")  # 0.6 s for an item; 0.5 s without a sign are the limit
+@pytest.mark.parametrize("deed", ["slowly_alive", "at_work"])
+def test_a_decoder_that_shows_that_it_is_alive_is_waited_for(misbehaving: DecoderPool, deed: str) -> None:
+    items, error = outcome(misbehaving, b"", deed)  # 0.6 s for an item; 0.5 s without a sign are the limit
     assert (items[1:], error) == ([1], None)
 
 
@@ -466,7 +467,7 @@ def test_files_of_the_worker_are_opened_late_and_closed(tmp_path: Path) -> None:
 
 
 def test_files_may_be_closed_when_the_next_one_is_asked_for(misbehaving: DecoderPool) -> None:
-    contents = [np.random.default_rng(size).bytes(size) for size in (5, 700_000, 0, 70_000, 300_000, 300_000, 9)]
+    contents = [np.random.default_rng(size).bytes(size) for size in (5, 5_000_000, 0, 70_000, 300_000, 300_000, 9)]
 
     def requests() -> Iterator[DecodeRequest]:
         for content in contents:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from sonogloss.clap import Clap, load_clap
+from sonogloss.clap.transformers_clap import TransformersClap, token_batches
 from sonogloss.records import FloatArray
 
 WriteClap = Callable[..., None]
@@ -218,3 +219,36 @@ def test_naming_a_clap_does_not_load_torch() -> None:
 def test_the_environment_has_no_package_that_breaks_transformers(name: str) -> None:
     # Beside a CPU torch, importing transformers' ClapModel fails when either is installed.
     assert importlib.util.find_spec(name) is None
+
+
+# -- batches of text --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 512), max_size=800))
+def test_every_text_is_in_one_batch_of_its_length_within_the_budget(lengths: list[int]) -> None:
+    batches = list(token_batches(lengths, 512))
+    assert sorted({row for batch, _ in batches for row in batch}) == list(range(len(lengths)))
+    assert sum(len(set(batch)) for batch, _ in batches) == len(lengths)
+    for batch, length in batches:
+        assert 4 <= len(batch) <= 256
+        assert length * len(batch) <= 8192
+        assert all(length - 1 <= lengths[row] <= length for row in batch)
+
+
+def test_captions_of_usual_lengths_are_hardly_padded() -> None:
+    lengths = np.random.default_rng(0).gamma(5, 2.5, 25_000).astype(int) + 4
+    padded = sum(len(batch) * length for batch, length in token_batches(lengths.tolist(), 512))
+    assert padded / lengths.sum() <= 1.05
+
+
+def test_batches_give_what_single_texts_give(tiny_clap: TransformersClap) -> None:
+    texts = [("a dog barks " * (1 + number % 9)).strip() + str(number) for number in range(40)]
+    together = np.empty((40, tiny_clap.dim), np.float32)
+    for rows, vectors in tiny_clap.embed_text_batches(texts):
+        assert len(rows) == len(vectors) == len(set(rows))
+        together[rows] = vectors
+    np.testing.assert_array_equal(together, tiny_clap.embed_text(texts))
+    np.testing.assert_array_equal(together, np.concatenate([tiny_clap.embed_text([text]) for text in texts]))
+    (rows, halves), *_ = tiny_clap.embed_text_batches(texts, precision="bfloat16")
+    assert halves.dtype == np.float32
+    assert 0.99 < (halves * together[rows]).sum(axis=1).min() < 1 + 1e-6

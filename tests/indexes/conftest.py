@@ -1,7 +1,13 @@
+import hashlib
+import json
+from pathlib import Path
+
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from sonogloss import files
 from sonogloss.indexes import commit_datastore, write_shard, write_support_part
 from sonogloss.records import caption_id
 
@@ -43,6 +49,47 @@ def build(directory, vectors, *, shards=1, support=None, ids=None, fingerprint=C
         licenses={"toy": "CC0"},
     )
     return str(directory)
+
+
+def build_format1(directory, vectors, *, shards=1) -> str:
+    """A datastore as the first release wrote it."""
+    store, texts, entries = str(directory), [f"caption {i}" for i in range(len(vectors))], []
+    for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
+        folder = f"shards/{number:05d}"
+        files.write_table(f"{store}/{folder}/captions.parquet", captions([texts[r] for r in rows]))
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(vectors[rows])
+        faiss.write_index(index, f"{store}/{folder}/vectors.faiss")
+        listed = [files.file_entry(store, f"{folder}/{name}") for name in ("captions.parquet", "vectors.faiss")]
+        entry = {"number": number, "count": len(rows), "dim": vectors.shape[1], "sources": {"toy": len(rows)}}
+        entries.append(entry | {"files": listed})
+    (Path(store) / "support").mkdir()
+    np.save(f"{store}/support/part-00000.npy", vectors)
+    part = {"number": 0, "count": len(vectors), "dim": vectors.shape[1]}
+    part |= {"file": files.file_entry(store, "support/part-00000.npy")}
+    manifest = {
+        "format": "sonogloss-datastore",
+        "format_version": 1,
+        "created_by": "sonogloss 0.1.0",
+        "options": {"captions": ["x.txt"]},
+        "count": len(vectors),
+        "dim": vectors.shape[1],
+        "clap": CLAP | {"dim": vectors.shape[1]},
+        "shards": entries,
+        "sources": [{"name": "toy", "license": "CC0", "count": len(vectors)}],
+        "support": {"count": len(vectors), "parts": [part]},
+        "index": {"kind": "flat", "factory": "Flat", "recall_at_10": 1.0, "measured_on": "exact by construction"},
+    }
+    files.write_json(f"{store}/manifest.json", manifest)
+    return store
+
+
+def edit_manifest(store: str, **changes: object) -> None:
+    """Change keys of a manifest, and its digest with them."""
+    content = files.read_json(f"{store}/manifest.json") | changes
+    del content["sha256"]
+    content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    files.write_json(f"{store}/manifest.json", content)
 
 
 @pytest.fixture

@@ -1,13 +1,24 @@
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sonogloss import files
+from sonogloss.bridge import project
 from sonogloss.errors import InputError, StoreFormatError
-from sonogloss.indexes import commit_datastore, describe, read_manifest, write_shard, write_support_part
-from tests.indexes.conftest import CLAP, build, captions, unit_rows
+from sonogloss.indexes import (
+    Datastore,
+    Support,
+    commit_datastore,
+    describe,
+    read_manifest,
+    verify,
+    write_shard,
+    write_support_part,
+)
+from sonogloss.indexes.layout import to_json
+from sonogloss.indexes.shard_writer import ShardWriter
+from tests.indexes.conftest import CLAP, build, build_format1, captions, unit_rows
 
 
 def test_files_open_with_plain_tools(tmp_path):
@@ -16,8 +27,9 @@ def test_files_open_with_plain_tools(tmp_path):
     table = pq.read_table(f"{store}/shards/00000/captions.parquet")
     assert table.column_names == ["id", "text", "source", "split"]
     assert table.schema.field("id").type == pa.int64()
-    index = faiss.read_index(f"{store}/shards/00001/vectors.faiss")
-    np.testing.assert_array_equal(index.reconstruct_n(0, 3), vectors[4:])
+    mapped = np.load(f"{store}/shards/00001/vectors.npy", mmap_mode="r", allow_pickle=False)
+    np.testing.assert_array_equal(mapped, vectors[4:])
+    assert mapped.ctypes.data % 64 == 0
     np.testing.assert_array_equal(np.load(f"{store}/support/part-00000.npy", allow_pickle=False), vectors)
 
 
@@ -34,7 +46,8 @@ def test_manifest_says_what_is_there(store_dir):
     assert manifest["support"]["count"] == 20
     for shard in manifest["shards"]:
         for entry in shard["files"]:
-            assert files.file_entry(store_dir, entry["path"]) == entry
+            sample = files.sample_digest(f"{store_dir}/{entry['path']}")
+            assert files.file_entry(store_dir, entry["path"]) | {"sample": sample} == entry
     assert describe(read_manifest(store_dir))["captions"] == 20
 
 
@@ -86,6 +99,64 @@ def test_contradicting_entries_are_refused(tmp_path):
         commit_datastore(str(tmp_path), shards=[entry, wide], support=[], clap=CLAP, options={})
     with pytest.raises(StoreFormatError, match="lacks"):
         commit_datastore(str(tmp_path), shards=[entry], support=[], clap={"name": "x", "dim": 8}, options={})
-    (tmp_path / "shards/00000/vectors.faiss").unlink()
+    (tmp_path / "shards/00000/vectors.npy").unlink()
     with pytest.raises(StoreFormatError, match="vectors"):
         commit_datastore(str(tmp_path), shards=[entry], support=[], clap=CLAP, options={})
+
+
+def test_a_shard_in_pieces_is_the_shard_at_once(tmp_path):
+    vectors, texts = unit_rows(9), [f"caption {n}" for n in range(9)]
+    at_once = write_shard(str(tmp_path / "a"), 3, captions(texts), vectors)
+    with ShardWriter(str(tmp_path / "b"), 3, rows=9, dim=8) as writer:
+        for start, stop in ((0, 4), (4, 9)):
+            writer.add(captions(texts[start:stop]), vectors[start:stop])
+    pieces = writer.entry()
+    assert [entry["path"] for entry in pieces["files"]] == [entry["path"] for entry in at_once["files"]]
+    assert pieces["files"][1] == at_once["files"][1]
+    assert pieces["sources"] == at_once["sources"] == {"toy": 9}
+    assert pq.read_table(tmp_path / "a/shards/00003/captions.parquet").equals(
+        pq.read_table(tmp_path / "b/shards/00003/captions.parquet")
+    )
+
+
+def test_a_shard_that_is_not_complete_leaves_no_file(tmp_path):
+    with pytest.raises(InputError, match="1 of 2 captions"), ShardWriter(str(tmp_path), 0, rows=2, dim=8) as writer:
+        writer.add(captions(["a"]), unit_rows(1))
+    with pytest.raises(InputError, match="lack"), ShardWriter(str(tmp_path), 0, rows=2, dim=8) as writer:
+        writer.add(captions(["a"]).drop_columns("text"), unit_rows(1))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_shards_are_their_own_support_and_may_be_halves(tmp_path):
+    vectors, queries = unit_rows(40), unit_rows(5, seed=9)
+    for dtype, digits in (("float32", 1e-7), ("float16", 1e-3)):
+        store = str(tmp_path / dtype)
+        entries = [
+            write_shard(store, number, captions([f"{number} {n}" for n in range(20)]), part, dtype)
+            for number, part in enumerate(np.split(vectors, 2))
+        ]
+        commit_datastore(store, shards=entries, clap=CLAP, options={}, vectors=dtype)
+        assert verify(store) == []
+        opened = Datastore.open(store)
+        assert (opened.manifest.support.kind, opened.support.count) == ("all", 40)
+        assert not (tmp_path / dtype / "support").exists()
+        np.testing.assert_allclose(opened.vectors(np.arange(40)), vectors, atol=digits)
+        projected = opened.project(queries, temperature=0.1, renormalise=True)
+        np.testing.assert_allclose(projected, project(queries, vectors, temperature=0.1, renormalise=True), atol=digits)
+        np.testing.assert_array_equal(
+            Support.open(store).project(queries, temperature=0.1, renormalise=True), projected
+        )
+        scores = queries.astype(float) @ opened.vectors(np.arange(40)).astype(float).T
+        found = [[context.score for context in contexts] for contexts in opened.search(queries, 3)]
+        np.testing.assert_allclose(found, -np.sort(-scores, axis=1)[:, :3], atol=1e-6)
+
+
+def test_format_1_opens_searches_projects_and_verifies(tmp_path):
+    vectors, queries = unit_rows(30), unit_rows(4, seed=5)
+    old = Datastore.open(build_format1(tmp_path / "old", vectors, shards=2))
+    new = Datastore.open(build(tmp_path / "new", vectors, shards=2))
+    assert verify(old.path) == []
+    assert old.search(queries, 7) == new.search(queries, 7)
+    np.testing.assert_array_equal(*(s.project(queries, temperature=0.1, renormalise=False) for s in (old, new)))
+    # Results that were made with an old store know it by its manifest as it was.
+    assert to_json(old.manifest) == files.read_json(f"{old.path}/manifest.json")

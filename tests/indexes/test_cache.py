@@ -10,6 +10,7 @@ from sonogloss import files
 from sonogloss.errors import StoreFormatError
 from sonogloss.indexes import Datastore, read_manifest
 from sonogloss.indexes.cache import default_cache, localise
+from tests.indexes.conftest import build, edit_manifest, unit_rows
 
 
 @pytest.fixture
@@ -50,8 +51,7 @@ def test_a_copy_goes_on_where_it_stopped(remote, tmp_path):
 def test_stores_of_one_name_and_other_content_have_copies_of_their_own(remote, tmp_path):
     manifest, entries = listed(remote)
     first = localise(remote, manifest, entries, str(tmp_path))
-    changed = files.read_json(f"{remote}/manifest.json") | {"options": {"captions": ["y"]}}
-    files.write_json(f"{remote}/manifest.json", changed)
+    edit_manifest(remote, options={"captions": ["y"]})
     second = localise(remote, *listed(remote), str(tmp_path))
     assert first != second
 
@@ -85,3 +85,18 @@ def test_the_cache_lies_where_the_system_says(monkeypatch, remote, tmp_path):
     assert list((tmp_path / "xdg" / "sonogloss").iterdir())
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache() == os.path.expanduser("~/.cache/sonogloss")
+
+
+def test_a_sample_is_compared_before_use_and_everything_on_request(tmp_path):
+    rows = unit_rows(60_000)  # 1.9 MB of vectors: the sample leaves gaps
+    store = build(tmp_path / "store", rows, support=[unit_rows(0)])
+    path = Path(store, "shards/00000/vectors.npy")
+    intact = path.read_bytes()
+    gap = (len(intact) - (1 << 16)) // 15 * 3 - 100  # just before the fourth slice
+    for position, check in ((0, "sample"), (len(intact) - 1, "sample"), (gap, "full")):
+        damaged = bytearray(intact)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(StoreFormatError, match=r"vectors\.npy.*digest differs"):
+            Datastore.open(store, check=check)
+    Datastore.open(store)  # the last flip lies in a gap

@@ -10,7 +10,7 @@ from sonogloss.bridge import project
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, OptionError, StoreFormatError
 from sonogloss.indexes import Datastore, Support, commit_datastore, write_shard, write_support_part
 from sonogloss.records import caption_id
-from tests.indexes.conftest import CLAP, build, captions, unit_rows
+from tests.indexes.conftest import CLAP, build, build_format1, captions, unit_rows
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden" / "drcap"
 
@@ -189,7 +189,7 @@ def test_a_datastore_without_support_only_retrieves(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["shards/00000/vectors.faiss", "shards/00001/captions.parquet", "support/part-00000.npy"]
+    "name", ["shards/00000/vectors.npy", "shards/00001/captions.parquet", "support/part-00000.npy"]
 )
 @pytest.mark.parametrize("damage", ["garbage", "cut", "gone"])
 def test_damaged_files_are_refused_in_words(store_dir, name, damage):
@@ -254,9 +254,22 @@ def test_remote_bytes_are_checked_on_the_way(tmp_path, store_dir):
     memory.rm("/remote", recursive=True)
 
 
+@pytest.mark.parametrize("name", ["vectors.npy", "captions.parquet", "part-00000.npy"])
+def test_a_flipped_byte_is_refused(tmp_path, name):
+    store = build(tmp_path, unit_rows(20))
+    (path,) = Path(store).rglob(name)
+    intact, random = path.read_bytes(), np.random.default_rng(0)
+    for position in random.integers(0, len(intact), size=20):
+        damaged = bytearray(intact)
+        damaged[position] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(StoreFormatError, match=name):
+            Datastore.open(store)
+
+
 @pytest.mark.parametrize("name", ["vectors.faiss", "captions.parquet", "part-00000.npy"])
-def test_flipped_bytes_never_end_in_a_traceback(tmp_path, name):
-    store, query = build(tmp_path, unit_rows(20)), unit_rows(1, seed=4)
+def test_flipped_bytes_of_format_1_never_end_in_a_traceback(tmp_path, name):
+    store, query = build_format1(tmp_path, unit_rows(20)), unit_rows(1, seed=4)
     (path,) = Path(store).rglob(name)
     intact, random = path.read_bytes(), np.random.default_rng(0)
     for position in random.integers(0, min(len(intact), 600), size=60):

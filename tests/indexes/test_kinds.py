@@ -8,25 +8,16 @@ from sonogloss import files
 from sonogloss.errors import OptionError, StoreFormatError
 from sonogloss.indexes import Datastore, commit_datastore, verify, write_shard
 from sonogloss.indexes.flat import Flat
+from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS, choose_kind
 from sonogloss.indexes.layout import IndexEntry
 from tests.indexes.conftest import CLAP, captions, unit_rows
 
 
-def written(tmp_path, vectors, kind="flat") -> str:
-    index = KINDS[kind].train(vectors)
-    KINDS[kind].add(index, vectors)
-    path = str(tmp_path / "vectors.faiss")
-    faiss.write_index(index, path)
-    return path
-
-
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_keeps_its_vectors_and_finds_the_nearest(tmp_path, kind):
+def test_every_kind_finds_the_nearest(kind):
     vectors = unit_rows(50)
-    opened = KINDS[kind].open(written(tmp_path, vectors, kind), count=50, dim=8)
-    np.testing.assert_array_equal(opened.vectors, vectors)
-    found = opened.search(vectors[:5].copy(), 3, np.arange(50))
+    found = KINDS[kind].open(vectors, None).search(vectors[:5].copy(), 3, np.arange(50))
     for row, (scores, rows) in enumerate(found):
         assert rows[0] == row
         assert scores[0] == pytest.approx(1, abs=1e-6)
@@ -34,23 +25,29 @@ def test_every_kind_keeps_its_vectors_and_finds_the_nearest(tmp_path, kind):
     assert KINDS[kind].describe().kind == kind
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_refuses_a_file_that_is_not_its_own(tmp_path, kind):
-    path = written(tmp_path, unit_rows(5), kind)
+def old_file(tmp_path, index) -> str:
+    faiss.write_index(index, str(tmp_path / "vectors.faiss"))
+    return str(tmp_path / "vectors.faiss")
+
+
+def test_a_file_of_format_1_that_is_not_what_the_manifest_says_is_refused(tmp_path):
+    index = faiss.IndexFlatIP(8)
+    index.add(unit_rows(5))
+    path = old_file(tmp_path, index)
+    np.testing.assert_array_equal(open_faiss_vectors(path, count=5, dim=8), unit_rows(5))
     for count, dim in ((6, 8), (5, 9)):
         with pytest.raises(StoreFormatError, match=f"instead of {count} x {dim}"):
-            KINDS[kind].open(path, count=count, dim=dim)
+            open_faiss_vectors(path, count=count, dim=dim)
     files.write_bytes(path, b"no index")
     with pytest.raises(StoreFormatError, match="FAISS cannot read it"):
-        KINDS[kind].open(path, count=5, dim=8)
+        open_faiss_vectors(path, count=5, dim=8)
 
 
 @pytest.mark.parametrize("index", [faiss.IndexFlatL2(8), faiss.IndexLSH(8, 16)])
-def test_flat_refuses_other_indexes(tmp_path, index):
+def test_other_indexes_are_refused_as_vectors_of_format_1(tmp_path, index):
     index.add(unit_rows(5))
-    faiss.write_index(index, str(tmp_path / "i"))
     with pytest.raises(StoreFormatError, match="not a flat inner-product index"):
-        Flat().open(str(tmp_path / "i"), count=5, dim=8)
+        open_faiss_vectors(old_file(tmp_path, index), count=5, dim=8)
 
 
 def test_a_kind_is_chosen_by_name():
@@ -71,7 +68,7 @@ class Reversed(Flat):
 
 def test_a_new_kind_is_one_entry(tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "reversed", Reversed())
-    shard = write_shard(str(tmp_path), 0, captions(["a", "b"]), unit_rows(2), choose_kind("reversed"))
+    shard = write_shard(str(tmp_path), 0, captions(["a", "b"]), unit_rows(2))
     manifest = commit_datastore(
         str(tmp_path), shards=[shard], support=[], clap=CLAP, options={}, kind=choose_kind("reversed")
     )

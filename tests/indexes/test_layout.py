@@ -7,6 +7,7 @@ from sonogloss import files
 from sonogloss.errors import MissingInputError, StoreFormatError
 from sonogloss.indexes import Datastore, read_manifest
 from sonogloss.indexes.layout import manifest_from_json, to_json
+from tests.indexes.conftest import edit_manifest
 
 
 def test_manifest_survives_json(store_dir):
@@ -20,20 +21,21 @@ def test_keys_of_later_minor_versions_are_ignored(store_dir):
 
 
 def change(store_dir: str, **changes: object) -> None:
-    path = f"{store_dir}/manifest.json"
-    files.write_json(path, files.read_json(path) | changes)
+    edit_manifest(store_dir, **changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 2}, "format_version 2"),
+        ({"format_version": 3}, "format_version 3"),
         ({"format_version": "one"}, "format_version 'one'"),
         ({"format": "sonogloss-results"}, "not the manifest of a datastore"),
         ({"count": 3}, "count is 3"),
         ({"shards": "none"}, "malformed"),
         ({"shards": [{"number": 0}]}, "malformed"),
         ({"support": {"count": 1, "parts": []}}, "support"),
+        ({"support": {"count": 1, "parts": [], "kind": "all"}}, "support"),
+        ({"vectors": "int3"}, "int3"),
         ({"clap": {"name": "x"}}, "dim, fingerprint"),
         ({"index": {"kind": "ivf", "factory": "IVF4096,Flat", "recall_at_10": 0.9, "measured_on": "x"}}, "ivf"),
     ],

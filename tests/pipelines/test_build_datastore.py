@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from sonogloss.clap import Clap
+from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.indexes import Datastore, verify
+from sonogloss.transforms import embed_text
 
 from .conftest import CAPTIONS, Run, assert_one_line
 
@@ -130,6 +134,57 @@ def test_an_output_that_cannot_be_written(run: Run, tmp_path: Path, tiny_clap_di
     output = tmp_path / "a.txt" / "below"
     outcome = run("build-datastore", "--captions", tmp_path / "a.txt", "--output", output, "--clap", tiny_clap_dir)
     assert_one_line(outcome, "Cannot write")
+
+
+def big_dump(tmp_path: Path) -> Path:
+    (tmp_path / "many.txt").write_text("\n".join(f"sound {number} and then {number % 7}" for number in range(300)))
+    return tmp_path / "many.txt"
+
+
+def digests(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def test_a_build_that_was_ended_goes_on_and_equals_an_undisturbed_one(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_text, "CAPTIONS_A_UNIT", 30)
+    embedded: list[int] = []
+    real = TransformersClap.embed_text_batches
+
+    def counted(self: TransformersClap, texts: list[str], **options: Any) -> Any:
+        if len(embedded) == 4 and "stop" in os.environ:
+            raise OSError("the machine goes down")
+        embedded.append(len(texts))
+        return real(self, texts, **options)
+
+    command = ["build-datastore", "--captions", big_dump(tmp_path), "--clap", tiny_clap_dir, "--json", "--output"]
+    assert run(*command, tmp_path / "whole").code == 0
+    monkeypatch.setattr(TransformersClap, "embed_text_batches", counted)
+    monkeypatch.setenv("stop", "")
+    with pytest.raises(Exception, match="goes down"):
+        run(*command, tmp_path / "ended")
+    assert verify(str(tmp_path / "ended"))
+    assert len(list((tmp_path / "ended/units").glob("*.npy"))) == 4
+    monkeypatch.delenv("stop")
+    outcome = run(*command, tmp_path / "ended")
+    assert outcome.code == 0, outcome.err
+    assert outcome.report["kept_units"] == 4
+    assert sum(embedded) == 300  # nothing twice
+    assert digests(tmp_path / "ended") == digests(tmp_path / "whole")
+    assert verify(str(tmp_path / "ended")) == []
+
+
+def test_shards_of_an_earlier_build_go_and_files_of_others_stay(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+    output, dump = tmp_path / "store", big_dump(tmp_path)
+    command = ["build-datastore", "--captions", dump, "--clap", tiny_clap_dir, "--output", output, "--overwrite"]
+    assert run(*command, "--shards", "3").code == 0
+    assert run(*command, "--shards", "1", "--vectors", "float16").code == 0
+    assert sorted(digests(output)) == ["manifest.json", "shards/00000/captions.parquet", "shards/00000/vectors.npy"]
+    assert verify(str(output)) == []
+    assert Datastore.open(str(output)).manifest.vectors == "float16"
+    (output / "shards/00000/mine.txt").write_text("mine")
+    assert_one_line(run(*command), "not ours", "shards/00000/mine.txt")
 
 
 def test_search_finds_the_caption_itself(run: Run, store: Path) -> None:

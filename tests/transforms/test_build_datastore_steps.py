@@ -15,16 +15,26 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore, verify
 from sonogloss.records import CaptionLine, FloatArray, caption_id
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes, sum_lines
 from sonogloss.transforms.drop_duplicates import DropDuplicates, first
-from sonogloss.transforms.embed_text import BATCH, EmbeddedShard, embed_shard, shard_number
+from sonogloss.transforms.embed_text import (
+    Unit,
+    choose_layout,
+    embed_texts,
+    embed_unit,
+    pack,
+    range_number,
+    unit_name,
+    unpack,
+)
 from sonogloss.transforms.read_captions import ReadCount
-from sonogloss.transforms.write_shards import shard_table, write_embedded
+from sonogloss.transforms.write_shards import typed, write_units
 
 CLAP = {"name": "toy", "fingerprint": "f" * 64, "dim": 8}
 
@@ -68,53 +78,107 @@ def test_the_first_by_file_and_line_stays_in_whatever_order_lines_come() -> None
 # -- embedding --------------------------------------------------------------------------------------------------------
 
 
-@given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=30), shards=st.integers(1, 20))
-def test_shards_are_ranges_of_ids(ids: list[int], shards: int) -> None:
-    numbers = [shard_number(number, shards) for number in sorted(ids)]
+def unit_of(lines: Sequence[CaptionLine], shard: int = 0, number: int = 0, units: int = 1) -> Any:
+    return (shard, number, units), [pack(each) for each in lines]
+
+
+@given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=30), ranges=st.integers(1, 20))
+def test_units_are_ranges_of_ids(ids: list[int], ranges: int) -> None:
+    numbers = [range_number(number, ranges) for number in sorted(ids)]
     assert numbers == sorted(numbers)
-    assert all(0 <= number < shards for number in numbers)
-    assert (shard_number(0, shards), shard_number(2**63 - 1, shards)) == (0, shards - 1)
+    assert all(0 <= number < ranges for number in numbers)
+    assert (range_number(0, ranges), range_number(2**63 - 1, ranges)) == (0, ranges - 1)
+    for number in range(ranges):  # a unit's name begins with the first id of its range
+        begin = int(unit_name(number, ranges, [], "clap").removeprefix("units/")[:16], 16)
+        assert range_number(begin, ranges) == number
+        assert begin == 0 or range_number(begin - 1, ranges) == number - 1
+
+
+@given(captions=st.integers(0, 10**8), shards=st.none() | st.integers(1, 300))
+def test_a_unit_holds_about_25000_captions_and_a_shard_a_million(captions: int, shards: int | None) -> None:
+    layout = choose_layout(captions, shards)
+    assert layout.shards == (shards or max(1, -(-captions // 1_000_000)))
+    assert layout.units % layout.shards == 0
+    assert captions / layout.units <= 25_000
+    assert layout.units == layout.shards or captions / layout.units > 10_000
+
+
+@given(
+    text=st.text(min_size=1),
+    extra=st.dictionaries(st.text(), st.none() | st.integers(-(2**63), 2**63 - 1) | st.text()),
+)
+def test_a_caption_survives_packing_and_sorts_by_its_id(text: str, extra: dict[str, Any]) -> None:
+    one = line(text, source="a.txt", **{f"_{name}": value for name, value in extra.items()})
+    assert unpack(pack(one)) == one
+    other = replace(one, id=one.id ^ 1)
+    assert (pack(one) < pack(other)) == (one.id < other.id)
 
 
 @given(st.lists(st.text("abcdefgh ", min_size=1, max_size=9), min_size=1, max_size=20, unique=True), st.integers(0, 9))
-@settings(deadline=None)
-def test_a_shard_comes_back_by_id_with_the_vectors_of_its_texts(texts: list[str], seed: int) -> None:
-    lines = [line(text) for text in texts]
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_unit_lies_on_disk_by_id_with_the_vectors_of_its_texts(tmp_path: Path, texts: list[str], seed: int) -> None:
+    lines = [line(text, n=len(text)) for text in texts]
     random.Random(seed).shuffle(lines)
     clap: Any = LetterClap()
-    shard = embed_shard((3, lines), clap)
-    assert shard.number == 3
-    assert [caption.id for caption in shard.lines] == sorted(caption_id(text) for text in texts)
-    np.testing.assert_array_equal(shard.vectors, LetterClap().embed_text([caption.text for caption in shard.lines]))
+    unit = embed_unit(unit_of(lines, shard=3, number=7, units=9), clap, output=str(tmp_path))
+    assert (unit.shard, unit.number, unit.count, unit.dim) == (3, 7, len(texts), 8)
+    captions = pq.read_table(tmp_path / f"{unit.name}.parquet")
+    assert captions.column("id").to_pylist() == sorted(caption_id(text) for text in texts)
+    vectors = LetterClap().embed_text(captions.column("text").to_pylist())
+    np.testing.assert_array_equal(np.load(tmp_path / f"{unit.name}.npy"), vectors)
+    assert typed(captions, {"n": "int"}).column("n").to_pylist() == [len(t) for t in captions["text"].to_pylist()]
 
 
 def test_texts_of_one_length_share_a_call_and_progress_is_noted(tmp_path: Path) -> None:
     progress = tmp_path / "progress"
     progress.touch()
     clap: Any = LetterClap()
-    embed_shard((0, [line("a" * (1 + number % 600)) for number in range(600)]), clap, str(progress))
+    texts = ["a" * (1 + number % 600) for number in range(600)]
+    vectors = embed_texts(texts, clap, progress=str(progress))
+    np.testing.assert_array_equal(vectors, LetterClap().embed_text(texts))
     lengths = [[len(text) for text in batch] for batch in clap.batches]
     assert [length for batch in lengths for length in batch] == sorted(range(1, 601))
-    assert [len(batch) for batch in lengths] == [BATCH, BATCH, 600 - 2 * BATCH]
     assert progress.read_text() == "".join(f"{len(batch)} 0 0 0\n" for batch in lengths)
+    with pytest.raises(OptionError, match="float32 only"):
+        embed_texts(texts, clap, "bfloat16")
+
+
+def test_a_finished_unit_is_not_embedded_again_unless_anything_differs(tmp_path: Path) -> None:
+    progress = tmp_path / "progress"
+    progress.touch()
+    lines = [line(text) for text in ("rain", "wind", "a dog")]
+
+    def calls(captions: Sequence[CaptionLine], fingerprint: str = "f" * 64, precision: str = "float32") -> int:
+        clap: Any = LetterClap()
+        clap.fingerprint = fingerprint
+        clap.embed_text_batches = lambda texts, precision: iter([([*range(len(texts))], clap.embed_text(texts))])
+        embed_unit(unit_of(captions), clap, output=str(tmp_path), precision=precision, progress=str(progress))
+        return len(clap.batches)
+
+    assert [calls(lines), calls(lines[::-1])] == [1, 0]
+    assert progress.read_text().splitlines() == ["3 0 0 0", "of -3"]
+    assert calls([*lines, line("a cat")]) == 1
+    assert calls(lines, fingerprint="0" * 64) == 1
+    assert calls(lines, precision="bfloat16") == 1
+    assert [calls(lines), calls(lines, precision="bfloat16")] == [0, 0]
 
 
 # -- tables and the manifest ------------------------------------------------------------------------------------------
 
 
-def test_further_columns_take_the_type_that_holds_all_files() -> None:
-    lines = (line("a", n=3, x=1, tag="t"), line("b", n=None, x=2.5, tag=7), line("c"))
-    shard = EmbeddedShard(number=0, lines=lines, vectors=np.zeros((3, 8), np.float32))
-    table = shard_table(shard, {"n": "int", "x": "float", "tag": "str"})
+def test_further_columns_take_the_type_that_holds_all_files(tmp_path: Path) -> None:
+    lines = [line("a", n=3, x=1, tag="t"), line("b", n=None, x=2.5, tag=7), line("c")]
+    clap: Any = LetterClap()
+    unit = embed_unit(unit_of(lines), clap, output=str(tmp_path))
+    table = typed(pq.read_table(tmp_path / f"{unit.name}.parquet"), {"n": "int", "x": "float", "tag": "str"})
     assert table.schema == pa.schema(
         [
             ("id", pa.int64()), ("text", pa.string()), ("source", pa.string()), ("n", pa.int64()), ("x", pa.float64()),
             ("tag", pa.string()),
         ]
     )  # fmt: skip
-    assert table.column("n").to_pylist() == [3, None, None]
-    assert table.column("x").to_pylist() == [1.0, 2.5, None]
-    assert table.column("tag").to_pylist() == ["t", "7", None]
+    rows = {row["text"]: (row["n"], row["x"], row["tag"]) for row in table.to_pylist()}
+    assert rows == {"a": (3, 1.0, "t"), "b": (None, 2.5, "7"), "c": (None, None, None)}
 
 
 def test_lines_add_up() -> None:
@@ -129,11 +193,16 @@ def test_lines_add_up() -> None:
 def test_shards_and_manifest_make_a_datastore(tmp_path: Path, shards: int) -> None:
     texts = [f"{letter} {number}" for letter in "abcdefgh" for number in range(5)]
     clap: Any = LetterClap()
-    by_shard: dict[int, list[CaptionLine]] = {}
+    by_unit: dict[int, list[CaptionLine]] = {}
     for text in texts:
-        by_shard.setdefault(shard_number(caption_id(text), shards), []).append(line(text, note=len(text)))
+        by_unit.setdefault(range_number(caption_id(text), 4), []).append(line(text, note=len(text)))
+    by_shard: dict[int, list[Unit]] = {}
+    for number, lines in by_unit.items():
+        shard = number * shards // 4
+        unit = embed_unit(unit_of(lines, shard=shard, number=number, units=4), clap, output=str(tmp_path))
+        by_shard.setdefault(shard, []).append(unit)
     written = [
-        write_embedded(embed_shard(shard, clap), {"note": "int"}, output=str(tmp_path)) for shard in by_shard.items()
+        write_units((shard, units[::-1]), {"note": "int"}, output=str(tmp_path)) for shard, units in by_shard.items()
     ]
     head = DatastoreHead(clap=CLAP, options={"captions": ["x"]}, licenses={"s": "CC0"})
     counts = [ReadCount(source="s", read=50, empty=0, malformed=0)]

@@ -83,6 +83,7 @@ def full_batch(make_batch: MakeBatch, count: int) -> Batch:
         rerank_embeddings=vectors + 200,
         frames=np.stack([vectors, vectors], axis=1),
         label_scores=vectors + 300,
+        loudness=np.arange(count, dtype=np.float32),
         candidates=tuple((f"{row}a", f"{row}b") for row in range(count)),
         labels=tuple((LabelScore(label=str(row), score=0.5),) for row in range(count)),
         scores=tuple(float(row) for row in range(count)),
@@ -100,7 +101,7 @@ def test_a_failed_clip_leaves_with_its_row_of_every_column(make_batch: MakeBatch
     }
     left = batch.without(dead)
     kept = [row for row in range(count) if row not in failed]
-    untouched = {"unit", "number", "last", "inputs", "sources", "bytes", "seconds"}
+    untouched = {"unit", "number", "last", "inputs", "sources", "bytes", "silent", "windows", "seconds"}
     for item in fields(Batch):
         before, after = getattr(batch, item.name), getattr(left, item.name)
         if item.name in untouched:

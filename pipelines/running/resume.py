@@ -114,10 +114,11 @@ def plan_units(
 
 
 def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) -> bool:
-    """Does a finished run say what is left out now, as far as its release said so?"""
-    if held.skipped or "skipped_codes" not in run:
-        return set(held.skipped) == {skipped.name} or "skipped_codes" not in run
-    return bool(run["skipped_codes"] == skipped.counts)
+    """Does a finished run say what is left out now? An earlier release listed nothing; what it counted will do."""
+    if held.skipped:
+        return set(held.skipped) == {skipped.name}
+    counted = {code: count for code, count in run.get("skipped_codes", skipped.counts).items() if code != "SILENT"}
+    return counted == skipped.counts
 
 
 def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name]) -> UnitPlan:

@@ -133,6 +133,7 @@ def test_a_dead_letter_says_what_failed_in_one_short_line(error: Exception, code
     assert found.byte_offset == (12 if isinstance(error, ClipError) else None)
     assert len(found.message) <= 500
     assert as_clip_error(error).code.value == code
+    assert found.retryable == (code == "OUT_OF_MEMORY")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixture is a function without state

@@ -1,73 +1,120 @@
-"""Memory and time of cutting a recording of a day, as FLAC and as MP3, into clips.
+"""Memory and time of captioning a recording of a day, as FLAC and as MP3.
 
-    python benchmarks/long_recording.py --hours 24
+    python -m benchmarks.long_recording --hours 24
 
-The recording is never held: its encoder writes to a temporary file, and the clips are dropped as they come. Printed
-are the size of the file, the speed (seconds of sound a second), and the peak memory above that of an empty process.
+The command runs in a process of its own. Its memory is the largest sum over it and its children, and what it needs for
+a recording of ten seconds (the empty job: models, datastore, Beam) is taken off.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 RATE = 16000
 MINUTE = 60 * RATE
+KINDS = {
+    "a window an hour": ["--hop", "3600"],
+    "pooled from a window in ten minutes": ["--hop", "600", "--long", "pool"],
+}
+SENTENCES = ("a dog barks", "rain falls on a roof", "a bell rings twice", "an engine idles while a man speaks")
 
 
-def write(path: Path, hours: float) -> None:
-    """A day of quiet noise and a tone that changes by the minute."""
+def write(path: Path, seconds: float) -> None:
+    """Quiet noise and a tone that changes by the minute."""
     import numpy as np
     import soundfile
 
     chance = np.random.default_rng(0)
     time_s = np.arange(MINUTE) / RATE
     with soundfile.SoundFile(path, "w", RATE, 1, format=path.suffix[1:].upper()) as file:
-        for minute in range(round(hours * 60)):
+        left = round(seconds * RATE)
+        minute = 0
+        while left > 0:
             tone = 0.2 * np.sin(2 * np.pi * (200 + minute) * time_s)
-            file.write((tone + 0.01 * chance.standard_normal(MINUTE)).astype(np.float32))
+            block = (tone + 0.01 * chance.standard_normal(MINUTE)).astype(np.float32)
+            file.write(block[:left])
+            left, minute = left - MINUTE, minute + 1
 
 
-def cut(path: Path) -> None:
-    """Cut a file into clips, in this process, and print what it took."""
-    from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
+def measure(command: list[str], log: Path) -> tuple[float, float]:
+    """Run a command; seconds, and the largest resident memory of it and its children together, in MiB."""
+    start, peak = time.perf_counter(), 0
+    with log.open("w") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink)
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+    return time.perf_counter() - start, peak / 2**20
 
-    empty = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    clips, seconds, flags = 0, 0.0, set()
-    with path.open("rb") as handle:
-        policy, limits = WindowPolicy(), AudioLimits(max_seconds=48 * 3600)
-        for clip in cut_clips(handle, uri=path.name, member=None, policy=policy, sample_rate=48000, limits=limits):
-            clips, seconds = clips + 1, clip.end_s
-            flags.update(clip.flags)
-    elapsed = time.perf_counter() - start
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - empty) / 1024
-    print(
-        f"{path.suffix[1:]:5} {path.stat().st_size / 1e6:8.1f} MB  {clips} clips, {seconds / 3600:.2f} h in "
-        f"{elapsed:.0f} s ({seconds / elapsed:.0f} times real time), {peak:.0f} MiB above empty, {sorted(flags)}"
-    )
+
+def resident(process: int) -> int:
+    """Resident bytes of a process and all its descendants; pages that they share count for each."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            parents.setdefault(parent, []).append(int(entry.name))
+    total, wanted = 0, [process]
+    while wanted:
+        one = wanted.pop()
+        wanted += parents.get(one, [])
+        try:
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            continue
+    return total
+
+
+def run(folder: Path, hours: float, formats: Sequence[str]) -> None:
+    """Measure the empty job, then each file."""
+    sonogloss = [sys.executable, "-m", "sonogloss"]
+    (folder / "captions.txt").write_text("\n".join(SENTENCES))
+    store, log = folder / "store", folder / "log"
+    measure([*sonogloss, "build-datastore", "--captions", str(folder / "captions.txt"), "--output", str(store)], log)
+    caption = [*sonogloss, "caption", "--captioner", "pocket", "--datastore", str(store), "--window", "10"]
+    write(folder / "short.flac", 10.0)
+    _, empty = measure([*caption, "--audio", str(folder / "short.flac"), "--output", str(folder / "empty")], log)
+    print(f"The empty job: {empty:.0f} MiB\n")
+    print("| file | MB | what | rows | seconds | times real time | MiB above the empty job |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for suffix in formats:
+        path = folder / f"day.{suffix}"
+        write(path, hours * 3600)
+        size = path.stat().st_size / 1e6
+        for number, (what, options) in enumerate(KINDS.items()):
+            output = folder / f"{suffix}-{number}"
+            seconds, peak = measure([*caption, "--audio", str(path), "--output", str(output), *options], log)
+            rows = json.loads((output / "run.json").read_text())["counts"]["captions"]
+            print(
+                f"| {suffix.upper()}, {hours:g} h | {size:.0f} | {what} | {rows} | {seconds:.0f} "
+                f"| {hours * 3600 / seconds:.0f} | {peak - empty:.0f} |",
+                flush=True,
+            )
+        path.unlink()
 
 
 def main() -> None:
-    """Write each file, then cut it in a process of its own."""
+    """Write each file, and measure what captioning it takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--cut", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--short", action="store_true", help="half an hour")
+    parser.add_argument("--formats", nargs="+", default=["flac", "mp3"])
     options = parser.parse_args()
-    if options.cut is not None:
-        cut(options.cut)
-        return
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in ("flac", "mp3"):
-            path = Path(folder) / f"day.{suffix}"
-            write(path, options.hours)
-            subprocess.run([sys.executable, __file__, "--cut", str(path)], check=True)
-            path.unlink()
+        run(Path(folder), 0.5 if options.short else options.hours, options.formats)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,21 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
+from sonogloss.dumps.texts import WordLimits
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.kinds import choose_kind
 from sonogloss.indexes.layout import MANIFEST
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
     check_datastore_output,
@@ -31,17 +31,20 @@ from sonogloss.pipelines.running.datastore_output import (
 )
 from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
-from sonogloss.transforms.caption_formats import caption_format
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.embed_text import made_with as made_with_digest
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, check_source_file, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
+
+_OUTCOMES = ("counts", "left_out_columns", "skipped")
+"""What a manifest's options say of the outcome, and not of what was asked for."""
 
 
 @command(BuildDatastoreConfig)
@@ -49,16 +52,24 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     """Build a datastore.
 
     Returns:
-        The report: `output`, `captions` (kept), `counts`, `seconds`, `captions_per_s`, `problems`.
+        The report: `output`, `counts`, `skipped` (files by reason), `left_out_columns`, `sources`, `seconds`,
+        `captions_per_s`, `problems`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
-    options = beam_options(config.beam_args)
+    options = beam_options(config.beam_args, workers=config.workers)
     kind = choose_kind(config.index)
-    dumps = list_dumps(as_list(config.captions), source=config.source, text_column=config.text_column)
+    dumps = list_dumps(
+        as_list(config.captions),
+        source=config.source,
+        text_columns=config.text_column,
+        layout=config.layout,
+        licenses=config.license,
+        words=WordLimits(at_least=config.min_words, at_most=config.max_words),
+    )
     made_with = _made_with(config, dumps)
     check_datastore_output(output)
     refuse_held(output)
@@ -70,39 +81,41 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
                 "Name another directory, or replace it with --overwrite.",
             )
-    for dump in dumps:
-        check_source_file(dump)
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
-    note_pocket(clap, [dump.uri for dump in dumps])
-    share_cores(options)
+    note_pocket(clap, [dump.uri for dump in dumps.files])
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
-        options=made_with,
-        licenses={dump.source: config.license for dump in dumps} if config.license else {},
+        options={**made_with, "skipped": dict(dumps.skipped)},
+        licenses=dumps.licenses,
         kind=kind,
         vectors=config.vectors,
     )
-    with lease(output, "build-datastore") as held, progress_file(options) as path:
+    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         begin_datastore(output)
-        pipeline = beam.Pipeline(options=options)
-        _connect(pipeline, dumps, output=output, head=head, clap=reference, config=config, progress=path)
+        pipeline = make_pipeline(options)
+        parts = dumps.in_parts()
+        _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
         end_datastore(output)
     return _report(output, started, config.max_dead_letters, kept_units=kept)
 
 
-def _made_with(config: BuildDatastoreConfig, dumps: Sequence[SourceFile]) -> dict[str, Any]:
+def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
     """What the manifest says of the build: the options that shape a datastore, and the dumps."""
     options = config.as_json()
     for name in ("clap", "device", "max_dead_letters"):
         del options[name]
-    for name, default in (("vectors", "float32"), ("precision", "float32")):  # earlier releases did not have them
+    # As earlier releases recorded them, so that their datastores are known again.
+    for name in ("text_column", "license"):
+        options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
+    later = {"vectors": "float32", "precision": "float32", "layout": "auto", "min_words": None, "max_words": None}
+    for name, default in later.items():  # earlier releases did not have them
         if options[name] == default:
             del options[name]
-    return {**options, "dumps": [{"uri": dump.uri, "bytes": files.size(dump.uri)} for dump in dumps]}
+    return {**options, "dumps": list(dumps.sizes)}
 
 
 def _connect(
@@ -136,18 +149,6 @@ def _connect(
     )
 
 
-def list_dumps(captions: Sequence[str], *, source: str | None, text_column: str) -> list[SourceFile]:
-    """The dumps that patterns name, in order of their names.
-
-    Raises:
-        InputError: nothing is there, or something is no text dump.
-    """
-    uris = files.expand(captions, option="--captions")
-    for uri in uris:
-        caption_format(uri)
-    return [SourceFile(uri=uri, source=source or files.base_name(uri), text_column=text_column) for uri in uris]
-
-
 def _merge_all(counts: Any) -> dict[str, str]:
     # A combiner's own output comes back as an input, when Beam combines in several steps.
     merged: dict[str, str] = {}
@@ -158,7 +159,7 @@ def _merge_all(counts: Any) -> dict[str, str]:
 
 def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     manifest = read_manifest(output)
-    before = {key: value for key, value in manifest.options.items() if key != "counts"}
+    before = {key: value for key, value in manifest.options.items() if key not in _OUTCOMES}
     return before == made_with and manifest.clap["name"] == clap
 
 
@@ -170,12 +171,18 @@ def _report(
     counts = manifest.options["counts"]
     seconds = started.seconds()
     lines = counts["read"] + counts["malformed"]
-    problems = too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output)
+    dumps = len(manifest.options["dumps"])
+    problems = [
+        *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
+        *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
+    ]
     return {
         "output": output,
         "done_before": kept_units is None,
         "kept_units": kept_units or 0,
         "counts": counts,
+        "skipped": manifest.options.get("skipped", {}),
+        "left_out_columns": manifest.options.get("left_out_columns", []),
         "sources": describe(manifest)["sources"],
         "clap": dict(manifest.clap),
         "shards": len(manifest.shards),
@@ -185,15 +192,23 @@ def _report(
     }
 
 
+_ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")
+
+
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:
         console.print(f"{report['kept_units']:,} units that an earlier build had embedded were not embedded again.")
-    table = Table("read", "empty", "malformed", "duplicates", "kept", "seconds", "captions/s", title=report["output"])
-    counts = report["counts"]
-    numbers = [f"{counts[name]:,}" for name in ("read", "empty", "malformed", "doubles", "kept")]
+    counts = {name: number for name, number in report["counts"].items() if number or name in _ALWAYS_SHOWN}
+    table = Table(*(name.replace("_", " ") for name in counts), "seconds", "captions/s", title=report["output"])
+    numbers = [f"{number:,}" for number in counts.values()]
     table.add_row(*numbers, f"{report['seconds']:.1f}", f"{report['captions_per_s']:,.0f}")
     console.print(table)
+    if report["skipped"]:
+        reasons = ", ".join(f"{number:,} {code}" for code, number in report["skipped"].items())
+        console.print(f"Files left out: {reasons}.", markup=False)
+    if report["left_out_columns"]:
+        console.print(f"Columns left out, bytes or too long: {', '.join(report['left_out_columns'])}.", markup=False)

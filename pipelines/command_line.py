@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sonogloss import __version__
-from sonogloss.errors import InputError, SonoglossError, unknown
+from sonogloss.errors import SonoglossError, unknown
 from sonogloss.pipelines.config.fields import Configuration, settings_of
 from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
-from sonogloss.pipelines.running.signals import Interrupted, end_on_signals
-
-DONE, UNSOUND, IMPOSSIBLE = 0, 1, 2
+from sonogloss.pipelines.running.failures import DONE, IMPOSSIBLE, UNSOUND, failure_of
+from sonogloss.pipelines.running.run_log import log_report, run_log
+from sonogloss.pipelines.running.signals import end_on_signals
+from sonogloss.pipelines.running.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,8 @@ JOBS = {
 }
 
 _EPILOG = """\
-Options that a command does not know go to Apache Beam: --runner, --direct_num_workers, --direct_running_mode,
---project, --region, --temp_location ... The default runner works in this process.
+Options that a command does not know go to Apache Beam: --runner, --project, --region, --temp_location ... By default
+a job runs in this process; --workers N uses N processes.
 
 exit codes: 0 done; 1 finished, but the counts do not add up or too many inputs failed; 2 bad arguments or inputs;
 130 interrupted, 143 terminated (what is committed stays valid)."""
@@ -149,29 +150,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 1 finished, but the result is not sound; 2 bad arguments or inputs; 130 interrupted; 143
         terminated.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
         if argv is None:
             end_on_signals()
-        return _run(sys.argv[1:] if argv is None else argv)
-    except InputError as error:
-        print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return IMPOSSIBLE
-    except SonoglossError as error:  # the job could not go on, through no fault of its options
-        print(f"sonogloss: error: {' '.join(str(error).split())}", file=sys.stderr)
-        if argv is None:  # threads of Beam may wait for ever for what has died
-            sys.stderr.flush()
-            os._exit(UNSOUND)
-        return UNSOUND
+        return _run(words)
     except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except KeyboardInterrupt as interrupt:
-        code = interrupt.code if isinstance(interrupt, Interrupted) else 130
-        print("sonogloss: interrupted; what is committed stays valid, the same command continues", file=sys.stderr)
-        if argv is None:  # the job's thread is in the middle of a model: do not wait for it
-            sys.stderr.flush()
+    except (SonoglossError, KeyboardInterrupt) as error:
+        code = _tell(error, words)
+        if argv is None and code != IMPOSSIBLE:
+            # A thread may be in the middle of a model, and threads of Beam may wait for ever for what has died.
+            sys.stdout.flush()
             os._exit(code)
         return code
+    except Exception as error:
+        if "--json" in words:
+            _print_json(failure_of(error).as_json())
+        raise
+
+
+def _tell(error: BaseException, words: Sequence[str]) -> int:
+    """Say why a command ended; the exit code."""
+    failure = failure_of(error, option_names(words[0]) if words and words[0] in JOBS else ())
+    say(str(failure))
+    if "--json" in words:
+        _print_json(failure.as_json())
+    return failure.exit_code
+
+
+def _print_json(content: Any) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that is not
+        text = json.dumps(content, indent=2)
+    print(text)
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -188,22 +203,23 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as done:  # --help
         return int(done.code or 0)
     values = vars(known)
-    as_json, verbose = values.pop("json"), values.pop("verbose")
-    _silence_beam_unless(verbose)
-    if others or takes_beam_options(config):
-        from sonogloss.pipelines.running.beam_options import beam_options
+    how = {option: values.pop(option) for option in ("json", "verbose", "log_file", "log_format")}
+    _silence_beam_unless(how["verbose"])
+    with run_log(how["log_file"], how["log_format"], name, {**values, **({"beam": others} if others else {})}):
+        if others or takes_beam_options(config):
+            from sonogloss.pipelines.running.beam_options import beam_options
 
-        beam_options(others, option_names(name))
-    if takes_beam_options(config):
-        values["beam_args"] = tuple(others)
-    made = config(**values)
-    report = _load(job.function)(made)
-    if as_json:
-        print(json.dumps(report, ensure_ascii=False, indent=2))
+            beam_options(others, option_names(name), workers=values.get("workers"))
+        if takes_beam_options(config):
+            values["beam_args"] = tuple(others)
+        report = _load(job.function)(config(**values))
+        log_report(report)
+    if how["json"]:
+        _print_json(report)
     else:
         importlib.import_module(f"sonogloss.pipelines.{job.function.partition(':')[0]}").show(report)
     for problem in report["problems"]:
-        print(f"sonogloss: {problem}", file=sys.stderr)
+        say(problem)
     return UNSOUND if report["problems"] else DONE
 
 
@@ -236,6 +252,10 @@ def command_parser(name: str) -> Parser:
     add_options(parser, config)
     parser.add_argument("--json", action="store_true", help="print a machine-readable result on standard output")
     parser.add_argument("--verbose", action="store_true", help="show Beam's log")
+    parser.add_argument("--log-file", metavar="FILE", help="add the log of the run to this file (default: no log)")
+    parser.add_argument(
+        "--log-format", choices=["text", "json"], default="text", help="lines of the log (default: text)"
+    )
     return parser
 
 
@@ -248,7 +268,7 @@ def option_names(name: str) -> list[str]:
     """The options of a command, for hints."""
     settings = [setting for setting in settings_of(JOBS[name].load_config()) if not setting.option.positional]
     switches = [f"--no-{setting.flag[2:]}" for setting in settings if setting.switch]
-    return [setting.flag for setting in settings] + switches
+    return [setting.flag for setting in settings] + switches + ["--json", "--verbose", "--log-file", "--log-format"]
 
 
 def _load(path: str) -> Any:

@@ -7,13 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from sonogloss import __version__, files
 from sonogloss.clap.convert import Conversion, convert_checkpoint
 from sonogloss.errors import OutputError
 from sonogloss.pipelines.config.datastores import ConvertClapConfig
 from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.terminal import plain_console
 
 CONFIG = "config.json"  # written last: without it a directory holds no model
 
@@ -63,15 +62,13 @@ def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    model, console = report["model"], Console()
+    model, console = report["model"], plain_console()
     tower = f"{model['audio_tower'] or 'HTSAT'}{', fused' if model['fused'] else ''}"
-    console.print(
-        f"{report['output']}: {tower}, {model['dim']} dimensions, {model['parameters']:,} parameters", markup=False
-    )
-    console.print(f"fingerprint {report['fingerprint']}", markup=False)
+    console.print(f"{report['output']}: {tower}, {model['dim']} dimensions, {model['parameters']:,} parameters")
+    console.print(f"fingerprint {report['fingerprint']}")
     if report["left_out"]:
         left_out = ", ".join(f"{module} ({count})" for module, count in sorted(report["left_out"].items()))
-        console.print(f"left out, as embeddings do not need them: {left_out}", markup=False)
+        console.print(f"left out, as embeddings do not need them: {left_out}")
 
 
 def _model_card(name: str, digest: str, done: Conversion) -> str:

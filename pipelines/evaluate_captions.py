@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from sonogloss import files
 from sonogloss import metrics as metrics_room
@@ -18,6 +17,7 @@ from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import KEYS, evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
@@ -234,11 +234,13 @@ def _clips_table(clips: list[dict[str, Any]], names: Sequence[str]) -> pa.Table:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     if report["done_before"]:
-        Console().print("These metrics were computed from the same inputs with the same options before: nothing to do.")
+        plain_console().print(
+            "These metrics were computed from the same inputs with the same options before: nothing to do."
+        )
     if "classes" in report:
         show_tags(report)
         return
-    console = Console()
+    console = plain_console()
     console.print(f"{report['clips']:,} captions scored by {report['key']}, tokenizer {report['tokenizer']}")
     show_corpus(console, report)
     show_unmatched(

@@ -16,17 +16,18 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import refused
-from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.temporal.clips import SOUNDSCAPES, hold_out_classes, rank, read_collection, select_folds
 from sonogloss.temporal.config import PairSettings
 from sonogloss.temporal.sequences import draw_groups
@@ -49,7 +50,7 @@ def zste(config: ZsteConfig) -> dict[str, Any]:
         InputError: an option or an input makes the job impossible.
     """
     started, output = time.monotonic(), str(config.output)
-    options, device = beam_options(config.beam_args), choose_device(config.device)
+    options, device = beam_options(config.beam_args, workers=config.workers), choose_device(config.device)
     questions = choose_questions(config)
     asked = _asked(config, questions)
     earlier = None if config.overwrite else _read_facts(output)
@@ -83,9 +84,8 @@ def zste(config: ZsteConfig) -> dict[str, Any]:
         "seed": config.seed,
         "asked": asked,
     }
-    share_cores(options)
-    with progress_file(options) as path:
-        pipeline = beam.Pipeline(options=options)
+    with progress_file(options, device=device) as path:
+        pipeline = make_pipeline(options)
         _connect(pipeline, questions, texts, units, reference, config.pairs, output=output, facts=facts, progress=path)
         run_pipeline(pipeline, noun="sounds", path=path, work=Work(units=len(units)))
     return _report(config, started)
@@ -186,9 +186,9 @@ def _report(config: ZsteConfig, started: float, *, done_before: bool = False) ->
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
-        console.print(f"{report['output']} was evaluated with these options before: nothing to do.", markup=False)
+        console.print(f"{report['output']} was evaluated with these options before: nothing to do.")
     table = Table("task", "setting", "metric", "value", "95 %", "chance", "n", title=report["output"])
     for row in report["summary"]:
         digits = 1 if row["metric"].endswith("rank") else 3
@@ -200,7 +200,6 @@ def show(report: dict[str, Any]) -> None:
         f"{report['clap']['name']}: {report['singles']:,} clips of {report['classes']} classes, {report['pairs']:,} "
         f"pairs, {counts['encoded']:,} sounds and {report['texts']:,} sentences, each encoded once; "
         f"{report['seconds']:.0f} s",
-        markup=False,
     )
     if counts["dead_letters"]:
         console.print(

@@ -12,6 +12,7 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import FormatError, StoreFormatError
 from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
@@ -168,7 +169,7 @@ def _class_row(label: str, counts: TagCounts, ranked: RankedClips) -> dict[str, 
 
 def show_tags(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     console.print(f"{report['clips']:,} tagged clips scored by {report['key']}")
     show_corpus(console, report)
     classes = Table("label", "n", "accuracy", "precision", "AP", "most often taken for")
@@ -200,4 +201,4 @@ def show_unmatched(console: Console, report: dict[str, Any], **words: str) -> No
     for key, what in words.items():
         if report[key]:
             named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {what}: {named}", markup=False)
+            console.print(f"{len(report[key]):,} {what}: {named}")

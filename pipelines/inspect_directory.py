@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -16,6 +15,7 @@ from sonogloss.indexes.layout import FORMAT as DATASTORE
 from sonogloss.indexes.layout import READS as DATASTORE_READS
 from sonogloss.pipelines.config.datastores import InspectConfig
 from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
 from sonogloss.transforms.skipped_files import SKIPPED
 
@@ -91,7 +91,7 @@ def show(report: dict[str, Any]) -> None:
     rows.add_column(overflow="fold")
     for name, value in _lines(report["about"]):
         rows.add_row(name, value)
-    Console().print(rows)
+    plain_console().print(rows)
 
 
 def _lines(value: Any, name: str = "") -> list[tuple[str, str]]:

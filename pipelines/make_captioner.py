@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.decoding.language_model import load_language_model
@@ -19,6 +17,7 @@ from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.terminal import plain_console
 
 
 @command(MakeCaptionerConfig)
@@ -80,8 +79,9 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    Console().print(
+    console = plain_console()
+    console.print(
         f"{report['output']}: {report['method']}, {report['keywords']:,} keywords for {report['clap']} and "
-        f"{report['language_model']}\nfingerprint {report['fingerprint']}",
-        markup=False,
+        f"{report['language_model']}",
     )
+    console.print(f"fingerprint {report['fingerprint']}")

@@ -18,17 +18,18 @@ from dataclasses import asdict
 from typing import Any
 
 import apache_beam as beam
-from rich.console import Console
 
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
-from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.temporal.clips import SOUNDSCAPES, LabelledClip, hold_out_classes, read_collection, select_folds
 from sonogloss.temporal.features import ClipPowers, read_part
 from sonogloss.temporal.post_train import MEAN_OF, PostTrainRecord, clap_card, post_train
@@ -51,7 +52,7 @@ def post_train_clap(config: PostTrainClapConfig) -> dict[str, Any]:
         InputError: an option or an input makes the job impossible.
     """
     began, output = time.monotonic(), str(config.output)
-    options, device = beam_options(config.beam_args), choose_device(config.device)
+    options, device = beam_options(config.beam_args, workers=config.workers), choose_device(config.device)
     asked = _asked(config)
     done = earlier_run(output, RECORD, asked, key="asked", unfinished=TRAINING, overwrite=config.overwrite)
     if done is not None and config.resume:
@@ -65,7 +66,6 @@ def post_train_clap(config: PostTrainClapConfig) -> dict[str, Any]:
     files.check_writable(files.join(output, TRAINING))
     if files.exists(files.join(output, RECORD)):
         files.remove(files.join(output, RECORD))  # from here on the directory is unfinished
-    share_cores(options)
     measured = _measure(options, clips, config, towers.mel)
     record = _train(config, towers, measured)
     towers.save(output, clap_card(base, as_list(config.clips), record))
@@ -133,7 +133,7 @@ def _measure(
             return content
     units = cut_clip_units(clips)
     with progress_file(options) as progress:
-        pipeline = beam.Pipeline(options=options)
+        pipeline = make_pipeline(options)
         (
             pipeline
             | "ListClips" >> beam.Create(units)
@@ -178,12 +178,11 @@ def _report(
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
-        console.print(f"{report['output']} was made with these options before: nothing to do.", markup=False)
+        console.print(f"{report['output']} was made with these options before: nothing to do.")
     console.print(
         f"{report['output']}: {report['base']['name']} after {report['clips']:,} clips of {report['classes']} classes",
-        markup=False,
     )
     for stage, loss in report["losses"].items():
         console.print(f"  stage {stage}: mean loss of the last {MEAN_OF} steps {loss:.3f} nats")

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
 from sonogloss import files
 from sonogloss.audio.windows import INFORMATIVE_FLAGS
@@ -21,6 +20,7 @@ from sonogloss.page import clip_sounds, embedding_map, page_html
 from sonogloss.pipelines.config.evaluation import ReportConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import Scores, score_rows
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import unprinted
 from sonogloss.transforms.commit_run import read_parts, read_run
 
@@ -265,10 +265,8 @@ def _failures(run: Results) -> list[dict[str, Any]]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     size = f"{report['bytes'] / 1e6:.1f} MB"
-    console.print(
-        f"{report['output']}: {report['clips']:,} clips, {report['sounds']:,} with sound, {size}", markup=False
-    )
+    console.print(f"{report['output']}: {report['clips']:,} clips, {report['sounds']:,} with sound, {size}")
     for note in report["notes"]:
-        console.print(note, markup=False)
+        console.print(note)

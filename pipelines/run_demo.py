@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -21,6 +20,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_captions import evaluate
 from sonogloss.pipelines.report_page import report
 from sonogloss.pipelines.running.inputs import DEMO_FILE
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import FloatArray
 from sonogloss.soundscapes import RATE, Scene, caption_dump, references, render_scene, sample_scene
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
@@ -56,6 +56,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         source="sonogloss soundscapes",
         license="Apache-2.0",
         overwrite=True,
+        workers=config.workers,
         beam_args=config.beam_args,
     )
     captioned = caption(
@@ -65,6 +66,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         captioner=config.captioner,
         clap=config.clap,
         overwrite=True,
+        workers=config.workers,
         beam_args=config.beam_args,
     )
     scored = evaluate(results=results, references=files.join(output, "references.jsonl"), output=output, overwrite=True)
@@ -129,7 +131,7 @@ def _rows(results: str, by_name: dict[str, Scene]) -> list[dict[str, Any]]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person, and what to try next."""
-    console = Console()
+    console = plain_console()
     rows = Table(
         "file", "what sounds", "caption", "nearest in the datastore", "CLAP", title="Captions of synthetic scenes"
     )
@@ -144,14 +146,15 @@ def show(report: dict[str, Any]) -> None:
     console.print(
         f"{report['captions_in_datastore']:,} captions in the datastore; all done in {report['seconds']:.0f} s; "
         f"everything lies in {output}",
-        markup=False,
+        soft_wrap=True,
     )
-    console.print(f"Look and listen: open {report['page']} in a browser", markup=False)
-    console.print("\nNext, on your own files:", style="bold")
+    console.print(f"Look and listen: open {report['page']} in a browser", soft_wrap=True)
+    console.print()
+    console.print("Next, on your own files:", style="bold")
     for line in (
         "sonogloss build-datastore --captions 'my-captions/*.txt' --output my-store",
         "sonogloss caption --audio 'my-recordings/**/*.wav' --datastore my-store --output my-results",
         f"sonogloss search {files.join(output, 'datastore')} --text 'a dog barks in the rain'",
         f"sonogloss inspect {files.join(output, 'results')}",
     ):
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", highlight=False, soft_wrap=True)

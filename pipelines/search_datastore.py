@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -16,6 +15,7 @@ from sonogloss.indexes import Datastore
 from sonogloss.pipelines.config.datastores import SearchConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.inputs import choose_device
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import FloatArray
 
 
@@ -63,7 +63,7 @@ def _embed_recording(path: str, clap: Clap) -> tuple[list[str], FloatArray]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     for query in report["queries"]:
         rows = Table("score", "caption", "source", title=query["query"])
         for context in query["contexts"]:

@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
-
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
@@ -32,6 +30,7 @@ from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCapti
 from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.pipelines.running.training import (
     TrainingJob,
     check_plan,
@@ -90,7 +89,12 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
         validation=corpora.get(VALIDATION),
         labels=job.labels,
         neighbours=mine_neighbours(
-            job.plan, corpus, datastore, output=directory, group=group, beam_args=config.beam_args
+            job.plan,
+            corpus,
+            datastore,
+            output=directory,
+            group=group,
+            options=beam_options(config.beam_args, workers=config.workers),
         ),
         targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
     )
@@ -132,7 +136,7 @@ class _Inputs:
 
 def _check_inputs(config: TrainCaptionerOptions, device: str) -> _Inputs:
     """Find the mistakes that need no model."""
-    beam_options(config.beam_args)
+    beam_options(config.beam_args, workers=config.workers)
     check_output(str(config.output))
     check_plan(config)
     choose_precision(config.precision or "auto", device)
@@ -168,6 +172,7 @@ def _build_corpora(
                 overwrite=config.overwrite,
                 max_dead_letters=config.max_dead_letters,
                 device=device,
+                workers=config.workers,
                 beam_args=config.beam_args,
             )
             problems += built["problems"]
@@ -263,9 +268,9 @@ def show(report: dict[str, Any]) -> None:
     """Print the report for a person; of several processes one does."""
     if report["rank"]:
         return
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
-        console.print(f"{report['output']} was trained with these options before: nothing to do.", markup=False)
+        console.print(f"{report['output']} was trained with these options before: nothing to do.")
     seen = [f"mean loss of the last {MEAN_OF} steps {report['loss']:.4f} nats a token"]
     if report["validation_loss"] is not None:
         seen.append(f"validation {report['validation_loss']:.4f}")
@@ -273,5 +278,5 @@ def show(report: dict[str, Any]) -> None:
         seen.append(f"CIDEr-D {report['score']:.4f}")
     if report["best_step"] is not None:
         seen.append(f"best after step {report['best_step']:,}")
-    console.print(f"{report['output']}: {report['method']}, {report['steps']:,} steps, {', '.join(seen)}", markup=False)
-    console.print(f"fingerprint {report['fingerprint']}", markup=False, highlight=False)
+    console.print(f"{report['output']}: {report['method']}, {report['steps']:,} steps, {', '.join(seen)}")
+    console.print(f"fingerprint {report['fingerprint']}", highlight=False)

@@ -14,18 +14,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.errors import FormatError, MissingInputError, OptionError
 from sonogloss.methods.labels import read_labels
-from sonogloss.pipelines.build_datastore import list_dumps
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
+from sonogloss.pipelines.running.caption_dumps import list_dumps
 from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
 from sonogloss.pipelines.running.outputs import earlier_run
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import DeadLetter
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts
 from sonogloss.tagging.texts import LabelledTexts, name_only_texts, search_texts
@@ -33,7 +33,7 @@ from sonogloss.tagging.tune import CURVE
 from sonogloss.tagging.tune import tune_labels as tune
 from sonogloss.training.curve import print_line
 from sonogloss.training.state import CHECKPOINT
-from sonogloss.transforms.read_captions import ReadCount, SourceFile, check_source_file, read_captions
+from sonogloss.transforms.read_captions import ReadCount, SourceFile, read_captions
 
 FEWEST = 16  # texts; a label for which search finds fewer gets texts made from its name as well
 _NAMED = 10
@@ -56,7 +56,8 @@ def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
     names = read_labels(str(config.labels))
     if len(names) < 2:
         raise OptionError(f"--labels {str(config.labels)!r} holds fewer than two labels.", "Name more.")
-    dumps = _list_dumps(config)
+    texts = as_list(config.texts)
+    dumps = list_dumps(texts, option="--texts", text_columns=[config.text_column]).files if texts else ()
     phrases = _read_keywords(str(config.keywords)) if config.keywords is not None else None
     options = _options(config)
     done = earlier_run(output, MANIFEST, options, key="options", unfinished=CHECKPOINT, overwrite=config.overwrite)
@@ -94,16 +95,6 @@ def _options(config: TuneLabelsConfig) -> dict[str, Any]:
         "clap": str(config.clap),
         "config": {name: list(value) if isinstance(value, tuple) else value for name, value in tuning.items()},
     }
-
-
-def _list_dumps(config: TuneLabelsConfig) -> list[SourceFile]:
-    try:
-        dumps = list_dumps(as_list(config.texts), source=None, text_column=config.text_column)
-        for dump in dumps:
-            check_source_file(dump)
-    except (FormatError, MissingInputError) as error:
-        raise type(error)(error.what.replace("--captions", "--texts"), error.remedy) from error
-    return dumps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +170,7 @@ def _report(output: str, training: Mapping[str, Any], seconds: float, *, done_be
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print("These prompts were learned with these options before: nothing to do.")
     training = report["training"]
@@ -202,5 +193,4 @@ def show(report: dict[str, Any]) -> None:
         named = ", ".join(report["from_names"][:_NAMED]) + (" ..." if len(report["from_names"]) > _NAMED else "")
         console.print(
             f"  search found too few texts for {len(report['from_names'])} labels ({named}): some are made from names",
-            markup=False,
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from sonogloss import files
 from sonogloss.errors import FormatError
@@ -16,6 +15,7 @@ from sonogloss.methods import verify_captioner
 from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import CAPTION_ROW_SCHEMA, FIRST_DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA, SKIPPED_SCHEMA
 from sonogloss.transforms.commit_run import read_parts
 from sonogloss.transforms.skipped_files import MOST_LISTED, SKIPPED
@@ -136,6 +136,4 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person; the command line prints the problems."""
     if not report["problems"]:
-        Console().print(
-            f"{report['directory']}: every file of this {report['kind']} is as it was written.", markup=False
-        )
+        plain_console().print(f"{report['directory']}: every file of this {report['kind']} is as it was written.")

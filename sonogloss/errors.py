@@ -22,7 +22,13 @@ from enum import StrEnum
 
 
 class SonoglossError(Exception):
-    """Base of everything this project raises on purpose."""
+    """Base of everything this project raises on purpose.
+
+    Attributes:
+        kind: a word for programs; docs/running.md lists them.
+    """
+
+    kind: str = "FAILED"
 
 
 class InputError(SonoglossError):
@@ -32,6 +38,8 @@ class InputError(SonoglossError):
         what: one sentence that names the thing that is wrong (option, value, file).
         remedy: one sentence that says what to do about it.
     """
+
+    kind = "INPUT"
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
@@ -45,29 +53,43 @@ class InputError(SonoglossError):
 class OptionError(InputError):
     """An option has a value that cannot be used."""
 
+    kind = "OPTION"
+
 
 class MissingInputError(InputError):
     """A path does not exist, or a glob matches nothing."""
+
+    kind = "MISSING_INPUT"
 
 
 class OutputError(InputError):
     """The output cannot be written."""
 
+    kind = "OUTPUT"
+
 
 class FormatError(InputError):
     """A file or directory is there, but is not what it should be."""
+
+    kind = "FORMAT"
 
 
 class ModelFormatError(FormatError):
     """A CLAP, language model or captioner directory is incomplete or malformed."""
 
+    kind = "MODEL_FORMAT"
+
 
 class StoreFormatError(FormatError):
     """A datastore, support or results directory is incomplete or malformed."""
 
+    kind = "STORE_FORMAT"
+
 
 class FingerprintMismatchError(InputError):
     """Two parts that must share one model were made with different ones."""
+
+    kind = "FINGERPRINT_MISMATCH"
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:

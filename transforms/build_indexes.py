@@ -46,7 +46,11 @@ def build_indexes(
         output,
         shards=written,
         clap=head.clap,
-        options={**head.options, "counts": sum_lines(counts, sum(entry["count"] for entry in written))},
+        options={
+            **head.options,
+            "counts": sum_lines(counts, sum(entry["count"] for entry in written)),
+            "left_out_columns": sorted({name for count in counts for name in count.left_out}),
+        },
         licenses=head.licenses,
         kind=head.kind,
         vectors=head.vectors,
@@ -54,12 +58,20 @@ def build_indexes(
 
 
 def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
-    """Lines by what became of them: `read` is `kept` and `doubles` (duplicates); `empty` and `malformed` are others."""
+    """Captions by what became of them.
+
+    `read` is the sum of `kept`, `duplicates`, `too_short` and `too_long`; `empty` and `malformed` are others.
+    `broken_files` broke off before their end.
+    """
     read = sum(count.read for count in counts)
+    too_short, too_long = sum(count.too_short for count in counts), sum(count.too_long for count in counts)
     return {
         "read": read,
         "empty": sum(count.empty for count in counts),
         "malformed": sum(count.malformed for count in counts),
-        "doubles": read - kept,
+        "too_short": too_short,
+        "too_long": too_long,
+        "duplicates": read - too_short - too_long - kept,
         "kept": kept,
+        "broken_files": sum(count.broken for count in counts),
     }

@@ -1,30 +1,38 @@
-"""Formats of caption files: what their names end in, and how their rows are read from a stream.
+"""Formats of caption dumps: what their names end in, and how their rows are read.
 
-A new format is a reader and its endings in :data:`FORMATS`. A reader takes a binary stream and the name of the text
-column, and yields rows with their numbers from 1, by line where the format has lines. For a row that cannot be read it
-yields a sentence that says why, and goes on.
+A new format is a reader and its endings in :data:`FORMATS`. A reader takes a dump's place, the names of the text
+columns and the part that is asked for, and yields rows with their numbers. For a row that cannot be read it yields a
+sentence that says why, and goes on.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import IO, Any
-
-import pyarrow.parquet as pq
+from itertools import islice
 
 from sonogloss import files
+from sonogloss.dumps.csv_rows import csv_rows
+from sonogloss.dumps.json_rows import is_lines, json_lines, json_values
+from sonogloss.dumps.lines import decoded, lines, part_of
+from sonogloss.dumps.parquet_rows import parquet_columns, parquet_parts, parquet_rows
+from sonogloss.dumps.rows import Numbered
+from sonogloss.dumps.streams import Joined, as_utf8, is_plain_utf8, open_dump, seekable, without_packing
+from sonogloss.dumps.tar_rows import tar_rows
 from sonogloss.errors import FormatError
+from sonogloss.sources.handles import Opened
+from sonogloss.sources.names import printable
 
-LONGEST_LINE = 1 << 20  # bytes; a longer "line" is not a caption, and must not fill the memory
-COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+Part = tuple[int, int] | None
+"""A range of bytes or of row groups, from the first to before the last; None for the whole."""
+Reader = Callable[[str, tuple[str, ...], Part], Iterator[Numbered]]
+_Lines = Callable[[Iterable[bytes | None], tuple[str, ...]], Iterator[Numbered]]
 
-Row = Mapping[str, Any]
-Reader = Callable[[IO[bytes], str], Iterator[tuple[int, Row | str]]]
+PART_BYTES = 64 << 20
+"""A dump that may be read in parts is cut into parts of this size."""
+
+_HEAD = 1 << 16
+_PEEKED_ROWS = 100
 
 
 def caption_format(uri: str) -> str:
@@ -33,110 +41,125 @@ def caption_format(uri: str) -> str:
     Raises:
         FormatError: none of these.
     """
-    name = files.base_name(uri).lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    ending = name.rpartition(".")[2]
+    ending = _ending(uri)
     if ending not in FORMATS:
         known = ", ".join(f".{ending}" for ending in FORMATS)
         raise FormatError(
-            f"--captions {uri!r} is not a kind of caption file that can be read.",
-            f"Give files that end in one of {known}, or in one of these and .gz or .zst.",
+            f"--captions {printable(uri)!r} is not a kind of caption file that can be read.",
+            f"Give files that end in one of {known}, or in one of these and .gz, .zst, .bz2 or .xz.",
         )
     return ending
 
 
-def numbered_rows(uri: str, text_column: str) -> Iterator[tuple[int, Row | str]]:
-    """The rows of a caption file, streamed; a sentence in place of a row says why there is none."""
-    with files.open_read(uri, compression="infer") as handle:
-        yield from FORMATS[caption_format(uri)](handle, text_column)
+def is_caption_file(name: str) -> bool:
+    """Is a file of this name a kind that can be read?"""
+    return _ending(name) in FORMATS
+
+
+def _ending(uri: str) -> str:
+    return without_packing(files.base_name(uri)).rpartition(".")[2]
+
+
+def numbered_rows(uri: str, text_columns: tuple[str, ...], part: Part = None) -> Iterator[Numbered]:
+    """The rows of a caption file, streamed; a sentence in place of a row says why there is none.
+
+    Numbers of lines count from the begin of the part, others through the file.
+    """
+    return FORMATS[caption_format(uri)](uri, text_columns, part)
+
+
+def columns_of(uri: str, text_columns: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The columns of a file, as its first rows show them; None where it has no columns, or no row that can be read."""
+    ending = caption_format(uri)
+    if ending == "txt":
+        next(numbered_rows(uri, text_columns), None)
+        return None
+    if ending in ("parquet", "pq"):
+        with open_dump(uri) as stream, seekable(stream) as handle:
+            return parquet_columns(handle)
+    rows = (row for _, row in islice(numbered_rows(uri, text_columns), _PEEKED_ROWS) if not isinstance(row, str))
+    return tuple(dict.fromkeys(name for row in rows for name in row)) or None
+
+
+def parts_of(uri: str) -> list[Part]:
+    """The parts that several workers may read: row groups of Parquet, ranges of bytes of plain txt and JSON lines."""
+    ending = caption_format(uri)
+    if ending not in ("parquet", "pq", "txt", "jsonl", "ndjson"):
+        return [None]
+    with open_dump(uri) as stream:
+        if not isinstance(stream, Opened) or stream.size <= PART_BYTES:
+            return [None]
+        if ending in ("parquet", "pq"):
+            return list(parquet_parts(stream))
+        head = stream.read(_HEAD)
+        if not is_plain_utf8(head) or (ending != "txt" and head.lstrip().startswith(b"[")):
+            return [None]
+        return [(start, min(start + PART_BYTES, stream.size)) for start in range(0, stream.size, PART_BYTES)]
+
+
+def lines_before(uri: str, part: Part) -> int:
+    """How many lines begin before a part of a dump."""
+    if part is None or part[0] == 0:
+        return 0
+    with open_dump(uri) as stream:
+        return sum(1 for _ in part_of(stream, 0, part[0]))
 
 
 def first_line(error: Exception) -> str:
     """The first line of what an exception says, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    message = getattr(error, "message", None) or str(error)
+    return (message.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _lines(handle: IO[bytes], parse: Callable[[str], Row | str]) -> Iterator[tuple[int, Row | str]]:
-    number = 0
-    while line := handle.readline(LONGEST_LINE):
-        number += 1
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            while (rest := handle.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                pass
-            yield number, f"The line is longer than {LONGEST_LINE:,} bytes."
-            continue
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            yield number, f"The line is not UTF-8 ({error.reason} at byte {error.start})."
+def _by_lines(parse: _Lines, uri: str, text_columns: tuple[str, ...], part: Part) -> Iterator[Numbered]:
+    with open_dump(uri) as stream:
+        if part is not None and isinstance(stream, Opened):
+            stream.seek(max(0, part[0] - 1))
+            yield from parse(part_of(stream, *part), text_columns)
         else:
-            yield number, parse(text)
+            yield from parse((line for _, line in lines(as_utf8(stream))), text_columns)
 
 
-def _text_rows(handle: IO[bytes], text_column: str) -> Iterator[tuple[int, Row | str]]:
-    return _lines(handle, lambda line: {text_column: line})
+def _text(found: Iterable[bytes | None], text_columns: tuple[str, ...]) -> Iterator[Numbered]:
+    name = text_columns[0]
+    for number, line in enumerate(found, 1):
+        text, problem = decoded(line)
+        yield number, {name: text} if problem is None else problem
 
 
-def _json_rows(handle: IO[bytes], text_column: str) -> Iterator[tuple[int, Row | str]]:
-    return _lines(handle, lambda line: _parse_json(line) if line.strip() else {text_column: ""})
+def _json(uri: str, text_columns: tuple[str, ...], part: Part, *, by_lines: bool) -> Iterator[Numbered]:
+    if part is not None:
+        yield from _by_lines(json_lines, uri, text_columns, part)
+        return
+    with open_dump(uri) as stream:
+        plain = as_utf8(stream)
+        head = b""
+        while len(head) < _HEAD and (block := plain.read(_HEAD - len(head))):
+            head += block
+        plain = Joined(head, plain)
+        if is_lines(head) or (by_lines and not head.lstrip().startswith(b"[")):
+            yield from json_lines((line for _, line in lines(plain)), text_columns)
+        else:
+            yield from json_values(plain, text_columns)
 
 
-def _parse_json(line: str) -> Row | str:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return f"The line is not JSON ({first_line(error)})."
-    return row if isinstance(row, dict) else "The line is JSON, but not an object."
+def _parquet(uri: str, text_columns: tuple[str, ...], part: Part) -> Iterator[Numbered]:
+    with open_dump(uri) as stream, seekable(stream) as handle:
+        yield from parquet_rows(handle, text_columns, part)
 
 
-def _csv_rows(handle: IO[bytes], text_column: str, delimiter: str = ",") -> Iterator[tuple[int, Row | str]]:
-    # Bytes that are not UTF-8 become lone surrogates here, which no valid file holds: they are told apart below.
-    reader = csv.DictReader(codecs.iterdecode(handle, "utf-8-sig", "surrogateescape"), delimiter=delimiter)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            yield reader.line_num, f"The row is not CSV ({error})."
-            continue
-        if row is None:
-            return
-        yield reader.line_num, _checked_csv_row(row)
-
-
-def _checked_csv_row(row: dict[Any, Any]) -> Row | str:
-    if None in row:
-        return "The row has more fields than the header; a text that holds the delimiter needs quotes."
-    if any(value is not None and any("\ud800" <= letter <= "\udfff" for letter in value) for value in row.values()):
-        return "The row is not UTF-8."
-    return {name: _number(value) for name, value in row.items()}
-
-
-def _number(value: str | None) -> Any:
-    """CSV knows no types. What Python would print the same way is a number; `007` or `1e5` stay what they are."""
-    for kind in (int, float):
-        try:
-            if value is not None and str(number := kind(value)) == value and math.isfinite(number):
-                return number
-        except ValueError:
-            continue
-    return value
-
-
-def _parquet_rows(handle: IO[bytes], text_column: str) -> Iterator[tuple[int, Row | str]]:
-    number = 0
-    for batch in pq.ParquetFile(handle).iter_batches(batch_size=4096):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+def _tar(uri: str, text_columns: tuple[str, ...], part: Part) -> Iterator[Numbered]:
+    return tar_rows(uri)
 
 
 FORMATS: dict[str, Reader] = {
-    "txt": _text_rows,
-    "jsonl": _json_rows,
-    "ndjson": _json_rows,
-    "csv": _csv_rows,
-    "tsv": partial(_csv_rows, delimiter="\t"),
-    "parquet": _parquet_rows,
-    "pq": _parquet_rows,
+    "txt": partial(_by_lines, _text),
+    "json": partial(_json, by_lines=False),
+    "jsonl": partial(_json, by_lines=True),
+    "ndjson": partial(_json, by_lines=True),
+    "csv": partial(_by_lines, partial(csv_rows, delimiter=",")),
+    "tsv": partial(_by_lines, partial(csv_rows, delimiter="\t")),
+    "parquet": _parquet,
+    "pq": _parquet,
+    "tar": _tar,
 }

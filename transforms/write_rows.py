@@ -21,7 +21,7 @@ from sonogloss.records import (
     table,
 )
 from sonogloss.transforms.part_files import ROWS_A_PART, Footer, write_dead_letters, write_rows_part
-from sonogloss.transforms.progress_file import note, note_failure
+from sonogloss.transforms.progress_file import audio_seconds, note, note_failure, share_ahead
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
 
 
@@ -185,6 +185,7 @@ class _WriteRowsFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
+        self._ahead = 0.0
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
         try:
@@ -192,7 +193,17 @@ class _WriteRowsFn(beam.DoFn):
         except InputError as error:
             note_failure(self._progress, error)
             raise
-        note(self._progress, done=len(batch.clips), failed=len(batch.dead), units=len(batch.sources), size=batch.bytes)
+        ahead = share_ahead(batch)
+        note(
+            self._progress,
+            done=len(batch.clips),
+            failed=len(batch.dead),
+            units=len(batch.sources),
+            size=batch.bytes,
+            ahead=ahead - self._ahead,
+            audio_s=audio_seconds(batch.clips),
+        )
+        self._ahead = ahead
         if result is not None:
             yield result
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     OLD_PRECISIONS,
@@ -32,7 +33,7 @@ _decoding = partial(_shaping, group="decoding")
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions(Configuration):
+class JobOptions(BeamOptions):
     """What every job over audio takes."""
 
     audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
@@ -41,7 +42,6 @@ class JobOptions(Configuration):
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
     dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
     max_dead_letters: float = dead_letters_option("inputs", JOB)
-    beam_args: Sequence[str] = ()
 
     @property
     def begin_anew(self) -> bool:

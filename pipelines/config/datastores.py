@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     AnyPath,
@@ -24,20 +25,41 @@ def _index_names() -> tuple[str, ...]:
     return ("auto", *KINDS)
 
 
+def _layout_names() -> tuple[str, ...]:
+    from sonogloss.dumps.layouts import LAYOUTS
+
+    return ("auto", "none", *LAYOUTS)
+
+
 @dataclass(frozen=True, kw_only=True)
-class BuildDatastoreConfig(Configuration):
+class BuildDatastoreConfig(BeamOptions):
     """Options of `build-datastore`."""
 
-    captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
+    captions: Paths = option(
+        help="dumps (txt, json, jsonl, csv, tsv, parquet, tar; also .gz, .zst, .bz2, .xz), folders, globs or URLs; "
+        "NAME=GLOB credits them to NAME",
+        metavar="GLOB",
+    )
     output: AnyPath = option(help="the datastore's directory", metavar="DIR", recorded=False)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
-    text_column: str = option("text", help="column with the captions", metavar="NAME")
+    text_column: Sequence[str] = option(
+        ("text",),
+        help="columns with captions; FILE=NAME or SOURCE=NAME for some dumps only",
+        default_text="text, or what the layout says",
+        metavar="NAME",
+    )
+    layout: str = option("auto", help="published layout of the dumps; auto looks at the columns", choices=_layout_names)
     source: str | None = option(
-        None, help="what the captions are credited to", default_text="the name of their file", metavar="NAME"
+        None,
+        help="what captions without a NAME= are credited to",
+        default_text="the name of their file",
+        metavar="NAME",
     )
-    license: str | None = option(
-        None, help="license of the captions, kept in the manifest", default_text="none", metavar="TEXT"
+    license: Sequence[str] = option(
+        (), help="license of all captions, or SOURCE=LICENSE for some; kept in the manifest", metavar="TEXT"
     )
+    min_words: int | None = option(None, help="leave out captions of fewer words", default_text="none", at_least=1)
+    max_words: int | None = option(None, help="leave out captions of more words", default_text="none", at_least=1)
     index: str = option("auto", help="kind of index; auto and flat are exact", choices=_index_names)
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     vectors: str = option(
@@ -51,7 +73,13 @@ class BuildDatastoreConfig(Configuration):
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Refuse limits that no caption keeps."""
+        if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
+            raise OptionError(
+                f"--min-words {self.min_words} is more than --max-words {self.max_words}.", "Exchange them."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

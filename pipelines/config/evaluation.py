@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, option
 
 
@@ -69,7 +70,7 @@ class ReportConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig(Configuration):
+class DemoConfig(BeamOptions):
     """Options of `demo`."""
 
     output: AnyPath = option("demo-output", help="where everything is written", metavar="DIR")
@@ -77,4 +78,3 @@ class DemoConfig(Configuration):
     captioner: AnyPath = option("pocket", help="a captioner that fits the CLAP", metavar="C")
     scenes: int = option(12, help="recordings to synthesize", at_least=1)
     captions: int = option(4000, help="captions in the datastore", at_least=1)
-    beam_args: Sequence[str] = ()

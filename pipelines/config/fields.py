@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
@@ -19,6 +18,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from sonogloss.errors import OptionError, unknown
+from sonogloss.pipelines.running.terminal import note
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A local path or any fsspec URL; kept as a string."""
@@ -208,7 +208,7 @@ def _one(setting: Setting, value: Any) -> Any:
         value = os.fspath(value)
     if isinstance(value, str) and value in setting.option.old_values:
         old, value = value, setting.option.old_values[value]
-        print(f"sonogloss: note: {setting.flag} {old} is now {setting.flag} {value}", file=sys.stderr)
+        note(f"{setting.flag} {old} is now {setting.flag} {value}")
     if (names := setting.names) is not None and value not in names and _only_names(setting):
         raise unknown(setting.flag, str(value), names)
     _check_type(setting, value)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.fields import Setting, settings_of
+from sonogloss.pipelines.running.terminal import note
 
 JOB = "running the job"
 """The group that stands last in `--help`."""
@@ -138,7 +138,7 @@ def without_old_spellings(arguments: Sequence[str], config: type) -> list[str]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if name in now:
-            print(f"sonogloss: note: {name} is now {now[name]}", file=sys.stderr)
+            note(f"{name} is now {now[name]}")
             argument = f"{now[name]}{equals}{value}"
         found.append(argument)
     return found

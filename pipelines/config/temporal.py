@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from sonogloss.errors import OptionError
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     OLD_PRECISIONS,
@@ -30,7 +31,7 @@ _loss = partial(option, group="sentences and loss")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipsConfig(Configuration):
+class ClipsConfig(BeamOptions):
     """Options of the commands that compose pairs of labelled clips."""
 
     clips: Paths = option(
@@ -74,7 +75,6 @@ class ClipsConfig(Configuration):
     overwrite: bool = option(False, group=JOB, help="replace the result that the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("clips", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
 
     @property
     def pairs(self) -> PairSettings:

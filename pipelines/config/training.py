@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sonogloss.errors import OptionError, unknown
 from sonogloss.methods.base import ClapIdentity
 from sonogloss.methods.registry import Method, get_method
+from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.config.fields import (
     CLAP_NAMES,
     OLD_PRECISIONS,
@@ -102,7 +103,7 @@ _captioner = partial(_number, group="settings of the captioner")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainCaptionerOptions(MethodConfiguration):
+class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     """Options of `train-captioner`; settings and prompt of every method that learns add theirs."""
 
     method: str = option(help="what is trained; each brings options of its own, below", choices=trainable_methods)
@@ -196,7 +197,6 @@ class TrainCaptionerOptions(MethodConfiguration):
     overwrite: bool = option(False, group=JOB, help="replace what the output holds", recorded=False)
     max_dead_letters: float = dead_letters_option("lines of the captions", JOB)
     device: str = device_option(JOB)
-    beam_args: Sequence[str] = ()
 
     if TYPE_CHECKING:  # the options of methods are known to the installed package, not to a type checker
 

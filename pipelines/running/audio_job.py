@@ -11,14 +11,15 @@ import apache_beam as beam
 
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
-from sonogloss.pipelines.running.beam_options import beam_options, share_cores
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
-from sonogloss.pipelines.running.progress import Work, progress_file, run_pipeline
+from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.report import first_batch, report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import Source
 from sonogloss.transforms.batch_step import Gather, Step
@@ -84,7 +85,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     """
     started = Stopwatch()
     output = str(config.output)
-    options = beam_options(config.beam_args)
+    options = beam_options(config.beam_args, workers=config.workers)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
     listed = list_skipped(skipped)
@@ -107,7 +108,6 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             skipped=listed,
         )
         if not plan.finished:
-            share_cores(options)
             head = _head(config, job, sources=len(sources), left_out=left_out)
             for name in plan.remove:
                 files.remove(files.join(output, name))
@@ -122,11 +122,11 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 skipped_parts=write_skipped(output, listed),
             )
             with (
-                progress_file(options) as path,
+                progress_file(options, device=job.clap.device) as path,
                 decoding_notes(output, options) as journal,
                 cleaning(partial(remove_half_written, output)),
             ):
-                pipeline = beam.Pipeline(options=options)
+                pipeline = make_pipeline(options)
                 _connect(pipeline, config, job, plan, commit, path, journal)
                 run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
             held.check()

@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
+from sonogloss import errors
 from sonogloss.errors import InputError, OptionError, unknown
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -35,20 +36,23 @@ RUNNERS = (
     "PortableRunner",
     "PrismRunner",
 )
+PROCESSES_A_CORE = 4  # more than one help where reading is slow, over a network
 _LOCAL_RUNNERS = {"fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner"}
-_WORKER_ERROR = re.compile(r"sonogloss\.errors\.\w*Error: (.+)")
+_WORKER_ERROR = re.compile(r"sonogloss\.errors\.(\w*Error): (.+)")
 _NOTE = re.compile(r" ?\[while running '[^']*'\]")
 
 
-def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptions:
+def beam_options(flags: Sequence[str], own: Iterable[str] = (), *, workers: int | None = None) -> PipelineOptions:
     """Check the flags that go to Beam and parse them.
 
     Args:
         flags: what the command line did not know.
         own: names of the command's own options, for a hint when one is misspelt.
+        workers: worker processes on this machine; None runs the job where the flags say, by default in this process.
 
     Raises:
-        OptionError: Beam does not know one of them either, or the engine is one that loses data.
+        OptionError: Beam does not know one of them either, the engine is one that loses data, or there cannot be that
+            many workers.
     """
     _check_stray(flags)
     known = set(PipelineOptions([]).get_all_options())
@@ -70,7 +74,29 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = ()) -> PipelineOptio
             "Use the default, another runner of Beam's, or Dataflow.",
         )
     _check_runner(options)
+    if workers is not None:
+        _use_workers(options, workers, flags)
     return options
+
+
+def _use_workers(options: PipelineOptions, workers: int, flags: Sequence[str]) -> None:
+    """Run the job in processes on this machine."""
+    runner = str(options.view_as(StandardOptions).runner)
+    if runner != LOCAL_RUNNER:
+        raise OptionError(
+            f"--workers are processes on this machine, and --runner {runner} has workers of its own.",
+            "Leave one of them out.",
+        )
+    for name in ("direct_num_workers", "direct_running_mode"):
+        if any(flag.partition("=")[0] == f"--{name}" for flag in flags):
+            raise OptionError(f"--workers and --{name} exclude each other.", "Give one of them.")
+    if workers > (most := PROCESSES_A_CORE * count_cores()):
+        raise OptionError(
+            f"--workers {workers} is more than this machine can use with {most // PROCESSES_A_CORE} cores.",
+            f"Give {most} or less; each worker holds its own models in memory.",
+        )
+    direct = options.view_as(DirectOptions)
+    direct.direct_num_workers, direct.direct_running_mode = workers, "multi_processing"
 
 
 def _check_runner(options: PipelineOptions) -> None:
@@ -117,13 +143,17 @@ def is_local(options: PipelineOptions) -> bool:
     return str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower() in _LOCAL_RUNNERS
 
 
-def share_cores(options: PipelineOptions) -> None:
-    """Several worker processes on one machine divide its cores, unless the user has set OMP_NUM_THREADS."""
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else multiprocessing.cpu_count()
+
+
+def share_cores(options: PipelineOptions) -> int | None:
+    """Threads a worker process, so that all of them together have the cores; None for a job in this process."""
     direct = options.view_as(DirectOptions)
-    if is_local(options) and direct.direct_running_mode == "multi_processing":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else multiprocessing.cpu_count()
-        workers = direct.direct_num_workers or cores
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    if not is_local(options) or direct.direct_running_mode != "multi_processing":
+        return None
+    return max(1, count_cores() // (direct.direct_num_workers or count_cores()))
 
 
 def from_worker(error: Exception) -> InputError | None:
@@ -134,4 +164,10 @@ def from_worker(error: Exception) -> InputError | None:
     if isinstance(error, InputError):
         return type(error)(_NOTE.sub("", error.what), error.remedy)
     match = _WORKER_ERROR.search(str(error))
-    return InputError(_NOTE.sub("", match[1]), "") if match else None
+    return input_error(match[1], _NOTE.sub("", match[2]), "") if match else None
+
+
+def input_error(name: str, what: str, remedy: str) -> InputError:
+    """The error of a worker, by the name of its class."""
+    kind = getattr(errors, name, None)
+    return (kind if isinstance(kind, type) and issubclass(kind, InputError) else InputError)(what, remedy)

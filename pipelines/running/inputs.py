@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.clap import is_pocket
 from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
+from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Skipped, Source, list_sources
 from sonogloss.transforms.models import ClapReference
 
@@ -94,7 +94,7 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
         files.exists(files.join(folder, DEMO_FILE)) for path in folders for folder in (path, os.path.dirname(path))
     )
     if is_pocket(clap) and not made_by_demo:
-        print(f"sonogloss: note: {clap} knows fifty synthetic sounds; name a CLAP for real work", file=sys.stderr)
+        note(f"{clap} knows fifty synthetic sounds; name a CLAP for real work")
 
 
 def too_many(failed: int, total: int, *, share: float, what: str, where: str) -> list[str]:
@@ -123,3 +123,10 @@ def choose_device(name: str) -> str:
             f"--device {name!r}: torch sees no CUDA device here.", "Leave --device out, or install a CUDA torch."
         )
     return name
+
+
+def count_gpus() -> int:
+    """How many CUDA devices torch sees."""
+    import torch
+
+    return torch.cuda.device_count()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sonogloss import files
@@ -14,6 +13,7 @@ from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
 from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.resume import UnitPlan
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import Source
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
 from sonogloss.transforms.part_files import DEAD_LETTERS
@@ -98,21 +98,21 @@ def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
 
 def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
     """Print the report of a dry run for a person; `words` says what a row holds."""
-    console = Console()
+    console = plain_console()
     console.print(
         f"{report['sources']:,} sources in {report['units']:,} units of work"
         + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
         + "; nothing was written. The first source:"
     )
     for row in report["rows"]:
-        console.print(f"  {row['start_s']:7.1f} s  {words(row)}", markup=False)
+        console.print(f"  {row['start_s']:7.1f} s  {words(row)}")
     for letter in report["dead_letters"]:
-        console.print(f"  {letter['code']}: {letter['message']}", markup=False)
+        console.print(f"  {letter['code']}: {letter['message']}")
 
 
 def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     """Print a report for a person; `done` is what became of the sources ("tagged")."""
-    console = Console()
+    console = plain_console()
     if report["done_before"]:
         console.print(f"These sources were {done} with these options before: nothing to do.")
     elif report["taken_over"]:
@@ -127,7 +127,6 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
         console.print(
             f"  {vanished:,} recordings of an earlier run are no longer there ({', '.join(report['vanished']['first'])}"
             f"{', ...' if vanished > NAMED else ''}); their rows are kept",
-            markup=False,
         )
     for code, count in report["dead_letter_codes"].items():
         console.print(f"  {count:,} x {code}")

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import torch
+from apache_beam.options.pipeline_options import PipelineOptions
 from torch import nn
 
 from sonogloss import files
@@ -25,8 +26,7 @@ from sonogloss.methods.registry import Method, fit_positions, get_method
 from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.training import TrainCaptionerOptions
 from sonogloss.pipelines.running.audio_validation import Score, score_on_audio
-from sonogloss.pipelines.running.beam_options import beam_options
-from sonogloss.pipelines.running.progress import progress_file, run_pipeline
+from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.records import IntArray
 from sonogloss.training.config import TrainingConfig
 from sonogloss.training.parallel import ProcessGroup
@@ -222,7 +222,7 @@ def mine_neighbours(
     *,
     output: str,
     group: ProcessGroup,
-    beam_args: Sequence[str],
+    options: PipelineOptions,
 ) -> IntArray | None:
     """The captions that belong with each, by row [count, k]: some of the datastore, or neighbours in the corpus.
 
@@ -234,9 +234,8 @@ def mine_neighbours(
     references = DatastoreReference.of(corpus.path), DatastoreReference.of((datastore if wanted.band else corpus).path)
     parts = plan_parts(corpus.count, files.join(output, draw_folder(*references, wanted)))
     if group.is_main_process:
-        options = beam_options(beam_args)
         with progress_file(options):
-            pipeline = beam.Pipeline(options=options)
+            pipeline = make_pipeline(options)
             draw = Step(write_drawn, corpus=references[0], datastore=references[1], draw=wanted)
             _ = pipeline | "ListParts" >> beam.Create(parts) | "Spread" >> beam.Reshuffle() | "DrawContexts" >> draw
             run_pipeline(pipeline, noun="captions", quiet=True)

@@ -17,7 +17,7 @@ from types import TracebackType
 from sonogloss.errors import SonoglossError
 from sonogloss.pipelines.running.signals import cleaning
 
-_BEAM_WORKER = b"sdk_worker_main"
+_WORKER = b"worker_main"  # ours, and Beam's own sdk_worker_main
 _DIED = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 _GOES_ON = "what is committed stays valid, the same command continues."
 STOPPED_FOR_S = 20.0
@@ -127,4 +127,4 @@ def _command(pid: int) -> bytes:
 
 
 def _is_worker(pid: int) -> bool:
-    return _BEAM_WORKER in _command(pid)
+    return _WORKER in _command(pid)

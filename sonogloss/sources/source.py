@@ -60,6 +60,7 @@ class SkipCode(StrEnum):
     """Why something was left out although nothing is wrong with it."""
 
     NOT_AUDIO = "NOT_AUDIO"  # neither name nor content is that of a recording
+    NOT_CAPTIONS = "NOT_CAPTIONS"  # in a folder of caption dumps: no dump
     HIDDEN = "HIDDEN"  # the name begins with a dot
     SYSTEM_FILE = "SYSTEM_FILE"  # what an operating system or a disk station keeps beside the files
     NOT_A_FILE = "NOT_A_FILE"  # a pipe, a socket, a device, a link that leads nowhere

@@ -44,7 +44,7 @@ def recognizes(head: bytes, handle: Opened) -> bool:
 def list_members(entry: Entry, limits: SourceLimits) -> Iterator[Source | Skipped]:
     """Every member, in order. A tar that is cut off gives its whole members, then what is wrong."""
     try:
-        with _reader(entry.uri, limits) as reader:
+        with tar_reader(entry.uri, limits) as reader:
             yield from sources_of(entry.uri, "tar", reader.members(), limits)
     except ClipError as error:
         yield Skipped(uri=entry.uri, code=error.code, reason=error.message, byte_offset=error.byte_offset)
@@ -56,7 +56,7 @@ def open_members(
     """Windows on a plain tar, in the order of `sources`; the members of a packed one, in the archive's, in one pass."""
     with ExitStack() as stack:
         try:
-            reader = stack.enter_context(_reader(uri, limits))
+            reader = stack.enter_context(tar_reader(uri, limits))
         except ClipError as error:
             yield from ((source, error) for source in sources)
             return
@@ -67,7 +67,12 @@ def open_members(
 
 
 @contextmanager
-def _reader(uri: str, limits: SourceLimits) -> Iterator[TarReader]:
+def tar_reader(uri: str, limits: SourceLimits) -> Iterator[TarReader]:
+    """A tar whose headers can be walked.
+
+    Raises:
+        ClipError: it cannot be opened.
+    """
     with open_file(uri) as opened:
         head = opened.read(4)
         opened.check()

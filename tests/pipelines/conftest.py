@@ -50,6 +50,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command line as a user does."""
 
     def _run(*argv: object) -> Outcome:
+        capsys.readouterr()  # what an earlier command left that ended in an exception
         code = main([str(word) for word in argv])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)

@@ -38,7 +38,10 @@ def test_dumps_become_a_datastore_that_finds_its_captions(
     command = ["build-datastore", "--captions", *dumps, "--output", output, "--clap", tiny_clap_dir]
     outcome = run(*command, "--max-dead-letters", "0.2", "--license", "CC0", "--json")
     assert outcome.code == 0, outcome.err
-    counts = {"read": 11, "empty": 1, "malformed": 1, "doubles": 3, "kept": 8}
+    counts = {
+        "read": 11, "empty": 1, "malformed": 1, "too_short": 0, "too_long": 0, "duplicates": 3, "kept": 8,
+        "broken_files": 0,
+    }  # fmt: skip
     assert outcome.report["counts"] == counts
     assert verify(str(output)) == []
     store = Datastore.open(str(output))

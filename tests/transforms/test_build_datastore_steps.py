@@ -22,7 +22,7 @@ from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore, verify
 from sonogloss.records import CaptionLine, FloatArray, caption_id
 from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes, sum_lines
-from sonogloss.transforms.drop_duplicates import DropDuplicates, first
+from sonogloss.transforms.drop_duplicates import DropDuplicates, PlacedCoder, first, text_key
 from sonogloss.transforms.embed_text import (
     Unit,
     choose_layout,
@@ -62,17 +62,40 @@ class LetterClap:
 
 def test_the_first_by_file_and_line_stays_in_whatever_order_lines_come() -> None:
     placed = [
-        (("b.txt", 1), line("rain", source="b")),
-        (("a.txt", 10), line("rain", source="a10")),
-        (("a.txt", 9), line("rain", source="a9")),
-        (("a.txt", 2), line("wind", source="a")),
+        ((1, 0, 1), line("rain", source="b")),
+        ((0, 0, 10), line("rain", source="a10")),
+        ((0, 0, 9), line("rain", source="a9", year=1999, tag=None, level=0.5)),
+        ((0, 0, 2), line("wind", source="a")),
     ]
     assert first(placed[:3])[1].source == "a9"  # by number, not by its digits
+    placed_by = {caption.source: caption for _, caption in placed}
     for seed in range(2):
         random.Random(seed).shuffle(placed)
         with beam.Pipeline("FnApiRunner", options=PipelineOptions([])) as pipeline:
-            kept = pipeline | beam.Create(placed) | DropDuplicates() | beam.Map(lambda kept: (kept.text, kept.source))
-            assert_that(kept, equal_to([("rain", "a9"), ("wind", "a")]))
+            kept = pipeline | beam.Create(placed) | DropDuplicates()
+            assert_that(kept, equal_to([placed_by["a9"], placed_by["a"]]))
+
+
+@given(
+    text=st.text(),
+    extra=st.dictionaries(
+        st.text(), st.none() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats(allow_nan=False)
+    ),
+    place=st.tuples(*[st.integers(0, 2**40)] * 3),
+)
+def test_a_placed_line_is_the_same_behind_its_coder(
+    text: str, extra: dict[str, Any], place: tuple[int, int, int]
+) -> None:
+    coder = PlacedCoder()
+    placed = (place, replace(line(text), extra=extra))
+    assert coder.decode(coder.encode(placed)) == placed
+    assert coder.decode(coder.encode(None)) is None
+
+
+def test_texts_have_keys_of_128_bits() -> None:
+    keys = {text_key(str(number)) for number in range(1000)}
+    assert len(keys) == 1000
+    assert {len(key) for key in keys} == {16}
 
 
 # -- embedding --------------------------------------------------------------------------------------------------------
@@ -183,10 +206,13 @@ def test_further_columns_take_the_type_that_holds_all_files(tmp_path: Path) -> N
 
 def test_lines_add_up() -> None:
     counts = [
-        ReadCount(source="a", read=5, empty=1, malformed=2),
-        ReadCount(source="b", read=3, empty=0, malformed=0),
+        ReadCount(source="a", read=5, empty=1, malformed=2, too_short=1),
+        ReadCount(source="b", read=4, empty=0, malformed=1, too_long=1, broken=1),
     ]
-    assert sum_lines(counts, kept=6) == {"read": 8, "empty": 1, "malformed": 2, "doubles": 2, "kept": 6}
+    assert sum_lines(counts, kept=5) == {
+        "read": 9, "empty": 1, "malformed": 3, "too_short": 1, "too_long": 1, "duplicates": 2, "kept": 5,
+        "broken_files": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("shards", [1, 4])
@@ -207,7 +233,7 @@ def test_shards_and_manifest_make_a_datastore(tmp_path: Path, shards: int) -> No
     head = DatastoreHead(clap=CLAP, options={"captions": ["x"]}, licenses={"s": "CC0"})
     counts = [ReadCount(source="s", read=50, empty=0, malformed=0)]
     manifest = build_indexes(reversed(written), counts, output=str(tmp_path), head=head)
-    assert manifest.options["counts"]["doubles"] == 10
+    assert manifest.options["counts"]["duplicates"] == 10
     assert (manifest.index.kind, manifest.support.count, manifest.count) == ("flat", 40, 40)
     assert verify(str(tmp_path)) == []
     store = Datastore.open(str(tmp_path))

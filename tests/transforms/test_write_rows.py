@@ -244,7 +244,7 @@ def test_rows_are_written_in_a_job_and_bundles_do_not_mix(tmp_path: Path, make_b
         )
         assert_that(written | beam.Map(lambda result: (result.unit, result.rows)), equal_to([(u, 2) for u in "abc"]))
     assert len(list(tmp_path.rglob("*.parquet"))) == 6
-    assert progress.read_text() == "2 0 0 0\n" * 3
+    assert progress.read_text() == "2 0 0 0 0.000000 20.000\n" * 3
 
 
 def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None:

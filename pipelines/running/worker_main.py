@@ -1,0 +1,39 @@
+"""A worker process of this machine: Beam's, that says nothing on the terminal and takes a GPU of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import MutableMapping
+
+GPUS = "SONOGLOSS_GPUS"
+"""The environment variable with the devices that workers take in turn, as CUDA_VISIBLE_DEVICES names them."""
+
+
+def worker_command() -> str:
+    """The command line that starts one."""
+    return shlex.join([sys.executable, "-m", "sonogloss.pipelines.running.worker_main"])
+
+
+def take_gpu(environment: MutableMapping[str, str]) -> None:
+    """Leave a single device visible: the one whose turn it is by Beam's number of the worker."""
+    devices = [name for name in environment.get(GPUS, "").split(",") if name]
+    number = re.search(r"\d+$", environment.get("WORKER_ID", ""))
+    if devices and number:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[int(number[0]) % len(devices)]
+
+
+def main() -> None:
+    """Work until the job has no more work."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what is said before Beam listens goes nowhere
+    take_gpu(os.environ)
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

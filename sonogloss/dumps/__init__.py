@@ -1,0 +1,1 @@
+"""Dumps of captions: which files there are, and their rows, streamed, whatever is wrong with them."""

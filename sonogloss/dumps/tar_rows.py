@@ -1,0 +1,71 @@
+"""Rows of a tar in the layout of WebDataset: a sample's `txt` and `json` sidecars are its row, sound is passed over.
+
+A text is the column `txt`; it is also `text` where the sample's JSON has no such field.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from sonogloss.dumps.lines import LONGEST_LINE
+from sonogloss.dumps.rows import Numbered, Row
+from sonogloss.dumps.streams import LIMITS
+from sonogloss.sources.names import printable
+from sonogloss.sources.tar import tar_reader
+from sonogloss.sources.tar_headers import TarMember
+
+_SIDECARS = (".txt", ".json")
+
+
+def tar_rows(uri: str) -> Iterator[Numbered]:
+    """A row a sample that has a sidecar, numbered from 1. Members of a sample stand together, as WebDataset has them.
+
+    Raises:
+        ClipError: the tar is cut off or damaged; what stands before is read.
+    """
+    number = 0
+    with tar_reader(uri, LIMITS) as reader:
+        for sample, members in groupby(reader.members(), key=_sample):
+            sidecars = [_fields(member) for member in members if _is_sidecar(member.name)]
+            if not sidecars:
+                continue
+            number += 1
+            if problem := next((each for each in sidecars if isinstance(each, str)), None):
+                yield number, f"The sample {printable(sample)!r} has {problem}."
+                continue
+            row: dict[str, Any] = {}
+            for fields in sidecars:
+                row.update(fields)  # type: ignore[arg-type]  # problems have left above
+            yield number, {"text": row["txt"], **row} if "txt" in row else row
+
+
+def _sample(member: TarMember) -> str:
+    folder, name = posixpath.split(member.name)
+    return posixpath.join(folder, name.partition(".")[0])
+
+
+def _is_sidecar(name: str) -> bool:
+    base = posixpath.basename(name)
+    return base.lower().endswith(_SIDECARS) and not base.startswith(".")
+
+
+def _fields(member: TarMember) -> Row | str:
+    """What a sidecar says, or what is wrong with it."""
+    if member.refused is not None:
+        return "a sidecar that is no file"
+    if member.size > LONGEST_LINE:
+        return f"a sidecar of more than {LONGEST_LINE:,} bytes"
+    try:
+        text = member.content().decode("utf-8-sig")
+        if member.name.lower().endswith(".txt"):
+            return {"txt": text}
+        fields = json.loads(text)
+    except UnicodeDecodeError:
+        return "a sidecar that is not UTF-8"
+    except (ValueError, RecursionError):
+        return "a JSON sidecar that is no JSON"
+    return fields if isinstance(fields, dict) else "a JSON sidecar that is no object"

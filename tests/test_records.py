@@ -154,7 +154,9 @@ reason: string not null""",
         """\
 metric: string not null
 value: double not null
-n: int64 not null""",
+n: int64 not null
+low: double
+high: double""",
     ),
 }
 

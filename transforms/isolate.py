@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sonogloss.errors import RETRYABLE, ClipError, Code, InputError
+from sonogloss.errors import RETRYABLE, ClipError, Code, InputError, TransientError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.transforms.work import Batch
 
@@ -23,7 +23,8 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], 
     """Run a model on a batch; where it fails, on its halves, down to single items.
 
     Lack of memory ends the same way, and later batches of the step begin with the size that fitted. An
-    :class:`InputError` is about the whole job and goes up untouched.
+    :class:`InputError` is about the whole job and a :class:`TransientError` about a store that cannot be reached: both
+    go up untouched.
 
     Args:
         run: the model. What it makes of an item does not depend on the others.
@@ -65,7 +66,7 @@ def _halved(
     """
     try:
         results = list(run(items))
-    except InputError:
+    except (InputError, TransientError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever a model raises on one item, the others go on
         if len(items) == 1:

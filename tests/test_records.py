@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.records import (
@@ -194,6 +194,7 @@ contexts = st.lists(
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(
     caption=st.text(),
     contexts=contexts,

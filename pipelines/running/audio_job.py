@@ -89,7 +89,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     options = beam_options(config.beam_args, workers=config.workers)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
-    listed = list_skipped(skipped)
+    skipped_list = list_skipped(skipped)
     if not config.dry_run:
         check_output(output)
         refuse_held(output)
@@ -107,7 +107,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             options=config.shaping_options(),
-            skipped=listed,
+            skipped=skipped_list,
         )
         if not plan.finished:
             head = _head(config, job, sources=listed, left_out=left_out)
@@ -120,8 +120,8 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 started=started,
                 rows=job.rows.folder,
                 rewrites=plan.rewrites,
-                skipped=listed.counts,
-                skipped_parts=write_skipped(output, listed),
+                skipped=skipped_list.counts,
+                skipped_parts=write_skipped(output, skipped_list),
             )
             with (
                 progress_file(options, device=job.clap.device) as path,

@@ -20,6 +20,7 @@ from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import (
     ALL,
     OWN,
+    IndexEntry,
     Manifest,
     ShardEntry,
     SourceEntry,
@@ -93,7 +94,7 @@ def commit_datastore(
     clap: Mapping[str, Any],
     options: Mapping[str, Any],
     licenses: Mapping[str, str] | None = None,
-    kind: str = "flat",
+    index: IndexEntry | None = None,
     vectors: str = "float32",
     support_kind: str = OWN,
 ) -> Manifest:
@@ -107,7 +108,7 @@ def commit_datastore(
         clap: name, fingerprint and dim of the CLAP that made the vectors, and whatever else is known of it.
         options: the full options of the job, for whoever asks later how this was made.
         licenses: licence text by source name.
-        kind: of the index that the shards were written with.
+        index: what :func:`sonogloss.indexes.train.measure` says of the shards' index; None where there is none.
         vectors: what vectors are stored as.
         support_kind: where the parts of the support come from.
 
@@ -142,7 +143,7 @@ def commit_datastore(
             support=SupportEntry(count=count, kind=ALL)
             if support is None
             else SupportEntry(count=sum(part.count for part in parts), parts=tuple(parts), kind=support_kind),
-            index=KINDS[kind].describe(),
+            index=index or KINDS["flat"].describe(),
             vectors=vectors,
         )
     except ValueError as error:

@@ -69,7 +69,7 @@ class Datastore:
         else:
             own = Support.open(support, cache_dir=cache_dir, check=check)
             _require_same(manifest.clap["fingerprint"], own.clap_fingerprint, f"The support of {support!r}", path)
-        shards = [Shard(local, entry, manifest.index.kind, manifest.vectors) for entry in manifest.shards]
+        shards = [Shard(local, entry, manifest.index, manifest.vectors) for entry in manifest.shards]
         return cls(path, manifest, shards, own)
 
     @property

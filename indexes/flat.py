@@ -20,7 +20,7 @@ class Flat:
         """Exact by construction."""
         return IndexEntry(kind="flat", factory="Flat", recall_at_10=1.0, measured_on="exact by construction")
 
-    def open(self, vectors: FloatArray, path: str | None) -> FlatIndex:
+    def open(self, vectors: FloatArray, path: str | None, entry: IndexEntry) -> FlatIndex:
         """Ready to search the vectors of a shard; there is no file."""
         return FlatIndex(vectors)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sonogloss.errors import unknown
+from sonogloss.indexes.approximate import FACTORY, IVF_FLAT, IVF_PQ, IVF_RABITQ
 from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.layout import IndexEntry
 from sonogloss.records import FloatArray, IntArray
@@ -22,8 +22,8 @@ class OpenIndex(Protocol):
     def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[FloatArray, IntArray]]:
         """The `k` rows nearest to each query, best first, equal scores by ascending id.
 
-        Scores are inner products summed in float64 and then rounded to float32, so neither they nor the choice of rows
-        depend on the other queries.
+        Scores are inner products summed in float64 and then rounded to float32, so they do not depend on the other
+        queries, and with `flat` neither does the choice of rows.
 
         Args:
             queries: float32 [n, dim], finite, C-contiguous.
@@ -41,27 +41,20 @@ class IndexKind(Protocol):
     def describe(self) -> IndexEntry:
         """What the manifest says of it."""
 
-    def open(self, vectors: FloatArray, path: str | None) -> OpenIndex:
+    def open(self, vectors: FloatArray, path: str | None, entry: IndexEntry) -> OpenIndex:
         """The index of a shard.
 
         Args:
             vectors: float32 or float16 [count, dim], memory-mapped.
             path: the shard's local index file, None where the kind needs none.
+            entry: what the manifest says of the index.
 
         Raises:
             StoreFormatError: the file is not this kind of index, or holds another number of vectors.
         """
 
 
-KINDS: dict[str, IndexKind] = {"flat": Flat()}
-
-
-def choose_kind(name: str) -> str:
-    """The kind to build for what a user asked for; `auto` is the exact one.
-
-    Raises:
-        OptionError: there is no such kind.
-    """
-    if name != AUTO and name not in KINDS:
-        raise unknown("index", name, [AUTO, *KINDS])
-    return "flat" if name == AUTO else name
+KINDS: dict[str, IndexKind] = {
+    "flat": Flat(),
+    **{kind.kind: kind for kind in (IVF_FLAT, IVF_RABITQ, IVF_PQ, FACTORY)},
+}

@@ -34,6 +34,10 @@ CAPTIONS = "captions.parquet"
 VECTORS = {1: "vectors.faiss", 2: "vectors.npy"}
 """The file of a shard's vectors, by version of the format."""
 
+INDEX = "index.faiss"
+TRAINED = "index/trained.faiss"
+"""The file of a shard's index, and the trained one, of kinds that have them."""
+
 DTYPES = ("float32", "float16")
 """What vectors may be stored as."""
 
@@ -111,12 +115,20 @@ class SupportEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:
-    """How vectors are indexed: `kind` by our name, `factory` by FAISS's, and what that costs in recall."""
+    """How vectors are indexed: `kind` by our name, `factory` by FAISS's, and what that costs in recall.
+
+    `parameters` are those of the search (`nprobe`, `candidates`), `recall_wanted` what the build was asked for, and
+    `trained` the index without rows that shards were filled from.
+    """
 
     kind: str
     factory: str
     recall_at_10: float
     measured_on: str
+    recall_at_1: float | None = field(default=None, metadata=_SINCE_2)
+    recall_wanted: float | None = field(default=None, metadata=_SINCE_2)
+    parameters: Mapping[str, int] | None = field(default=None, metadata=_SINCE_2)
+    trained: FileEntry | None = field(default=None, metadata=_SINCE_2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +179,8 @@ class Manifest:
 
     def files(self) -> list[FileEntry]:
         """Every file that the manifest lists."""
-        return [f for shard in self.shards for f in shard.files] + [part.file for part in self.support.parts]
+        trained = [self.index.trained] if self.index.trained else []
+        return [f for s in self.shards for f in s.files] + [part.file for part in self.support.parts] + trained
 
 
 def shard_from_json(value: Mapping[str, Any]) -> ShardEntry:
@@ -218,7 +231,7 @@ def manifest_from_json(value: Any, *, where: str) -> Manifest:
                 "shards": tuple(shard_from_json(s) for s in value["shards"]),
                 "sources": tuple(SourceEntry(**s) for s in value["sources"]),
                 "support": _support_from_json(value["support"]),
-                "index": IndexEntry(**value["index"]),
+                "index": _index_from_json(value["index"]),
             }
         )
     except KeyError as error:
@@ -231,6 +244,11 @@ def _support_from_json(value: Mapping[str, Any]) -> SupportEntry:
     return SupportEntry(
         count=value["count"], parts=tuple(part_from_json(p) for p in value["parts"]), kind=value.get("kind", OWN)
     )
+
+
+def _index_from_json(value: Mapping[str, Any]) -> IndexEntry:
+    trained = value.get("trained")
+    return IndexEntry(**{**value, "trained": None if trained is None else FileEntry(**trained)})
 
 
 def unusable(path: str, why: str) -> StoreFormatError:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sonogloss import files
 from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS
-from sonogloss.indexes.layout import CAPTIONS, VECTORS, ShardEntry, unusable
+from sonogloss.indexes.layout import CAPTIONS, INDEX, VECTORS, IndexEntry, ShardEntry, unusable
 from sonogloss.indexes.vectors import load_vectors
 from sonogloss.records import FloatArray, IntArray
 
@@ -23,11 +23,12 @@ class Shard:
         vectors: float32 or float16 [count, dim], memory-mapped.
     """
 
-    def __init__(self, local: str, entry: ShardEntry, kind: str, dtype: str = "float32") -> None:
+    def __init__(self, local: str, entry: ShardEntry, index: IndexEntry, dtype: str = "float32") -> None:
         self.entry = entry
         self._captions_path = files.join(local, entry.file(CAPTIONS).path)
         self.vectors = open_vectors(local, entry, dtype)
-        self._index = KINDS[kind].open(self.vectors, None)
+        path = files.join(local, entry.file(INDEX).path) if index.trained else None
+        self._index = KINDS[index.kind].open(self.vectors, path, index)
         self._columns: dict[str, pa.Array] = {}
 
     @cached_property

@@ -7,8 +7,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from sonogloss import files
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError, StoreFormatError
 from sonogloss.records import FloatArray
+from sonogloss.whole_files import Writing
 
 # Rows that were once rounded to float16 still pass; anything that was never normalised does not.
 _NORM_TOLERANCE = 1e-3
@@ -57,7 +59,7 @@ def raw(vectors: FloatArray, dtype: np.dtype[Any]) -> memoryview:
     return np.ascontiguousarray(vectors, dtype).reshape(-1).view(np.uint8).data
 
 
-def write_header(handle: IO[bytes], rows: int, dim: int, dtype: np.dtype[Any]) -> None:
+def write_header(handle: IO[bytes] | Writing, rows: int, dim: int, dtype: np.dtype[Any]) -> None:
     """The header of a .npy file [rows, dim]; numpy pads it, so that the numbers begin at a multiple of 64 bytes."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
     np.lib.format.write_array_header_1_0(handle, header)
@@ -87,6 +89,13 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
             "Run `sonogloss verify` and restore the file.",
         )
     return np.asarray(vectors) if not count else vectors
+
+
+def read_vectors(path: str) -> FloatArray:
+    """The array in a .npy file, which may lie anywhere."""
+    with files.open_read(path) as handle:
+        vectors: FloatArray = np.lib.format.read_array(handle, allow_pickle=False)
+    return vectors
 
 
 def first_bad_row(vectors: FloatArray) -> tuple[int, float] | None:

@@ -17,8 +17,9 @@ from sonogloss import files
 from sonogloss.dumps.texts import WordLimits
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
-from sonogloss.indexes.kinds import choose_kind
-from sonogloss.indexes.layout import MANIFEST
+from sonogloss.indexes.layout import MANIFEST, IndexEntry
+from sonogloss.indexes.make_support import check_support
+from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.beam_options import beam_options
@@ -33,8 +34,7 @@ from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pock
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.transforms.batch_step import Gather
-from sonogloss.transforms.build_indexes import DatastoreHead, build_indexes
+from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.embed_text import made_with as made_with_digest
@@ -43,8 +43,21 @@ from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_c
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
-_OUTCOMES = ("counts", "left_out_columns", "skipped")
+_OUTCOMES = ("counts", "left_out_columns", "measured", "skipped")
 """What a manifest's options say of the outcome, and not of what was asked for."""
+
+
+_LATER = {
+    "vectors": "float32",
+    "precision": "float32",
+    "index_memory": 8.0,
+    "recall": 0.95,
+    "support": "all",
+    "layout": "auto",
+    "min_words": None,
+    "max_words": None,
+}
+"""Options that earlier releases did not have, with their defaults, at which they are not recorded."""
 
 
 @command(BuildDatastoreConfig)
@@ -61,7 +74,6 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
     options = beam_options(config.beam_args, workers=config.workers)
-    kind = choose_kind(config.index)
     dumps = list_dumps(
         as_list(config.captions),
         source=config.source,
@@ -84,12 +96,16 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     files.check_writable(output)
     reference = ClapReference.of(clap, choose_device(config.device))
     note_pocket(clap, [dump.uri for dump in dumps.files])
+    wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
+    check_wish(wish, reference.load().dim)
+    check_support(config.support, {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim})
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options={**made_with, "skipped": dict(dumps.skipped)},
         licenses=dumps.licenses,
-        kind=kind,
         vectors=config.vectors,
+        index=wish,
+        support=config.support,
     )
     with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
@@ -111,8 +127,7 @@ def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, A
     # As earlier releases recorded them, so that their datastores are known again.
     for name in ("text_column", "license"):
         options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
-    later = {"vectors": "float32", "precision": "float32", "layout": "auto", "min_words": None, "max_words": None}
-    for name, default in later.items():  # earlier releases did not have them
+    for name, default in _LATER.items():
         if options[name] == default:
             del options[name]
     return {**options, "dumps": list(dumps.sizes)}
@@ -143,9 +158,7 @@ def _connect(
         >> EmbedText(clap, output=output, shards=config.shards, precision=config.precision, progress=progress)
         | "WriteShards" >> WriteShards(beam.pvalue.AsSingleton(columns), output=output, vectors=config.vectors)
         | "BuildIndexes"
-        >> Gather(
-            build_indexes, beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head
-        )
+        >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
     )
 
 
@@ -175,6 +188,7 @@ def _report(
     problems = [
         *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
         *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
+        *_missed(manifest.index, output),
     ]
     return {
         "output": output,
@@ -190,6 +204,15 @@ def _report(
         "captions_per_s": round(counts["kept"] / max(seconds, 1e-9), 1),
         "problems": problems,
     }
+
+
+def _missed(index: IndexEntry, output: str) -> list[str]:
+    """A sentence when the index finds less than was asked for."""
+    if index.recall_wanted is None or index.recall_at_10 >= index.recall_wanted:
+        return []
+    found, wanted = f"{index.recall_at_10:.4f}", f"{index.recall_wanted:g}"
+    remedy = "Use another --index (flat finds all) or a smaller --recall."
+    return [f"The index of {output!r} finds {found} of the ten nearest captions, and {wanted} was asked for. {remedy}"]
 
 
 _ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")

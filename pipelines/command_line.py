@@ -76,6 +76,12 @@ JOBS = {
         summary="compare captions with references, or tags with true labels",
         example="sonogloss evaluate --results results --references references.jsonl --output metrics",
     ),
+    "compare": Job(
+        config="evaluation:CompareConfig",
+        function="compare_runs:compare_runs",
+        summary="compare runs over the same clips, with intervals and a test",
+        example="sonogloss compare results other-results --references references.jsonl",
+    ),
     "report": Job(
         config="evaluation:ReportConfig",
         function="report_page:report",

@@ -190,9 +190,12 @@ def show_tags(report: dict[str, Any]) -> None:
 
 def show_corpus(console: Console, report: dict[str, Any]) -> None:
     """Print the metrics of the corpus."""
-    corpus = Table("metric", "value", "n", title=files.join(report["output"], "metrics"))
+    corpus = Table("metric", "value", "95 % interval", "n", title=files.join(report["output"], "metrics"))
     for row in report["corpus"]:
-        corpus.add_row(row["metric"], f"{row['value']:.4f}", f"{row['n']:,}")
+        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+        corpus.add_row(row["metric"], f"{row['value']:.4f}", interval, f"{row['n']:,}")
+    for name, why in report.get("not_available", {}).items():
+        corpus.add_row(name, "not available", why, "")
     console.print(corpus)
 
 

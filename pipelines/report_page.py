@@ -19,7 +19,7 @@ from sonogloss.errors import MissingInputError, OptionError, OutputError, StoreF
 from sonogloss.page import clip_sounds, embedding_map, page_html
 from sonogloss.pipelines.config.evaluation import ReportConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.evaluate_captions import Scores, score_rows
+from sonogloss.pipelines.running.scoring import Scores, score_rows
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import unprinted
 from sonogloss.transforms.commit_run import read_parts, read_run
@@ -170,21 +170,23 @@ def _clip(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_scores(clips: Sequence[dict[str, Any]], scores: Sequence[Scores]) -> None:
     for one in scores:
+        values = one.clips
         for number, clip in enumerate(clips):
-            clip["references"] = one.known.get(one.keys[number], [])
-            clip["metrics"] = one.clips.get(number, {})
+            clip["references"] = one.references.known.get(one.references.keys[number], [])
+            clip["metrics"] = values.get(number, {})
 
 
 def _add_other(clips: Sequence[dict[str, Any]], run: Results, scores: Sequence[Scores]) -> None:
     """The same clips in the other run, found by their ids."""
     wanted = pa.array([clip["id"] for clip in clips])
+    values = scores[0].clips if scores else {}
     positions = pc.index_in(wanted, run.rows["clip_id"].combine_chunks()).to_pylist()
     for clip, position in zip(clips, positions, strict=True):
         if position is not None:
             other = _clip(run.rows.slice(position, 1).to_pylist()[0])
             clip["other"] = {"caption": other["caption"], "score": other["score"]}
-            for one in scores:
-                clip["other"]["metrics"] = one.clips.get(position, {})
+            if scores:
+                clip["other"]["metrics"] = values.get(position, {})
 
 
 def _add_sounds(
@@ -241,10 +243,10 @@ def _run(run: Results) -> dict[str, Any]:
 def _metrics(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     if not scores:
         return []
-    values = [{row.metric: row.value for row in one.corpus} for one in scores]
+    values = [{row.metric: row.value for row in one.evaluation.corpus} for one in scores]
     return [
         {"metric": row.metric, "values": [found.get(row.metric) for found in values], "n": row.n}
-        for row in scores[0].corpus
+        for row in scores[0].evaluation.corpus
     ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sonogloss.pipelines.build_datastore import build_datastore
     from sonogloss.pipelines.caption_audio import caption
     from sonogloss.pipelines.classify_audio import classify
+    from sonogloss.pipelines.compare_runs import compare_runs
     from sonogloss.pipelines.convert_clap import convert_clap
     from sonogloss.pipelines.evaluate_captions import evaluate
     from sonogloss.pipelines.evaluate_order import zste
@@ -39,6 +40,7 @@ __all__ = [
     "caption",
     "classify",
     "evaluate",
+    "compare_runs",
     "report",
     "make_captioner",
     "train_captioner",
@@ -60,6 +62,7 @@ _MODULES = {
     "caption": "pipelines.caption_audio",
     "classify": "pipelines.classify_audio",
     "evaluate": "pipelines.evaluate_captions",
+    "compare_runs": "pipelines.compare_runs",
     "report": "pipelines.report_page",
     "make_captioner": "pipelines.make_captioner",
     "train_captioner": "pipelines.train_captioner",

@@ -130,11 +130,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One corpus-level metric; `value` is a fraction (CIDEr-D may exceed 1), `n` the number of clips it rests on."""
+    """One corpus-level metric; `value` is a fraction (CIDEr-D may exceed 1), `n` the number of clips it rests on.
+
+    `low` and `high` are the ends of its 95 % interval, where one was computed.
+    """
 
     metric: str
     value: float
     n: int
+    low: float | None = None
+    high: float | None = None
 
 
 def _columns(record: type, *, at_the_end: bool = False) -> list[pa.Field]:

@@ -136,7 +136,9 @@ byte_offset: int64""",
         """\
 metric: string not null
 value: double not null
-n: int64 not null""",
+n: int64 not null
+low: double
+high: double""",
     ),
 }
 

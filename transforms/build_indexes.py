@@ -1,33 +1,51 @@
-"""build_indexes: when every shard is written, the manifest makes the directory a datastore.
+"""build_indexes: when every shard is written, its index is trained, filled and measured, and the manifest comes last.
 
-Every shard carries its own exact index, so there is nothing to train here and recall is one.
+One worker trains on a sample of all shards, then shards are filled by any worker. The exact kind needs none of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import apache_beam as beam
+from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
+
 from sonogloss.indexes import Manifest, commit_datastore
+from sonogloss.indexes.layout import ALL
+from sonogloss.indexes.make_support import make_support
+from sonogloss.indexes.train import IndexWish, add_index, measure, train
+from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.read_captions import ReadCount
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatastoreHead:
-    """What the driver knows of a datastore: its CLAP (name, fingerprint, dim), options, licences, kind of index."""
+    """What the driver knows of a datastore.
+
+    Attributes:
+        clap: name, fingerprint and dim of the CLAP, and the digest of its configuration.
+        options: of the job.
+        licenses: by source.
+        vectors: what vectors are stored as.
+        index: what is asked of the index.
+        support: `all`, `sample:N`, `kmeans:N` or another datastore.
+    """
 
     clap: Mapping[str, Any]
     options: Mapping[str, Any]
     licenses: Mapping[str, str]
-    kind: str = "flat"
     vectors: str = "float32"
+    index: IndexWish = field(default_factory=IndexWish)
+    support: str = ALL
 
 
 def build_indexes(
     written: Iterable[Mapping[str, Any]],
     counts: Sequence[ReadCount],
     after: Sequence[object] = (),
+    trained: Mapping[str, Any] | None = None,
     *,
     output: str,
     head: DatastoreHead,
@@ -38,23 +56,64 @@ def build_indexes(
         written: what :func:`sonogloss.transforms.write_shards.write_units` returned, in any order.
         counts: what became of the source files' lines; the sums go into the manifest.
         after: what had to be written before; only its being there matters.
+        trained: what :func:`sonogloss.indexes.train.train` returned.
         output: the datastore's directory.
         head: what the driver knows.
     """
     written = list(written)
+    index, measured = None, {}
+    if trained is not None:
+        index, speed = measure(output, written, trained, head.index, dtype=head.vectors)
+        measured = {"measured": speed}
     return commit_datastore(
         output,
         shards=written,
         clap=head.clap,
         options={
             **head.options,
+            **measured,
             "counts": sum_lines(counts, sum(entry["count"] for entry in written)),
             "left_out_columns": sorted({name for count in counts for name in count.left_out}),
         },
         licenses=head.licenses,
-        kind=head.kind,
+        index=index,
         vectors=head.vectors,
+        support=make_support(output, written, head.support, dtype=head.vectors, clap=head.clap),
+        support_kind=head.support if ":" in head.support else "copy",
     )
+
+
+class BuildIndexes(beam.PTransform[PCollection[Any], PCollection[Manifest]]):
+    """Entries of written shards -> the manifest, written last.
+
+    Args:
+        counts: one :class:`ReadCount` a source file, all as a side input.
+        after: what has to be written before.
+        output: the datastore's directory.
+        head: what the driver knows.
+    """
+
+    def __init__(self, counts: AsSideInput, after: AsSideInput, *, output: str, head: DatastoreHead) -> None:
+        super().__init__()
+        self._counts, self._after, self._output, self._head = counts, after, output, head
+
+    def expand(self, pcoll: PCollection[Any]) -> PCollection[Manifest]:
+        trained = AsSingleton(
+            pcoll | "Train" >> Gather(train_index, output=self._output, wish=self._head.index, dtype=self._head.vectors)
+        )
+        return (
+            pcoll
+            | "Fill" >> beam.Map(add_index, trained, directory=self._output, dtype=self._head.vectors)
+            | "Commit"
+            >> Gather(build_indexes, self._counts, self._after, trained, output=self._output, head=self._head)
+        )
+
+
+def train_index(
+    written: Sequence[Mapping[str, Any]], *, output: str, wish: IndexWish, dtype: str
+) -> dict[str, Any] | None:
+    """Train the index of the shards, see :func:`sonogloss.indexes.train.train`."""
+    return train(output, written, wish, dtype=dtype)
 
 
 def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:

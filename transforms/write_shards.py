@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from sonogloss import files
 from sonogloss.indexes import ShardWriter
-from sonogloss.records import FloatArray
+from sonogloss.indexes.vectors import read_vectors
 from sonogloss.transforms.embed_text import Unit
 
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
@@ -41,13 +40,6 @@ def write_units(
             captions = files.read_table(files.join(output, f"{unit.name}.parquet"))
             writer.add(typed(captions, columns), read_vectors(files.join(output, f"{unit.name}.npy")))
     return writer.entry()
-
-
-def read_vectors(path: str) -> FloatArray:
-    """The array in a .npy file, which may lie anywhere."""
-    with files.open_read(path) as handle:
-        vectors: FloatArray = np.lib.format.read_array(handle, allow_pickle=False)
-    return vectors
 
 
 def typed(captions: pa.Table, columns: Mapping[str, str]) -> pa.Table:

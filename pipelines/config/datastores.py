@@ -19,12 +19,6 @@ from sonogloss.pipelines.config.fields import (
 from sonogloss.pipelines.config.parser import JOB
 
 
-def _index_names() -> tuple[str, ...]:
-    from sonogloss.indexes.kinds import KINDS
-
-    return ("auto", *KINDS)
-
-
 def _layout_names() -> tuple[str, ...]:
     from sonogloss.dumps.layouts import LAYOUTS
 
@@ -60,7 +54,21 @@ class BuildDatastoreConfig(BeamOptions):
     )
     min_words: int | None = option(None, help="leave out captions of fewer words", default_text="none", at_least=1)
     max_words: int | None = option(None, help="leave out captions of more words", default_text="none", at_least=1)
-    index: str = option("auto", help="kind of index; auto and flat are exact", choices=_index_names)
+    index: str = option(
+        "auto",
+        help="kind of index: flat (exact), ivf-flat, ivf-rabitq, ivf-pq, or a string of faiss.index_factory; auto is "
+        "flat while the vectors fit --index-memory",
+        metavar="KIND",
+    )
+    index_memory: float = option(
+        8.0, help="memory that the index may take when it is searched", metavar="GIB", at_least=0
+    )
+    recall: float = option(0.95, help="share of the ten nearest that the index must find", at_least=0, at_most=1)
+    support: str = option(
+        "all",
+        help="what queries are projected on: all captions, sample:N or kmeans:N of them, or another datastore's",
+        metavar="S",
+    )
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     vectors: str = option(
         "float32", help="what vectors are stored as; float16 takes half the room", choices=("float32", "float16")

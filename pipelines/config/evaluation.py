@@ -26,16 +26,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Configuration):
-    """Options of `evaluate`."""
+class ScoringOptions(Configuration):
+    """How captions are compared with references."""
 
-    results: AnyPath = option(help="a results directory, or jsonl, csv or parquet with captions", metavar="PATH")
-    references: AnyPath = option(
-        help="jsonl, csv or parquet with a key column and references; for tags with label", metavar="FILE"
-    )
-    output: AnyPath = option(
-        help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
-    )
     metrics: str | Sequence[str] = option(
         (),
         help="names, separated by commas",
@@ -45,7 +38,44 @@ class EvaluateConfig(Configuration):
         parse=_names,
     )
     tokenizer: Literal["simple", "ptb", "whitespace"] = option("simple", help="how captions are cut into words")
+    key: str | None = option(
+        None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
+    )
+    references_column: Sequence[str] = option(
+        (), help="columns with references", default_text="found by their names", metavar="COLUMN"
+    )
+    bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals; 0 for none", at_least=0)
+    seed: int = option(0, help="of the resampling", at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(ScoringOptions):
+    """Options of `evaluate`."""
+
+    results: AnyPath = option(help="a results directory, or jsonl, csv or parquet with captions", metavar="PATH")
+    references: AnyPath = option(
+        help="jsonl, csv or parquet with a key column and references; for tags with label", metavar="FILE"
+    )
+    output: AnyPath = option(
+        help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
+    )
+    max_unmatched: float = option(
+        0.5, help="share of captions without references from which on the exit code is 1", at_least=0, at_most=1
+    )
     overwrite: bool = option(False, help="replace the metrics that the output holds", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(ScoringOptions):
+    """Options of `compare`."""
+
+    results: Sequence[AnyPath] = option(
+        help="two or more results directories, or tables with captions", metavar="RESULTS", positional=True
+    )
+    references: AnyPath = option(help="references, as evaluate takes them", metavar="FILE")
+    output: AnyPath | None = option(
+        None, help="a Parquet file for the values of every clip", default_text="none", metavar="FILE"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

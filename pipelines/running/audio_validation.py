@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.clap import Clap
 from sonogloss.errors import FormatError
@@ -19,8 +18,8 @@ from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner
 from sonogloss.methods.plan import TrainingPlan
 from sonogloss.metrics import evaluate
-from sonogloss.pipelines.evaluate_captions import read_references
 from sonogloss.pipelines.running.inputs import list_audio
+from sonogloss.pipelines.running.references import read_references
 from sonogloss.records import Clip
 from sonogloss.sources import Source
 from sonogloss.transforms.read_audio import read_unit
@@ -40,9 +39,11 @@ def list_validation_audio(audio: Sequence[str], references: str) -> dict[str, li
         InputError: there are no recordings, or none that has references.
     """
     sources, _ = list_audio(audio)
-    key, known = read_references(references, available={"uri"})
     uris = [source.uri for source in sources if source.member is None]
-    named = {uri: known.get(files.base_name(uri) if key == "file_name" else uri, []) for uri in uris}
+    if not uris:
+        raise _nothing_fits(references)
+    found = read_references(references, [{"uri": uri} for uri in uris])
+    named = {uri: found.known.get(key, []) for uri, key in zip(uris, found.keys, strict=True)}
     if not any(named.values()):
         raise _nothing_fits(references)
     return {uri: texts for uri, texts in named.items() if texts}

@@ -75,7 +75,7 @@ def _whole_packets(source: ByteSource, position: int) -> bytes | None:
         return None
     head = page[:5] + bytes([page[5] & ~_LAST]) + page[6:22] + bytes(4) + bytes([count]) + sizes[:count]
     whole = head + page[body : body + kept]
-    return whole[:22] + _checksum(whole).to_bytes(4, "little") + whole[26:]
+    return whole[:22] + page_checksum(whole).to_bytes(4, "little") + whole[26:]
 
 
 def _checksum_table() -> list[int]:
@@ -91,7 +91,8 @@ def _checksum_table() -> list[int]:
 _CHECKSUMS = _checksum_table()
 
 
-def _checksum(page: bytes) -> int:
+def page_checksum(page: bytes) -> int:
+    """The checksum of a page that has zeros in its place."""
     crc = 0
     for byte in page:
         crc = (crc << 8 & 0xFFFFFFFF) ^ _CHECKSUMS[crc >> 24 ^ byte]

@@ -45,6 +45,21 @@ class BleuCounts:
             reference_length=self.reference_length + other.reference_length,
         )
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The counts in a row; those of merged counts are their sums."""
+        return (*self.matches, *self.guesses, self.candidate_length, self.reference_length)
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> BleuCounts:
+        """The counts behind such a row, or behind a weighted sum of rows."""
+        return cls(
+            matches=tuple(numbers[:ORDER]),  # type: ignore[arg-type]  # weights make them floats
+            guesses=tuple(numbers[ORDER : 2 * ORDER]),  # type: ignore[arg-type]
+            candidate_length=numbers[-2],  # type: ignore[arg-type]
+            reference_length=numbers[-1],  # type: ignore[arg-type]
+        )
+
 
 def bleu_counts(candidate: Tokens, references: Sequence[Tokens]) -> BleuCounts:
     """The counts of one clip.

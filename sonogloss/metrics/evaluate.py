@@ -44,12 +44,14 @@ class Evaluation:
     Attributes:
         corpus: one row a metric, in the order asked for.
         clips: metric values by key; the keys that have both a caption and references, in the captions' order.
+        statistics: what each of them adds to the corpus, by key.
         without_references: keys that were captioned but have no references; they are not in `clips`.
         without_caption: keys that have references but were not captioned.
     """
 
     corpus: list[MetricRow]
     clips: dict[str, dict[str, float]]
+    statistics: dict[str, CorpusStatistics]
     without_references: list[str]
     without_caption: list[str]
 
@@ -126,14 +128,17 @@ def evaluate(
     frequencies = document_frequencies(
         [r for _, r in words.values()] if any(METRICS[name].frequencies for name in metrics) else []
     )
-    clips, whole = {}, CorpusStatistics()
+    clips, statistics, whole = {}, {}, CorpusStatistics()
     for key, (candidate, refs) in words.items():
         score = (clap_scores or {}).get(key)
-        clips[key], own = score_clip(candidate, refs, metrics=metrics, frequencies=frequencies, clap_score=score)
-        whole = whole.merge(own)
+        clips[key], statistics[key] = score_clip(
+            candidate, refs, metrics=metrics, frequencies=frequencies, clap_score=score
+        )
+        whole = whole.merge(statistics[key])
     return Evaluation(
         corpus=corpus_rows(whole, metrics=metrics),
         clips=clips,
+        statistics=statistics,
         without_references=[key for key in candidates if not references.get(key)],
         without_caption=[key for key in references if key not in candidates],
     )

@@ -58,7 +58,9 @@ class Metric:
         value: from a statistic to the score. Metrics of tags take a :class:`~sonogloss.metrics.tags.TagStatistics`.
         statistic: from a clip to what it adds to the corpus; None where the clip lacks what is needed. Metrics of tags
             have none: their statistics are gathered for all labels at once.
+        value_of_numbers: from a sum of the statistics' `numbers` to the score.
         frequencies: does it need document frequencies?
+        least_clips: of a corpus for which it says something.
         low, high: the range of its values.
         higher_is_better: the direction.
     """
@@ -66,7 +68,9 @@ class Metric:
     needs: frozenset[Need]
     value: Callable[[Any], float]
     statistic: Callable[[ScoredClip], Any] | None = None
+    value_of_numbers: Callable[[Sequence[float]], float] | None = None
     frequencies: bool = False
+    least_clips: int = 1
     low: float = 0.0
     high: float = 1.0
     higher_is_better: bool = True
@@ -79,7 +83,13 @@ def _mean(function: Callable[[ScoredClip], float | None], *needs: Need, **proper
         value = function(clip)
         return None if value is None else Mean.of([value])
 
-    return Metric(needs=frozenset(needs), statistic=statistic, value=attrgetter("value"), **properties)
+    return Metric(
+        needs=frozenset(needs),
+        statistic=statistic,
+        value=attrgetter("value"),
+        value_of_numbers=lambda numbers: numbers[0] / numbers[1],
+        **properties,
+    )
 
 
 def _bleu_counts(clip: ScoredClip) -> BleuCounts:
@@ -90,11 +100,20 @@ def _bleu(name: str, counts: BleuCounts) -> float:
     return bleu(counts)[name]
 
 
+def _bleu_of_numbers(name: str, numbers: Sequence[float]) -> float:
+    return _bleu(name, BleuCounts.of_numbers(numbers))
+
+
 _BLEU = [f"bleu_{order}" for order in range(1, ORDER + 1)]
 
 METRICS: dict[str, Metric] = {
     **{
-        name: Metric(needs=frozenset(["references"]), statistic=_bleu_counts, value=partial(_bleu, name))
+        name: Metric(
+            needs=frozenset(["references"]),
+            statistic=_bleu_counts,
+            value=partial(_bleu, name),
+            value_of_numbers=partial(_bleu_of_numbers, name),
+        )
         for name in _BLEU
     },
     "rouge_l": _mean(lambda clip: rouge_l(clip.candidate, clip.references), "references"),
@@ -102,6 +121,7 @@ METRICS: dict[str, Metric] = {
         lambda clip: cider_d(clip.candidate, clip.references, clip.frequencies),
         "references",
         frequencies=True,
+        least_clips=2,  # every weight of a corpus of one clip is log 1 = 0
         high=10.0,
     ),
     # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
@@ -162,6 +182,11 @@ class Mean:
     def merge(self, other: Mean) -> Mean:
         """Both together; associative and commutative, exactly."""
         return Mean(total=self.total + other.total, n=self.n + other.n)
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        """Sum and number; those of merged means are their sums."""
+        return float(self.total), float(self.n)
 
     @property
     def value(self) -> float:

@@ -79,6 +79,8 @@ def write_files(folder: Path) -> None:
     _write(folder / "class_labels_indices.csv", _csv(["index", "mid", "display_name"], [(0, "/m/0", "Dog, bark")]))
     references = [{"file_name": name, "references": SENTENCES[:2]} for name in ("dog.flac", "rain.flac")]
     _write(folder / "references.jsonl", "".join(json.dumps(row) + "\n" for row in references).encode())
+    others = [{"file_name": name, "caption": SENTENCES[0]} for name in ("dog.flac", "rain.flac")]
+    _write(folder / "other.jsonl", "".join(json.dumps(row) + "\n" for row in others).encode())
     _write(folder / "truth.csv", _csv(["file_name", "label"], [("dog.flac", "dog"), ("rain.flac", "rain")]))
 
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.errors import ClipError, FingerprintMismatchError, StoreFormatError
-from sonogloss.indexes import Support, read_manifest
+from sonogloss.errors import ClipError, FingerprintMismatchError, MissingInputError, OptionError, StoreFormatError
+from sonogloss.indexes import Support, commit_datastore, read_manifest, verify, write_shard
+from sonogloss.indexes.make_support import check_support, make_support
 from sonogloss.indexes.support import load_part
-from tests.indexes.conftest import build, unit_rows
+from tests.indexes.conftest import CLAP, build, captions, unit_rows
 
 
 def by_definition(queries, vectors, temperature, renormalise):
@@ -100,3 +101,41 @@ def test_a_support_without_rows_cannot_be_opened_alone(tmp_path):
     path = build(tmp_path, unit_rows(4), support=[unit_rows(0)])
     with pytest.raises(StoreFormatError, match=str(tmp_path)):
         Support.open(path)
+
+
+def written(tmp_path, vectors) -> list[dict]:
+    parts = np.array_split(np.arange(len(vectors)), 2)
+    return [
+        write_shard(str(tmp_path), number, captions([str(row) for row in rows]), vectors[rows])
+        for number, rows in enumerate(parts)
+    ]
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("sample:7", 7), ("sample:99", 30), ("kmeans:5", 5), ("kmeans:40", 30)])
+def test_a_support_may_be_a_sample_or_centers(tmp_path, wanted, count):
+    vectors = unit_rows(30)
+    entries = written(tmp_path, vectors)
+    made = make_support(str(tmp_path), entries, wanted, dtype="float32", clap=CLAP)
+    again = make_support(str(tmp_path), entries, wanted, dtype="float32", clap=CLAP)
+    assert made == again
+    manifest = commit_datastore(str(tmp_path), shards=entries, support=made, support_kind=wanted, clap=CLAP, options={})
+    assert (manifest.support.count, manifest.support.kind) == (count, wanted)
+    rows = np.concatenate(Support.open(str(tmp_path)).parts)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    if wanted != "kmeans:5":
+        assert {row.tobytes() for row in rows} <= {row.tobytes() for row in vectors}
+    assert verify(str(tmp_path)) == []
+
+
+def test_a_support_may_be_that_of_another_store_of_the_same_clap(tmp_path):
+    other = build(tmp_path / "other", unit_rows(9, seed=3), support=[unit_rows(4, seed=5), unit_rows(2, seed=6)])
+    entries = written(tmp_path / "store", unit_rows(10))
+    made = make_support(str(tmp_path / "store"), entries, other, dtype="float16", clap=CLAP)
+    assert [part["count"] for part in made] == [4, 2]
+    stranger = build(tmp_path / "stranger", unit_rows(9), fingerprint="0" * 64)
+    with pytest.raises(FingerprintMismatchError, match="stranger"):
+        check_support(stranger, CLAP)
+    with pytest.raises(OptionError, match="sample:10000"):
+        check_support("sample", CLAP)
+    with pytest.raises(MissingInputError, match="nowhere"):
+        check_support("nowhere", CLAP)

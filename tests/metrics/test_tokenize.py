@@ -1,6 +1,8 @@
 import importlib.machinery
 import importlib.util
+import re
 import shutil
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ def test_simple_keeps_letters_digits_and_apostrophes():
     assert tokenize(["A dog's bark, 3 times — LOUD!", "", "café"]) == [
         ("a", "dog's", "bark", "3", "times", "loud"),
         (),
-        ("caf",),
+        ("café",),
     ]
 
 
@@ -54,7 +56,8 @@ def test_ptb_splits_clitics_and_drops_punctuation():
 @given(st.text())
 def test_simple_words_hold_nothing_else_and_are_settled(text):
     (words,) = tokenize([text])
-    assert all(set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789'") for word in words)
+    kinds = {unicodedata.category(character) for word in words for character in word.replace("'", "")}
+    assert all(kind[0] in "LM" or kind == "Nd" for kind in kinds)
     assert tokenize([" ".join(words)]) == [words]
     assert tokenize([text.upper().lower()]) == [words] or not text.isascii()
 
@@ -118,3 +121,35 @@ def test_ptb_that_fails_or_loses_a_line_is_an_error(java, options, words):
     java(**options)
     with pytest.raises(OptionError, match=words):
         tokenize(["kept", "lost"], "ptb")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Über dem Café; ein HUND", ["über", "dem", "café", "ein", "hund"]),
+        ("собака лает", ["собака", "лает"]),
+        ("कुत्ता भौंक रहा है।", ["कुत्ता", "भौंक", "रहा", "है"]),
+        ("狗在叫，雨在下。", list("狗在叫雨在下")),
+        ("雨の音 rain 3回", ["雨", "の", "音", "rain", "3", "回"]),
+        ("ลั่น", ["ลั่", "น"]),
+        ("…", []),
+    ],
+)
+def test_words_of_other_scripts_are_kept(text: str, words: list[str]) -> None:
+    assert tokenize([text]) == [tuple(words)]
+
+
+def test_composed_and_decomposed_letters_are_one() -> None:
+    assert tokenize(["caf\u00e9"]) == tokenize(["cafe\u0301"])
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_ascii_is_cut_as_ever(text: str) -> None:
+    assert tokenize([text]) == [tuple(re.sub(r"[^a-z0-9' ]", " ", text.lower()).split())]
+
+
+@given(st.text())
+def test_no_letter_is_lost(text: str) -> None:
+    letters = [c for c in unicodedata.normalize("NFC", text.lower()) if unicodedata.category(c)[0] == "L"]
+    words = tokenize([text])[0]
+    assert [c for word in words for c in word if unicodedata.category(c)[0] == "L"] == letters

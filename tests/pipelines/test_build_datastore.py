@@ -190,6 +190,25 @@ def test_shards_of_an_earlier_build_go_and_files_of_others_stay(run: Run, tmp_pa
     assert_one_line(run(*command), "not ours", "shards/00000/mine.txt")
 
 
+def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+    dump = tmp_path / "many.txt"
+    dump.write_text("\n".join(f"sound {number} and then {number % 7}" for number in range(1200)))
+    command = ["build-datastore", "--captions", dump, "--clap", tiny_clap_dir, "--json", "--shards", "2", "--output"]
+    asked = [*command, tmp_path / "good", "--index", "ivf-flat", "--recall", ".9", "--support", "kmeans:50"]
+    good = run(*asked)
+    assert good.code == 0, good.err
+    manifest = Datastore.open(str(tmp_path / "good")).manifest
+    assert (manifest.index.kind, manifest.support.count) == ("ivf-flat", 50)
+    assert set(manifest.options["measured"]["queries_per_s"]) == {"1", "32"}
+    assert verify(str(tmp_path / "good")) == []
+    assert run(*asked).report["done_before"]
+    poor = run(*command, tmp_path / "poor", "--index", "PQ1x2", "--recall", "1")
+    assert poor.code == 1
+    assert "1 was asked for" in poor.err
+    assert_one_line(run(*command, tmp_path / "none", "--index", "banana"), "banana", "auto, flat")
+    assert_one_line(run(*command, tmp_path / "none", "--support", "kmeans"), "--support", "kmeans:1000")
+
+
 def test_search_finds_the_caption_itself(run: Run, store: Path) -> None:
     found = run("search", store, "--text", "a dog barks twice", "-k", "2", "--json")
     assert found.code == 0, found.err

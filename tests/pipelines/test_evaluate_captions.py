@@ -111,7 +111,7 @@ def test_results_of_a_caption_job_are_scored_by_file_and_by_window(
         (None, [], ["--references", "is not a file"]),
         ('{"file_name": "a.wav", "references": ["x"]}\nbroken', [], ["line 2"]),
         ('{"name": "a.wav", "references": ["x"]}', [], ["key column"]),
-        ('{"file_name": "a.wav", "text": "x"}', [], ["no column references"]),
+        ('{"file_name": "a.wav", "words": "x"}', [], ["no column references"]),
         ('{"file_name": "z.wav", "references": ["x"]}', [], ["in common"]),
         ('{"file_name": "a.wav", "references": 5}', [], ["line 1"]),
         ("", [], ["no rows"]),

@@ -1,0 +1,252 @@
+"""Choose, train, fill and measure the index of a store whose shards are written.
+
+Training and measuring read rows at equal distances, so the same store gives the same index. The rows that recall is
+measured with are not trained on, and each is looked up with itself left out: what counts is whether its neighbors are
+found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import faiss
+import numpy as np
+
+from sonogloss import files
+from sonogloss.errors import OptionError
+from sonogloss.indexes.approximate import FACTORY, IVF_PQ, IVF_RABITQ, Approximate, ApproximateIndex
+from sonogloss.indexes.flat import FlatIndex
+from sonogloss.indexes.kinds import AUTO, KINDS
+from sonogloss.indexes.layout import INDEX, TRAINED, IndexEntry, ShardEntry, shard_from_json, to_json
+from sonogloss.indexes.shard import open_vectors
+from sonogloss.indexes.shard_writer import file_entry
+from sonogloss.indexes.vectors import read_vectors
+from sonogloss.records import FloatArray, IntArray
+
+GIB = 1 << 30
+_QUERIES = 500
+_ROWS_A_LIST = 64
+_FEWEST_TRAINED = 50_000
+_FEWEST_ROWS = 1000
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexWish:
+    """What a user asks of the index.
+
+    Attributes:
+        name: a kind, `auto`, or a string of `faiss.index_factory`.
+        memory: bytes that vectors and index may take in memory while they are searched; `auto` chooses by it.
+        recall: the share of the ten nearest that must be found.
+    """
+
+    name: str = AUTO
+    memory: float = 8 * GIB
+    recall: float = 0.95
+
+
+def check_wish(wish: IndexWish, dim: int) -> None:
+    """Refuse an index that cannot be made.
+
+    Raises:
+        OptionError: it is neither a kind nor a string that FAISS knows for this width.
+    """
+    if wish.name in (AUTO, *KINDS):
+        return
+    try:
+        faiss.index_factory(dim, wish.name, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise OptionError(
+            f"Unknown index {wish.name!r}: FAISS cannot make it for a width of {dim}.",
+            f"Choose one of {', '.join((AUTO, *KINDS))}, or give a string of faiss.index_factory.",
+        ) from error
+
+
+def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str, str]:
+    """The kind and FAISS's name of the index for a store of this size.
+
+    `auto` is exact while all vectors fit the memory; then the quantized kind that finds most and fits. Fewer than a
+    thousand captions are searched exactly, unless FAISS's name is given.
+    """
+    name = wish.name
+    if name == AUTO:
+        smaller: list[Approximate] = [IVF_RABITQ, IVF_PQ]
+        fitting = [kind.kind for kind in smaller if kind.bytes_per_vector(dim) * count <= wish.memory]
+        name = "flat" if count * dim * itemsize <= wish.memory else (fitting or [IVF_PQ.kind])[0]
+    kind = KINDS.get(name)
+    if kind is None:
+        return FACTORY.kind, name
+    if count < _FEWEST_ROWS:
+        return "flat", "Flat"
+    return name, kind.factory(count, dim) if isinstance(kind, Approximate) else "Flat"
+
+
+class Rows:
+    """Vectors of all shards by row; shards elsewhere than on this machine are read whole, one at a time."""
+
+    def __init__(self, directory: str, shards: Sequence[ShardEntry], dtype: str) -> None:
+        self._directory, self._dtype = directory, dtype
+        self.shards = sorted(shards, key=lambda shard: shard.number)
+        self.starts = np.cumsum([0, *(shard.count for shard in self.shards)])
+        self.count = int(self.starts[-1])
+
+    def open(self, shard: ShardEntry) -> FloatArray:
+        """The vectors of a shard, memory-mapped where they lie on this machine."""
+        local = files.local_path(self._directory)
+        if local is not None:
+            return open_vectors(local, shard, self._dtype)
+        return read_vectors(files.join(self._directory, shard.vectors.path))
+
+    def take(self, rows: IntArray) -> FloatArray:
+        """float32 [rows, dim]; rows ascend."""
+        found = []
+        for start, shard in zip(self.starts, self.shards, strict=False):
+            inside = rows[(rows >= start) & (rows < start + shard.count)]
+            if len(inside):
+                found.append(self.open(shard)[inside - start].astype(np.float32))
+        return np.concatenate(found)
+
+
+def spread(count: int, wanted: int) -> IntArray:
+    """Row numbers at equal distances, at most `wanted`."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(np.int64))
+
+
+def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, *, dtype: str) -> dict[str, Any] | None:
+    """Choose and train the index of a store; None when it is exact and needs no file.
+
+    Returns:
+        `kind`, `factory` and `file`, the entry of the trained index without rows.
+
+    Raises:
+        OptionError: FAISS cannot train it on these rows.
+    """
+    rows = Rows(directory, [shard_from_json(shard) for shard in shards if shard["count"]], dtype)
+    if not rows.count:
+        return None
+    dim = rows.shards[0].dim
+    kind, factory = choose(wish, count=rows.count, dim=dim, itemsize=np.dtype(dtype).itemsize)
+    if kind == "flat":
+        return None
+    index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    held_out = spread(rows.count, min(_QUERIES, rows.count // 4 + 1))
+    chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * _list_count(index)))
+    chosen = np.setdiff1d(chosen, held_out) if len(chosen) > 2 * len(held_out) else chosen
+    try:
+        index.train(rows.take(chosen))
+    except RuntimeError as error:
+        raise OptionError(
+            f"The index {factory!r} cannot be trained on {len(chosen):,} captions.", "Use --index flat."
+        ) from error
+    _write(index, files.join(directory, TRAINED))
+    return {"kind": kind, "factory": factory, "file": vars(file_entry(directory, TRAINED))}
+
+
+def add_index(
+    shard: Mapping[str, Any], trained: Mapping[str, Any] | None, *, directory: str, dtype: str
+) -> dict[str, Any]:
+    """Fill the trained index with the rows of a shard; returns the shard's entry with that file, where there is one."""
+    entry = shard_from_json(shard)
+    if trained is None or not entry.count:
+        return dict(shard)
+    index = _read(files.join(directory, trained["file"]["path"]))
+    vectors = Rows(directory, [entry], dtype).open(entry)
+    for start in range(0, len(vectors), _BLOCK):
+        index.add(np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32))
+    name = f"shards/{entry.number:05d}/{INDEX}"
+    _write(index, files.join(directory, name))
+    kept = tuple(file for file in entry.files if file.path != name)
+    return to_json(replace(entry, files=(*kept, file_entry(directory, name))))
+
+
+def measure(
+    directory: str, shards: Sequence[Mapping[str, Any]], trained: Mapping[str, Any], wish: IndexWish, *, dtype: str
+) -> tuple[IndexEntry, dict[str, Any]]:
+    """Find the cheapest setting that finds enough, and how fast it is.
+
+    Returns:
+        The manifest's entry, and `queries_per_s` by queries at a time, which differs from run to run.
+    """
+    rows = Rows(directory, [shard_from_json(shard) for shard in shards if shard["count"]], dtype)
+    asked = spread(rows.count, min(_QUERIES, rows.count // 4 + 1))
+    queries = rows.take(asked)
+    exact = _nearest([FlatIndex(rows.open(shard)) for shard in rows.shards], rows, queries, asked)
+    opened = [_open(rows, shard, directory) for shard in rows.shards]
+    lists = _list_count(opened[0]._index)
+    settings = [{"candidates": 100}]
+    if lists:
+        probes = [2**power for power in range(lists.bit_length()) if 2**power <= lists]
+        settings = [{"nprobe": probe, "candidates": wanted} for wanted in (100, 400) for probe in probes]
+    recalls: tuple[float, float] = (0.0, 0.0)
+    for setting in settings:
+        for index in opened:
+            index.set(setting)
+        found = _nearest(opened, rows, queries, asked)
+        recalls = _recall(exact, found, 1), _recall(exact, found, 10)
+        if recalls[1] >= wish.recall:
+            break
+    entry = IndexEntry(
+        kind=trained["kind"],
+        factory=trained["factory"],
+        recall_at_10=round(recalls[1], 4),
+        recall_at_1=round(recalls[0], 4),
+        recall_wanted=wish.recall,
+        measured_on=f"{len(queries)} captions that were not trained on, each with itself left out",
+        parameters=setting,
+        trained=file_entry(directory, TRAINED),
+    )
+    return entry, {"queries_per_s": _speed(opened, rows, queries)}
+
+
+def _open(rows: Rows, shard: ShardEntry, directory: str) -> ApproximateIndex:
+    return ApproximateIndex(rows.open(shard), _read(files.join(directory, shard.file(INDEX).path)))
+
+
+def _nearest(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: IntArray) -> list[list[int]]:
+    """The ten nearest rows of each query but itself, best first."""
+    merged: list[list[tuple[float, int]]] = [[] for _ in queries]
+    for start, shard, index in zip(rows.starts, rows.shards, indexes, strict=False):
+        for number, (scores, local) in enumerate(index.search(queries, 11, np.arange(shard.count))):
+            merged[number] += [(-float(s), int(start + r)) for s, r in zip(scores, local, strict=True)]
+    return [
+        [row for _, row in sorted(found) if row != own][:10] for found, own in zip(merged, asked.tolist(), strict=True)
+    ]
+
+
+def _recall(exact: list[list[int]], found: list[list[int]], k: int) -> float:
+    hits = sum(len(set(true[:k]) & set(other[:k])) for true, other in zip(exact, found, strict=True))
+    return hits / max(1, sum(len(true[:k]) for true in exact))
+
+
+def _speed(indexes: Sequence[Any], rows: Rows, queries: FloatArray) -> dict[str, float]:
+    speeds = {}
+    for together in (1, 32):
+        batches = [queries[start : start + together] for start in range(0, min(len(queries), 8 * together), together)]
+        start = time.perf_counter()
+        for batch in batches:
+            for shard, index in zip(rows.shards, indexes, strict=True):
+                index.search(batch, 10, np.arange(shard.count))
+        speeds[str(together)] = round(sum(map(len, batches)) / (time.perf_counter() - start), 1)
+    return speeds
+
+
+def _list_count(index: Any) -> int:
+    """How many inverted lists an index has; 0 when it has none."""
+    try:
+        return int(faiss.extract_index_ivf(index).nlist)
+    except RuntimeError:
+        return 0
+
+
+def _read(path: str) -> Any:
+    with files.open_read(path) as handle:
+        return faiss.read_index(faiss.PyCallbackIOReader(handle.read))  # type: ignore[attr-defined]  # not in the stubs
+
+
+def _write(index: Any, path: str) -> None:
+    with files.atomic_write(path) as handle:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))  # type: ignore[attr-defined]  # not in the stubs

@@ -1,0 +1,191 @@
+"""compare: several runs against the same references -> intervals, differences, the clips that differ most."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from sonogloss import files
+from sonogloss.errors import FormatError, OptionError, OutputError
+from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
+from sonogloss.pipelines.config.evaluation import CompareConfig
+from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
+from sonogloss.pipelines.running.terminal import plain_console
+
+MOST = 5  # clips that are shown in either direction
+
+
+@command(CompareConfig)
+def compare_runs(config: CompareConfig) -> dict[str, Any]:
+    """Compare runs over the same clips.
+
+    Clips that all runs captioned and that have references are compared; the others are counted. Every run is compared
+    with the first one.
+
+    Returns:
+        The report: `runs` (name and values with intervals), `differences` from the first run, `clips` compared,
+        `not_compared`, and `most` (the clips that differ most by the first metric).
+
+    Raises:
+        InputError: an option or a file cannot be used, or the runs share no clip.
+    """
+    runs = _read(config)
+    shared = [clip for clip in runs[0].numbers if all(clip in run.numbers for run in runs[1:])]
+    if not shared:
+        raise FormatError("The runs share no clip with references.", "Check that all captioned the same recordings.")
+    metrics = [name for name in runs[0].scores.metrics if all(run.has(name, shared) for run in runs)]
+    matrices = [{metric: run.matrix(metric, shared) for metric in metrics} for run in runs]
+    if config.output is not None:
+        files.write_table(str(config.output), _by_clip(shared, runs, matrices))
+    options = {"resamples": config.bootstrap, "seed": config.seed}
+    return {
+        "runs": [
+            {"name": run.name, "values": {name: _value(name, numbers, **options) for name, numbers in found.items()}}
+            for run, found in zip(runs, matrices, strict=True)
+        ],
+        "differences": [
+            {"name": run.name, "metric": name} | _flat(compare(matrices[0][name], numbers, value_of(name), **options))
+            for run, found in zip(runs[1:], matrices[1:], strict=True)
+            for name, numbers in found.items()
+        ],
+        "clips": len(shared),
+        "not_compared": {run.name: len(run.rows) - len(shared) for run in runs if len(run.rows) > len(shared)},
+        "not_available": dict(runs[0].scores.not_available),
+        "most": _most(shared, runs, matrices),
+        "problems": [],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One run: its rows, their scores, and the number of each scored row by what the clip is called in every run."""
+
+    name: str
+    rows: Sequence[dict[str, Any]]
+    scores: Scores
+    numbers: dict[str, int]
+
+    def has(self, metric: str, clips: Sequence[str]) -> bool:
+        """Do all of these clips have this metric?"""
+        values = self.scores.clips
+        return all(metric in values[self.numbers[clip]] for clip in clips)
+
+    def matrix(self, metric: str, clips: Sequence[str]) -> Numbers:
+        """The statistics of these clips, in this order."""
+        numbers, matrix = self.scores.numbers(metric)
+        place = {number: at for at, number in enumerate(numbers)}
+        return matrix[[place[self.numbers[clip]] for clip in clips]]
+
+
+def _read(config: CompareConfig) -> list[_Run]:
+    names = [str(path) for path in config.results]
+    if len(names) < 2:
+        raise OptionError("There is one run to compare.", "Name two or more.")
+    if len(set(names)) < len(names):
+        raise OptionError("A run is named twice.", "Name each once.")
+    if config.output is not None and files.exists(str(config.output)):
+        raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
+    loaded = {name: read_results(name) for name in names}
+    by_id = all("clip_id" in rows[0] for rows in loaded.values())
+    runs = []
+    for name, rows in loaded.items():
+        scores = score_rows(
+            rows,
+            results=name,
+            references=str(config.references),
+            key=config.key,
+            columns=config.references_column,
+            metrics=config.metrics,
+            tokenizer=config.tokenizer,
+        )
+        runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
+    return runs
+
+
+def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:
+    value = value_of(metric)
+    interval = bootstrap_interval(numbers, value, resamples=resamples, seed=seed)
+    return {"value": value(numbers.sum(axis=0)), **asdict(interval)}
+
+
+def _numbers(scores: Scores, rows: Sequence[dict[str, Any]], *, by_id: bool) -> dict[str, int]:
+    """A scored row goes by its clip_id, or by its key and how often that came before."""
+    if by_id:
+        return {str(rows[number]["clip_id"]): number for number in scores.clips}
+    seen: Counter[str] = Counter()
+    found = {}
+    for number in scores.clips:
+        key = scores.references.keys[number]
+        found[f"{key} ({seen[key] + 1})" if seen[key] else key] = number
+        seen[key] += 1
+    return found
+
+
+def _flat(difference: Any) -> dict[str, Any]:
+    values = asdict(difference)
+    return {**values.pop("interval"), **values}
+
+
+def _by_clip(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dict[str, Numbers]]) -> pa.Table:
+    columns: dict[str, Any] = {"clip": list(shared)}
+    for run, found in zip(runs, matrices, strict=True):
+        for metric, numbers in found.items():
+            columns[f"{metric} {run.name}"] = [value_of(metric)(row) for row in numbers]
+    return pa.table(columns)
+
+
+def _most(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dict[str, Numbers]]) -> list[dict[str, Any]]:
+    """The clips on which the second run gains and loses most against the first, by one metric."""
+    if not matrices[0]:
+        return []
+    metric = "cider_d" if "cider_d" in matrices[0] else next(iter(matrices[0]))
+    first, second = ([value_of(metric)(row) for row in found[metric]] for found in matrices[:2])
+    gains = np.subtract(second, first)
+    order = np.argsort(-gains, kind="stable")
+    return [
+        {
+            "clip": shared[at],
+            "key": runs[0].scores.references.keys[runs[0].numbers[shared[at]]],
+            "metric": metric,
+            "difference": float(gains[at]),
+            "captions": [run.rows[run.numbers[shared[at]]]["caption"] or "" for run in runs[:2]],
+        }
+        for at in dict.fromkeys([*order[:MOST], *order[-MOST:]])
+        if gains[at] != 0
+    ]
+
+
+def _cell(value: dict[str, float], sign: str = "") -> str:
+    return f"{value['value']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    console = plain_console()
+    first, *others = report["runs"]
+    console.print(f"{report['clips']:,} clips that all runs captioned; 95 % intervals")
+    console.print(f"A: {first['name']}")
+    for letter, run in zip(string.ascii_uppercase[1:], others, strict=False):
+        console.print(f"{letter}: {run['name']}")
+        table = Table("metric", "A", letter, f"{letter} - A", "p", "wins", "losses", "ties")
+        for row in report["differences"]:
+            if row["name"] == run["name"]:
+                values = (one["values"][row["metric"]] for one in (first, run))
+                cells = [*map(_cell, values), _cell(row, "+"), f"{row['p']:.4f}"]
+                table.add_row(row["metric"], *cells, *(f"{row[n]:,}" for n in ("wins", "losses", "ties")))
+        console.print(table)
+    for row in report["most"]:
+        for line in (f"{row['difference']:+.3f} {row['metric']}  {row['key']}", *row["captions"]):
+            console.print(line)
+    for name, count in report["not_compared"].items():
+        console.print(f"{count:,} captions of {name} are not in all runs, or have no references")
+    for name, why in report["not_available"].items():
+        console.print(f"{name} is not available: {why}")

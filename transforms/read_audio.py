@@ -268,6 +268,8 @@ def _cutting(source: Source, *, policy: WindowPolicy, sample_rate: int, limits: 
         limits=limits,
         start_s=source.start_s,
         end_s=source.end_s,
+        part=source.part,
+        version=source.version,
     )
 
 

@@ -58,7 +58,7 @@ help:
 
 env: $(STAMP)
 
-$(STAMP): EXTRAS := cpu,dev
+$(STAMP): EXTRAS := cpu,dev,stores
 $(STAMP): VERSIONS := constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(make_env)

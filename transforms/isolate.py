@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from sonogloss.errors import ClipError, Code, InputError
+from sonogloss.errors import ClipError, Code, InputError, TransientError
 from sonogloss.records import DeadLetter
 from sonogloss.transforms.work import Batch
 
@@ -17,7 +17,7 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) 
     """Run a model on a batch; where it fails, on its halves, down to single items.
 
     Lack of memory ends the same way: halves are tried until they fit. An :class:`InputError` is about the whole job and
-    goes up untouched.
+    a :class:`TransientError` about a store that cannot be reached: both go up untouched.
 
     Returns:
         One entry an item, in order: its result, or the exception it raised alone.
@@ -29,7 +29,7 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) 
         return []
     try:
         results = list(run(items))
-    except InputError:
+    except (InputError, TransientError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever a model raises on one item, the others go on
         if len(items) == 1:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
+from sonogloss.errors import OutputError
 from sonogloss.records import DEAD_LETTER_SCHEMA, DeadLetter, table
 from sonogloss.transforms.work import DoneSource, Part, UnitResult, unit_id
 
@@ -31,6 +32,8 @@ UNIT_KEY = b"sonogloss.unit"
 KIND_KEY = b"sonogloss.kind"
 PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
 SOURCES_KEY = b"sonogloss.sources"  # in a unit's dead letters only: [key, uri, member (, silent windows)] of sources
+
+_KEYS = ("clip_id", "uri", "member", "start_s")  # which recordings a file of rows or of dead letters is about
 
 _NAME = re.compile(r"part-([0-9a-f]{16})(-\d{3,})?\.parquet(\.tmp-[0-9a-f]{8})?")
 
@@ -111,8 +114,32 @@ def _write(output: str, name: str, footer: Footer, content: pa.Table, extra: Map
         KIND_KEY: str(footer.kind).encode(),
         **extra,
     }
-    files.write_table(files.join(output, name), content.replace_schema_metadata(metadata))
-    return Part(**files.file_entry(output, name), rows=content.num_rows)
+    path = files.join(output, name)
+    content = content.replace_schema_metadata(metadata)
+    try:
+        written = files.write_table(path, content, new=True)
+    except FileExistsError:
+        return _adopt(output, name, content)
+    return Part(path=name, bytes=written.size, sha256=written.sha256, rows=content.num_rows)
+
+
+def _adopt(output: str, name: str, content: pa.Table) -> Part:
+    """The file that another attempt at the same unit has left, which may be committed: it is never written over.
+
+    Scores may differ in their last digit on another device; the recordings may not, for then the files of the two
+    attempts would not add up.
+
+    Raises:
+        OutputError: the file holds other recordings.
+    """
+    path = files.join(output, name)
+    there = files.read_table(path)
+    keys = [column for column in _KEYS if column in content.column_names]
+    if there.schema.metadata != content.schema.metadata or not there.select(keys).equals(content.select(keys)):
+        raise OutputError(
+            f"{name!r} was written by another attempt, with other recordings.", "Run the same command again."
+        )
+    return Part(**files.file_entry(output, name), rows=there.num_rows)
 
 
 def _encode(sources: Sequence[DoneSource]) -> bytes:

@@ -24,7 +24,7 @@ from sonogloss.audio import AudioLimits, WindowPolicy
 from sonogloss.audio.clip_decoder import Cutting, clip_decoders
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.audio.decoding_journal import DecodingJournal
-from sonogloss.errors import ClipError, Code
+from sonogloss.errors import ClipError, Code, TransientError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, open_source, printable, source_key
 from sonogloss.transforms.isolate import dead_letter
@@ -268,6 +268,8 @@ def _cutting(source: Source, *, policy: WindowPolicy, sample_rate: int, limits: 
         limits=limits,
         start_s=source.start_s,
         end_s=source.end_s,
+        part=source.part,
+        version=source.version,
     )
 
 
@@ -275,6 +277,9 @@ def _clips(opening: _Opening, items: Iterator[Clip]) -> Iterator[Clip | DeadLett
     """The clips of a source, then the reason why there are no more if it broke.
 
     A read that failed looks like the end of the bytes to a decoder; it is the reason then.
+
+    Raises:
+        TransientError: a read may succeed on another try, so the engine has to do the unit again.
     """
     opened = opening.opened if isinstance(opening.opened, Opened) else None
     try:
@@ -283,6 +288,8 @@ def _clips(opening: _Opening, items: Iterator[Clip]) -> Iterator[Clip | DeadLett
             opened.check()
     except ClipError as error:
         cause = opened.problem if opened is not None else None
+        if isinstance(cause, TransientError):
+            raise cause from error
         source = opening.source
         member = None if source.member is None else printable(source.member)
         yield dead_letter(cause or error, stage=STAGE, uri=printable(source.uri), member=member)

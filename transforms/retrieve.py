@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sonogloss.methods import ProjectionSettings, Retriever
-from sonogloss.records import Context
+from sonogloss.methods.base import look_up
 from sonogloss.transforms.work import Batch
 
 
@@ -20,13 +20,7 @@ def retrieve(
         contexts: how many captions a clip; 0 for none.
         projection: how embeddings are carried onto the text support (see sonogloss.bridge); None leaves them be.
     """
-    if not batch.clips:
-        return batch
-    queries = batch.embeddings
-    found: list[tuple[Context, ...]] = [()] * len(batch.clips)
-    projected = queries
-    if datastore is not None and contexts:
-        found = [tuple(row) for row in datastore.search(queries, contexts)]
-    if datastore is not None and projection is not None:
-        projected = datastore.project(queries, temperature=projection.tau, renormalise=projection.renormalise)
-    return replace(batch, contexts=tuple(found), projected=projected)
+    if not batch.clips or datastore is None:
+        return replace(batch, contexts=tuple(() for _ in batch.clips), projected=batch.embeddings)
+    found, projected = look_up(batch.embeddings, datastore, contexts=contexts, projection=projection)
+    return replace(batch, contexts=tuple(tuple(row) for row in found), projected=projected)

@@ -25,6 +25,7 @@ from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import Source
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
+from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.stopwatch import Stopwatch
@@ -93,8 +94,9 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, [source.uri for source in sources])
+    listed, sources = len(sources), sources if config.long == "pool" else split_long(sources, config.policy)
     if config.dry_run:
-        return _dry_run(config, job, sources, left_out=left_out)
+        return _dry_run(config, job, sources, listed=listed, left_out=left_out)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
     with lease(output, COMMANDS[job.rows.folder]) as held:
         plan = plan_units(
@@ -106,7 +108,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             options=config.shaping_options(),
         )
         if not plan.finished:
-            head = _head(config, job, sources=len(sources), left_out=left_out)
+            head = _head(config, job, sources=listed, left_out=left_out)
             for name in plan.remove:
                 files.remove(files.join(output, name))
             commit = Gather(
@@ -180,14 +182,14 @@ def _connect(
 
 
 def _dry_run(
-    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[Source], *, left_out: int
+    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[Source], *, listed: int, left_out: int
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process."""
     batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     done = list(run_here(job, [batch]))
     return {
         "dry_run": True,
-        "sources": len(sources),
+        "sources": listed,
         "left_out": left_out,
         "units": len(cut_units(sources)),
         "fingerprints": job.fingerprints(),

@@ -16,6 +16,7 @@ from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import Source
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
+from sonogloss.transforms.long_sources import is_first
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
@@ -56,7 +57,7 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
     counts = run["counts"]
     if counts["dead_letters"] and not counts[rows]:
         _refuse_unreadable(output, run)
-    computed = sum(len(unit.sources) for unit in plan.pending)
+    computed = sum(is_first(source) for unit in plan.pending for source in unit.sources)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")

@@ -19,6 +19,7 @@ from sonogloss.errors import OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, source_key
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
+from sonogloss.transforms.long_sources import is_first
 from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
 from sonogloss.transforms.work import DoneSource, Part, Unit, UnitResult, cut_units
 
@@ -107,6 +108,9 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
     counts.
     """
     keys = {source_key(source) for source in sources}
+    # An earlier release did long recordings in one piece.
+    whole = {source_key(part): source_key(replace(part, part=None)) for part in sources if part.part is not None}
+    wanted = keys | set(whole.values())
     completed, rewrites = [], []
     ready: set[str] = set()
     unversioned: set[Name] = set()
@@ -116,7 +120,7 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
         drop = {
             name
             for name, source in zip(names, unit.sources, strict=True)
-            if name in listed and source.key is not None and source.key not in keys
+            if name in listed and source.key is not None and source.key not in wanted
         }
         vanished.update(name for name in names if name not in listed)
         kept = tuple(source for name, source in zip(names, unit.sources, strict=True) if name not in drop)
@@ -127,11 +131,12 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
         else:
             completed.append(unit.result)
     ready |= {source_key(source) for source in sources if (source.uri, source.member) in unversioned}
+    ready |= {part for part, all_of_it in whole.items() if all_of_it in ready}
     return UnitPlan(
         pending=cut_units(sources, done=ready),
         completed=completed,
         rewrites=rewrites,
-        taken_over=len(keys & ready),
+        taken_over=len({source_key(source) for source in sources if is_first(source)} & ready),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
 

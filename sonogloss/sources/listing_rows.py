@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sonogloss.errors import Code, FormatError
-from sonogloss.sources.doors import Entry, is_url
+from sonogloss.sources.doors import Entry
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import ending, storable, unprinted
 from sonogloss.sources.parquet import ParquetTable, small
 from sonogloss.sources.source import Skipped, SourceLimits
+from sonogloss.sources.urls import is_url
 
 _COLUMNS = ("uri", "member", "start", "start_s", "end", "end_s", "id")
 _LONGEST_LINE = 1 << 20

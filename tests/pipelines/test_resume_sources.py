@@ -101,7 +101,9 @@ def run_job(output: Path, sources: list[Source], fuse: Fuse | None = None) -> Un
         patch.setattr(os, "fsync", lambda handle: None)
         for name in ("atomic_write", "remove"):
             real = getattr(files, name)
-            patch.setattr(files, name, lambda path, real=real: ((fuse or Fuse(None)).burn(), real(path))[1])
+            patch.setattr(
+                files, name, lambda path, real=real, **options: ((fuse or Fuse(None)).burn(), real(path, **options))[1]
+            )
         plan = plan_units(str(output), sources, configuration="c", begin_anew=False)
         if plan.finished:
             return plan

@@ -105,6 +105,11 @@ class FakeStore:
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         return project(queries, self.support, temperature=temperature, renormalise=renormalise)
 
+    def search_and_project(
+        self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool
+    ) -> tuple[list[list[Context]], FloatArray]:
+        return self.search(queries, k), self.project(queries, temperature=temperature, renormalise=renormalise)
+
 
 def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> None:
     from sonogloss.methods import ProjectionSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,20 +95,6 @@ def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
 
 def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
     return MissingInputError(f"--audio holds nothing that can be used; {uri!r}, for one: {message}", remedy)
-
-
-def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
-    """Print the report of a dry run for a person; `words` says what a row holds."""
-    console = plain_console()
-    console.print(
-        f"{report['sources']:,} sources in {report['units']:,} units of work"
-        + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
-        + "; nothing was written. The first source:"
-    )
-    for row in report["rows"]:
-        console.print(f"  {row['start_s']:7.1f} s  {words(row)}")
-    for letter in report["dead_letters"]:
-        console.print(f"  {letter['code']}: {letter['message']}")
 
 
 def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -27,6 +26,7 @@ from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -88,6 +88,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     options = beam_options(config.beam_args, workers=config.workers)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
+    skipped_list = list_skipped(skipped)
     check_output(output)
     if not config.dry_run:
         refuse_held(output)
@@ -107,6 +108,7 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             options=config.shaping_options(),
+            skipped=skipped_list,
         )
         if not plan.finished:
             head = _head(config, job, sources=len(recordings), left_out=left_out)
@@ -119,7 +121,8 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 started=started,
                 rows=job.rows.folder,
                 rewrites=plan.rewrites,
-                skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
+                skipped=skipped_list.counts,
+                skipped_parts=write_skipped(output, skipped_list),
             )
             with (
                 progress_file(options, device=job.clap.device) as path,

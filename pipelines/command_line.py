@@ -52,6 +52,12 @@ JOBS = {
         summary="turn caption dumps into a datastore with its text support",
         example="sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output store",
     ),
+    "compact": Job(
+        config="datastores:CompactConfig",
+        function="compact_datastore:compact",
+        summary="write a datastore again in few shards, without some sources",
+        example="sonogloss compact store --remove-source bbc",
+    ),
     "search": Job(
         config="datastores:SearchConfig",
         function="search_datastore:search",

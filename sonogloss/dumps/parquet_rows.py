@@ -19,7 +19,8 @@ from sonogloss.sources.parquet import ParquetTable
 BATCH = 8192
 _MOST_DECODED = 128 << 20  # bytes of a batch; above, rows are decoded one by one
 _MOST_ROWS = 1 << 24  # of a row group, whatever its bytes
-_PART_BYTES = 64 << 20
+PART_BYTES = 64 << 20
+"""Row groups are read together up to this size."""
 
 
 def parquet_columns(handle: Opened) -> tuple[str, ...]:
@@ -37,7 +38,7 @@ def parquet_parts(handle: Opened) -> list[tuple[int, int]]:
     parts, first, size = [], 0, 0
     for group in range(metadata.num_row_groups):
         size += metadata.row_group(group).total_byte_size
-        if size >= _PART_BYTES:
+        if size >= PART_BYTES:
             parts.append((first, group + 1))
             first, size = group + 1, 0
     return [*parts, (first, metadata.num_row_groups)] if first < metadata.num_row_groups or not parts else parts

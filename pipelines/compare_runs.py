@@ -14,6 +14,7 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
+from sonogloss.metrics import METRICS
 from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
@@ -42,6 +43,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
     if not shared:
         raise FormatError("The runs share no clip with references.", "Check that all captioned the same recordings.")
     metrics = [name for name in runs[0].scores.metrics if all(run.has(name, shared) for run in runs)]
+    lacking = _lacking(runs, metrics)
     matrices = [{metric: run.matrix(metric, shared) for metric in metrics} for run in runs]
     if config.output is not None:
         files.write_table(str(config.output), _by_clip(shared, runs, matrices))
@@ -58,7 +60,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         ],
         "clips": len(shared),
         "not_compared": {run.name: len(run.rows) - len(shared) for run in runs if len(run.rows) > len(shared)},
-        "not_available": dict(runs[0].scores.not_available),
+        "not_available": lacking,
         "most": _most(shared, runs, matrices),
         "problems": [],
     }
@@ -108,6 +110,19 @@ def _read(config: CompareConfig) -> list[_Run]:
         )
         runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
     return runs
+
+
+def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
+    """Why metrics that were asked for are not compared, by name."""
+    found = dict(runs[0].scores.not_available)
+    for name in runs[0].scores.metrics:
+        if name not in metrics:
+            whole = METRICS[name].statistic is None
+            found[name] = "it has no values of clips: see evaluate" if whole else "not every clip of every run has it"
+    if not metrics:
+        name, why = next(iter(found.items()))
+        raise OptionError(f"The metric {name} cannot be compared: {why}.", "Ask for other metrics.")
+    return found
 
 
 def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:

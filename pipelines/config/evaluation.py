@@ -12,9 +12,9 @@ from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration
 
 
 def _metric_names() -> tuple[str, ...]:
-    from sonogloss.metrics import METRICS
+    from sonogloss.metrics import GROUPS, METRICS
 
-    return tuple(METRICS)
+    return (*METRICS, *GROUPS)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class ScoringOptions(Configuration):
 
     metrics: str | Sequence[str] = option(
         (),
-        help="names, separated by commas",
+        help="names or groups, separated by commas",
         default_text="all that can be computed",
         metavar="LIST",
         choices=_metric_names,

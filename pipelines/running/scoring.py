@@ -10,9 +10,10 @@ import numpy as np
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.metrics import METRICS, Evaluation, check_metrics, evaluate
+from sonogloss.metrics import METRICS, Evaluation, evaluate
 from sonogloss.metrics.bootstrap import Numbers, Value, bootstrap_interval
-from sonogloss.metrics.registry import Need
+from sonogloss.metrics.metric import Need
+from sonogloss.metrics.selection import choose
 from sonogloss.metrics.tokenize import holds_words_without_blanks
 from sonogloss.pipelines.running.references import References, check_names, read_references
 from sonogloss.records import MetricRow
@@ -58,7 +59,7 @@ class Scores:
         """The metric rows, with their intervals."""
         rows = []
         for row in self.evaluation.corpus:
-            if resamples:
+            if resamples and METRICS[row.metric].value_of_numbers is not None:
                 _, numbers = self.numbers(row.metric)
                 interval = bootstrap_interval(numbers, value_of(row.metric), resamples=resamples, seed=seed)
                 row = replace(row, low=interval.low, high=interval.high)
@@ -102,7 +103,7 @@ def score_rows(
     found = read_references(references, rows, key=key, columns=columns)
     scored = any(row.get("clap_score") is not None for row in rows)
     available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
-    names = check_metrics(metrics or None, available)
+    names, lacking = choose(metrics, [*available, "captions"]) if metrics else choose(None, available)
     matched = [number for number, name in enumerate(found.keys) if name in found.known]
     if not matched:
         raise FormatError(
@@ -115,15 +116,16 @@ def score_rows(
         check_names(names_of_rows, "--results", results)
     captions = {number: _caption(rows[number]) for number in matched}
     _check_tokenizer(tokenizer, captions, found)
-    lacking = {
+    too_few = {
         name: f"it says nothing of fewer than {METRICS[name].least_clips} clips"
         for name in names
         if len(matched) < METRICS[name].least_clips
     }
-    if len(lacking) == len(names):
-        name, why = next(iter(lacking.items()))
+    lacking |= too_few
+    if len(too_few) == len(names):
+        name, why = next(iter(too_few.items()))
         raise OptionError(f"The metric {name} cannot be computed: {why}.", "Give more clips, or ask for other metrics.")
-    names = tuple(name for name in names if name not in lacking)
+    names = tuple(name for name in names if name not in too_few)
     evaluation = evaluate(
         {str(number): captions[number] for number in matched},
         {str(number): found.known[found.keys[number]] for number in matched},

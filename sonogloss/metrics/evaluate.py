@@ -13,9 +13,14 @@ from typing import Any
 
 from sonogloss.errors import InputError
 from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies
-from sonogloss.metrics.registry import METRICS, REFERENCE_METRICS, ScoredClip, check_metrics
+from sonogloss.metrics.diversity import CaptionStatistics
+from sonogloss.metrics.metric import Need, ScoredClip
+from sonogloss.metrics.registry import METRICS
+from sonogloss.metrics.selection import REFERENCE_METRICS, check_metrics
 from sonogloss.metrics.tokenize import Tokens, tokenize
 from sonogloss.records import MetricRow
+
+_NO_CAPTIONS = CaptionStatistics()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,7 @@ def score_clip(
     *,
     metrics: Sequence[str],
     frequencies: DocumentFrequencies,
+    captions: CaptionStatistics = _NO_CAPTIONS,
     clap_score: float | None = None,
 ) -> tuple[dict[str, float], CorpusStatistics]:
     """One clip's values, and what it adds to the corpus.
@@ -71,9 +77,16 @@ def score_clip(
         references: words of each reference; at least one.
         metrics: names out of :data:`~sonogloss.metrics.registry.METRICS`.
         frequencies: document frequencies of the whole corpus, for cider_d.
+        captions: all captions of the corpus, for those that compare a caption with the others.
         clap_score: cosine of caption and clip, for clap_sim; without it this clip has no clap_sim.
     """
-    clip = ScoredClip(candidate=candidate, references=references, frequencies=frequencies, clap_score=clap_score)
+    clip = ScoredClip(
+        candidate=candidate,
+        references=references,
+        frequencies=frequencies,
+        captions=captions,
+        clap_score=clap_score,
+    )
     found: dict[Any, Any] = {}  # by function: BLEU's four metrics share one
     for function in (METRICS[name].statistic for name in metrics):
         if function is not None and function not in found:
@@ -84,14 +97,25 @@ def score_clip(
     return values, CorpusStatistics(by_metric={name: (statistic, 1) for name, statistic in present.items()})
 
 
-def corpus_rows(statistics: CorpusStatistics, *, metrics: Sequence[str]) -> list[MetricRow]:
-    """The corpus's metric rows of merged statistics; a metric that no clip has is left out."""
-    return [
-        MetricRow(metric=name, value=METRICS[name].value(statistic), n=count)
-        for name in metrics
-        if name in statistics.by_metric
-        for statistic, count in [statistics.by_metric[name]]
-    ]
+def corpus_rows(
+    statistics: CorpusStatistics, *, metrics: Sequence[str], captions: CaptionStatistics = _NO_CAPTIONS
+) -> list[MetricRow]:
+    """The corpus's metric rows of merged statistics; a metric that no clip has is left out.
+
+    Args:
+        statistics: of all clips.
+        metrics: names, in the order of the rows.
+        captions: all captions of the corpus, for metrics of them together.
+    """
+    rows = []
+    for name in metrics:
+        metric = METRICS[name]
+        if metric.statistic is None and captions.clips:
+            rows.append(MetricRow(metric=name, value=float(metric.value(captions)), n=captions.clips))
+        elif name in statistics.by_metric:
+            statistic, count = statistics.by_metric[name]
+            rows.append(MetricRow(metric=name, value=metric.value(statistic), n=count))
+    return rows
 
 
 def evaluate(
@@ -119,7 +143,8 @@ def evaluate(
         >>> evaluate({"a": "rain falls"}, {"a": ["rain falls"]}, metrics=["rouge_l"]).corpus
         [MetricRow(metric='rouge_l', value=1.0, n=1)]
     """
-    metrics = check_metrics(metrics, {"references", "clap_scores"} if clap_scores else {"references"})
+    available: set[Need] = {"captions", "references"}
+    metrics = check_metrics(metrics, {*available, "clap_scores"} if clap_scores else available)
     keys = [key for key in candidates if references.get(key)]
     if not keys:
         raise InputError("No clip has both a caption and references.", "Check that both sides use the same keys.")
@@ -128,15 +153,20 @@ def evaluate(
     frequencies = document_frequencies(
         [r for _, r in words.values()] if any(METRICS[name].frequencies for name in metrics) else []
     )
+    captions = (
+        CaptionStatistics.of([caption for caption, _ in words.values()], [r for _, r in words.values()])
+        if any(METRICS[name].captions for name in metrics)
+        else _NO_CAPTIONS
+    )
     clips, statistics, whole = {}, {}, CorpusStatistics()
     for key, (candidate, refs) in words.items():
         score = (clap_scores or {}).get(key)
         clips[key], statistics[key] = score_clip(
-            candidate, refs, metrics=metrics, frequencies=frequencies, clap_score=score
+            candidate, refs, metrics=metrics, frequencies=frequencies, captions=captions, clap_score=score
         )
         whole = whole.merge(statistics[key])
     return Evaluation(
-        corpus=corpus_rows(whole, metrics=metrics),
+        corpus=corpus_rows(whole, metrics=metrics, captions=captions),
         clips=clips,
         statistics=statistics,
         without_references=[key for key in candidates if not references.get(key)],

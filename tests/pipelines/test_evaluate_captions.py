@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sonogloss.metrics import METRICS
+
 from .conftest import Run, assert_one_line
 
 PREDICTIONS = [
@@ -157,3 +159,19 @@ def test_metrics_are_computed_once_and_never_replaced_by_mistake(run: Run, tmp_p
     assert_one_line(run(*common, references), "other inputs or options")
     (tmp_path / "out" / "metrics" / "metrics.json").unlink()
     assert_one_line(run(*common, others, "--overwrite"), "Move them away")  # nothing says that they are ours
+
+
+def test_a_group_has_a_row_for_each_of_its_metrics(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    report = run(*command, "--metrics", "all", "--json").report
+    rows = {row["metric"]: row for row in report["corpus"]}
+    assert {*rows, *report["not_available"]} == set(METRICS) - {"accuracy", "map"}
+    assert rows["vocab.cands"]["value"] == 8
+    assert (rows["vocab.cands"]["low"], rows["vocab.cands"]["high"]) == (None, None)  # of a whole corpus only
+    assert rows["self_bleu_4"]["low"] is not None
+    columns = pq.read_table(tmp_path / "out/metrics/clips.parquet").column_names
+    assert "self_bleu_4" in columns
+    assert "vocab.cands" not in columns
+    shown = run(*command, "--metrics", "all").out
+    assert all(name in shown for name in (*rows, *report["not_available"]))

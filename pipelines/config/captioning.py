@@ -111,8 +111,16 @@ class WindowOptions(Configuration):
 class CaptionSettings(WindowOptions):
     """Everything that shapes a caption."""
 
-    datastore: AnyPath | None = _shaping(
-        None, help="made by build-datastore", default_text="none, for captioners that retrieve nothing", metavar="DIR"
+    datastore: Paths | None = _shaping(
+        None,
+        help="made by build-datastore; several of the same CLAP count as one",
+        default_text="none, for captioners that retrieve nothing",
+        metavar="DIR",
+    )
+    search: Literal["replicated", "partitioned"] = option(
+        "replicated",
+        help="partitioned maps one shard of the datastore after the other: slower, for stores larger than the memory",
+        recorded=False,
     )
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"

@@ -12,7 +12,7 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
-from sonogloss.pipelines.running.inputs import check_window, choose_device
+from sonogloss.pipelines.running.inputs import check_window, choose_device, store_paths
 from sonogloss.records import CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -195,9 +195,11 @@ def prepare(config: CaptionSettings) -> CaptionJob:
 
 def _datastore(config: CaptionSettings) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
+    support = None if config.support is None else str(config.support)
     if config.datastore is None:
-        return None if config.support is None else DatastoreReference.of(str(config.support))
-    return DatastoreReference.of(str(config.datastore), support=None if config.support is None else str(config.support))
+        return None if support is None else DatastoreReference.of(support, search=config.search)
+    paths = store_paths(config.datastore)
+    return DatastoreReference.of(paths[0] if len(paths) == 1 else paths, support=support, search=config.search)
 
 
 def _projection(
@@ -262,12 +264,12 @@ def _check_datastore(
     opened = datastore.load()
     if config.contexts is not None and contexts > opened.count:
         raise OptionError(
-            f"--contexts {contexts}: the datastore {config.datastore!r} holds {opened.count} captions.",
+            f"--contexts {contexts}: the datastore {opened.path!r} holds {opened.count} captions.",
             "Ask for fewer.",
         )
     if projection is not None and not opened.support.count:
         raise OptionError(
-            f"The datastore {config.datastore!r} has no text support to project on.",
+            f"The datastore {opened.path!r} has no text support to project on.",
             "Name another one's with --support, or leave the projection out with --no-projection.",
         )
 

@@ -18,8 +18,9 @@ from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.captioning import ClassifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
+from sonogloss.pipelines.running.dry_run import show_dry_run
 from sonogloss.pipelines.running.inputs import check_window, choose_device
-from sonogloss.pipelines.running.report import show_dry_run, show_run
+from sonogloss.pipelines.running.report import show_run
 from sonogloss.records import LabelRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio

@@ -154,8 +154,8 @@ class Code(StrEnum):
     BAD_ROW = "BAD_ROW"  # a row of a listing that names no recording
 
 
-RETRYABLE = frozenset({Code.TIMEOUT, Code.CRASHED, Code.OUT_OF_MEMORY})
-"""Codes that tell of the machine as much as of the recording: the same recording may succeed on another day."""
+RETRYABLE = frozenset({Code.READ_ERROR, Code.TIMEOUT, Code.CRASHED, Code.OUT_OF_MEMORY})
+"""Codes that tell of the machine or the store as much as of the recording: it may succeed on another day."""
 
 
 class ClipError(SonoglossError):

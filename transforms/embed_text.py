@@ -133,8 +133,8 @@ def embed_texts(
 ) -> FloatArray:
     """Embed texts: float32 [texts, dim], unit rows.
 
-    Texts of equal length share a batch, because a batch is as wide as its longest. The same texts give the same bytes
-    on the same kind of processor; beside other texts, a vector differs in its last digits at most.
+    Texts of equal length share a batch, because a batch is as wide as its longest. On the same kind of processor a text
+    gives the same bytes beside any others.
     """
     vectors: FloatArray = np.empty((len(texts), clap.dim), np.float32)
     if isinstance(clap, BatchedText):

@@ -27,6 +27,7 @@ from sonogloss.audio.decoding_journal import DecodingJournal
 from sonogloss.errors import ClipError, Code, TransientError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, open_source, printable, source_key
+from sonogloss.transforms.carry_along import carry_along
 from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.read_ahead import UnitsAhead
 from sonogloss.transforms.work import Batch, DoneSource, Unit, Window, without_samples
@@ -76,7 +77,7 @@ def read_units(
     with closing(clip_decoders().decode_each(requests(), journal)) as decoded:
         for items in decoded:
             opening = ahead.popleft()
-            for item in _clips(opening, items):
+            for item in carry_along(opening.source, _clips(opening, items)):
                 if isinstance(item, DeadLetter):
                     batch.add_dead(opening.source, item)
                 elif policy.skip_silent and "SILENT" in item.flags:
@@ -268,6 +269,8 @@ def _cutting(source: Source, *, policy: WindowPolicy, sample_rate: int, limits: 
         limits=limits,
         start_s=source.start_s,
         end_s=source.end_s,
+        part=source.part,
+        version=source.version,
     )
 
 

@@ -13,7 +13,7 @@ from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.inputs import check_window, choose_device
-from sonogloss.records import CaptionRow
+from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, ClapReference, DatastoreReference
@@ -97,7 +97,8 @@ class CaptionJob:
             "candidate_beams": self.reranking.beams if self.reranking else (),
             "candidates": self.reranking.candidates if self.reranking else 0,
             "policy": self.config.policy_digest(),
-            "columns": self.rows.schema.names,
+            # What rows carry along came later and is no option: without it, results of before go on.
+            "columns": [name for name in self.rows.schema.names if name not in CARRIED_SCHEMA.names],
             **self.config.row_options(),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()

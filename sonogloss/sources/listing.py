@@ -18,6 +18,7 @@ from dataclasses import replace
 from itertools import islice
 
 from sonogloss.errors import ClipError, Code
+from sonogloss.sources.carried import joined
 from sonogloss.sources.doors import Entry, Kind, look, open_file
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.listing_rows import Row, rows_of
@@ -164,5 +165,5 @@ def _called(member: str, names: set[str]) -> str | None:
 
 
 def _as_row(source: Source, row: Row) -> Source:
-    extra = {**source.extra, **row.extra}
+    extra = joined(source.extra, row.extra)
     return replace(source, start_s=row.start_s, end_s=row.end_s, id=row.id, extra=extra)

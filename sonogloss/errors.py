@@ -101,7 +101,7 @@ class TransientError(SonoglossError):
         remedy: one sentence that says what to do about it.
     """
 
-    kind = "UNREACHABLE"
+    kind = "TRANSIENT"
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)

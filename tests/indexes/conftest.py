@@ -53,9 +53,10 @@ def build(directory, vectors, *, shards=1, support=None, ids=None, fingerprint=C
     return str(directory)
 
 
-def build_format1(directory, vectors, *, shards=1) -> str:
+def build_format1(directory, vectors, *, shards=1, texts=None) -> str:
     """A datastore as the first release wrote it."""
-    store, texts, entries = str(directory), [f"caption {i}" for i in range(len(vectors))], []
+    store, entries = str(directory), []
+    texts = texts or [f"caption {i}" for i in range(len(vectors))]
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
         folder = f"shards/{number:05d}"
         files.write_table(f"{store}/{folder}/captions.parquet", captions([texts[r] for r in rows]))

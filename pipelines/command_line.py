@@ -239,7 +239,7 @@ def _general(argv: Sequence[str]) -> int:
     """`--help`, `--version`, and nothing at all."""
     parser = Parser(prog="sonogloss", description="Caption audio collections, zero-shot, at scale.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"sonogloss {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
     for name, job in JOBS.items():
         commands.add_parser(name, help=job.summary)
     try:

@@ -101,6 +101,8 @@ class TransientError(SonoglossError):
         remedy: one sentence that says what to do about it.
     """
 
+    kind = "TRANSIENT"
+
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
         self.what = what

@@ -166,8 +166,9 @@ def from_worker(error: Exception) -> InputError | TransientError | None:
     match = _WORKER_ERROR.search(str(error))
     if match is None:
         return None
-    what = _NOTE.sub("", match[2])
-    return TransientError(what, "") if match[1] == TransientError.__name__ else input_error(match[1], what, "")
+    note = _NOTE.search(match[2])  # it stands behind the first sentence
+    what, remedy = (match[2][: note.start()], match[2][note.end() :].strip()) if note else (match[2], "")
+    return TransientError(what, remedy) if match[1] == TransientError.__name__ else input_error(match[1], what, remedy)
 
 
 def input_error(name: str, what: str, remedy: str) -> InputError:

@@ -97,10 +97,10 @@ def _check_size(group: Any, kept: set[str]) -> None:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    sizes = [_decoded_bytes(column) for column in batch.columns]
-    if sum(sizes) <= _MOST_DECODED:
+    nested = [column for column in batch.columns if not pa.types.is_dictionary(column.type)]
+    if sum(map(_decoded_bytes, nested)) <= _MOST_DECODED:
         names = batch.schema.names
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = [_cells(column) for column in batch.columns]
         yield from (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
         return
     for start in range(batch.num_rows):
@@ -109,6 +109,20 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
             name: column.to_pylist()[0] if _decoded_bytes(column) <= LONGEST_LINE else LEFT_OUT
             for name, column in zip(batch.schema.names, row.columns, strict=True)
         }
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """The cells of a column; equal strings are one object, and those that are too long are left out."""
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    indices = column.indices.to_pylist()
+    lengths = pc.binary_length(column.dictionary)
+    values = {
+        index: column.dictionary[index].as_py() if lengths[index].as_py() <= LONGEST_LINE else LEFT_OUT
+        for index in set(indices)
+        if index is not None
+    }
+    return [None if index is None else values[index] for index in indices]
 
 
 def _decoded_bytes(array: pa.Array) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
-from sonogloss.pipelines.running.inputs import check_window, choose_device
+from sonogloss.pipelines.running.inputs import check_window, device_for
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -156,7 +156,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         FingerprintMismatchError: they were made with different CLAPs.
         InputError: one of them cannot be used.
     """
-    device = choose_device(config.device)
+    device = device_for(config.device, getattr(config, "beam_args", ()))
     datastore = _datastore(config)
     spec = CaptionerSpec(
         name=str(config.captioner),

@@ -10,11 +10,11 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import ClipError, FormatError, MissingInputError
 from sonogloss.indexes import Datastore
 from sonogloss.pipelines.config.datastores import SearchConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.inputs import choose_device
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import FloatArray
 
@@ -31,7 +31,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     """
     store = Datastore.open(str(config.datastore))
     model = load_clap(str(config.clap or store.manifest.clap["name"]), device=choose_device(config.device))
-    store.require_clap(model.name, model.fingerprint)
+    store.require_clap(model.name, model.fingerprint, getattr(model, "config_digest", None))
     if config.text is not None:
         queries, vectors = [config.text], model.embed_text([config.text])
     else:

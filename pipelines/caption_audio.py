@@ -16,7 +16,11 @@ from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.dry_run import show_dry_run
 from sonogloss.pipelines.running.report import show_run
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.write_rows import CaptionRows
+
+CHECKED = {"sample": "the size and a sample of every file", "full": "every byte"}
+"""What was compared with the datastore's manifest, by `--check`."""
 
 
 @command(CaptionConfig)
@@ -25,12 +29,16 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
 
     Returns:
         The report: `output`, `counts`, `dead_letter_codes`, `taken_over` and `computed` (recordings), `vanished`,
-        `done_before`, times, `problems`; of a dry run `sources`, `units` and the `rows` of the first source.
+        `done_before`, times, `datastore_checked` (how much of it), `problems`; of a dry run `sources`, `units` and the
+        `rows` of the first source.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
-    return run_audio_job(config, lambda: prepare(config))
+    report = run_audio_job(config, lambda: prepare(config))
+    if config.datastore is not None and not report.get("done_before"):
+        report["datastore_checked"] = CHECKED[config.store_check]
+    return report
 
 
 def show(report: dict[str, Any]) -> None:
@@ -39,6 +47,8 @@ def show(report: dict[str, Any]) -> None:
         show_dry_run(report, _line)
     else:
         show_run(report, rows=CaptionRows.folder, done="captioned")
+        if checked := report.get("datastore_checked"):
+            plain_console().print(f"Checked of the datastore: {checked}.", markup=False)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
         found = store.search(vector[None], config.k + 1, where=where)
         return _report(config, [text], [[context for context in found[0] if context.id != config.id][: config.k]])
     model = load_clap(str(config.clap or store.manifest.clap["name"]), device=choose_device(config.device))
-    store.require_clap(model.name, model.fingerprint)
+    store.require_clap(model.name, model.fingerprint, getattr(model, "config_digest", None))
     if config.text is not None:
         queries, vectors = [config.text], model.embed_text([config.text])
     else:

@@ -57,6 +57,11 @@ class ClapReference:
         """The CLAP, loaded once a process."""
         return _once(self, self._load)
 
+    @property
+    def config_digest(self) -> str | None:
+        """Of the values of its configuration that decide an embedding; None where the backend does not tell."""
+        return getattr(self.load(), "config_digest", None)
+
     def _load(self) -> Clap:
         clap = load_clap(self.name, device=choose_device(self.device))
         _require("CLAP", self.name, self.fingerprint, clap.fingerprint)
@@ -120,10 +125,15 @@ class DatastoreReference:
 
     @classmethod
     def of(
-        cls, path: str | Sequence[str], support: str | None = None, search: Search = "replicated"
+        cls,
+        path: str | Sequence[str],
+        support: str | None = None,
+        *,
+        search: Search = "replicated",
+        check: str = "sample",
     ) -> DatastoreReference:
-        """The reference to the datastore that lies there now."""
-        datastore = Datastore.open(path, support=support, search=search)
+        """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`."""
+        datastore = Datastore.open(path, support=support, search=search, check=check)
         reference = cls(
             path=path if isinstance(path, str) else tuple(path),
             fingerprint=_fingerprint(datastore),

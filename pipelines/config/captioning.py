@@ -139,6 +139,13 @@ class CaptionSettings(WindowOptions):
         help="partitioned maps one shard of the datastore after the other: slower, for stores larger than the memory",
         recorded=False,
     )
+    store_check: str = option(
+        "sample",
+        flag="--check",
+        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        choices=("sample", "full"),
+        recorded=False,
+    )
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )

@@ -171,7 +171,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     made_with = captioner.load().clap
     clap = ClapReference.of(str(config.clap or made_with.name), device)
     if datastore is not None:
-        datastore.load().require_clap(clap.name, clap.fingerprint)
+        datastore.load().require_clap(clap.name, clap.fingerprint, clap.config_digest)
     if made_with.fingerprint != clap.fingerprint:
         raise FingerprintMismatchError(
             f"The captioner {config.captioner!r} works with the CLAP {made_with.name!r} "
@@ -198,9 +198,12 @@ def _datastore(config: CaptionSettings) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     support = None if config.support is None else str(config.support)
     if config.datastore is None:
-        return None if support is None else DatastoreReference.of(support, search=config.search)
-    paths = store_paths(config.datastore)
-    return DatastoreReference.of(paths[0] if len(paths) == 1 else paths, support=support, search=config.search)
+        if support is None:
+            return None
+        return DatastoreReference.of(support, search=config.search, check=config.store_check)
+    found = store_paths(config.datastore)
+    paths = found[0] if len(found) == 1 else found
+    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check)
 
 
 def _projection(

@@ -19,7 +19,8 @@ export PYTHONNOUSERSITE := 1
 export TOKENIZERS_PARALLELISM := false
 
 BENCHMARKS := pocket_quality real_audio pipeline_overhead classify_overhead tagging_quality two_domains real_text \
-	full_size decoding_speed zeraucap_ablation zeraucap_speed order_probe temporal_quality caption_order zste_overhead decoder_isolation
+	full_size decoding_speed zeraucap_ablation zeraucap_speed order_probe temporal_quality caption_order zste_overhead decoder_isolation decoder_fuzz \
+	long_recording
 # Real clips (ESC-50's layout) join the training of the pocket pair where they are at hand; only ESC-10 is learned from.
 REAL_CLIPS ?= $(wildcard ../shared/data/audio/esc)
 
@@ -58,7 +59,7 @@ help:
 
 env: $(STAMP)
 
-$(STAMP): EXTRAS := cpu,dev
+$(STAMP): EXTRAS := cpu,dev,stores
 $(STAMP): VERSIONS := constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(make_env)

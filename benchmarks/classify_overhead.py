@@ -3,7 +3,8 @@
     python -m benchmarks.classify_overhead [--clips 600] [--rounds 3] [--label-prompts DIR]
 
 Job and loop alternate in one process; each round prints both times and the loop's share of the job's (1 would cost
-nothing). The loop reads, embeds and scores, but writes nothing, notes no progress and digests no file. Models load, and
+nothing). The loop reads file after file in this process, in batches that are full, embeds and scores, but isolates
+nothing, writes nothing and notes no progress. Models load, and
 labels are embedded, before.
 """
 
@@ -19,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from benchmarks.bare_reading import bare_batches
 from sonogloss.audio import WindowPolicy
+from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.classify_audio import TagJob, classify, prepare
+from sonogloss.pipelines.config.captioning import ClassifyConfig
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.soundscapes import RATE, render_scene, sample_scene
-from sonogloss.sources import loose_file
 from sonogloss.transforms.embed_audio import embed_audio
-from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.tag_clips import tag_clips
-from sonogloss.transforms.work import cut_units
 
 DISTINCT = 48  # scenes rendered; files beyond that repeat them, which no step can tell
 
@@ -43,18 +44,14 @@ def main() -> None:
     options = parser.parse_args()
     clips, rounds = (96, 2) if options.short else (options.clips, options.rounds)
     audio = _material(options.output, clips)
-    job = prepare(
+    config = ClassifyConfig(
+        audio=str(audio),
         labels="pocket",
-        clap=None,
+        output=str(options.output / "results"),
         label_prompts=options.label_prompts,
-        templates=[],
-        top=None,
-        multi_label=False,
-        threshold=None,
-        all_scores=False,
-        policy=WindowPolicy(),
         device="cpu",
     )
+    job = prepare(config, tuple(read_labels("pocket")))
     sources = sorted(str(path.resolve()) for path in audio.glob("*.wav"))
     # Warm both: first calls import, compile and allocate.
     bare_loop(job, sources[:BATCH_SIZE])
@@ -93,13 +90,12 @@ def run_job(audio: str | list[str], output: Path, label_prompts: str | None) -> 
 
 
 def bare_loop(job: TagJob, sources: list[str]) -> list[str]:
-    """The same functions on the same units and batches, without Beam and without output."""
+    """The same functions, without Beam and without output."""
     named: list[str] = []
     clap = job.clap.load()
-    for unit in cut_units([loose_file(uri) for uri in sources]):
-        for batch in read_unit(unit, policy=job.policy, sample_rate=clap.sample_rate, batch_size=BATCH_SIZE):
-            batch = embed_audio(batch, clap, frames=job.tagger.needs_frames)
-            named += [row[0].label for row in tag_clips(batch, job.tagger, job.choice).labels]
+    for batch in bare_batches(sources, policy=WindowPolicy(), sample_rate=clap.sample_rate, batch_size=BATCH_SIZE):
+        batch = embed_audio(batch, clap, frames=job.tagger.needs_frames)
+        named += [row[0].label for row in tag_clips(batch, job.tagger, job.selection).labels]
     return named
 
 

@@ -1,4 +1,4 @@
-"""Do decoders survive what is done to files? Files of 26 formats, changed at random, decoded through the pool of a job.
+"""Do decoders survive what is done to files? Files of 27 formats, changed at random, decoded through the pool of a job.
 
     nice python -m benchmarks.decoder_fuzz --minutes 10 [--seed 0]
 

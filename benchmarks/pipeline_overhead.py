@@ -2,8 +2,9 @@
 
     python -m benchmarks.pipeline_overhead [--clips 256] [--rounds 3]
 
-Job and loop alternate; each round prints both times and their ratio. The loop reads, embeds, retrieves, decodes and
-scores, but writes nothing, notes no progress and digests no file: that is the job's overhead. Models load before.
+Job and loop alternate; each round prints both times and their ratio. The loop reads file after file in this process, in
+full batches, embeds, retrieves, decodes and scores, but isolates nothing, writes nothing and notes no progress. Models
+load before.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from benchmarks.bare_reading import bare_batches
 from sonogloss.audio import WindowPolicy
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
 from sonogloss.soundscapes import RATE, caption_dump, render_scene, sample_scene
-from sonogloss.sources import loose_file
 from sonogloss.transforms.embed_audio import embed_audio
-from sonogloss.transforms.read_audio import read_unit
+from sonogloss.transforms.models import CaptionerWithClap
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.score import score
-from sonogloss.transforms.work import cut_units
 from sonogloss.transforms.write_captions import write_captions
 
 DISTINCT = 48  # scenes rendered; files beyond that repeat them, which no step can tell
@@ -45,17 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     clips, rounds = (96, 2) if options.short else (options.clips, options.rounds)
     audio, store = _material(options.output, clips)
-    job = prepare(
-        datastore=store,
-        captioner="pocket",
-        clap=None,
-        contexts=None,
-        policy=WindowPolicy(),
-        embedding=False,
-        projection=True,
-        beams=None,
-        device="cpu",
-    )
+    job = prepare(CaptionConfig(audio=audio, datastore=store, output=str(options.output / "results"), device="cpu"))
     sources = sorted(str(path.resolve()) for path in Path(audio).glob("*.wav"))
     # Warm both: first calls import, compile and allocate.
     bare_loop(job, sources[:BATCH_SIZE])
@@ -90,14 +81,14 @@ def main() -> None:
 
 
 def bare_loop(job: CaptionJob, sources: list[str]) -> list[str]:
-    """The same functions on the same units and batches, without Beam and without output."""
+    """The same functions, without Beam and without output."""
     said: list[str] = []
-    for unit in cut_units([loose_file(uri) for uri in sources]):
-        for batch in read_unit(unit, policy=job.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
-            batch = embed_audio(batch, job.clap.load())
-            batch = retrieve(batch, job.store(), contexts=job.contexts, projection=job.projection)
-            batch = score(write_captions(batch, job.captioner.load()), job.clap.load())
-            said += batch.captions
+    clap, datastore = job.clap.load(), job.datastore.load() if job.datastore else None
+    captioner = CaptionerWithClap(captioner=job.captioner, clap=job.clap).load()
+    policy = WindowPolicy()
+    for batch in bare_batches(sources, policy=policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE):
+        batch = retrieve(embed_audio(batch, clap), datastore, contexts=job.contexts, projection=job.projection)
+        said += score(write_captions(batch, captioner), clap).captions
     return said
 
 

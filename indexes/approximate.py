@@ -14,6 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from sonogloss.indexes.candidates import DoubleArray, exact_scores
 from sonogloss.indexes.layout import IndexEntry, unusable
 from sonogloss.records import FloatArray, IntArray
 
@@ -75,14 +76,13 @@ class ApproximateIndex:
             else:
                 faiss.ParameterSpace().set_index_parameter(self._index, name, float(value))
 
-    def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[FloatArray, IntArray]]:
+    def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[DoubleArray, IntArray]]:
         """See :meth:`sonogloss.indexes.kinds.OpenIndex.search`."""
         _, found = self._index.search(queries, min(len(self.vectors), max(self.candidates, 4 * k)))
         return [self._settle(query, rows[rows >= 0], k, ids) for query, rows in zip(queries, found, strict=True)]
 
-    def _settle(self, query: FloatArray, rows: IntArray, k: int, ids: IntArray) -> tuple[FloatArray, IntArray]:
-        products = self.vectors[rows].astype(np.float64) * query.astype(np.float64)
-        scores = np.asarray(products.sum(axis=1), dtype=np.float32)
+    def _settle(self, query: FloatArray, rows: IntArray, k: int, ids: IntArray) -> tuple[DoubleArray, IntArray]:
+        scores = exact_scores(query, self.vectors[rows])
         order = np.lexsort((rows, ids[rows], -scores))[:k]
         return scores[order], rows[order]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Literal
 
 import numpy as np
 
+from sonogloss.bridge import SoftmaxState, check_temperature, empty_state, finish, merge
 from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
 from sonogloss.indexes.cache import localise
 from sonogloss.indexes.kinds import KINDS
-from sonogloss.indexes.layout import Manifest, read_manifest
+from sonogloss.indexes.layout import ALL, Manifest, read_manifest
 from sonogloss.indexes.shard import Shard
 from sonogloss.indexes.support import Support
 from sonogloss.indexes.vectors import check_queries
@@ -17,9 +21,15 @@ from sonogloss.records import Context, FloatArray, IntArray
 
 _BLOCK = 16_384
 
+Search = Literal["replicated", "partitioned"]
+"""Whether shards stay mapped (a copy of the store for every process), or only while they are searched."""
+
+Where = Mapping[str, Sequence[str]]
+"""Values by column of the captions, such as `{"source": ["clotho"]}`."""
+
 
 class Datastore:
-    """A datastore, open for reading; vectors are memory-mapped, captions are read when first asked for.
+    """One datastore or several as one, open for reading; vectors are memory-mapped, captions read when asked for.
 
     Example::
 
@@ -28,21 +38,30 @@ class Datastore:
 
     Attributes:
         path: where it was opened.
-        manifest: what it says of itself.
+        manifests: what it says of itself; of several stores, in their order.
         support: what :meth:`project` projects on.
     """
 
-    def __init__(self, path: str, manifest: Manifest, shards: list[Shard], support: Support) -> None:
+    def __init__(self, path: str, manifests: Sequence[Manifest], shards: Sequence[Shard], support: Support) -> None:
         self.path = path
-        self.manifest = manifest
+        self.manifests = tuple(manifests)
         self.support = support
-        self._shards = shards
+        self._shards = tuple(shards)
 
     @classmethod
     def open(
-        cls, path: str, *, support: str | None = None, cache_dir: str | None = None, check: str = "sample"
+        cls,
+        path: str | Sequence[str],
+        *,
+        support: str | None = None,
+        cache_dir: str | None = None,
+        check: str = "sample",
+        search: Search = "replicated",
     ) -> Datastore:
-        """Open the datastore at a path or URL.
+        """Open the datastore at a path or URL, or several as one.
+
+        Of a caption that several stores hold, the first one counts, in search and, where the support is `all`, in
+        projection. A support of its own has no captions, so its rows count in every store.
 
         Args:
             path: its directory; one that is not on this machine is copied to the cache once.
@@ -50,12 +69,34 @@ class Datastore:
             cache_dir: where copies lie; by default `~/.cache/sonogloss`.
             check: how much is compared with the manifest before it is used: `sample` (sizes, and the digest of 1 MiB a
                 file) or `full` (every byte).
+            search: `partitioned` maps one shard after the other for each batch of queries, so that a store may exceed
+                the process's memory; results are the same.
 
         Raises:
             MissingInputError: there is no such directory.
             StoreFormatError: it is unfinished, damaged, or of an unknown version.
-            FingerprintMismatchError: the other support was made with another CLAP.
+            FingerprintMismatchError: the stores, or the other support, were made with different CLAPs.
         """
+        paths = [path] if isinstance(path, str) else list(path)
+        keep = search == "replicated"
+        stores = [cls._open_one(one, support is None, cache_dir, check, keep) for one in paths]
+        first, shards = stores[0], [shard for store in stores for shard in store._shards]
+        for store in stores[1:]:
+            _require_same(first.clap_fingerprint, store.clap_fingerprint, f"The datastore {store.path!r}", first.path)
+        if len(stores) > 1:
+            _hide_duplicates([store._shards for store in stores])
+        own = Support(
+            [part for store in stores for part in store.support.mapped],
+            dim=first.dim,
+            clap_fingerprint=first.clap_fingerprint,
+        )
+        if support is not None:
+            own = Support.open(support, cache_dir=cache_dir, check=check)
+            _require_same(first.clap_fingerprint, own.clap_fingerprint, f"The support of {support!r}", first.path)
+        return cls(", ".join(paths), [store.manifest for store in stores], shards, own)
+
+    @classmethod
+    def _open_one(cls, path: str, with_support: bool, cache_dir: str | None, check: str, keep: bool) -> Datastore:
         manifest = read_manifest(path)
         if manifest.index.kind not in KINDS:
             raise StoreFormatError(
@@ -64,18 +105,25 @@ class Datastore:
             )
         listed = [file for shard in manifest.shards for file in shard.files]
         local = localise(path, manifest, listed, cache_dir, check)
-        if support is None:
-            own = Support.of_manifest(path, manifest, cache_dir=cache_dir, check=check)
-        else:
-            own = Support.open(support, cache_dir=cache_dir, check=check)
-            _require_same(manifest.clap["fingerprint"], own.clap_fingerprint, f"The support of {support!r}", path)
-        shards = [Shard(local, entry, manifest.index, manifest.vectors) for entry in manifest.shards]
-        return cls(path, manifest, shards, own)
+        shards = [Shard(local, entry, manifest.index, manifest.vectors, keep=keep) for entry in manifest.shards]
+        support = Support([], dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
+        if with_support and manifest.support.kind == ALL:
+            support = Support(
+                [shard.mapped for shard in shards], dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"]
+            )
+        elif with_support:
+            support = Support.of_manifest(path, manifest, cache_dir=cache_dir, check=check, keep=keep)
+        return cls(path, [manifest], shards, support)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the datastore says of itself; of several stores the first."""
+        return self.manifests[0]
 
     @property
     def count(self) -> int:
         """Number of captions."""
-        return self.manifest.count
+        return sum(shard.mapped.count for shard in self._shards)
 
     @property
     def dim(self) -> int:
@@ -90,8 +138,11 @@ class Datastore:
     def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Walk all captions in order: their ids [n] and vectors [n, dim], views of the memory-mapped files."""
         for shard in self._shards:
-            for start in range(0, shard.entry.count, _BLOCK):
-                yield shard.ids[start : start + _BLOCK], shard.vectors[start : start + _BLOCK]
+            for start in range(0, len(shard.shown), _BLOCK):
+                rows = shard.shown[start : start + _BLOCK]
+                whole = shard.mapped.shown is None
+                chosen = slice(start, start + _BLOCK) if whole else rows
+                yield shard.ids[chosen], shard.vectors[chosen]
 
     def vectors(self, rows: IntArray) -> FloatArray:
         """Vectors [n, dim] by row; rows count through all shards in order."""
@@ -109,11 +160,12 @@ class Datastore:
 
     def _located(self, rows: IntArray) -> Iterator[tuple[Shard, IntArray, IntArray]]:
         """For each shard with some of these rows: their places among those asked for, and rows within the shard."""
-        starts = np.cumsum([0, *(shard.entry.count for shard in self._shards)])
+        starts = np.cumsum([0, *(shard.mapped.count for shard in self._shards)])
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
-            yield self._shards[number], places, np.asarray(rows)[places] - starts[number]
+            shard = self._shards[number]
+            yield shard, places, shard.shown[np.asarray(rows)[places] - starts[number]]
 
     def require_clap(self, name: str, fingerprint: str) -> None:
         """Refuse a CLAP that did not make this datastore.
@@ -124,47 +176,109 @@ class Datastore:
         made_with = f"{self.path!r} (made with {self.manifest.clap['name']!r})"
         _require_same(self.clap_fingerprint, fingerprint, f"The CLAP {name!r}", made_with)
 
-    def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
+    def search(self, queries: FloatArray, k: int, *, where: Where | None = None) -> list[list[Context]]:
         """The `k` nearest captions of each query, best first; equal scores come by ascending caption id.
 
-        Shards are searched apart and merged; the result is that of one exact search over all captions, and a query's
-        contexts do not depend on the other queries.
+        Shards are searched apart and merged; the result of an exact index is that of one search in float64 over all
+        captions, and a query's contexts do not depend on the other queries.
 
         Args:
             queries: [n, dim], unit rows.
             k: at least 0; all captions come back when the datastore holds fewer.
+            where: only captions that have one of the values in each of these columns, such as
+                `{"source": ["clotho", "bbc"]}`.
 
         Raises:
-            OptionError: k is negative.
+            OptionError: k is negative, or there is no such column.
             ClipError: a query holds NaN or infinity.
             FingerprintMismatchError: queries have another width.
         """
-        if k < 0:
-            raise OptionError(f"{k} contexts cannot be fetched.", "Ask for zero or more.")
-        checked = check_queries(queries, self.dim)
-        if k == 0 or len(checked) == 0:
-            return [[] for _ in checked]
-        found = [shard.nearest(checked, k) for shard in self._shards]
-        return [self._merge([shard_found[i] for shard_found in found], k) for i in range(len(checked))]
-
-    def _merge(self, found: list[tuple[FloatArray, IntArray]], k: int) -> list[Context]:
-        """The best k of what each shard found for one query."""
-        candidates = sorted(
-            (-float(score), int(shard.ids[row]), number, int(row))
-            for number, (shard, (scores, rows)) in enumerate(zip(self._shards, found, strict=True))
-            for score, row in zip(scores, rows, strict=True)
-        )
-        contexts = []
-        for negative, caption_id, number, row in candidates[:k]:
-            text, source = self._shards[number].words(row)
-            # The product of two unit vectors that were rounded to float32 may exceed one in the last digit.
-            score = min(1.0, max(-1.0, -negative))
-            contexts.append(Context(id=caption_id, text=text, score=score, source=source))
-        return contexts
+        return self._look(queries, k, None, where)[0]
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         """Queries carried onto the text support; see :meth:`sonogloss.indexes.support.Support.project`."""
         return self.support.project(queries, temperature=temperature, renormalise=renormalise)
+
+    def search_and_project(
+        self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool, where: Where | None = None
+    ) -> tuple[list[list[Context]], FloatArray]:
+        """What :meth:`search` and :meth:`project` give, bit for bit, in one pass where the support is the captions'.
+
+        Args:
+            queries: [n, dim], unit rows.
+            k: captions a query, at least 0.
+            temperature: tau >= 0 of the softmax over the support.
+            renormalise: scale the projected queries to unit length.
+            where: as in :meth:`search`; the projection is on the whole support all the same.
+
+        Returns:
+            The contexts of each query, and the projected queries, float32 [n, dim].
+        """
+        self.support.require()
+        check_temperature(temperature)
+        own = len(self.support.mapped) == len(self._shards) and all(
+            part is shard.mapped for part, shard in zip(self.support.mapped, self._shards, strict=True)
+        )
+        if not own or k <= 0 or len(queries) == 0:
+            contexts = self.search(queries, k, where=where)
+            return contexts, self.project(queries, temperature=temperature, renormalise=renormalise)
+        contexts, state = self._look(queries, k, temperature, where)
+        return contexts, finish(state, renormalise=renormalise)
+
+    def _look(
+        self, queries: FloatArray, k: int, temperature: float | None, where: Where | None
+    ) -> tuple[list[list[Context]], SoftmaxState]:
+        """Ask every shard once, and put together what they found."""
+        if k < 0:
+            raise OptionError(f"{k} contexts cannot be fetched.", "Ask for zero or more.")
+        checked = check_queries(queries, self.dim)
+        state = empty_state(*checked.shape)
+        found: list[list[Found]] = [[] for _ in checked]
+        for number, shard in enumerate(self._shards if k and len(checked) else ()):
+            seen = shard.look(checked, k=k, temperature=temperature, where=where or {})
+            for best, (scores, rows) in zip(found, seen.nearest, strict=True):
+                best += zip((-scores).tolist(), shard.ids[rows].tolist(), repeat(number), rows.tolist())
+                best.sort()
+                del best[k:]
+            if seen.softmax is not None and temperature is not None:
+                state = merge(state, seen.softmax, temperature)
+            shard.release()
+        return self._contexts(found), state
+
+    def _contexts(self, found: list[list[Found]]) -> list[list[Context]]:
+        """The captions of what was found, read shard by shard."""
+        contexts: list[list[Context | None]] = [[None] * len(best) for best in found]
+        places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for query, best in enumerate(found):
+            for rank, (_, _, number, _) in enumerate(best):
+                places[number].append((query, rank))
+        for number in sorted(places):
+            shard = self._shards[number]
+            for query, rank in places[number]:
+                negative, caption_id, _, row = found[query][rank]
+                text, source = shard.words(row)
+                # The product of two unit vectors that were rounded to float32 may exceed one in the last digit.
+                score = min(1.0, max(-1.0, float(np.float32(-negative))))
+                contexts[query][rank] = Context(id=caption_id, text=text, score=score, source=source)
+            shard.release()
+        return contexts  # type: ignore[return-value]  # every place is filled
+
+
+Found = tuple[float, int, int, int]
+"""The negative score of a caption, its id, the number of its shard and its row there."""
+
+
+def _hide_duplicates(stores: Sequence[Sequence[Shard]]) -> None:
+    """Leave out of each store the captions that an earlier one holds."""
+    seen = np.empty(0, np.int64)
+    for shards in stores:
+        own = [seen]
+        for shard in shards:
+            own.append(shard.ids)
+            twice = np.isin(shard.ids, seen)
+            shard.mapped.shown = ~twice if twice.any() else None
+            shard.release()
+        seen = np.concatenate(own)
 
 
 def _require_same(expected: str, given: str, who: str, store: str) -> None:

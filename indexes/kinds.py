@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sonogloss.indexes.approximate import FACTORY, IVF_FLAT, IVF_PQ, IVF_RABITQ
+from sonogloss.indexes.candidates import DoubleArray
 from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.layout import IndexEntry
 from sonogloss.records import FloatArray, IntArray
@@ -19,10 +20,10 @@ AUTO = "auto"
 class OpenIndex(Protocol):
     """An index that answers."""
 
-    def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[FloatArray, IntArray]]:
+    def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[DoubleArray, IntArray]]:
         """The `k` rows nearest to each query, best first, equal scores by ascending id.
 
-        Scores are inner products summed in float64 and then rounded to float32, so they do not depend on the other
+        Scores are those of :func:`sonogloss.indexes.candidates.exact_scores`, so they do not depend on the other
         queries, and with `flat` neither does the choice of rows.
 
         Args:
@@ -31,7 +32,7 @@ class OpenIndex(Protocol):
             ids: [count] caption ids by row.
 
         Returns:
-            For each query: scores float32 [<= k] and rows [<= k].
+            For each query: scores float64 [<= k] and rows [<= k].
         """
 
 

@@ -45,7 +45,13 @@ def check_support(wanted: str, clap: Mapping[str, Any]) -> None:
 
 
 def make_support(
-    directory: str, shards: Sequence[Mapping[str, Any]], wanted: str, *, dtype: str, clap: Mapping[str, Any]
+    directory: str,
+    shards: Sequence[Mapping[str, Any]],
+    wanted: str,
+    *,
+    dtype: str,
+    clap: Mapping[str, Any],
+    first: int = 0,
 ) -> list[dict[str, Any]] | None:
     """Write the parts of a support.
 
@@ -55,6 +61,7 @@ def make_support(
         wanted: `all`, `sample:N`, `kmeans:N` or the path of another datastore.
         dtype: what vectors are stored as.
         clap: of the datastore.
+        first: the number of the first part.
 
     Returns:
         The entries for the manifest; None where the shards' vectors are the support.
@@ -71,7 +78,7 @@ def make_support(
     else:
         parts = [np.asarray(part, np.float32) for part in Support.open(wanted).parts]
     pieces = [part[start : start + _PART_ROWS] for part in parts for start in range(0, len(part), _PART_ROWS)]
-    return [write_support_part(directory, number, piece, dtype) for number, piece in enumerate(pieces)]
+    return [write_support_part(directory, number, piece, dtype) for number, piece in enumerate(pieces, first)]
 
 
 def cluster_centers(rows: Rows, count: int) -> FloatArray:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sonogloss import files
+from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.format1 import open_faiss_vectors
-from sonogloss.indexes.kinds import KINDS
+from sonogloss.indexes.kinds import KINDS, OpenIndex
 from sonogloss.indexes.layout import CAPTIONS, INDEX, VECTORS, IndexEntry, ShardEntry, unusable
+from sonogloss.indexes.mapped import BoolArray, Mapped
+from sonogloss.indexes.scan import Scan, scan
 from sonogloss.indexes.vectors import load_vectors
 from sonogloss.records import FloatArray, IntArray
 
@@ -18,23 +23,52 @@ from sonogloss.records import FloatArray, IntArray
 class Shard:
     """Captions and vectors of one shard.
 
+    Args:
+        local: the datastore's directory on this machine.
+        entry: what the manifest says of the shard.
+        index: what the manifest says of the index.
+        dtype: of the vectors, `float32` or `float16`.
+        keep: stay in memory once read; else :meth:`release` lets captions go, and vectors are mapped for a search only.
+
     Attributes:
-        entry: what the manifest says of it.
-        vectors: float32 or float16 [count, dim], memory-mapped.
+        entry: as given.
+        mapped: float32 or float16 [count, dim].
     """
 
-    def __init__(self, local: str, entry: ShardEntry, index: IndexEntry, dtype: str = "float32") -> None:
+    def __init__(
+        self, local: str, entry: ShardEntry, index: IndexEntry, dtype: str = "float32", *, keep: bool = True
+    ) -> None:
         self.entry = entry
+        self.mapped = Mapped(partial(open_vectors, local, entry, dtype), entry.count, keep=keep)
         self._captions_path = files.join(local, entry.file(CAPTIONS).path)
-        self.vectors = open_vectors(local, entry, dtype)
-        path = files.join(local, entry.file(INDEX).path) if index.trained else None
-        self._index = KINDS[index.kind].open(self.vectors, path, index)
+        self._index_path = files.join(local, entry.file(INDEX).path) if index.trained else None
+        self._described, self._keep = index, keep
         self._columns: dict[str, pa.Array] = {}
 
+    @property
+    def vectors(self) -> FloatArray:
+        """[count, dim], memory-mapped."""
+        return self.mapped.get()
+
     @cached_property
+    def shown(self) -> IntArray:
+        """The rows that count, in order."""
+        return np.arange(self.entry.count) if self.mapped.shown is None else np.flatnonzero(self.mapped.shown)
+
+    @property
     def ids(self) -> IntArray:
         """[count] caption ids by row."""
-        return np.asarray(self._read("id").to_numpy(), dtype=np.int64)
+        return np.asarray(self.column("id").to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def _index(self) -> OpenIndex:
+        return KINDS[self._described.kind].open(self.vectors, self._index_path, self._described)
+
+    def release(self) -> None:
+        """Let captions and index go, where they need not stay."""
+        if not self._keep:
+            self._columns.clear()
+            self.__dict__.pop("_index", None)
 
     def _read(self, name: str) -> pa.ChunkedArray:
         try:
@@ -56,9 +90,35 @@ class Shard:
             self._columns[name] = self._read(name).combine_chunks()
         return self._columns[name]
 
-    def nearest(self, queries: FloatArray, k: int) -> list[tuple[FloatArray, IntArray]]:
-        """Scores and rows of the `k` captions nearest to each query; see :meth:`OpenIndex.search`."""
-        return self._index.search(queries, k, self.ids)
+    def look(
+        self, queries: FloatArray, *, k: int, temperature: float | None, where: Mapping[str, Sequence[str]]
+    ) -> Scan:
+        """The nearest captions of queries, and the softmax over the shard's vectors, in one pass if that can be.
+
+        Args:
+            queries: float32 [n, dim], finite, C-contiguous.
+            k: captions a query, at least 1.
+            temperature: tau >= 0; None for no softmax.
+            where: captions are found only where each of these columns has one of its values; the softmax is over all.
+        """
+        vectors, shown = self.mapped.get(), self.mapped.shown
+        if not where and (isinstance(KINDS[self._described.kind], Flat) or shown is not None):
+            return scan(vectors, queries, ids=self.ids, k=k, temperature=temperature, allowed=shown)
+        softmax = (
+            None if temperature is None else scan(vectors, queries, temperature=temperature, allowed=shown).softmax
+        )
+        if where:
+            nearest = scan(vectors, queries, ids=self.ids, k=k, allowed=self._where(where)).nearest
+        else:
+            nearest = self._index.search(queries, k, self.ids)
+        return Scan(nearest=nearest, softmax=softmax)
+
+    def _where(self, where: Mapping[str, Sequence[str]]) -> BoolArray:
+        allowed = np.ones(self.entry.count, bool) if self.mapped.shown is None else self.mapped.shown
+        for name, values in where.items():
+            column = self.column(name).cast(pa.string())
+            allowed = allowed & pc.is_in(column, pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
+        return allowed
 
 
 def open_vectors(local: str, entry: ShardEntry, dtype: str) -> FloatArray:

@@ -7,11 +7,17 @@ can be opened on its own, so that one datastore retrieves and another one's capt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from sonogloss import bridge, files
+import numpy as np
+
+from sonogloss import files
+from sonogloss.bridge import check_temperature, empty_state, finish, merge
 from sonogloss.errors import StoreFormatError
 from sonogloss.indexes.cache import localise
 from sonogloss.indexes.layout import ALL, Manifest, SupportPart, read_manifest
+from sonogloss.indexes.mapped import Mapped
+from sonogloss.indexes.scan import scan
 from sonogloss.indexes.shard import open_vectors
 from sonogloss.indexes.vectors import check_queries, load_vectors
 from sonogloss.records import FloatArray
@@ -21,17 +27,27 @@ class Support:
     """Caption embeddings of a datastore, ready for projection.
 
     Attributes:
-        parts: float32 or float16 arrays [rows, dim], memory-mapped when they come from disk.
+        mapped: float32 or float16 arrays [rows, dim].
         dim: width of the vectors.
         clap_fingerprint: which CLAP made them.
-        count: rows in all parts; duplicates count as often as they occur.
     """
 
-    def __init__(self, parts: Sequence[FloatArray], *, dim: int, clap_fingerprint: str) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, parts: Sequence[FloatArray | Mapped], *, dim: int, clap_fingerprint: str) -> None:
+        self.mapped = tuple(
+            part if isinstance(part, Mapped) else Mapped(partial(np.asanyarray, part), len(part)) for part in parts
+        )
         self.dim = dim
         self.clap_fingerprint = clap_fingerprint
-        self.count = sum(len(part) for part in self.parts)
+
+    @property
+    def count(self) -> int:
+        """Rows in all parts; duplicates count as often as they occur."""
+        return sum(part.count for part in self.mapped)
+
+    @property
+    def parts(self) -> tuple[FloatArray, ...]:
+        """All parts; what comes from disk is memory-mapped."""
+        return tuple(part.get() for part in self.mapped)
 
     @classmethod
     def open(cls, directory: str, *, cache_dir: str | None = None, check: str = "sample") -> Support:
@@ -47,16 +63,27 @@ class Support:
 
     @classmethod
     def of_manifest(
-        cls, directory: str, manifest: Manifest, *, cache_dir: str | None = None, check: str = "sample"
+        cls,
+        directory: str,
+        manifest: Manifest,
+        *,
+        cache_dir: str | None = None,
+        check: str = "sample",
+        keep: bool = True,
     ) -> Support:
-        """The support that a manifest lists, which may be empty."""
+        """The support that a manifest lists, which may be empty; `keep` is that of :class:`Mapped`."""
         if manifest.support.kind == ALL:
             local = localise(directory, manifest, [shard.vectors for shard in manifest.shards], cache_dir, check)
-            parts = [open_vectors(local, shard, manifest.vectors) for shard in manifest.shards]
+            parts = [
+                Mapped(partial(open_vectors, local, shard, manifest.vectors), shard.count, keep=keep)
+                for shard in manifest.shards
+            ]
         else:
             entries = manifest.support.parts
             local = localise(directory, manifest, [part.file for part in entries], cache_dir, check)
-            parts = [load_part(local, part, manifest.vectors) for part in entries]
+            parts = [
+                Mapped(partial(load_part, local, part, manifest.vectors), part.count, keep=keep) for part in entries
+            ]
         return cls(parts, dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
@@ -68,17 +95,32 @@ class Support:
             renormalise: scale the result to unit length.
 
         Returns:
-            float32 [n, dim]; a row does not depend on the other queries.
+            float32 [n, dim], within 1e-6 of float64 arithmetic; a row does not depend on the other queries.
 
         Raises:
             ClipError: a query holds NaN or infinity.
             FingerprintMismatchError: queries have another width.
+            OptionError: the temperature is negative or not finite.
             StoreFormatError: there is no support.
+        """
+        self.require()
+        check_temperature(temperature)
+        checked = check_queries(queries, self.dim)
+        state = empty_state(*checked.shape)
+        for part in self.mapped:
+            softmax = scan(part.get(), checked, temperature=temperature, allowed=part.shown).softmax
+            if softmax is not None:
+                state = merge(state, softmax, temperature)
+        return finish(state, renormalise=renormalise) if len(checked) else checked
+
+    def require(self) -> None:
+        """Refuse a support without rows.
+
+        Raises:
+            StoreFormatError: there are none.
         """
         if not self.count:
             raise _no_support("this datastore")
-        checked = check_queries(queries, self.dim)
-        return bridge.project(checked, self.parts, temperature=temperature, renormalise=renormalise)
 
 
 def load_part(local: str, part: SupportPart, dtype: str = "float32") -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 from sonogloss import files
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError, StoreFormatError
 from sonogloss.records import FloatArray
+from sonogloss.whole_files import Writing
 
 # Rows that were once rounded to float16 still pass; anything that was never normalised does not.
 _NORM_TOLERANCE = 1e-3
@@ -58,7 +59,7 @@ def raw(vectors: FloatArray, dtype: np.dtype[Any]) -> memoryview:
     return np.ascontiguousarray(vectors, dtype).reshape(-1).view(np.uint8).data
 
 
-def write_header(handle: IO[bytes], rows: int, dim: int, dtype: np.dtype[Any]) -> None:
+def write_header(handle: IO[bytes] | Writing, rows: int, dim: int, dtype: np.dtype[Any]) -> None:
     """The header of a .npy file [rows, dim]; numpy pads it, so that the numbers begin at a multiple of 64 bytes."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
     np.lib.format.write_array_header_1_0(handle, header)

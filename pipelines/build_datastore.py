@@ -8,6 +8,8 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -17,11 +19,12 @@ from sonogloss import files
 from sonogloss.dumps.texts import WordLimits
 from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
-from sonogloss.indexes.layout import MANIFEST, IndexEntry
+from sonogloss.indexes.layout import MANIFEST, IndexEntry, Manifest
 from sonogloss.indexes.make_support import check_support
 from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
@@ -30,7 +33,7 @@ from sonogloss.pipelines.running.datastore_output import (
     end_datastore,
     kept_units,
 )
-from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.inputs import as_list, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
@@ -43,7 +46,7 @@ from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_c
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
-_OUTCOMES = ("counts", "left_out_columns", "measured", "skipped")
+_OUTCOMES = ("appended", "counts", "left_out_columns", "measured", "removed", "skipped")
 """What a manifest's options say of the outcome, and not of what was asked for."""
 
 
@@ -85,16 +88,21 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     made_with = _made_with(config, dumps)
     check_datastore_output(output)
     refuse_held(output)
-    if files.exists(files.join(output, MANIFEST)):
+    if files.exists(files.join(output, MANIFEST)) and not config.append:
         if not config.overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, config.max_dead_letters)
+            return _report(output, started, config)
         if not config.overwrite:
             raise OutputError(
                 f"--output {output!r} holds a datastore that was made with other options or dumps.",
                 "Name another directory, or replace it with --overwrite.",
             )
     files.check_writable(output)
-    reference = ClapReference.of(clap, choose_device(config.device))
+    reference = ClapReference.of(clap, device_for(config.device, config.beam_args))
+    base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
+    if base is not None:
+        config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
+        if made_with in [_asked(added) for added in base.options.get("appended", [])]:
+            return _report(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
     wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
     check_wish(wish, reference.load().dim)
@@ -102,21 +110,23 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     head = DatastoreHead(
         clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
         options={**made_with, "skipped": dict(dumps.skipped)},
-        licenses=dumps.licenses,
+        licenses={**_licenses(base), **dumps.licenses},
+        base=base,
         vectors=config.vectors,
         index=wish,
         support=config.support,
     )
     with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
-        begin_datastore(output)
+        if base is None:
+            begin_datastore(output)
         pipeline = make_pipeline(options)
         parts = dumps.in_parts()
         _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
         run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
         held.check()
         end_datastore(output)
-    return _report(output, started, config.max_dead_letters, kept_units=kept)
+    return _report(output, started, config, kept_units=kept)
 
 
 def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
@@ -152,11 +162,19 @@ def _connect(
     )
     distinct = read.lines | "DropDuplicates" >> DropDuplicates()
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
+    base, first = head.base, 0
+    known: tuple[str, ...] = ()
+    if base is not None:
+        known, first = known_captions(output, base), max(shard.number for shard in base.shards) + 1
+        columns = columns | "KnownColumns" >> beam.Map(merge_columns, known_columns(output, base))
+    embed = EmbedText(
+        clap, output=output, shards=config.shards, precision=config.precision, progress=progress, known=known
+    )
+    side = beam.pvalue.AsSingleton(columns)
     (
         distinct
-        | "EmbedText"
-        >> EmbedText(clap, output=output, shards=config.shards, precision=config.precision, progress=progress)
-        | "WriteShards" >> WriteShards(beam.pvalue.AsSingleton(columns), output=output, vectors=config.vectors)
+        | "EmbedText" >> embed
+        | "WriteShards" >> WriteShards(side, output=output, vectors=config.vectors, first=first)
         | "BuildIndexes"
         >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
     )
@@ -172,19 +190,28 @@ def _merge_all(counts: Any) -> dict[str, str]:
 
 def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
     manifest = read_manifest(output)
-    before = {key: value for key, value in manifest.options.items() if key not in _OUTCOMES}
-    return before == made_with and manifest.clap["name"] == clap
+    return _asked(manifest.options) == made_with and manifest.clap["name"] == clap
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest's options says what was asked for."""
+    return {key: value for key, value in options.items() if key not in _OUTCOMES}
+
+
+def _licenses(base: Manifest | None) -> dict[str, str]:
+    return {source.name: source.license for source in base.sources if source.license} if base else {}
 
 
 def _report(
-    output: str, started: Stopwatch, max_dead_letters: float, *, kept_units: int | None = None
+    output: str, started: Stopwatch, config: BuildDatastoreConfig, *, kept_units: int | None = None
 ) -> dict[str, Any]:
     """The report; `kept_units` is None when nothing had to be done."""
-    manifest = read_manifest(output)
-    counts = manifest.options["counts"]
+    manifest, max_dead_letters = read_manifest(output), config.max_dead_letters
+    made = manifest.options["appended"][-1] if config.append else manifest.options
+    counts = made["counts"]
     seconds = started.seconds()
     lines = counts["read"] + counts["malformed"]
-    dumps = len(manifest.options["dumps"])
+    dumps = len(made["dumps"])
     problems = [
         *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
         *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
@@ -195,8 +222,8 @@ def _report(
         "done_before": kept_units is None,
         "kept_units": kept_units or 0,
         "counts": counts,
-        "skipped": manifest.options.get("skipped", {}),
-        "left_out_columns": manifest.options.get("left_out_columns", []),
+        "skipped": made.get("skipped", {}),
+        "left_out_columns": made.get("left_out_columns", []),
         "sources": describe(manifest)["sources"],
         "clap": dict(manifest.clap),
         "shards": len(manifest.shards),

@@ -14,7 +14,8 @@ from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
-from sonogloss.pipelines.running.report import show_dry_run, show_run
+from sonogloss.pipelines.running.dry_run import show_dry_run
+from sonogloss.pipelines.running.report import show_run
 from sonogloss.transforms.write_rows import CaptionRows
 
 

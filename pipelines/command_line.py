@@ -52,6 +52,12 @@ JOBS = {
         summary="turn caption dumps into a datastore with its text support",
         example="sonogloss build-datastore --captions 'dumps/*.jsonl.gz' --text-column caption --output store",
     ),
+    "compact": Job(
+        config="datastores:CompactConfig",
+        function="compact_datastore:compact",
+        summary="write a datastore again in few shards, without some sources",
+        example="sonogloss compact store --remove-source bbc",
+    ),
     "search": Job(
         config="datastores:SearchConfig",
         function="search_datastore:search",
@@ -233,7 +239,7 @@ def _general(argv: Sequence[str]) -> int:
     """`--help`, `--version`, and nothing at all."""
     parser = Parser(prog="sonogloss", description="Caption audio collections, zero-shot, at scale.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"sonogloss {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
     for name, job in JOBS.items():
         commands.add_parser(name, help=job.summary)
     try:

@@ -17,6 +17,7 @@ from sonogloss.pipelines.config.datastores import InspectConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
+from sonogloss.transforms.skipped_files import SKIPPED
 
 # The file that makes a directory what it is, by format.
 MANIFESTS = {
@@ -78,6 +79,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         about = {key: value for key, value in manifest.items() if key not in ("parts", "manifest")}
         parts = read_parts(directory, manifest)
         about["part_files"] = len(parts)
+        about["skipped_listed"] = sum(part["rows"] for part in parts if part["path"].startswith(f"{SKIPPED}/"))
         about["bytes"] = sum(part["bytes"] for part in parts)
     return {"directory": directory, "kind": kind, "about": about, "problems": []}
 

@@ -10,11 +10,11 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import ClipError, FormatError, MissingInputError
 from sonogloss.indexes import Datastore
 from sonogloss.pipelines.config.datastores import SearchConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.inputs import choose_device
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import FloatArray
 

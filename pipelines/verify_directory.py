@@ -16,11 +16,17 @@ from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.records import CAPTION_ROW_SCHEMA, DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA
+from sonogloss.records import CAPTION_ROW_SCHEMA, FIRST_DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA, SKIPPED_SCHEMA
 from sonogloss.transforms.commit_run import read_parts
+from sonogloss.transforms.skipped_files import MOST_LISTED, SKIPPED
 
 # The columns of a results directory's folders. A run has captions or labels, and its counts say which.
-_SCHEMAS = {"captions": CAPTION_ROW_SCHEMA, "labels": LABEL_ROW_SCHEMA, "dead_letters": DEAD_LETTER_SCHEMA}
+_SCHEMAS = {
+    "captions": CAPTION_ROW_SCHEMA,
+    "labels": LABEL_ROW_SCHEMA,
+    "dead_letters": FIRST_DEAD_LETTER_SCHEMA,
+    SKIPPED: SKIPPED_SCHEMA,
+}
 
 
 @command(VerifyConfig)
@@ -92,9 +98,9 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
         expected = _SCHEMAS[folder]
         try:
             with files.open_read(files.join(directory, part["path"])) as handle:
-                content = pq.read_table(handle, columns=["clip_id"])
-                handle.seek(0)
                 schema = pq.read_schema(handle)
+                handle.seek(0)
+                content = pq.read_table(handle, columns=[expected.names[0]])
         except (OSError, pa.ArrowException) as error:
             problems.append(f"{part['path']} is not a Parquet file with our columns ({error}).")
             continue
@@ -111,12 +117,16 @@ def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
             for folder in folders
             if rows[folder] != counts[folder]
         ]
+        # Earlier releases counted what they left out and did not list it. Silent windows are never listed.
+        left_out = counts["skipped"] - run.get("skipped_codes", {}).get("SILENT", 0)
+        if rows[SKIPPED] not in (0, min(left_out, MOST_LISTED)):
+            problems.append(f"{rows[SKIPPED]} skipped files are listed, but run.json counts {left_out}.")
     if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
     if repeated := [clip for clip, count in ids.items() if count > 1]:
         problems.append(f"{len(repeated)} clips have several rows, {repeated[0]} among them.")
     named = {part["path"] for part in parts}
-    for folder in folders:
+    for folder in (*folders, SKIPPED):
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
             if (name := f"{folder}/{files.base_name(path)}") not in named:
                 problems.append(f"{name} is not named in run.json; whoever reads the folder reads rows too many.")

@@ -148,8 +148,7 @@ def project(
         >>> project(np.float32([[1, 0]]), np.float32([[0, 1], [1, 0]]), temperature=0, renormalise=True)
         array([[1., 0.]], dtype=float32)
     """
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise OptionError(f"The projection temperature {temperature} is not usable.", "Give zero or a positive number.")
+    check_temperature(temperature)
     if len(queries) == 0:
         return queries.astype(np.float32)
     state = empty_state(*queries.shape)
@@ -158,6 +157,16 @@ def project(
             part = partial_softmax(queries, block[start : start + _BLOCK_ROWS], temperature)
             state = merge(state, part, temperature)
     return finish(state, renormalise=renormalise)
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse what no softmax can have.
+
+    Raises:
+        OptionError: the temperature is negative or not finite.
+    """
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise OptionError(f"The projection temperature {temperature} is not usable.", "Give zero or a positive number.")
 
 
 def add_noise(embeddings: FloatArray, draws: FloatArray, *, std: float) -> FloatArray:

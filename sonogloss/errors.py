@@ -11,6 +11,7 @@
     |   |   |-- ModelFormatError    ... a CLAP, a language model or a captioner directory
     |   |   `-- StoreFormatError    ... a datastore, a support or a results directory
     |   `-- FingerprintMismatchError  two parts were made with different models
+    |-- TransientError              a store or a network failed for a reason that passes: the engine tries again
     `-- ClipError                   one record failed: it becomes a dead letter, the job goes on
 """
 
@@ -92,6 +93,25 @@ class FingerprintMismatchError(InputError):
     kind = "FINGERPRINT_MISMATCH"
 
 
+class TransientError(SonoglossError):
+    """A store or a network kept failing for a reason that passes: another try may succeed.
+
+    Args:
+        what: one sentence that names the thing that could not be reached, and why.
+        remedy: one sentence that says what to do about it.
+    """
+
+    kind = "TRANSIENT"
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}"
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:
     """The error for a name that a registry does not hold; it lists the choices and the nearest one.
 
@@ -134,6 +154,10 @@ class Code(StrEnum):
     ARCHIVE_UNSAFE = "ARCHIVE_UNSAFE"  # a member with a name that leads outside, a link, a device
     DUPLICATE_KEY = "DUPLICATE_KEY"  # a member with the name of one before it
     BAD_ROW = "BAD_ROW"  # a row of a listing that names no recording
+
+
+RETRYABLE = frozenset({Code.READ_ERROR, Code.TIMEOUT, Code.CRASHED, Code.OUT_OF_MEMORY})
+"""Codes that tell of the machine or the store as much as of the recording: it may succeed on another day."""
 
 
 class ClipError(SonoglossError):

@@ -18,6 +18,8 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
+from sonogloss.retries import retried
+from sonogloss.whole_files import Writing, write_whole
 
 _CHUNK = 1 << 20
 _SLICES, _SLICE = 16, 1 << 16
@@ -34,7 +36,7 @@ def _file_system(path: str) -> tuple[Any, str]:
     except ImportError as error:
         raise OptionError(
             f"{path!r} needs a package that is not installed ({error}).",
-            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]'.",
+            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]', s3:// with 'sonogloss[s3]'.",
         ) from error
     except ValueError as error:
         raise OptionError(
@@ -47,18 +49,21 @@ def join(base: str, *parts: str) -> str:
     return posixpath.join(base.rstrip("/") or "/", *parts)
 
 
+@retried
 def exists(path: str) -> bool:
     """Is there a file or directory at this path?"""
     fs, inner = _file_system(path)
     return bool(fs.exists(inner))
 
 
+@retried
 def is_dir(path: str) -> bool:
     """Is there a directory at this path?"""
     fs, inner = _file_system(path)
     return bool(fs.isdir(inner))
 
 
+@retried
 def size(path: str) -> int:
     """Size of a file in bytes."""
     fs, inner = _file_system(path)
@@ -110,6 +115,7 @@ def _expand_one(pattern: str) -> list[str]:
     return [str(name) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(name) for name in names]
 
 
+@retried
 def list_dir(path: str, suffix: str = "") -> list[str]:
     """Files directly in a directory whose names end in `suffix`, sorted; empty when there is no such directory."""
     fs, inner = _file_system(path)
@@ -119,6 +125,7 @@ def list_dir(path: str, suffix: str = "") -> list[str]:
     return sorted(join(path, base_name(str(n))) for n in names if str(n).endswith(suffix))
 
 
+@retried
 def list_below(path: str) -> list[str]:
     """Names of all files below a directory, relative to it, sorted; empty when there is no such directory."""
     fs, inner = _file_system(path)
@@ -135,6 +142,7 @@ def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
         yield handle
 
 
+@retried
 def read_bytes(path: str) -> bytes:
     """The whole content of a file."""
     with open_read(path) as handle:
@@ -142,37 +150,27 @@ def read_bytes(path: str) -> bytes:
 
 
 @contextmanager
-def atomic_write(path: str) -> Iterator[IO[bytes]]:
-    """Write a file whole or not at all.
+def atomic_write(path: str, *, new: bool = False) -> Iterator[Writing]:
+    """Write a file whole or not at all, wherever it lies; see :mod:`sonogloss.whole_files`.
 
-    On a local disk the bytes go to a temporary name beside the target, are synced and renamed. Object stores make an
-    object visible only when its upload is complete, so there the write itself is atomic.
+    Args:
+        path: where.
+        new: leave a file alone that is there already. Of several that write at once one succeeds, where the file
+            system can create exclusively (local disks and most object stores).
 
     Raises:
+        FileExistsError: `new`, and there is one.
         OutputError: the place cannot be written.
+        TransientError: the store cannot be reached; another try may succeed.
     """
     fs, inner = _file_system(path)
-    local = isinstance(fs, LocalFileSystem)
-    target = f"{inner}.tmp-{uuid.uuid4().hex[:8]}" if local else inner
     try:
-        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-        handle = fs.open(target, "wb")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with handle:
+        with write_whole(fs, inner, new=new) as handle:
             yield handle
-            if local:
-                handle.flush()
-                os.fsync(handle.fileno())
-        if local:
-            os.replace(target, inner)
-    except BaseException as error:
-        if local and os.path.exists(target):
-            os.remove(target)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
-        raise
+    except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            raise
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: str, error: OSError) -> OutputError:
@@ -194,6 +192,7 @@ def check_writable(directory: str) -> None:
     remove(probe)
 
 
+@retried
 def remove(path: str) -> None:
     """Delete a file."""
     fs, inner = _file_system(path)
@@ -218,19 +217,15 @@ def create_new(path: str, content: bytes) -> bool:
     Raises:
         OutputError: the place cannot be written.
     """
-    fs, inner = _file_system(path)
+    local = local_path(path)
     try:
-        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-        if isinstance(fs, LocalFileSystem):
-            with open(inner, "xb") as handle:
+        if local is None:
+            with atomic_write(path, new=True) as handle:
                 handle.write(content)
-            return True
-        if fs.exists(inner):
-            return False
-        try:
-            fs.pipe_file(inner, content, mode="create")
-        except (TypeError, NotImplementedError, ValueError):
-            fs.pipe_file(inner, content)
+        else:
+            os.makedirs(posixpath.dirname(local), exist_ok=True)
+            with open(local, "xb") as file:  # no temporary name, which a process that is killed here would leave
+                file.write(content)
     except FileExistsError:
         return False
     except OSError as error:
@@ -272,12 +267,23 @@ def read_json(path: str, *, error: Callable[[str, str], InputError] = FormatErro
         raise error(f"{path!r} is not valid JSON ({problem}).", "Restore the file or make it again.") from problem
 
 
-def write_table(path: str, table: pa.Table) -> None:
-    """Write a Parquet file (zstd), whole or not at all. Equal tables give equal bytes."""
-    with atomic_write(path) as handle:
+def write_table(path: str, table: pa.Table, *, new: bool = False) -> Writing:
+    """Write a Parquet file (zstd), whole or not at all. Equal tables give equal bytes.
+
+    Args:
+        path: where.
+        table: what.
+        new: as of :func:`atomic_write`.
+
+    Returns:
+        What was written: its `size` in bytes and its `sha256`.
+    """
+    with atomic_write(path, new=new) as handle:
         pq.write_table(table, handle, compression="zstd")
+    return handle
 
 
+@retried
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """Read one Parquet file."""
     with open_read(path) as handle:

@@ -27,6 +27,7 @@ Float32 = Annotated[float, pa.float32()]
 
 _AT_THE_END = {"at_the_end": True}  # a clip's column that comes after the row's own ones
 _ON_REQUEST = {"on_request": True}  # a column that only some runs write
+_LATER = {"later": True}  # a column that the first release did not write; it comes after all others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,19 @@ class ClipInfo:
     channels: Int32
     flags: tuple[str, ...] = field(default=(), metadata=_AT_THE_END)
     audio_sha256: str = field(metadata=_AT_THE_END)
+    source_id: str | None = field(default=None, metadata=_LATER)
+    extra: str | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip(ClipInfo):
-    """A clip with its sound: `samples` is float32 mono in [-1, 1] at the CLAP's own rate, not padded."""
+    """A clip with its sound: `samples` is float32 mono in [-1, 1] at the CLAP's own rate, not padded.
+
+    `source_range` is the part of the recording that the clip's source stands for, in seconds; None is an open end.
+    """
 
     samples: FloatArray
+    source_range: tuple[float | None, float | None] = (None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +124,12 @@ class LabelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """One input that failed: what, where, why. `clip_id` is None when the source could not even be cut."""
+    """One input that failed: what, where, why. `clip_id` is None when the source could not even be cut.
+
+    `retryable` says whether the same input may succeed another time. `start_s` to `end_s` is the range of the source
+    that failed, where it was one; `source_id` and `extra` are as in :class:`ClipInfo`. So a table of dead letters is a
+    listing of the inputs to run again.
+    """
 
     clip_id: str | None
     uri: str
@@ -126,6 +138,21 @@ class DeadLetter:
     code: str
     message: str
     byte_offset: int | None = None
+    retryable: bool = field(default=False, metadata=_LATER)
+    start_s: float | None = field(default=None, metadata=_LATER)
+    end_s: float | None = field(default=None, metadata=_LATER)
+    source_id: str | None = field(default=None, metadata=_LATER)
+    extra: str | None = field(default=None, metadata=_LATER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedFile:
+    """Something that was left out although nothing is wrong with it, as `skipped/part-*.parquet` lists it."""
+
+    uri: str
+    member: str | None
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +169,19 @@ class MetricRow:
     high: float | None = None
 
 
-def _columns(record: type, *, at_the_end: bool = False) -> list[pa.Field]:
-    """The columns that a record's fields give, without those on request: not null unless the field may be None."""
+def _columns(record: type, place: str | None = None) -> list[pa.Field]:
+    """The columns that a record's fields give, not null unless the field may be None.
+
+    Args:
+        record: the dataclass.
+        place: `at_the_end` or `later` for those that are marked so; the others by default, without those on request.
+    """
     hints = get_type_hints(record, include_extras=True)
     columns = []
     for item in dataclasses.fields(record):
         hint = hints[item.name]
-        if hint is ClipInfo or "on_request" in item.metadata or ("at_the_end" in item.metadata) != at_the_end:
-            continue
-        columns.append(pa.field(item.name, _arrow_type(hint), nullable=NoneType in get_args(hint)))
+        if hint is not ClipInfo and set(item.metadata) == ({place} if place else set()):
+            columns.append(pa.field(item.name, _arrow_type(hint), nullable=NoneType in get_args(hint)))
     return columns
 
 
@@ -168,37 +199,44 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 def schema_of(record: type) -> pa.Schema:
     """The schema of a record that is a row of its own: a column a field, not null unless the field may be None."""
-    return pa.schema(_columns(record))
+    return pa.schema([*_columns(record), *_columns(record, "later")])
 
 
 def _clip_row_schema(record: type) -> pa.Schema:
-    return pa.schema([*_columns(ClipInfo), *_columns(record), *_columns(ClipInfo, at_the_end=True)])
+    return pa.schema([*_columns(ClipInfo), *_columns(record), *_columns(ClipInfo, "at_the_end")])
 
 
+# What results of every release have, in this order; columns on request and later ones follow.
 CAPTION_ROW_SCHEMA = _clip_row_schema(CaptionRow)
 LABEL_ROW_SCHEMA = _clip_row_schema(LabelRow)
+FIRST_DEAD_LETTER_SCHEMA = pa.schema(_columns(DeadLetter))
+
 DEAD_LETTER_SCHEMA = schema_of(DeadLetter)
+SKIPPED_SCHEMA = schema_of(SkippedFile)
 METRIC_ROW_SCHEMA = schema_of(MetricRow)
+CARRIED_SCHEMA = pa.schema(_columns(ClipInfo, "later"))
+"""What rows carry from listings, tables and sidecars: the last columns of every row of a clip."""
 
 
 def caption_row_schema(embedding_dim: int | None = None, *, keywords: bool = False) -> pa.Schema:
     """The schema of caption rows, on request with `keywords`, and a fixed-size `embedding` when a width is given."""
-    schema = CAPTION_ROW_SCHEMA
+    columns = list(CAPTION_ROW_SCHEMA)
     if keywords:
-        schema = schema.append(pa.field("keywords", pa.list_(_arrow_type(LabelScore)), nullable=False))
-    if embedding_dim is None:
-        return schema
-    return schema.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
+        columns.append(pa.field("keywords", pa.list_(_arrow_type(LabelScore)), nullable=False))
+    if embedding_dim is not None:
+        columns.append(pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False))
+    return pa.schema([*columns, *CARRIED_SCHEMA])
 
 
 def label_row_schema(labels: int | None = None) -> pa.Schema:
     """The schema of tag rows, with a fixed-size column `scores` when the number of labels is given."""
-    if labels is None:
-        return LABEL_ROW_SCHEMA
-    return LABEL_ROW_SCHEMA.append(pa.field("scores", pa.list_(pa.float32(), labels), nullable=False))
+    columns = list(LABEL_ROW_SCHEMA)
+    if labels is not None:
+        columns.append(pa.field("scores", pa.list_(pa.float32(), labels), nullable=False))
+    return pa.schema([*columns, *CARRIED_SCHEMA])
 
 
-def table(rows: Iterable[CaptionRow | LabelRow | DeadLetter | MetricRow], schema: pa.Schema) -> pa.Table:
+def table(rows: Iterable[CaptionRow | LabelRow | DeadLetter | SkippedFile | MetricRow], schema: pa.Schema) -> pa.Table:
     """Rows of one kind as a table of the given schema; columns the schema does not name are left out."""
     cells = [vars(row) | (vars(row.clip) if isinstance(row, CaptionRow | LabelRow) else {}) for row in rows]
     return pa.Table.from_pylist([{name: _plain(row[name]) for name in schema.names} for row in cells], schema=schema)

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.records import (
@@ -12,6 +12,7 @@ from sonogloss.records import (
     DEAD_LETTER_SCHEMA,
     LABEL_ROW_SCHEMA,
     METRIC_ROW_SCHEMA,
+    SKIPPED_SCHEMA,
     CaptionRow,
     Clip,
     ClipInfo,
@@ -61,7 +62,7 @@ def test_rows_fill_their_schema() -> None:
     wide = table([row()], caption_row_schema(4))
     assert wide.to_pylist()[0]["embedding"] == [1.0, 1.0, 1.0, 1.0]
     named = table([row(keywords=(LabelScore(label="dog", score=0.5),))], caption_row_schema(4, keywords=True))
-    assert named.schema.names == [*CAPTION_ROW_SCHEMA.names, "keywords", "embedding"]
+    assert named.schema.names == [*CAPTION_ROW_SCHEMA.names, "keywords", "embedding", "source_id", "extra"]
     assert named.to_pylist()[0]["keywords"] == [{"label": "dog", "score": 0.5}]
     assert table([], CAPTION_ROW_SCHEMA).num_rows == 0
     letter = DeadLetter(clip_id=None, uri="a", member="b", stage="read_audio", code="EMPTY", message="No bytes.")
@@ -83,6 +84,7 @@ channels: int32 not null
 SOURCE_COLUMNS = """\
 flags: list<item: string> not null
 audio_sha256: string not null"""
+CARRIED_COLUMNS = "source_id: string\nextra: string"
 SCHEMAS = {
     "captions": (
         CAPTION_ROW_SCHEMA,
@@ -107,7 +109,9 @@ method: string not null
         + SOURCE_COLUMNS
         + """
 keywords: list<item: struct<label: string, score: float>> not null
-embedding: fixed_size_list<item: float>[512] not null""",
+embedding: fixed_size_list<item: float>[512] not null
+"""
+        + CARRIED_COLUMNS,
     ),
     "labels": (
         LABEL_ROW_SCHEMA,
@@ -118,7 +122,8 @@ embedding: fixed_size_list<item: float>[512] not null""",
         CLIP_COLUMNS
         + "labels: list<item: struct<label: string, score: float>> not null\n"
         + SOURCE_COLUMNS
-        + "\nscores: fixed_size_list<item: float>[50] not null",
+        + "\nscores: fixed_size_list<item: float>[50] not null\n"
+        + CARRIED_COLUMNS,
     ),
     "dead letters": (
         DEAD_LETTER_SCHEMA,
@@ -129,7 +134,20 @@ member: string
 stage: string not null
 code: string not null
 message: string not null
-byte_offset: int64""",
+byte_offset: int64
+retryable: bool not null
+start_s: double
+end_s: double
+source_id: string
+extra: string""",
+    ),
+    "skipped files": (
+        SKIPPED_SCHEMA,
+        """\
+uri: string not null
+member: string
+code: string not null
+reason: string not null""",
     ),
     "metrics": (
         METRIC_ROW_SCHEMA,
@@ -152,9 +170,9 @@ def test_the_columns_on_disk_never_change(name: str) -> None:
 
 def test_every_field_of_a_clip_is_a_column_of_its_rows() -> None:
     names = {item.name for item in dataclasses.fields(ClipInfo)}
-    assert names <= set(CAPTION_ROW_SCHEMA.names)
-    assert names <= set(LABEL_ROW_SCHEMA.names)
-    assert names | {"samples"} == {item.name for item in dataclasses.fields(Clip)}
+    assert names <= set(caption_row_schema().names)
+    assert names <= set(label_row_schema().names)
+    assert names | {"samples", "source_range"} == {item.name for item in dataclasses.fields(Clip)}
 
 
 def test_a_clip_with_its_sound_is_written_without_it() -> None:
@@ -164,7 +182,9 @@ def test_a_clip_with_its_sound_is_written_without_it() -> None:
         [LabelRow(clip=clip, labels=(label,), scores=np.array([0.5, 0.25], np.float32))], label_row_schema(2)
     )
     (found,) = written.to_pylist()
-    assert found == CLIP | {"flags": ["SHORT"], "labels": [{"label": "dog", "score": 0.5}], "scores": [0.5, 0.25]}
+    carried = {"source_id": None, "extra": None}
+    labels = {"labels": [{"label": "dog", "score": 0.5}], "scores": [0.5, 0.25]}
+    assert found == CLIP | {"flags": ["SHORT"]} | labels | carried
     assert table([row(clip=clip)], CAPTION_ROW_SCHEMA).equals(table([row()], CAPTION_ROW_SCHEMA))
 
 
@@ -174,6 +194,7 @@ contexts = st.lists(
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(
     caption=st.text(),
     contexts=contexts,
@@ -188,7 +209,7 @@ def test_rows_come_back_as_they_were_written(
     clip = ClipInfo(**(CLIP | {"flags": tuple(flags), "member": member, "start_s": start}))  # type: ignore[arg-type]
     written = row(clip=clip, caption=caption, contexts=contexts, clap_score=score)
     target = pa.BufferOutputStream()
-    pq.write_table(table([written, written], CAPTION_ROW_SCHEMA), target)
+    pq.write_table(table([written, written], caption_row_schema()), target)
     for found in pq.read_table(pa.BufferReader(target.getvalue())).to_pylist():
         assert found == dataclasses.asdict(clip) | {
             "flags": flags,

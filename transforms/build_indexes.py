@@ -5,6 +5,7 @@ One worker trains on a sample of all shards, then shards are filled by any worke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
 
 from sonogloss.indexes import Manifest, commit_datastore
-from sonogloss.indexes.layout import ALL
+from sonogloss.indexes.layout import ALL, to_json
 from sonogloss.indexes.make_support import make_support
 from sonogloss.indexes.train import IndexWish, add_index, measure, train
 from sonogloss.transforms.batch_step import Gather
@@ -31,6 +32,7 @@ class DatastoreHead:
         vectors: what vectors are stored as.
         index: what is asked of the index.
         support: `all`, `sample:N`, `kmeans:N` or another datastore.
+        base: the manifest of the datastore that captions are added to; its index and its own support stay.
     """
 
     clap: Mapping[str, Any]
@@ -39,6 +41,7 @@ class DatastoreHead:
     vectors: str = "float32"
     index: IndexWish = field(default_factory=IndexWish)
     support: str = ALL
+    base: Manifest | None = None
 
 
 def build_indexes(
@@ -61,6 +64,16 @@ def build_indexes(
         head: what the driver knows.
     """
     written = list(written)
+    new = sum(entry["count"] for entry in written)
+    options = {
+        "counts": sum_lines(counts, new),
+        "left_out_columns": sorted({name for count in counts for name in count.left_out}),
+    }
+    if head.base is not None:
+        written = [*map(to_json, head.base.shards), *written]
+        options = add_options(head.base.options, {**head.options, **options})
+    else:
+        options = {**head.options, **options}
     index, measured = None, {}
     if trained is not None:
         index, speed = measure(output, written, trained, head.index, dtype=head.vectors)
@@ -69,18 +82,29 @@ def build_indexes(
         output,
         shards=written,
         clap=head.clap,
-        options={
-            **head.options,
-            **measured,
-            "counts": sum_lines(counts, sum(entry["count"] for entry in written)),
-            "left_out_columns": sorted({name for count in counts for name in count.left_out}),
-        },
+        options={**options, **measured},
         licenses=head.licenses,
         index=index,
         vectors=head.vectors,
-        support=make_support(output, written, head.support, dtype=head.vectors, clap=head.clap),
-        support_kind=head.support if ":" in head.support else "copy",
+        **_support(written, output, head),
     )
+
+
+def _support(written: Sequence[Mapping[str, Any]], output: str, head: DatastoreHead) -> dict[str, Any]:
+    """The arguments of the commit that say what the support is."""
+    if head.base is not None and head.base.support.kind != ALL:
+        return {"support": [*map(to_json, head.base.support.parts)], "support_kind": head.base.support.kind}
+    return {
+        "support": make_support(output, written, head.support, dtype=head.vectors, clap=head.clap),
+        "support_kind": head.support if ":" in head.support else "copy",
+    }
+
+
+def add_options(before: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a datastore that grew: its first ones, the sums of counts, and what each addition was made of."""
+    counts = Counter(before.get("counts", {}))
+    counts.update(added["counts"])
+    return {**before, "counts": dict(counts), "appended": [*before.get("appended", []), dict(added)]}
 
 
 class BuildIndexes(beam.PTransform[PCollection[Any], PCollection[Manifest]]):
@@ -98,9 +122,7 @@ class BuildIndexes(beam.PTransform[PCollection[Any], PCollection[Manifest]]):
         self._counts, self._after, self._output, self._head = counts, after, output, head
 
     def expand(self, pcoll: PCollection[Any]) -> PCollection[Manifest]:
-        trained = AsSingleton(
-            pcoll | "Train" >> Gather(train_index, output=self._output, wish=self._head.index, dtype=self._head.vectors)
-        )
+        trained = AsSingleton(pcoll | "Train" >> Gather(train_index, output=self._output, head=self._head))
         return (
             pcoll
             | "Fill" >> beam.Map(add_index, trained, directory=self._output, dtype=self._head.vectors)
@@ -109,11 +131,14 @@ class BuildIndexes(beam.PTransform[PCollection[Any], PCollection[Manifest]]):
         )
 
 
-def train_index(
-    written: Sequence[Mapping[str, Any]], *, output: str, wish: IndexWish, dtype: str
-) -> dict[str, Any] | None:
-    """Train the index of the shards, see :func:`sonogloss.indexes.train.train`."""
-    return train(output, written, wish, dtype=dtype)
+def train_index(written: Sequence[Mapping[str, Any]], *, output: str, head: DatastoreHead) -> dict[str, Any] | None:
+    """Train the index of the shards; a datastore that grows keeps its own."""
+    if head.base is None:
+        return train(output, written, head.index, dtype=head.vectors)
+    index = head.base.index
+    if index.trained is None:
+        return None
+    return {"kind": index.kind, "factory": index.factory, "file": vars(index.trained)}
 
 
 def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:

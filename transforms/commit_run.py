@@ -16,6 +16,7 @@ import pyarrow as pa
 from sonogloss import __version__, files
 from sonogloss.errors import OutputError, StoreFormatError
 from sonogloss.transforms.part_files import DEAD_LETTERS, write_again
+from sonogloss.transforms.skipped_files import SKIPPED
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import DoneSource, UnitResult, sum_counts
 
@@ -41,17 +42,17 @@ _MANIFEST_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Rewrite:
-    """A unit on disk that goes on without the rows of some recordings.
+    """Units on disk that go on as one, without the rows of some recordings.
 
     Attributes:
-        unit: what is on disk.
+        units: what is on disk.
         sources: those that stay.
         drop: uri and member of the recordings whose rows go.
     """
 
-    unit: UnitResult
+    units: tuple[UnitResult, ...]
     sources: tuple[DoneSource, ...]
-    drop: frozenset[tuple[str, str | None]]
+    drop: frozenset[tuple[str, str | None]] = frozenset()
 
 
 def commit_run(
@@ -63,6 +64,7 @@ def commit_run(
     rows: str = "captions",
     rewrites: Sequence[Rewrite] = (),
     skipped: Mapping[str, int] | None = None,
+    skipped_parts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Write `run.json`, last, and remove the parts that it replaces.
 
@@ -72,8 +74,10 @@ def commit_run(
         head: configuration, fingerprints and what else the driver knows.
         started: when the job began.
         rows: what the rows are, `captions` or `labels`: the folder they lie in and the name they are counted by.
-        rewrites: units whose rows are partly replaced by those of the results.
+        rewrites: units that are written again: some of their rows are replaced by those of the results, or they came
+            from an earlier release, or were small.
         skipped: how many files were left out, by reason.
+        skipped_parts: the entries of the lists of them.
 
     Returns:
         The content of `run.json`.
@@ -86,14 +90,14 @@ def commit_run(
         digest = head["configuration"]["digest"]
         if rewrite.sources:
             results.append(
-                write_again(output, rewrite.unit, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
+                write_again(output, rewrite.units, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
             )
     results.sort(key=lambda result: result.unit)
     left_out = _left_out(results, skipped or {})
     parts = [{**asdict(part), "sources": result.sources} for result in results for part in result.parts]
-    parts.sort(key=lambda part: part["path"])
-    _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS))
-    before = set(_manifests(output))
+    parts = sorted([*parts, *map(dict, skipped_parts)], key=lambda part: part["path"])
+    _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS, SKIPPED))
+    before = set(_listings(output))
     run = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -115,7 +119,7 @@ def commit_run(
     }
     files.write_json(files.join(output, RUN_FILE), run)
     named = {part["path"] for part in [*parts, *run.get("manifest", [])]}
-    replaced = {part.path for rewrite in rewrites for part in rewrite.unit.parts} | before
+    replaced = {part.path for rewrite in rewrites for unit in rewrite.units for part in unit.parts} | before
     for name in sorted(replaced - named):
         files.remove(files.join(output, name))
     return run
@@ -151,11 +155,11 @@ def _list_parts(output: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"manifest": manifests}
 
 
-def _manifests(output: str) -> list[str]:
-    """Names of the manifests of the run that is committed."""
+def _listings(output: str) -> list[str]:
+    """Names of the manifests and of the lists of skipped files of the run that is committed."""
     path = files.join(output, RUN_FILE)
     run = files.read_json(path, error=StoreFormatError) if files.exists(path) else {}
-    return [entry["path"] for entry in run.get("manifest", [])]
+    return [entry["path"] for entry in [*run.get("manifest", []), *read_parts(output, run, SKIPPED)]]
 
 
 def read_run(output: str) -> dict[str, Any] | None:
@@ -184,7 +188,7 @@ def read_parts(output: str, run: dict[str, Any], folder: str | None = None) -> l
     Args:
         output: the results directory.
         run: the content of its `run.json`.
-        folder: only those of `captions`, `labels` or `dead_letters`.
+        folder: only those of `captions`, `labels`, `dead_letters` or `skipped`.
 
     Raises:
         StoreFormatError: a manifest is missing or damaged.

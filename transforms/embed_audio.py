@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from sonogloss.clap import Clap
-from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, FloatArray
-from sonogloss.transforms.isolate import drop_failures, run_isolated
+from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
 from sonogloss.transforms.work import NO_VECTORS, Batch, without_samples
 
 STAGE = "embed_audio"
@@ -57,11 +56,7 @@ def embed_isolated(
         The batch without clips that failed or have an embedding that is not finite, which are dead letters now; and
         the arrays of the others, each kind as one with a row a clip.
     """
-    batch, vectors = drop_failures(batch, run_isolated(embed, batch.clips), stage=stage, check=_check_finite)
+    batch, vectors = drop_failures(
+        batch, run_isolated(embed, batch.clips, stage=stage), stage=stage, check=lambda parts: check_finite(*parts)
+    )
     return batch, [np.stack(column) for column in zip(*vectors, strict=True)] or [NO_VECTORS, NO_VECTORS]
-
-
-def _check_finite(parts: tuple[FloatArray, ...]) -> ClipError | None:
-    if all(np.isfinite(part).all() for part in parts):
-        return None
-    return ClipError(Code.NON_FINITE, "The embedding of the clip is not finite.")

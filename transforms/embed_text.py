@@ -17,6 +17,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.combiners import Count
 
@@ -84,9 +85,24 @@ def packed_id(packed: bytes) -> int:
     return int.from_bytes(packed[:_ID_BYTES], "big")
 
 
+def _range_start(number: int, ranges: int) -> int:
+    return -(-(number << 63) // ranges)
+
+
+def known_ids(paths: Sequence[str], number: int, ranges: int) -> set[int]:
+    """The ids in a range that files of captions hold; row groups outside of it are not read."""
+    low, high = _range_start(number, ranges), _range_start(number + 1, ranges) - 1
+    found: set[int] = set()
+    for path in paths:
+        with files.open_read(path) as handle:
+            table = pq.read_table(handle, columns=["id"], filters=[("id", ">=", low), ("id", "<=", high)])
+        found.update(table.column("id").to_pylist())
+    return found
+
+
 def unit_name(number: int, units: int, ids: Sequence[int], made_with: str) -> str:
     """The name of a unit below the output, without ending: where its range of ids begins, the CLAP, and the ids."""
-    first = -(-(number << 63) // units)
+    first = _range_start(number, units)
     content = hashlib.sha256(np.asarray(ids, ">i8").tobytes()).hexdigest()
     return f"{UNITS}/{first:016x}-{units:06d}-{made_with[:16]}-{content[:16]}"
 
@@ -103,6 +119,7 @@ def embed_unit(
     output: str,
     precision: str = "float32",
     progress: str | None = None,
+    known: Sequence[str] = (),
 ) -> Unit:
     """Write a unit's captions, and its vectors unless a build before this one has.
 
@@ -112,9 +129,19 @@ def embed_unit(
         output: the datastore's directory.
         precision: what the text tower computes in.
         progress: a local file to note progress in.
+        known: files with captions of shards that the datastore has; what is there is left out.
+
+    Returns:
+        The unit; without files where no caption is new.
     """
     (shard, number, units), packed = unit
     lines = [unpack(each) for each in sorted(packed)]
+    if known:
+        there = known_ids(known, number, units)
+        note_total(progress, -sum(line.id in there for line in lines))
+        lines = [line for line in lines if line.id not in there]
+    if not lines:
+        return Unit(shard=shard, number=number, count=0, dim=clap.dim, name="")
     name = unit_name(number, units, [line.id for line in lines], made_with(clap.fingerprint, precision))
     files.write_table(files.join(output, f"{name}.parquet"), _table(lines))
     path = files.join(output, f"{name}.npy")
@@ -133,8 +160,8 @@ def embed_texts(
 ) -> FloatArray:
     """Embed texts: float32 [texts, dim], unit rows.
 
-    Texts of equal length share a batch, because a batch is as wide as its longest. The same texts give the same bytes
-    on the same kind of processor; beside other texts, a vector differs in its last digits at most.
+    Texts of equal length share a batch, because a batch is as wide as its longest. On the same kind of processor a text
+    gives the same bytes beside any others.
     """
     vectors: FloatArray = np.empty((len(texts), clap.dim), np.float32)
     if isinstance(clap, BatchedText):
@@ -173,14 +200,27 @@ class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[Unit]]):
         shards: how many, None for one per million captions.
         precision: what the text tower computes in.
         progress: a local file to note progress in, None for none.
+        known: files with captions that the datastore has.
     """
 
     def __init__(
-        self, clap: ClapReference, *, output: str, shards: int | None, precision: str, progress: str | None
+        self,
+        clap: ClapReference,
+        *,
+        output: str,
+        shards: int | None,
+        precision: str,
+        progress: str | None,
+        known: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._clap, self._shards = clap, shards
-        self._arguments: dict[str, Any] = {"output": output, "precision": precision, "progress": progress}
+        self._arguments: dict[str, Any] = {
+            "output": output,
+            "precision": precision,
+            "progress": progress,
+            "known": tuple(known),
+        }
 
     def expand(self, pcoll: PCollection[CaptionLine]) -> PCollection[Unit]:
         packed = pcoll | "Pack" >> beam.Map(pack).with_output_types(bytes)
@@ -194,6 +234,7 @@ class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[Unit]]):
             | "KeyByUnit" >> beam.Map(_keyed, AsSingleton(layout)).with_output_types(tuple[tuple[int, int, int], bytes])
             | "GatherUnit" >> beam.GroupByKey()
             | "Embed" >> Step(embed_unit, clap=self._clap, **self._arguments)
+            | "WithCaptions" >> beam.Filter(lambda unit: unit.count > 0)
         )
 
 

@@ -79,7 +79,7 @@ def encode_unit(
     encoded = 0
     stream = _sounds(unit, clap, settings, read, dead)
     while sounds := list(islice(stream, BATCH)):
-        outcomes = run_isolated(lambda batch: list(clap.embed_audio([s.samples for s in batch])), sounds)
+        outcomes = run_isolated(lambda batch: list(clap.embed_audio([s.samples for s in batch])), sounds, stage=STAGE)
         encoded += len(sounds)
         for sound, outcome in zip(sounds, outcomes, strict=True):
             if isinstance(outcome, Exception):

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sonogloss.errors import ClipError, Code, InputError
-from sonogloss.records import DeadLetter
+import numpy as np
+
+from sonogloss.errors import RETRYABLE, ClipError, Code, InputError, TransientError
+from sonogloss.records import Clip, DeadLetter
 from sonogloss.transforms.work import Batch
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) -> list[R | Exception]:
+_fitting: dict[str, int] = {}
+"""The largest batch of each step that fitted into memory, after one that did not; of this worker."""
+
+
+def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], *, stage: str) -> list[R | Exception]:
     """Run a model on a batch; where it fails, on its halves, down to single items.
 
-    Lack of memory ends the same way: halves are tried until they fit. An :class:`InputError` is about the whole job and
-    goes up untouched.
+    Lack of memory ends the same way, and later batches of the step begin with the size that fitted. An
+    :class:`InputError` is about the whole job and a :class:`TransientError` about a store that cannot be reached: both
+    go up untouched.
+
+    Args:
+        run: the model. What it makes of an item does not depend on the others.
+        items: the batch.
+        stage: the step, which remembers the size.
 
     Returns:
         One entry an item, in order: its result, or the exception it raised alone.
@@ -25,22 +37,51 @@ def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T]) 
     Raises:
         RuntimeError: the model gave more or fewer results than it got items.
     """
-    if not items:
-        return []
+    largest = _fitting.get(stage, len(items)) or 1
+    outcomes: list[R | Exception] = []
+    fitted: list[int] = []
+    for start in range(0, len(items), largest):
+        outcomes += _halved(run, items[start : start + largest], fitted, short=False)
+    if fitted:
+        # The largest of these, for one item that never fits must not leave all others alone.
+        _fitting[stage] = max(fitted)
+    return outcomes
+
+
+def forget_sizes() -> None:
+    """Begin with whole batches again."""
+    _fitting.clear()
+
+
+def _halved(
+    run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], fitted: list[int], *, short: bool
+) -> list[R | Exception]:
+    """Run a batch, or its halves where it fails.
+
+    Args:
+        run: the model.
+        items: the batch.
+        fitted: takes the sizes that fitted into memory after a larger one had not.
+        short: a larger one had not.
+    """
     try:
         results = list(run(items))
-    except InputError:
+    except (InputError, TransientError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever a model raises on one item, the others go on
         if len(items) == 1:
             return [error]
+        short = short or out_of_memory(error)
     else:
         if len(results) != len(items):
             raise RuntimeError(f"a model answered {len(results)} results for {len(items)} items")
+        if short:
+            fitted.append(len(items))
         return list(results)
     # Outside the handler: the exception's traceback holds the tensors of the failed attempt alive.
     middle = len(items) // 2
-    return run_isolated(run, items[:middle]) + run_isolated(run, items[middle:])
+    halves = items[:middle], items[middle:]
+    return [outcome for half in halves for outcome in _halved(run, half, fitted, short=short)]
 
 
 def drop_failures(
@@ -68,23 +109,53 @@ def drop_failures(
         if error is None:
             results.append(outcome)  # type: ignore[arg-type]  # an exception would be the error
         else:
-            failures[row] = dead_letter(error, stage=stage, uri=clip.uri, member=clip.member, clip_id=clip.clip_id)
+            failures[row] = clip_letter(error, clip, stage=stage)
     return batch.without(failures), results
 
 
-def dead_letter(
-    error: Exception, *, stage: str, uri: str, member: str | None = None, clip_id: str | None = None
-) -> DeadLetter:
-    """The dead letter of a clip, or of a source that could not be cut, by what :func:`as_clip_error` says."""
+def check_finite(*values: Any) -> ClipError | None:
+    """What is wrong with arrays or numbers that a model gave for a clip, if anything."""
+    if all(np.isfinite(value).all() for value in values):
+        return None
+    return ClipError(Code.NON_FINITE, "The model gave numbers that are not finite.")
+
+
+def dead_letter(error: Exception, *, stage: str, uri: str, member: str | None = None, **where: Any) -> DeadLetter:
+    """The dead letter of a source or a clip, by what :func:`as_clip_error` says.
+
+    Args:
+        error: why it failed.
+        stage: the step that failed.
+        uri: of the file or archive.
+        member: its name in the archive.
+        where: further fields of a :class:`~sonogloss.records.DeadLetter` that say which input it is.
+    """
     failure = as_clip_error(error)
     return DeadLetter(
-        clip_id=clip_id,
         uri=uri,
         member=member,
         stage=stage,
         code=failure.code.value,
         message=failure.message,
         byte_offset=failure.byte_offset,
+        retryable=failure.code in RETRYABLE,
+        **{"clip_id": None, **where},
+    )
+
+
+def clip_letter(error: Exception, clip: Clip, *, stage: str) -> DeadLetter:
+    """The dead letter of a clip."""
+    start_s, end_s = clip.source_range
+    return dead_letter(
+        error,
+        stage=stage,
+        uri=clip.uri,
+        member=clip.member,
+        clip_id=clip.clip_id,
+        start_s=start_s,
+        end_s=end_s,
+        source_id=clip.source_id,
+        extra=clip.extra,
     )
 
 

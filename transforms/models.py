@@ -10,11 +10,12 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
-from sonogloss.errors import FingerprintMismatchError
+from sonogloss.clap.device import choose_device
+from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.indexes import Datastore
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.methods import Captioner, CaptionerSpec, load_captioner
@@ -35,7 +36,10 @@ class Reference(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClapReference:
-    """A CLAP by name, the fingerprint it must have, and the device it runs on (`cpu`, `cuda`)."""
+    """A CLAP by name, the fingerprint it must have, and the device it runs on (`auto`, `cpu`, `cuda`).
+
+    What `auto` is, and whether there is a `cuda`, is asked where the model loads.
+    """
 
     name: str
     fingerprint: str
@@ -44,7 +48,7 @@ class ClapReference:
     @classmethod
     def of(cls, name: str, device: str = "cpu") -> ClapReference:
         """The reference to the CLAP that has this name now."""
-        clap = load_clap(name, device=device)
+        clap = load_clap(name, device=_device_here(device))
         reference = cls(name=name, fingerprint=clap.fingerprint, device=device)
         return _keep(reference, clap)
 
@@ -53,7 +57,7 @@ class ClapReference:
         return _once(self, self._load)
 
     def _load(self) -> Clap:
-        clap = load_clap(self.name, device=self.device)
+        clap = load_clap(self.name, device=choose_device(self.device))
         _require("CLAP", self.name, self.fingerprint, clap.fingerprint)
         return clap
 
@@ -68,7 +72,7 @@ class CaptionerReference:
     @classmethod
     def of(cls, spec: CaptionerSpec) -> CaptionerReference:
         """The reference to the captioner that has this name now."""
-        captioner = load_captioner(spec)
+        captioner = load_captioner(replace(spec, device=_device_here(spec.device)))
         return _keep(cls(spec=spec, fingerprint=captioner.fingerprint), captioner)
 
     def load(self) -> Captioner:
@@ -82,7 +86,7 @@ class CaptionerReference:
         return captioner
 
     def _load(self) -> Captioner:
-        captioner = load_captioner(self.spec)
+        captioner = load_captioner(replace(self.spec, device=choose_device(self.spec.device)))
         _require("captioner", self.spec.name, self.fingerprint, captioner.fingerprint)
         return captioner
 
@@ -143,6 +147,14 @@ def manifest_digest(manifest: Manifest) -> str:
     plain = to_json(manifest)
     plain.pop("options")
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _device_here(device: str) -> str:
+    """What the launching machine has of a device that the workers are to use; it only looks at the models."""
+    try:
+        return choose_device(device)
+    except OptionError:
+        return "cpu"
 
 
 def _once(reference: object, load: Callable[[], M]) -> M:

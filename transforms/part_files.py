@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
-from sonogloss.records import DEAD_LETTER_SCHEMA, DeadLetter, table
-from sonogloss.transforms.work import DoneSource, Part, UnitResult, unit_id
+from sonogloss.errors import RETRYABLE, OutputError
+from sonogloss.records import CARRIED_SCHEMA, DEAD_LETTER_SCHEMA, DeadLetter, table
+from sonogloss.transforms.work import DoneSource, Part, UnitResult, sum_counts, unit_id
 
 KINDS = ("captions", "labels")
 DEAD_LETTERS = "dead_letters"
+ROWS_A_PART = 20_000
 DATASTORE = "datastore"
 """The kind in the dead letters of build-datastore, which have no unit."""
 
@@ -32,12 +34,19 @@ KIND_KEY = b"sonogloss.kind"
 PARTS_KEY = b"sonogloss.parts"  # in a unit's last file of rows only: how many of them the unit has
 SOURCES_KEY = b"sonogloss.sources"  # in a unit's dead letters only: [key, uri, member (, silent windows)] of sources
 
+_LAST_COLUMN = DEAD_LETTER_SCHEMA.names[-1]
+assert CARRIED_SCHEMA.names[-1] == _LAST_COLUMN
+_KEYS = ("clip_id", "uri", "member", "start_s")  # which recordings a file of rows or of dead letters is about
+
 _NAME = re.compile(r"part-([0-9a-f]{16})(-\d{3,})?\.parquet(\.tmp-[0-9a-f]{8})?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footer:
-    """What a part file says of itself. `kind` and `sources` are None where an earlier format did not note them."""
+    """What a part file says of itself. `kind` and `sources` are None where an earlier format did not note them.
+
+    `complete` is false where a release that knew fewer columns wrote the file.
+    """
 
     configuration: str
     unit: str
@@ -45,6 +54,7 @@ class Footer:
     parts: int | None = None
     sources: tuple[DoneSource, ...] | None = None
     rows: int = 0
+    complete: bool = True
 
 
 def rows_name(folder: str, unit: str, number: int) -> str:
@@ -87,6 +97,7 @@ def read_footer(path: str) -> Footer | None:
         parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
         sources=_decode(said[SOURCES_KEY]) if SOURCES_KEY in said else None,
         rows=found.num_rows,
+        complete=_LAST_COLUMN in found.schema.names,
     )
 
 
@@ -111,8 +122,32 @@ def _write(output: str, name: str, footer: Footer, content: pa.Table, extra: Map
         KIND_KEY: str(footer.kind).encode(),
         **extra,
     }
-    files.write_table(files.join(output, name), content.replace_schema_metadata(metadata))
-    return Part(**files.file_entry(output, name), rows=content.num_rows)
+    path = files.join(output, name)
+    content = content.replace_schema_metadata(metadata)
+    try:
+        written = files.write_table(path, content, new=True)
+    except FileExistsError:
+        return _adopt(output, name, content)
+    return Part(path=name, bytes=written.size, sha256=written.sha256, rows=content.num_rows)
+
+
+def _adopt(output: str, name: str, content: pa.Table) -> Part:
+    """The file that another attempt at the same unit has left, which may be committed: it is never written over.
+
+    Scores may differ in their last digit on another device; the recordings may not, for then the files of the two
+    attempts would not add up.
+
+    Raises:
+        OutputError: the file holds other recordings.
+    """
+    path = files.join(output, name)
+    there = files.read_table(path)
+    keys = [column for column in _KEYS if column in content.column_names]
+    if there.schema.metadata != content.schema.metadata or not there.select(keys).equals(content.select(keys)):
+        raise OutputError(
+            f"{name!r} was written by another attempt, with other recordings.", "Run the same command again."
+        )
+    return Part(**files.file_entry(output, name), rows=there.num_rows)
 
 
 def _encode(sources: Sequence[DoneSource]) -> bytes:
@@ -129,36 +164,37 @@ def _decode(content: bytes) -> tuple[DoneSource, ...]:
 
 def write_again(
     output: str,
-    unit: UnitResult,
+    units: Sequence[UnitResult],
     sources: Sequence[DoneSource],
     drop: Collection[tuple[str, str | None]],
     *,
     configuration: str,
     kind: str,
+    rows_a_part: int = ROWS_A_PART,
 ) -> UnitResult:
-    """Write a unit again, under another name, without the rows of some recordings; its files stay.
+    """Write units again as one, under another name, without the rows of some recordings; their files stay.
 
     Args:
         output: the results directory.
-        unit: what is on disk.
+        units: what is on disk.
         sources: those that stay.
         drop: uri and member of the recordings whose rows go.
         configuration: digest of the options that shape a row.
-        kind: the folder of the unit's rows.
+        kind: the folder of the units' rows.
+        rows_a_part: rows after which a file is closed and the next begun.
     """
-    footer = Footer(
-        configuration=configuration, unit=unit_id(source.key or source.uri for source in sources), kind=kind
-    )
-    *rows, dead = (_without(files.read_table(files.join(output, part.path)), drop) for part in unit.parts)
+    names = [*(unit.unit for unit in units), *(source.key or source.uri for source in sources)]
+    footer = Footer(configuration=configuration, unit=unit_id(names), kind=kind)
+    dead = pa.concat_tables([_read(output, unit.parts[-1], DEAD_LETTER_SCHEMA, drop) for unit in units])
     letters = write_dead_letters(output, footer, dead, sources)
+    tables = (_read(output, part, CARRIED_SCHEMA, drop) for unit in units for part in unit.parts[:-1])
     parts = [
-        write_rows_part(output, footer, content, number=number, last=number == len(rows) - 1)
-        for number, content in enumerate(rows)
+        write_rows_part(output, footer, content, number=number, last=last)
+        for number, (content, last) in enumerate(_in_parts(tables, rows_a_part))
     ]
     count = sum(part.rows for part in parts)
     silent = sum(source.silent for source in sources)
-    return replace(
-        unit,
+    return UnitResult(
         unit=footer.unit,
         parts=(*parts, letters),
         sources=len(sources),
@@ -167,9 +203,32 @@ def write_again(
         dead_letters=letters.rows,
         silent=silent,
         codes=dict(Counter(dead.column("code").to_pylist())),
+        seconds=sum_counts(unit.seconds for unit in units),
     )
 
 
-def _without(content: pa.Table, drop: Collection[tuple[str, str | None]]) -> pa.Table:
+def _in_parts(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]]:
+    """The rows of tables in pieces of so many, and whether a piece is the last one; there is always one."""
+    tables = iter(tables)
+    held = next(tables)
+    for content in tables:
+        held = pa.concat_tables([held, content])
+        while held.num_rows > rows:
+            yield held.slice(0, rows), False
+            held = held.slice(rows)
+    yield held, True
+
+
+def _read(output: str, part: Part, later: pa.Schema, drop: Collection[tuple[str, str | None]]) -> pa.Table:
+    """The rows of a part without those of some recordings, with the columns that came later."""
+    content = files.read_table(files.join(output, part.path)).replace_schema_metadata()
+    for column in later:
+        if column.name in content.column_names:
+            continue
+        if column.name == "retryable":
+            values = pa.array([code in RETRYABLE for code in content.column("code").to_pylist()], column.type)
+        else:
+            values = pa.nulls(content.num_rows, column.type)
+        content = content.append_column(column, values)
     names = zip(content.column("uri").to_pylist(), content.column("member").to_pylist(), strict=True)
     return content.filter(pa.array([name not in drop for name in names], pa.bool_()))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter, FloatArray, clip_id
 from sonogloss.transforms.batch_step import Step
-from sonogloss.transforms.isolate import dead_letter
+from sonogloss.transforms.isolate import clip_letter
 from sonogloss.transforms.work import NO_VECTORS, Batch, DoneSource, Window, sum_counts
 
 STAGE = "pool_windows"
@@ -65,7 +65,7 @@ class _Recording:
             return clip, {name: (self.sums[name] / lengths[name]).astype(np.float32) for name in self.sums}
         if lengths:
             error = ClipError(Code.NON_FINITE, "The embeddings of the windows cancel each other.")
-            return dead_letter(error, stage=STAGE, uri=clip.uri, member=clip.member, clip_id=clip.clip_id)
+            return clip_letter(error, clip, stage=STAGE)
         letter = self.failed[0]
         message = f"None of {len(self.failed)} windows could be embedded; the first one: {letter.message}"
         return replace(letter, clip_id=clip.clip_id, message=message)

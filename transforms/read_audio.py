@@ -24,9 +24,10 @@ from sonogloss.audio import AudioLimits, WindowPolicy
 from sonogloss.audio.clip_decoder import Cutting, clip_decoders
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.audio.decoding_journal import DecodingJournal
-from sonogloss.errors import ClipError, Code
+from sonogloss.errors import ClipError, Code, TransientError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.sources import Opened, Source, open_members, open_source, printable, source_key
+from sonogloss.transforms.carry_along import carry_along
 from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.read_ahead import UnitsAhead
 from sonogloss.transforms.work import Batch, DoneSource, Unit, Window, without_samples
@@ -76,7 +77,7 @@ def read_units(
     with closing(clip_decoders().decode_each(requests(), journal)) as decoded:
         for items in decoded:
             opening = ahead.popleft()
-            for item in _clips(opening, items):
+            for item in carry_along(opening.source, _clips(opening, items)):
                 if isinstance(item, DeadLetter):
                     batch.add_dead(opening.source, item)
                 elif policy.skip_silent and "SILENT" in item.flags:
@@ -268,6 +269,8 @@ def _cutting(source: Source, *, policy: WindowPolicy, sample_rate: int, limits: 
         limits=limits,
         start_s=source.start_s,
         end_s=source.end_s,
+        part=source.part,
+        version=source.version,
     )
 
 
@@ -275,6 +278,9 @@ def _clips(opening: _Opening, items: Iterator[Clip]) -> Iterator[Clip | DeadLett
     """The clips of a source, then the reason why there are no more if it broke.
 
     A read that failed looks like the end of the bytes to a decoder; it is the reason then.
+
+    Raises:
+        TransientError: a read may succeed on another try, so the engine has to do the unit again.
     """
     opened = opening.opened if isinstance(opening.opened, Opened) else None
     try:
@@ -283,6 +289,8 @@ def _clips(opening: _Opening, items: Iterator[Clip]) -> Iterator[Clip | DeadLett
             opened.check()
     except ClipError as error:
         cause = opened.problem if opened is not None else None
+        if isinstance(cause, TransientError):
+            raise cause from error
         source = opening.source
         member = None if source.member is None else printable(source.member)
         yield dead_letter(cause or error, stage=STAGE, uri=printable(source.uri), member=member)

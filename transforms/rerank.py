@@ -16,7 +16,7 @@ from sonogloss.audio import resample
 from sonogloss.clap import Clap
 from sonogloss.records import Clip, FloatArray
 from sonogloss.transforms.embed_audio import embed_isolated
-from sonogloss.transforms.isolate import drop_failures, run_isolated
+from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
 from sonogloss.transforms.work import NO_VECTORS, Batch
 
 STAGE = "rerank"
@@ -70,7 +70,8 @@ def rerank(batch: Batch, reranker: Clap) -> Batch:
 def choose(batch: Batch, clap: Clap, embeddings: FloatArray) -> list[tuple[str, float] | Exception]:
     """For each clip its best candidate, the first of equals, and its cosine in [-1, 1].
 
-    A candidate that the model fails on is passed over; a clip all of whose candidates fail gets the last exception.
+    A candidate that the model fails on, or whose embedding is not finite, is passed over; a clip all of whose
+    candidates fail gets the last exception.
 
     Args:
         batch: clips with candidates.
@@ -78,14 +79,15 @@ def choose(batch: Batch, clap: Clap, embeddings: FloatArray) -> list[tuple[str, 
         embeddings: [clips, dim] of the clips, by the same CLAP.
     """
     texts = [text for candidates in batch.candidates for text in candidates]
-    outcomes = iter(run_isolated(clap.embed_text, texts))
+    outcomes = iter(run_isolated(clap.embed_text, texts, stage=STAGE))
     chosen: list[tuple[str, float] | Exception] = []
     for row, candidates in enumerate(batch.candidates):
         best: tuple[str, float] | Exception = RuntimeError("no candidate")
         highest = -np.inf
         for text, outcome in zip(candidates, islice(outcomes, len(candidates)), strict=True):
-            if isinstance(outcome, Exception):
-                best = outcome if isinstance(best, Exception) else best
+            failure = outcome if isinstance(outcome, Exception) else check_finite(outcome)
+            if isinstance(outcome, Exception) or failure is not None:
+                best = failure if isinstance(best, Exception) and failure is not None else best
             elif (cosine := float(np.clip(outcome @ embeddings[row], -1.0, 1.0))) > highest:
                 best, highest = (text, cosine), cosine
         chosen.append(best)

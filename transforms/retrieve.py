@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from sonogloss.methods import ProjectionSettings, Retriever
-from sonogloss.records import Context
+from sonogloss.methods.base import look_up
+from sonogloss.records import Context, FloatArray
+from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
 from sonogloss.transforms.work import Batch
+
+STAGE = "retrieve"
 
 
 def retrieve(
     batch: Batch, datastore: Retriever | None, *, contexts: int, projection: ProjectionSettings | None
 ) -> Batch:
-    """Look every clip of a batch up.
+    """Look every clip of a batch up, in one pass; a clip on which that fails becomes a dead letter.
 
     Args:
         batch: clips with embeddings.
@@ -20,13 +27,23 @@ def retrieve(
         contexts: how many captions a clip; 0 for none.
         projection: how embeddings are carried onto the text support (see sonogloss.bridge); None leaves them be.
     """
-    if not batch.clips:
-        return batch
-    queries = batch.embeddings
-    found: list[tuple[Context, ...]] = [()] * len(batch.clips)
-    projected = queries
-    if datastore is not None and contexts:
-        found = [tuple(row) for row in datastore.search(queries, contexts)]
-    if datastore is not None and projection is not None:
-        projected = datastore.project(queries, temperature=projection.tau, renormalise=projection.renormalise)
-    return replace(batch, contexts=tuple(found), projected=projected)
+    if not batch.clips or datastore is None:
+        return replace(batch, contexts=tuple(() for _ in batch.clips), projected=batch.embeddings)
+
+    def rows_of(rows: Sequence[int]) -> list[tuple[tuple[Context, ...], FloatArray]]:
+        queries = batch.embeddings[np.asarray(rows)]
+        found, projected = look_up(queries, datastore, contexts=contexts, projection=projection)
+        return [(tuple(some), vector) for some, vector in zip(found, projected, strict=True)]
+
+    outcomes = run_isolated(rows_of, range(len(batch.clips)), stage=STAGE)
+    left, pairs = drop_failures(
+        batch,
+        outcomes,
+        stage=STAGE,
+        check=lambda pair: check_finite(pair[1], [context.score for context in pair[0]]),
+    )
+    if not pairs:
+        return left
+    return replace(
+        left, contexts=tuple(found for found, _ in pairs), projected=np.stack([projected for _, projected in pairs])
+    )

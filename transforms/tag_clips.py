@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sonogloss.records import FloatArray, LabelScore
+from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
 from sonogloss.transforms.work import Batch
 
 if TYPE_CHECKING:  # it stands on torch, which is the worker's business
     from sonogloss.tagging.tagger import Tagger
+
+STAGE = "tag_clips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class LabelSelection:
 
 
 def tag_clips(batch: Batch, tagger: Tagger, selection: LabelSelection) -> Batch:
-    """Score every label against every clip of a batch, and select.
+    """Score every label against every clip of a batch, and select; a clip on which that fails becomes a dead letter.
 
     Args:
         batch: clips with embeddings, and with frames where the tagger needs them.
@@ -38,6 +42,14 @@ def tag_clips(batch: Batch, tagger: Tagger, selection: LabelSelection) -> Batch:
     """
     if not batch.clips:
         return batch
-    scores = tagger.scores(batch.embeddings, batch.frames if tagger.needs_frames else None)
+
+    def score(rows: Sequence[int]) -> list[FloatArray]:
+        kept = np.asarray(rows)
+        return list(tagger.scores(batch.embeddings[kept], batch.frames[kept] if tagger.needs_frames else None))
+
+    outcomes = run_isolated(score, range(len(batch.clips)), stage=STAGE)
+    batch, scores = drop_failures(batch, outcomes, stage=STAGE, check=check_finite)
+    if not scores:
+        return batch
     labels = tuple(selection.of(row, tagger.labels) for row in scores)
-    return replace(batch, labels=labels, label_scores=scores)
+    return replace(batch, labels=labels, label_scores=np.stack(scores))

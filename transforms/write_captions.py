@@ -9,6 +9,7 @@ import numpy as np
 
 from sonogloss.errors import ClipError, Code
 from sonogloss.methods import Captioner
+from sonogloss.records import LabelScore
 from sonogloss.transforms.isolate import drop_failures, run_isolated
 from sonogloss.transforms.work import Batch
 
@@ -29,7 +30,7 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         The batch with captions or candidates, and with `labels` where the captioner's prompts name some.
     """
 
-    def caption(rows: Sequence[int]) -> list[tuple[str, ...]]:
+    def caption(rows: Sequence[int]) -> list[tuple[tuple[str, ...], tuple[LabelScore, ...]]]:
         contexts = [[context.text for context in batch.contexts[row]] for row in rows]
         embeddings = batch.projected[np.asarray(rows)]
         if best:
@@ -37,15 +38,16 @@ def write_captions(batch: Batch, captioner: Captioner, beams: Sequence[int] = ()
         else:
             searches = [captioner.caption(embeddings, contexts, beams=number) for number in beams]
             found = list(zip(*(searches or [captioner.caption(embeddings, contexts)]), strict=True))
-        return [_distinct(sentences) for sentences in found]
+        keywords = captioner.keywords(embeddings) if captioner.has_keywords else [()] * len(rows)
+        return [(_distinct(sentences), tuple(labels)) for sentences, labels in zip(found, keywords, strict=True)]
 
-    outcomes = run_isolated(caption, range(len(batch.clips)))
-    left, sentences = drop_failures(batch, outcomes, stage=STAGE, check=_check_words)
-    if captioner.has_keywords and left.clips:
-        left = replace(left, labels=tuple(captioner.keywords(left.projected)))
+    outcomes = run_isolated(caption, range(len(batch.clips)), stage=STAGE)
+    left, found = drop_failures(batch, outcomes, stage=STAGE, check=lambda pair: _check_words(pair[0]))
+    if captioner.has_keywords:
+        left = replace(left, labels=tuple(labels for _, labels in found))
     if beams or best:
-        return replace(left, candidates=tuple(sentences))
-    return replace(left, captions=tuple(first for first, *_ in sentences))
+        return replace(left, candidates=tuple(sentences for sentences, _ in found))
+    return replace(left, captions=tuple(first for (first, *_), _ in found))
 
 
 def _distinct(sentences: Sequence[str]) -> tuple[str, ...]:

@@ -20,11 +20,9 @@ from sonogloss.records import (
     label_row_schema,
     table,
 )
-from sonogloss.transforms.part_files import Footer, write_dead_letters, write_rows_part
+from sonogloss.transforms.part_files import ROWS_A_PART, Footer, write_dead_letters, write_rows_part
 from sonogloss.transforms.progress_file import audio_seconds, note, note_failure, share_ahead
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
-
-ROWS_A_PART = 20_000
 
 
 class RowKind(Protocol):

@@ -19,7 +19,12 @@ _TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 
 
 def write_units(
-    shard: tuple[int, Iterable[Unit]], columns: Mapping[str, str], *, output: str, vectors: str = "float32"
+    shard: tuple[int, Iterable[Unit]],
+    columns: Mapping[str, str],
+    *,
+    output: str,
+    vectors: str = "float32",
+    first: int = 0,
 ) -> dict[str, Any]:
     """Write one shard.
 
@@ -28,6 +33,7 @@ def write_units(
         columns: the source files' further columns and their types, equal for all shards.
         output: the datastore's directory.
         vectors: what vectors are stored as.
+        first: the number of the first shard.
 
     Returns:
         The entry for the manifest.
@@ -35,7 +41,7 @@ def write_units(
     number, found = shard
     units = sorted(found, key=lambda unit: unit.number)
     rows = sum(unit.count for unit in units)
-    with ShardWriter(output, number, rows=rows, dim=units[0].dim, dtype=vectors) as writer:
+    with ShardWriter(output, first + number, rows=rows, dim=units[0].dim, dtype=vectors) as writer:
         for unit in units:
             captions = files.read_table(files.join(output, f"{unit.name}.parquet"))
             writer.add(typed(captions, columns), read_vectors(files.join(output, f"{unit.name}.npy")))
@@ -61,16 +67,18 @@ class WriteShards(beam.PTransform[PCollection[Unit], PCollection[dict[str, Any]]
         columns: the further columns and their types, one mapping as a side input.
         output: the datastore's directory.
         vectors: what vectors are stored as.
+        first: the number of the first shard.
     """
 
-    def __init__(self, columns: AsSingleton, *, output: str, vectors: str) -> None:
+    def __init__(self, columns: AsSingleton, *, output: str, vectors: str, first: int = 0) -> None:
         super().__init__()
-        self._columns, self._output, self._vectors = columns, output, vectors
+        self._columns = columns
+        self._arguments: dict[str, Any] = {"output": output, "vectors": vectors, "first": first}
 
     def expand(self, pcoll: PCollection[Unit]) -> PCollection[dict[str, Any]]:
         return (
             pcoll
             | "KeyByShard" >> beam.Map(lambda unit: (unit.shard, unit)).with_output_types(tuple[int, Any])
             | "GatherShard" >> beam.GroupByKey()
-            | "Write" >> beam.Map(write_units, self._columns, output=self._output, vectors=self._vectors)
+            | "Write" >> beam.Map(write_units, self._columns, **self._arguments)
         )

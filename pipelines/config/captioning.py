@@ -40,8 +40,25 @@ class JobOptions(BeamOptions):
     output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
     resume: bool = resume_option(JOB)
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
-    dry_run: bool = option(False, group=JOB, help="check everything, process one file, write nothing", recorded=False)
+    dry_run: bool = option(
+        False, group=JOB, help="check everything, process a batch, estimate the time, write nothing", recorded=False
+    )
+    price_per_hour: float | None = option(
+        None,
+        group=JOB,
+        help="what an hour of this machine costs; --dry-run says what the job costs",
+        default_text="none",
+        metavar="PRICE",
+        at_least=0,
+        recorded=False,
+    )
     max_dead_letters: float = dead_letters_option("inputs", JOB)
+
+    def check(self) -> None:
+        """Refuse a price that nobody asks for."""
+        super().check()
+        if self.price_per_hour is not None and not self.dry_run:
+            raise OptionError("--price-per-hour belongs to --dry-run.", "Give both, or leave the price out.")
 
     @property
     def begin_anew(self) -> bool:

@@ -79,6 +79,9 @@ class BuildDatastoreConfig(BeamOptions):
         choices=("float32", "bfloat16", "float16"),
     )
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
+    append: bool = option(
+        False, group=JOB, help="add what is new to the datastore that the output holds", recorded=False
+    )
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
 
@@ -88,6 +91,15 @@ class BuildDatastoreConfig(BeamOptions):
             raise OptionError(
                 f"--min-words {self.min_words} is more than --max-words {self.max_words}.", "Exchange them."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactConfig(Configuration):
+    """Options of `compact`."""
+
+    datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
+    remove_source: tuple[str, ...] = option((), help="sources whose captions go", default_text="none", metavar="NAME")
+    shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,19 +12,21 @@ from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.decoding_notes import decoding_notes
+from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
 from sonogloss.pipelines.running.progress import Work
-from sonogloss.pipelines.running.report import first_batch, report_run
+from sonogloss.pipelines.running.report import report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
-from sonogloss.sources import Source
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
+from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import ReadAudio
+from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.write_rows import RowKind, WriteRows
@@ -88,13 +88,17 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
     options = beam_options(config.beam_args, workers=config.workers)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
+    skipped_list = list_skipped(skipped)
+    check_output(output)
     if not config.dry_run:
-        check_output(output)
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, [source.uri for source in sources])
+    recordings, sources = sources, sources if config.long == "pool" else split_long(sources, config.policy)
     if config.dry_run:
-        return _dry_run(config, job, sources, left_out=left_out)
+        here = partial(_list_here, job)
+        units = len(cut_units(sources))
+        return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
     with lease(output, COMMANDS[job.rows.folder]) as held:
         plan = plan_units(
@@ -104,9 +108,10 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             options=config.shaping_options(),
+            skipped=skipped_list,
         )
         if not plan.finished:
-            head = _head(config, job, sources=len(sources), left_out=left_out)
+            head = _head(config, job, sources=len(recordings), left_out=left_out)
             for name in plan.remove:
                 files.remove(files.join(output, name))
             commit = Gather(
@@ -116,7 +121,8 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
                 started=started,
                 rows=job.rows.folder,
                 rewrites=plan.rewrites,
-                skipped=dict(sorted(Counter(str(each.code) for each in skipped).items())),
+                skipped=skipped_list.counts,
+                skipped_parts=write_skipped(output, skipped_list),
             )
             with (
                 progress_file(options, device=job.clap.device) as path,
@@ -150,7 +156,8 @@ def _work(plan: UnitPlan) -> Work:
     sources = [source for unit in plan.pending for source in unit.sources]
     sizes = [source.bytes for source in sources if source.bytes is not None]
     size = sum(sizes) if len(sizes) == len(sources) else None
-    return Work(units=len(sources), noun="recordings", size=size, before=plan.taken_over)
+    noun = "recordings" if all(source.part is None for source in sources) else "recordings and parts of long ones"
+    return Work(units=len(sources), noun=noun, size=size, before=plan.taken_over)
 
 
 def _connect(
@@ -179,30 +186,12 @@ def _connect(
     (written, completed) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
 
 
-def _dry_run(
-    config: CaptionConfig | ClassifyConfig, job: AudioJob, sources: list[Source], *, left_out: int
-) -> dict[str, Any]:
-    """Process the first batch of the first source that can be read, in this process."""
-    batch = first_batch(sources, policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
-    done = list(run_here(job, [batch]))
-    return {
-        "dry_run": True,
-        "sources": len(sources),
-        "left_out": left_out,
-        "units": len(cut_units(sources)),
-        "fingerprints": job.fingerprints(),
-        "rows": [
-            {"uri": row.clip.uri, "start_s": row.clip.start_s, "end_s": row.clip.end_s, **job.preview(row)}
-            for batch in done
-            for row in job.rows.of(batch)
-        ],
-        "dead_letters": [asdict(letter) for batch in done for letter in batch.dead],
-        "problems": [],
-    }
-
-
 def run_here(job: AudioJob, batches: Iterable[Batch]) -> Iterable[Batch]:
     """The steps of a job on the batches of one unit, in this process."""
     for step in job.steps().values():
         batches = step.run_here(batches)
     return batches
+
+
+def _list_here(job: AudioJob, batches: Sequence[Batch]) -> list[Batch]:
+    return list(run_here(job, batches))

@@ -16,6 +16,7 @@ from sonogloss.clap import Clap
 from sonogloss.errors import FormatError
 from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner
+from sonogloss.methods.base import look_up
 from sonogloss.methods.plan import TrainingPlan
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.running.inputs import list_audio
@@ -77,11 +78,9 @@ def score_on_audio(
     truth = {str(number): recordings[clip.uri] for number, clip in enumerate(clips)}
     batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
     raw = np.concatenate([clap.embed_audio([clip.samples for clip in batch]) for batch in batches])
-    contexts = [[context.text for context in row] for row in datastore.search(raw, plan.settings.contexts)]
-    embeddings = raw
-    if plan.projection is not None:
-        resolved = plan.projection.resolved(clap.temperature)
-        embeddings = datastore.project(raw, temperature=resolved.tau, renormalise=resolved.renormalise)
+    projection = None if plan.projection is None else plan.projection.resolved(clap.temperature)
+    found, embeddings = look_up(raw, datastore, contexts=plan.settings.contexts, projection=projection)
+    contexts = [[context.text for context in row] for row in found]
 
     def score(model: Any, mapper: nn.Module | None) -> float:
         captions = make_captioner(model, mapper).caption(embeddings, contexts)

@@ -24,7 +24,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import create_runner
 
 from sonogloss import errors
-from sonogloss.errors import InputError, OptionError, unknown
+from sonogloss.errors import InputError, OptionError, TransientError, unknown
 
 LOCAL_RUNNER = "FnApiRunner"
 RUNNERS = (
@@ -156,15 +156,19 @@ def share_cores(options: PipelineOptions) -> int | None:
     return max(1, count_cores() // (direct.direct_num_workers or count_cores()))
 
 
-def from_worker(error: Exception) -> InputError | None:
-    """The user's mistake that a worker met (a full disk, a model that is another there), if that is what ended the job.
+def from_worker(error: Exception) -> InputError | TransientError | None:
+    """What a worker met, if that ended the job: a mistake (a full disk, another model), or a store that is away.
 
     Beam hands a worker's exception over with a note in its first sentence, from another process as text only.
     """
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | TransientError):
         return type(error)(_NOTE.sub("", error.what), error.remedy)
     match = _WORKER_ERROR.search(str(error))
-    return input_error(match[1], _NOTE.sub("", match[2]), "") if match else None
+    if match is None:
+        return None
+    note = _NOTE.search(match[2])  # it stands behind the first sentence
+    what, remedy = (match[2][: note.start()], match[2][note.end() :].strip()) if note else (match[2], "")
+    return TransientError(what, remedy) if match[1] == TransientError.__name__ else input_error(match[1], what, remedy)
 
 
 def input_error(name: str, what: str, remedy: str) -> InputError:

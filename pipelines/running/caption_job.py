@@ -12,8 +12,8 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
-from sonogloss.pipelines.running.inputs import check_window, choose_device
-from sonogloss.records import CaptionRow
+from sonogloss.pipelines.running.inputs import check_window, device_for
+from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
 from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, ClapReference, DatastoreReference
@@ -97,7 +97,8 @@ class CaptionJob:
             "candidate_beams": self.reranking.beams if self.reranking else (),
             "candidates": self.reranking.candidates if self.reranking else 0,
             "policy": self.config.policy_digest(),
-            "columns": self.rows.schema.names,
+            # What rows carry along came later and is no option: without it, results of before go on.
+            "columns": [name for name in self.rows.schema.names if name not in CARRIED_SCHEMA.names],
             **self.config.row_options(),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
@@ -155,7 +156,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         FingerprintMismatchError: they were made with different CLAPs.
         InputError: one of them cannot be used.
     """
-    device = choose_device(config.device)
+    device = device_for(config.device, getattr(config, "beam_args", ()))
     datastore = _datastore(config)
     spec = CaptionerSpec(
         name=str(config.captioner),

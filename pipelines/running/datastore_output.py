@@ -63,7 +63,10 @@ def check_datastore_output(output: str) -> None:
 
 
 def begin_datastore(output: str) -> None:
-    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished."""
+    """Remove what an earlier build left, the manifest first: from then on the directory is unfinished.
+
+    A datastore that grows does not begin so: its manifest stays until the next one takes its place.
+    """
     files.write_json(files.join(output, MARKER), {"format": FORMAT, "unfinished": True})
     for path in [files.join(output, MANIFEST), *files.list_dir(files.join(output, DEAD_LETTERS), ".parquet")]:
         if files.exists(path):

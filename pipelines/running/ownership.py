@@ -27,6 +27,7 @@ from sonogloss.transforms.part_files import (
     read_footer,
     unit_in_name,
 )
+from sonogloss.transforms.skipped_files import SKIPPED, SKIPPED_KEY
 
 COMMANDS = {"captions": "caption", "labels": "classify"}
 # Directories that are something else of ours, by the file that says so.
@@ -47,8 +48,9 @@ class Holdings:
         committed: the entries of the parts that it names, by path.
         footers: the part files, by path.
         broken: part files of ours that cannot be read.
-        leftovers: half-written files, and manifests that no `run.json` names.
+        leftovers: half-written files, and manifests and lists of skipped files that no `run.json` names.
         manifests: those that `run.json` names.
+        skipped: the lists of skipped files that it names.
     """
 
     run: dict[str, Any] | None
@@ -57,6 +59,7 @@ class Holdings:
     broken: tuple[str, ...]
     leftovers: tuple[str, ...]
     manifests: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
 
 def refuse_other_directory(output: str, *, but: str | None = None) -> None:
@@ -109,6 +112,8 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
     except FormatError as error:
         raise OutputError(error.what, "Move it away, or name another directory.") from error
     committed = {part["path"]: part for part in read_parts(output, run)} if run else {}
+    skipped = tuple(path for path in committed if path.startswith(f"{SKIPPED}/"))
+    committed = {path: part for path, part in committed.items() if path not in skipped}
     manifests = tuple(entry["path"] for entry in run.get("manifest", [])) if run else ()
     footers: dict[str, Footer] = {}
     broken, leftovers, foreign = [], [], []
@@ -128,10 +133,10 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
     known = {*units, *(footer.unit for footer in footers.values())}
     foreign += [name for name in broken if name not in committed and unit_in_name(name) not in known]
     broken = [name for name in broken if name not in foreign]
-    for name in _names(output, (MANIFEST,)):
-        if is_half_written(name) or (name not in manifests and _is_manifest(files.join(output, name))):
+    for name in _names(output, (MANIFEST, SKIPPED)):
+        if is_half_written(name) or (name not in (*manifests, *skipped) and _is_list(files.join(output, name))):
             leftovers.append(name)
-        elif name not in manifests:
+        elif name not in (*manifests, *skipped):
             foreign.append(name)
     _refuse_foreign(output, foreign)
     _refuse_other_kind(output, run, footers, kind)
@@ -142,12 +147,13 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
         broken=tuple(broken),
         leftovers=tuple(leftovers),
         manifests=manifests,
+        skipped=skipped,
     )
 
 
 def remove_half_written(output: str) -> None:
     """Remove what writers that were ended left half done."""
-    for name in _names(output, (*KINDS, DEAD_LETTERS, MANIFEST)):
+    for name in _names(output, (*KINDS, DEAD_LETTERS, MANIFEST, SKIPPED)):
         if is_half_written(name):
             with suppress(OSError):
                 files.remove(files.join(output, name))
@@ -192,9 +198,10 @@ def _footer(path: str) -> Footer | None:
         return None
 
 
-def _is_manifest(path: str) -> bool:
+def _is_list(path: str) -> bool:
+    """Is this a manifest of ours, or a list of skipped files?"""
     try:
         with files.open_read(path) as handle:
-            return b"sonogloss.manifest" in (pq.read_schema(handle).metadata or {})
+            return not {b"sonogloss.manifest", SKIPPED_KEY}.isdisjoint(pq.read_schema(handle).metadata or {})
     except (OSError, pa.ArrowException):
         return False

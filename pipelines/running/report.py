@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import Source
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
+from sonogloss.transforms.long_sources import is_first
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
@@ -56,7 +57,7 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
     counts = run["counts"]
     if counts["dead_letters"] and not counts[rows]:
         _refuse_unreadable(output, run)
-    computed = sum(len(unit.sources) for unit in plan.pending)
+    computed = sum(is_first(source) for unit in plan.pending for source in unit.sources)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
@@ -94,20 +95,6 @@ def _refuse_unreadable(output: str, run: dict[str, Any]) -> None:
 
 def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
     return MissingInputError(f"--audio holds nothing that can be used; {uri!r}, for one: {message}", remedy)
-
-
-def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> None:
-    """Print the report of a dry run for a person; `words` says what a row holds."""
-    console = plain_console()
-    console.print(
-        f"{report['sources']:,} sources in {report['units']:,} units of work"
-        + (f" ({report['left_out']:,} other files left out)" if report["left_out"] else "")
-        + "; nothing was written. The first source:"
-    )
-    for row in report["rows"]:
-        console.print(f"  {row['start_s']:7.1f} s  {words(row)}")
-    for letter in report["dead_letters"]:
-        console.print(f"  {letter['code']}: {letter['message']}")
 
 
 def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:

@@ -8,7 +8,7 @@ longer there keeps its rows.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,16 @@ from sonogloss.errors import OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, source_key
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
+from sonogloss.transforms.long_sources import is_first
 from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
-from sonogloss.transforms.work import DoneSource, Part, Unit, UnitResult, cut_units
+from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
+from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units
+
+SMALL = 1000
+"""Units with fewer rows are small ones."""
+
+MANY = 100
+"""So many small units are joined."""
 
 Name = tuple[str, str | None]
 """Of a recording: uri and member."""
@@ -33,7 +41,7 @@ class UnitPlan:
     Attributes:
         pending: units of work.
         completed: results of an earlier run that stay as they are.
-        rewrites: results of an earlier run that stay without some rows.
+        rewrites: results of an earlier run that are written again.
         remove: files to remove before the job starts, in this order.
         taken_over: how many of the job's sources are done.
         vanished: recordings with rows that the job does not name.
@@ -53,6 +61,7 @@ class UnitPlan:
 class _DoneUnit:
     result: UnitResult
     sources: tuple[DoneSource, ...]
+    complete: bool
 
 
 def plan_units(
@@ -63,6 +72,7 @@ def plan_units(
     begin_anew: bool,
     rows: str = "captions",
     options: Mapping[str, Any] | None = None,
+    skipped: SkippedList = NOTHING_SKIPPED,
 ) -> UnitPlan:
     """Compare what a results directory holds with what a job should leave there. Nothing is changed.
 
@@ -73,6 +83,7 @@ def plan_units(
         begin_anew: replace what is there instead of continuing it.
         rows: the folder of the job's rows, `captions` or `labels`.
         options: those that shape a row, by name, to say which of them were others.
+        skipped: what the job leaves out.
 
     Raises:
         OutputError: the directory holds something else, or rows that were made with other options.
@@ -81,7 +92,9 @@ def plan_units(
     held = survey(output, kind=rows, units=(unit.id for unit in units))
     if begin_anew:
         first = [RUN_FILE] if held.run else []
-        return UnitPlan(pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests])
+        return UnitPlan(
+            pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped]
+        )
     if any(footer.configuration != configuration for footer in held.footers.values()):
         raise OutputError(
             f"--output {output!r} holds results that were made with other options or models"
@@ -95,8 +108,18 @@ def plan_units(
     _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
     plan = _compare(sources, done, listed)
     remove = sorted({*held.leftovers, *held.broken, *stale})
-    finished = held.run is not None and not (plan.pending or plan.rewrites or remove) and set(held.committed) == named
-    return replace(plan, remove=remove, finished=finished)
+    as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
+    if as_committed and not (plan.pending or plan.rewrites or remove):
+        return replace(plan, finished=True)
+    return replace(_tidied(plan, done), remove=remove)
+
+
+def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) -> bool:
+    """Does a finished run say what is left out now? An earlier release listed nothing; what it counted will do."""
+    if held.skipped:
+        return set(held.skipped) == {skipped.name}
+    counted = {code: count for code, count in run.get("skipped_codes", skipped.counts).items() if code != "SILENT"}
+    return counted == skipped.counts
 
 
 def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name]) -> UnitPlan:
@@ -107,6 +130,9 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
     counts.
     """
     keys = {source_key(source) for source in sources}
+    # An earlier release did long recordings in one piece.
+    whole = {source_key(part): source_key(replace(part, part=None)) for part in sources if part.part is not None}
+    wanted = keys | set(whole.values())
     completed, rewrites = [], []
     ready: set[str] = set()
     unversioned: set[Name] = set()
@@ -116,24 +142,64 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
         drop = {
             name
             for name, source in zip(names, unit.sources, strict=True)
-            if name in listed and source.key is not None and source.key not in keys
+            if name in listed and source.key is not None and source.key not in wanted
         }
         vanished.update(name for name in names if name not in listed)
         kept = tuple(source for name, source in zip(names, unit.sources, strict=True) if name not in drop)
         ready.update(source.key for source in kept if source.key is not None)
         unversioned.update((source.uri, source.member) for source in kept if source.key is None)
         if drop:
-            rewrites.append(Rewrite(unit=unit.result, sources=kept, drop=frozenset(drop)))
+            rewrites.append(Rewrite(units=(unit.result,), sources=kept, drop=frozenset(drop)))
         else:
             completed.append(unit.result)
     ready |= {source_key(source) for source in sources if (source.uri, source.member) in unversioned}
+    ready |= {part for part, all_of_it in whole.items() if all_of_it in ready}
     return UnitPlan(
         pending=cut_units(sources, done=ready),
         completed=completed,
         rewrites=rewrites,
-        taken_over=len(keys & ready),
+        taken_over=len({source_key(source) for source in sources if is_first(source)} & ready),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
+
+
+def _tidied(plan: UnitPlan, done: Sequence[_DoneUnit]) -> UnitPlan:
+    """The plan of a job that writes anyway: what it takes over gets the columns of today, and small units join.
+
+    All parts of a run so have the same columns, and a collection that grows every day does not end as a thousand files
+    of a few rows. A row is written again once for every factor of :data:`MANY`, until its unit is no longer small.
+    """
+    units = {unit.result.unit: unit for unit in done}
+    completed = [units[result.unit] for result in plan.completed]
+    small = [unit for unit in completed if unit.result.inputs < SMALL and len(unit.sources) < LARGEST_UNIT]
+    groups = [[unit] for unit in completed if not unit.complete]
+    if len(small) >= MANY:
+        groups = [*_grouped(small), *([unit] for unit in completed if not unit.complete and unit not in small)]
+    again = {unit.result.unit for group in groups for unit in group}
+    joined = [
+        Rewrite(
+            units=tuple(unit.result for unit in group),
+            sources=tuple(source for unit in group for source in unit.sources),
+        )
+        for group in groups
+    ]
+    kept = [result for result in plan.completed if result.unit not in again]
+    return replace(plan, completed=kept, rewrites=[*plan.rewrites, *joined])
+
+
+def _grouped(units: Iterable[_DoneUnit]) -> Iterator[list[_DoneUnit]]:
+    """Small units in groups that are no longer small."""
+    group: list[_DoneUnit] = []
+    for unit in units:
+        group.append(unit)
+        if (
+            sum(each.result.inputs for each in group) >= SMALL
+            or sum(len(each.sources) for each in group) >= LARGEST_UNIT
+        ):
+            yield group
+            group = []
+    if len(group) > 1 or not all(unit.complete for unit in group):
+        yield group
 
 
 def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:
@@ -200,7 +266,8 @@ def _done_unit(
         silent=silent,
         codes=dict(codes),
     )
-    return _DoneUnit(result=result, sources=sources)
+    complete = all(footer.complete for footer in footers.values())
+    return _DoneUnit(result=result, sources=sources, complete=complete)
 
 
 def _sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:

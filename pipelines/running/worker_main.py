@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -32,7 +33,8 @@ def main() -> None:
     take_gpu(os.environ)
     from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main(sys.argv)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # tracebacks, which the driver gets too
+        sdk_worker_main.main(sys.argv)
 
 
 if __name__ == "__main__":

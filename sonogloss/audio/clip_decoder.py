@@ -24,6 +24,8 @@ class Cutting:
     limits: AudioLimits
     start_s: float | None = None
     end_s: float | None = None
+    part: tuple[int, int | None] | None = None
+    version: str | None = None
 
 
 def decode_clips(handle: IO[bytes], cutting: Cutting) -> Iterator[Clip]:

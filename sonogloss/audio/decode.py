@@ -6,7 +6,7 @@ share of a clip's cost), short ones once, as their samples are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -115,27 +115,57 @@ class Recording:
         """Duration of the decoded frames in seconds."""
         return self.frames / self.sample_rate
 
-    def blocks(self, channel: int | None = None) -> Iterator[FloatArray]:
+    def blocks(self, channel: int | None = None, *, from_s: int = 0) -> Iterator[FloatArray]:
         """Mono float32 samples in [-1, 1], block by block, each channel limited to full scale.
 
         Args:
             channel: one channel instead of the mix; streams with fewer channels give their last one.
+            from_s: whole seconds to leave out at the beginning, without decoding them where the format allows it.
         """
+        left = from_s * self.sample_rate
         for part in self._parts:
-            yield from resample_blocks(self._part_blocks(part, channel), part.sample_rate, self.sample_rate)
+            if part.sample_rate == self.sample_rate:
+                passed = min(left, part.frames)
+                left -= passed
+                if passed < part.frames:
+                    yield from self._part_blocks(part, channel, passed)
+                continue
+            for block in resample_blocks(self._part_blocks(part, channel, 0), part.sample_rate, self.sample_rate):
+                passed = min(left, len(block))
+                left -= passed
+                yield block[passed:]
 
-    def _part_blocks(self, part: _Part, channel: int | None) -> Iterator[FloatArray]:
+    def through(self, source: ByteSource) -> Recording:
+        """The same recording, whose bytes are read from another handle; what was kept of it is let go."""
+        return replace(self, _source=source, _parts=tuple(replace(part, kept=None) for part in self._parts))
+
+    def _part_blocks(self, part: _Part, channel: int | None, start: int) -> Iterator[FloatArray]:
         if channel is None and part.kept is not None:
-            yield from part.kept
+            yield from _behind(part.kept, start)
             return
         wanted = part.channel if channel is None else min(channel, part.channels - 1)
         file = _open(self._source, part.stream, part.ffmpeg)
         if file is None:
             return
         with closing(file):
-            for block in file.blocks():
-                self._source.at_work()
+            if start and isinstance(file, SndfileFile) and file.skip(start):
+                start = 0
+            for block in _behind(self._at_work(file.blocks()), start):
                 yield to_mono(block, wanted)
+
+    def _at_work(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        for block in blocks:
+            self._source.at_work()
+            yield block
+
+
+def _behind(blocks: Iterable[FloatArray], start: int) -> Iterator[FloatArray]:
+    """The blocks without their first frames."""
+    for block in blocks:
+        passed = min(start, len(block))
+        start -= passed
+        if passed < len(block):
+            yield block[passed:]
 
 
 def read_recording(

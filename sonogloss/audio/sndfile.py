@@ -13,6 +13,7 @@ from sonogloss.records import FloatArray
 
 _BLOCK_FRAMES = 1 << 14  # a third of a second, which is lost where decoding breaks
 _UNKNOWN_FRAMES = 1 << 48
+_EXACT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")  # of PCM: no sample depends on those before it
 
 
 class _Stream(soundfile.SoundFile):
@@ -42,6 +43,7 @@ class SndfileFile:
     channels: int
     frames: int
     format: str
+    subtype: str
     _file: _Stream
     damaged: bool = False
 
@@ -57,6 +59,21 @@ class SndfileFile:
             if count == 0:
                 return
             yield block[:count]
+
+    @property
+    def seeks_exactly(self) -> bool:
+        """Are samples behind a seek the ones that reading up to them gives?"""
+        return self.format in _EXACT and self.subtype.startswith(("PCM_", "FLOAT", "DOUBLE"))
+
+    def skip(self, frames: int) -> bool:
+        """Go on behind this many frames from the start; False where that is not exact, and nothing has moved."""
+        if not self.seeks_exactly:
+            return False
+        try:
+            return int(self._file.seek(frames)) == frames
+        except soundfile.LibsndfileError:
+            self._file.seek(0)
+            return False
 
     def close(self) -> None:
         """Free the decoder."""
@@ -75,5 +92,6 @@ def open_sndfile(file: io.IOBase) -> SndfileFile | None:
         channels=int(stream.channels),
         frames=frames if frames < _UNKNOWN_FRAMES else 0,
         format=str(stream.format),
+        subtype=str(stream.subtype),
         _file=stream,
     )

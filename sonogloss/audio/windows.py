@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sonogloss.audio.byte_source import BinaryHandle, ByteSource
-from sonogloss.audio.channels import CHANNELS, Channels
-from sonogloss.audio.decode import AudioLimits, Recording, read_recording
+from sonogloss.audio.channels import CHANNELS, Channels, Mixing
+from sonogloss.audio.decode import AudioLimits, Recording
 from sonogloss.audio.rates import resample_blocks
+from sonogloss.audio.scans import scan
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, FloatArray, clip_id
 
@@ -85,6 +86,8 @@ def cut_clips(
     limits: AudioLimits | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
+    part: tuple[int, int | None] | None = None,
+    version: str | None = None,
 ) -> Iterator[Clip]:
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
@@ -106,6 +109,9 @@ def cut_clips(
         limits: of what is accepted.
         start_s: where the part to cut begins, in seconds; None for the beginning of the source.
         end_s: where it ends; None for the end of the source.
+        part: numbers of the windows to cut, from and to, None for the end. What must be known of the whole recording
+            is remembered in this process, so that its other parts need not find it out again.
+        version: of the source, where parts of it are cut.
 
     Yields:
         Clips in the order of time. With `channels="split"` those of the first channel come first, and channel `n` of a
@@ -116,16 +122,23 @@ def cut_clips(
     """
     source = ByteSource(data)
     split = policy.channels == "split"
-    recording = read_recording(source, limits, mixing="first" if policy.channels == "split" else policy.channels)
-    digest = source.sha256()
+    name_and_version = None if part is None else (uri, member, version)
+    mixing: Mixing = "first" if policy.channels == "split" else policy.channels
+    recording, digest = scan(source, limits or AudioLimits(), mixing, name_and_version)
     windows = _windows_between(start_s or 0.0, end_s, recording.duration_s, policy)
+    windows = windows if part is None else windows[part[0] : part[1]]
+    if not windows:  # the header announced more
+        return
+    # What is left out is a whole number of seconds, and so of samples at either rate, and the filter gets a second.
+    from_s = max(0, int(windows[0][0]) - 1)
     size = round(policy.window_s * sample_rate)
     for channel in range(recording.channels) if split else (None,):
         name = member
         if channel is not None and recording.channels > 1:
             name = f"{member or ''}#channel={channel + 1}"
-        stream = resample_blocks(recording.blocks(channel), recording.sample_rate, sample_rate)
-        for (begin, end), samples in zip(windows, _cut(stream, windows, sample_rate, size), strict=True):
+        stream = resample_blocks(recording.blocks(channel, from_s=from_s), recording.sample_rate, sample_rate)
+        cut = _cut(stream, windows, sample_rate, size, origin=from_s * sample_rate)
+        for (begin, end), samples in zip(windows, cut, strict=True):
             yield Clip(
                 clip_id=clip_id(uri, name, begin, end),
                 uri=uri,
@@ -173,11 +186,17 @@ def _clip_flags(samples: FloatArray, seconds: float) -> tuple[str, ...]:
 
 
 def _cut(
-    stream: Iterator[FloatArray], windows: Iterable[tuple[float, float]], sample_rate: int, size: int
+    stream: Iterator[FloatArray],
+    windows: Iterable[tuple[float, float]],
+    sample_rate: int,
+    size: int,
+    origin: int = 0,
 ) -> Iterator[FloatArray]:
-    """The samples of each window; memory holds the stream from a window's start to its end only."""
-    held = np.empty(0, dtype=np.float32)
-    origin = 0  # position of held[0] in the stream
+    """The samples of each window of a stream that begins at `origin`.
+
+    Memory holds the stream from a window's start to its end only.
+    """
+    held = np.empty(0, dtype=np.float32)  # its first sample is at `origin`
     for start_s, end_s in windows:
         start = round(start_s * sample_rate)
         stop = min(start + size, round(end_s * sample_rate))

@@ -19,6 +19,7 @@ import torch
 
 from sonogloss.clap.inputs import checked_waveforms
 from sonogloss.clap.protocol import Clap
+from sonogloss.clap.shapes import batches
 from sonogloss.clap.transformers_clap import as_transformers, one_thread
 from sonogloss.records import FloatArray
 
@@ -41,13 +42,15 @@ def embed_frames(clap: Clap, waveforms: Sequence[FloatArray]) -> tuple[FloatArra
     """
     own = as_transformers(clap, "frames")
     waveforms = checked_waveforms(waveforms, own)
-    clips, frames = [], []
-    for start in range(0, len(waveforms), _BATCH):
+    clips, frames, taken = [], [], 0
+    for rows in batches(range(len(waveforms)), _BATCH):
+        count = rows[-1] + 1 - taken  # without those that fill up the call
+        taken += count
         with torch.inference_mode(), one_thread():
-            output = own.model.get_audio_features(**own.audio_inputs(waveforms[start : start + _BATCH]))
+            output = own.model.get_audio_features(**own.audio_inputs([waveforms[row] for row in rows]))
             moments = own.model.audio_projection(frame_states(output.last_hidden_state))
-            clips.append(torch.nn.functional.normalize(output.pooler_output.float(), dim=-1).cpu().numpy())
-            frames.append(torch.nn.functional.normalize(moments.float(), dim=-1).cpu().numpy())
+            clips.append(torch.nn.functional.normalize(output.pooler_output.float(), dim=-1).cpu().numpy()[:count])
+            frames.append(torch.nn.functional.normalize(moments.float(), dim=-1).cpu().numpy()[:count])
     if not clips:
         return np.zeros((0, own.dim), np.float32), np.zeros((0, 0, own.dim), np.float32)
     return np.concatenate(clips), np.concatenate(frames)

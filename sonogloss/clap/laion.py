@@ -40,6 +40,7 @@ from sonogloss.clap.convert import convert_checkpoint
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.laion_checkpoint import LaionCheckpoint, read_checkpoint
 from sonogloss.clap.model_directory import max_tokens, read_tokenizer
+from sonogloss.clap.shapes import batches
 from sonogloss.clap.torch_file import open_torch_file
 from sonogloss.clap.transformers_clap import find_device, one_thread
 from sonogloss.errors import ModelFormatError, OptionError
@@ -125,20 +126,18 @@ class LaionClap:
         """See :meth:`Clap.embed_text`; each text is padded or cut to 77 tokens."""
         texts = checked_texts(texts)
         result = np.empty((len(texts), self.dim), dtype=np.float32)
-        for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
+        for rows in batches(range(len(texts)), _BATCH):
             with torch.inference_mode(), one_thread():
-                result[start : start + len(batch)] = self._module.get_text_embedding(batch, tokenizer=self._tokens)
+                result[rows] = self._module.get_text_embedding([texts[row] for row in rows], tokenizer=self._tokens)
         return result
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """See :meth:`Clap.embed_audio`."""
         waveforms = checked_waveforms(waveforms, self, sample_rate)
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
-        for start in range(0, len(waveforms), _BATCH):
-            batch = waveforms[start : start + _BATCH]
+        for rows in batches(range(len(waveforms)), _BATCH):
             with torch.inference_mode(), one_thread():
-                result[start : start + len(batch)] = self._module.get_audio_embedding_from_data(batch)
+                result[rows] = self._module.get_audio_embedding_from_data([waveforms[row] for row in rows])
         return result
 
     def _tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
 from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
 from sonogloss.clap.protocol import Clap
+from sonogloss.clap.shapes import FEWEST_ROWS, batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.records import FloatArray
@@ -32,7 +34,7 @@ class TransformersClap:
     Tokens come from the tokenizer's own file and features from :class:`LogMel`: the combined processor of transformers
     passes a saved text length on to the audio arguments, and its extractor crops at random.
 
-    On a CPU the same input gives the same bytes, on any number of cores.
+    On a CPU the same input gives the same bytes, on any number of cores and whatever else is in the call.
 
     Attributes:
         model: the ClapModel, for frames, words and learned prompts, which the protocol does not offer.
@@ -56,6 +58,7 @@ class TransformersClap:
         # A tokenizer.json holds the truncation and padding of its last use; ours replace them.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._max_tokens = max_tokens
         self.name = name
         self.fingerprint = fingerprint
         self.dim = int(model.config.projection_dim)
@@ -104,21 +107,21 @@ class TransformersClap:
         """See :meth:`sonogloss.clap.protocol.BatchedText.embed_text_batches`."""
         tokens = self.tokenize(checked_texts(texts))
         device = self.model.device
-        for rows in token_batches([len(each) for each in tokens]):
-            ids, mask = pad([tokens[row] for row in rows], self._pad_id)
+        for rows, length in token_batches([len(each) for each in tokens], self._max_tokens):
+            ids, mask = pad([tokens[row] for row in rows], self._pad_id, length)
             with torch.inference_mode(), one_thread(), _autocast(device, precision):
                 output = self.model.get_text_features(input_ids=ids.to(device), attention_mask=mask.to(device))
-            yield rows, _unit(output)
+            distinct = list(dict.fromkeys(rows))  # the last one may fill up the batch
+            yield distinct, _unit(output)[: len(distinct)]
 
     def embed_audio(self, waveforms: Sequence[npt.NDArray[Any]], *, sample_rate: int | None = None) -> FloatArray:
         """See :meth:`Clap.embed_audio`."""
         waveforms = checked_waveforms(waveforms, self, sample_rate)
         result = np.empty((len(waveforms), self.dim), dtype=np.float32)
-        for start in range(0, len(waveforms), _AUDIO_BATCH):
-            batch = waveforms[start : start + _AUDIO_BATCH]
+        for rows in batches(range(len(waveforms)), _AUDIO_BATCH):
             with torch.inference_mode(), one_thread():
-                output = self.model.get_audio_features(**self.audio_inputs(batch))
-                result[start : start + len(batch)] = _unit(output)
+                output = self.model.get_audio_features(**self.audio_inputs([waveforms[row] for row in rows]))
+                result[rows] = _unit(output)
         return result
 
     def audio_inputs(self, waveforms: Sequence[FloatArray]) -> dict[str, torch.Tensor]:
@@ -150,30 +153,27 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     return clap
 
 
-def token_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows in order of length, cut into batches: neighbors of equal length need no padding.
+def token_batches(lengths: Sequence[int], longest: int) -> Iterator[tuple[list[int], int]]:
+    """Rows in batches of equal padded length, and that length; see :mod:`sonogloss.clap.shapes`.
 
     Args:
         lengths: tokens of each text, at least 1.
+        longest: that the model takes.
     """
-    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    start = 0
-    while start < len(order):
-        # The longest of the batch comes last, so its length grows with the batch.
-        stop = min(start + _TEXT_BATCH, len(order))
-        while stop > start + 1 and (stop - start) * lengths[order[stop - 1]] > _TEXT_TOKENS:
-            stop -= 1
-        yield order[start:stop]
-        start = stop
+    padded = [padded_length(length, longest) for length in lengths]
+    order = sorted(range(len(lengths)), key=padded.__getitem__)
+    for length, group in groupby(order, key=padded.__getitem__):
+        for rows in batches(list(group), max(FEWEST_ROWS, min(_TEXT_BATCH, _TEXT_TOKENS // length))):
+            yield rows, length
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
-def pad(tokens: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded on the right, and their mask."""
-    width = max(map(len, tokens))
+def pad(tokens: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids, padded on the right to a width or to the longest, and their mask."""
+    width = width or max(map(len, tokens))
     ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in tokens])
     lengths = torch.tensor([len(row) for row in tokens])
     return ids, (torch.arange(width) < lengths[:, None]).to(ids.dtype)

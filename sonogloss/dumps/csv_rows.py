@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -22,7 +21,7 @@ LONGEST_ROW = 64
 _OPEN = "A quote opens that does not close; double the quotes inside a quoted cell."
 _TOO_MANY = "The row has more fields than the header; a text that holds the delimiter needs quotes."
 _LIKE_ROWS = 3  # so many lines inside a quoted cell, each like a row itself, are rows that an open quote swallowed
-_NAN = re.compile(r"nan", re.IGNORECASE)
+_NAN = ("nan", "NaN")  # as Python, NumPy and JavaScript print it
 
 
 def csv_rows(lines: Iterable[bytes | None], text_columns: tuple[str, ...], delimiter: str) -> Iterator[Numbered]:
@@ -55,7 +54,7 @@ def _row(header: list[str], cells: list[str], text_columns: tuple[str, ...]) -> 
         if name not in text_columns:
             row[name] = number_or_text(cell)
         else:
-            row[name] = math.nan if _NAN.fullmatch(cell.strip()) else cell
+            row[name] = math.nan if cell.strip() in _NAN else cell
     return row
 
 
@@ -151,7 +150,11 @@ class _Records:
         return next(csv.reader(row, delimiter=self._delimiter), [])
 
     def _swallowed(self, row: list[str]) -> bool:
+        """Is each line inside the quotes like a row of its own: cells without quotes, as many as the header has?"""
         inside = row[1:-1]
         if self._width < 2 or len(inside) < _LIKE_ROWS:
             return False
-        return all(line.count(self._delimiter) == self._width - 1 for line in inside)
+        cells = [line.split(self._delimiter) for line in inside if '"' not in line]
+        return len(cells) == len(inside) and all(
+            len(each) == self._width and all(map(str.strip, each)) for each in cells
+        )

@@ -19,7 +19,8 @@ from sonogloss.sources.parquet import ParquetTable
 BATCH = 8192
 _MOST_DECODED = 128 << 20  # bytes of a batch; above, rows are decoded one by one
 _MOST_ROWS = 1 << 24  # of a row group, whatever its bytes
-_PART_BYTES = 64 << 20
+PART_BYTES = 64 << 20
+"""Row groups are read together up to this size."""
 
 
 def parquet_columns(handle: Opened) -> tuple[str, ...]:
@@ -37,7 +38,7 @@ def parquet_parts(handle: Opened) -> list[tuple[int, int]]:
     parts, first, size = [], 0, 0
     for group in range(metadata.num_row_groups):
         size += metadata.row_group(group).total_byte_size
-        if size >= _PART_BYTES:
+        if size >= PART_BYTES:
             parts.append((first, group + 1))
             first, size = group + 1, 0
     return [*parts, (first, metadata.num_row_groups)] if first < metadata.num_row_groups or not parts else parts
@@ -96,10 +97,10 @@ def _check_size(group: Any, kept: set[str]) -> None:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    sizes = [_decoded_bytes(column) for column in batch.columns]
-    if sum(sizes) <= _MOST_DECODED:
+    nested = [column for column in batch.columns if not pa.types.is_dictionary(column.type)]
+    if sum(map(_decoded_bytes, nested)) <= _MOST_DECODED:
         names = batch.schema.names
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = [_cells(column) for column in batch.columns]
         yield from (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
         return
     for start in range(batch.num_rows):
@@ -108,6 +109,20 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
             name: column.to_pylist()[0] if _decoded_bytes(column) <= LONGEST_LINE else LEFT_OUT
             for name, column in zip(batch.schema.names, row.columns, strict=True)
         }
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """The cells of a column; equal strings are one object, and those that are too long are left out."""
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    indices = column.indices.to_pylist()
+    lengths = pc.binary_length(column.dictionary)
+    values = {
+        index: column.dictionary[index].as_py() if lengths[index].as_py() <= LONGEST_LINE else LEFT_OUT
+        for index in set(indices)
+        if index is not None
+    }
+    return [None if index is None else values[index] for index in indices]
 
 
 def _decoded_bytes(array: pa.Array) -> int:

@@ -47,11 +47,9 @@ class WordLimits:
 
 def count_words(text: str) -> int:
     """Words between blanks; in scripts without blanks each letter is one."""
-    if text.isascii():
-        return len(text.split())
-    letters = len(_LETTER_WORDS.findall(text))
-    others = [part for part in _LETTER_WORDS.sub(" ", text).split() if any(map(str.isalnum, part))]
-    return letters + len(others)
+    letters = 0 if text.isascii() else len(_LETTER_WORDS.findall(text))
+    others = _LETTER_WORDS.sub(" ", text) if letters else text
+    return letters + sum(1 for part in others.split() if any(map(str.isalnum, part)))
 
 
 def normalize(text: str) -> str:

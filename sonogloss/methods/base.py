@@ -118,6 +118,31 @@ class Retriever(Protocol):
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         """The queries [n, dim] carried onto the store's text support."""
 
+    def search_and_project(
+        self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool
+    ) -> tuple[list[list[Context]], FloatArray]:
+        """Both at once, for less than both apart."""
+
+
+def look_up(
+    embeddings: FloatArray, retriever: Retriever, *, contexts: int, projection: ProjectionSettings | None
+) -> tuple[list[list[Context]], FloatArray]:
+    """What a captioner gets from a store: the captions nearest to each embedding, and the projected embeddings.
+
+    Args:
+        embeddings: [n, dim], unit rows.
+        retriever: the store.
+        contexts: captions an embedding; 0 for none.
+        projection: how embeddings are carried onto the text support; None leaves them as they are.
+    """
+    if projection is None:
+        found = retriever.search(embeddings, contexts) if contexts else [[] for _ in embeddings]
+        return found, embeddings
+    tau, renormalise = projection.tau, projection.renormalise
+    if not contexts:
+        return [[] for _ in embeddings], retriever.project(embeddings, temperature=tau, renormalise=renormalise)
+    return retriever.search_and_project(embeddings, contexts, temperature=tau, renormalise=renormalise)
+
 
 class Captioner(ABC):
     """A method with its trained parts. A method writes :meth:`caption`; the rest has defaults.
@@ -210,12 +235,7 @@ class Captioner(ABC):
 
     def caption_audio(self, embeddings: FloatArray, retriever: Retriever) -> tuple[list[str], list[list[Context]]]:
         """Captions of raw, unit audio embeddings [n, dim], and the contexts they were written from."""
-        found = retriever.search(embeddings, self.contexts) if self.contexts else [[] for _ in embeddings]
-        projected = embeddings
-        if self.projection is not None:
-            projected = retriever.project(
-                embeddings, temperature=self.projection.tau, renormalise=self.projection.renormalise
-            )
+        found, projected = look_up(embeddings, retriever, contexts=self.contexts, projection=self.projection)
         return self.caption(projected, [[context.text for context in row] for row in found]), found
 
     @property

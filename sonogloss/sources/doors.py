@@ -1,7 +1,6 @@
 """What may be opened: regular files and objects, and nothing that could wait for ever.
 
-A place is an absolute local path or a URL. A local path is only ever a name, whatever letters are in it; fsspec, which
-reads `::` and brackets, sees URLs alone.
+A place is an absolute local path or a URL, see :mod:`sonogloss.sources.urls`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,21 @@ import errno
 import heapq
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
 
-import fsspec
-from fsspec.core import url_to_fs
-
 from sonogloss.errors import ClipError, Code, OptionError
+from sonogloss.retries import retry
 from sonogloss.sources.handles import Opened, Window, in_memory, read_exactly, unreadable
 from sonogloss.sources.names import left_out
 from sonogloss.sources.source import SkipCode, Skipped, SourceLimits
+from sonogloss.sources.urls import child, file_system, is_chain, is_url
 
-_BLOCK = 1 << 20
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_BLOCK = 4 << 20  # bytes that one request asks a store for; four such blocks of a file are held
+_WHOLE_BYTES = 16 << 20  # a recording of a store up to this size comes whole, in one request
 # What says most surely that an object changed, best first.
 _VERSIONS = (
     "generation", "md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "created",
@@ -73,13 +70,6 @@ class Entry:
     version: str | None = None
 
 
-def is_url(place: str) -> bool:
-    """Is this a URL of a protocol that fsspec knows, or a chain of them, rather than a local path?"""
-    first = place.partition("::")[0]
-    found = _URL.match(place)
-    return (found[1] if found else first if "::" in place else "") in _protocols()
-
-
 def look(uri: str) -> Entry | None:
     """What lies at a place; None when nothing does.
 
@@ -97,11 +87,12 @@ def look(uri: str) -> Entry | None:
         return _local_entry(uri, stat.S_ISLNK(found.st_mode))
     fs, inner = file_system(uri)
     try:
-        return _remote_entry(uri if _is_chain(uri) else str(fs.unstrip_protocol(inner)), fs.info(inner))
+        info = retry(lambda: fs.info(inner), what=uri)
     except FileNotFoundError:
         return None
     except Exception as error:  # every file system raises its own errors
         raise unreadable(error) from error
+    return _remote_entry(uri if is_chain(uri) else str(fs.unstrip_protocol(inner)), info)
 
 
 def scan(folder: str) -> list[Entry]:
@@ -116,9 +107,10 @@ def scan(folder: str) -> list[Entry]:
                 entries = [_local_entry(os.path.join(folder, each.name), each.is_symlink()) for each in found]
         else:
             fs, inner = file_system(folder)
-            infos = {str(info["name"]).rstrip("/"): info for info in fs.ls(inner, detail=True)}
+            there = retry(lambda: fs.ls(inner, detail=True), what=folder)
+            infos = {str(info["name"]).rstrip("/"): info for info in there}
             infos.pop(inner.rstrip("/"), None)  # object stores keep an empty object in the place of a folder
-            entries = [_remote_entry(_child(folder, fs, name), info) for name, info in infos.items()]
+            entries = [_remote_entry(child(folder, fs, name), info) for name, info in infos.items()]
     except Exception as error:  # every file system raises its own errors
         raise unreadable(error) from error
     return sorted(entries, key=lambda entry: entry.name + "/" * (entry.kind is Kind.FOLDER))
@@ -156,79 +148,61 @@ def walk(top: Entry) -> Iterator[Entry | Skipped]:
                     yield Skipped(uri=entry.uri, code=error.code, reason=error.message)
 
 
-def open_file(uri: str, limits: SourceLimits | None = None) -> Opened:
+def open_file(uri: str, limits: SourceLimits | None = None, *, size: int | None = None) -> Opened:
     """Open a regular file or an object for reading in place; a pipe or a device is refused, never waited for.
 
     Args:
         uri: the place.
         limits: refuse a file of more than `max_bytes`; an archive may have any size, so it is opened without.
+        size: bytes of an object, as a listing told. A small one then comes in one request.
 
     Raises:
         ClipError: READ_ERROR or LIMIT.
         OptionError: nobody here knows the protocol.
+        TransientError: the store cannot be reached.
     """
-    base: Any = None
     try:
-        size: int | None
         if not is_url(uri):
-            base, size = _open_local(uri)
-        else:
-            fs, inner = file_system(uri)
-            base = fs.open(inner, "rb", block_size=_BLOCK, cache_type="blockcache", cache_options={"maxblocks": 8})
-            size = getattr(base, "size", None)
-            if size is None:
-                size = fs.info(inner).get("size")
-            if size is None or not base.seekable():
-                return _read_on(base, limits or SourceLimits())
-        if limits is not None and size > limits.max_bytes:
-            raise ClipError(Code.LIMIT, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
+            base, found = _open_local(uri)
+            try:
+                _check_size(found, limits)
+            except ClipError:
+                base.close()
+                raise
+            return Opened(Window(base, 0, found, close_base=True))
+        fs, inner = file_system(uri)
+        return retry(lambda: _open_remote(fs, inner, uri, limits, size), what=uri)
+    except (ClipError, OptionError):
+        raise
     except Exception as error:  # every file system raises its own errors; each costs one file only
-        if base is not None:
-            base.close()
-        if isinstance(error, ClipError | OptionError):
-            raise
         raise unreadable(error) from error
-    return Opened(Window(base, 0, size, close_base=True))
 
 
-def file_system(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path inside it.
-
-    Raises:
-        OptionError: nobody here knows the protocol, or its package is not installed.
-    """
+def _open_remote(fs: Any, inner: str, uri: str, limits: SourceLimits | None, size: int | None) -> Opened:
+    if size is not None:
+        _check_size(size, limits)
+    if size is not None and 0 < size <= _WHOLE_BYTES:
+        # One byte more than was listed shows an object that grew meanwhile, and costs nothing.
+        data = fs.cat_file(inner, start=0, end=size + 1)
+        if len(data) == size:
+            return in_memory(data)
+    base = fs.open(inner, "rb", block_size=_BLOCK, cache_type="blockcache", cache_options={"maxblocks": 4})
     try:
-        if "::" not in url or _is_chain(url):
-            fs, inner = url_to_fs(url)
-            return fs, str(inner)
-        kind = fsspec.get_filesystem_class(url.partition("://")[0])  # an object with :: in its name
-        return kind(**kind._get_kwargs_from_urls(url)), str(kind._strip_protocol(url))
-    except ImportError as error:
-        remedy = "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]'."
-        raise OptionError(f"{url!r} needs a package that is not installed ({error}).", remedy) from error
-    except ValueError as error:
-        raise OptionError(f"{url!r} cannot be opened ({error}).", "Give a path, or a URL that fsspec knows.") from error
+        found = getattr(base, "size", None)
+        if found is None:
+            found = fs.info(inner).get("size")
+        if found is None or not base.seekable():
+            return _read_on(base, limits or SourceLimits())
+        _check_size(found, limits)
+    except BaseException:
+        base.close()
+        raise
+    return Opened(Window(base, 0, found, close_base=True, url=uri))
 
 
-def _protocols() -> frozenset[str]:
-    return frozenset(fsspec.available_protocols()) - {"file", "local"}
-
-
-def _is_chain(url: str) -> bool:
-    """Does `::` join two URLs here? Elsewhere it is part of a name."""
-    first, *others = url.split("::")
-    known = _protocols() | {"file", "local"}
-    return first in known or any((found := _URL.match(part)) and found[1] in known for part in others)
-
-
-def _child(parent: str, fs: Any, name: str) -> str:
-    """The URL of what a file system calls `name`, listed at the URL `parent`."""
-    if not _is_chain(parent):
-        return str(fs.unstrip_protocol(name))
-    first, _, rest = parent.partition("::")
-    if "://" in first:
-        return f"{first.partition('://')[0]}://{name}::{rest}"
-    return f"{first}::{_child(rest, url_to_fs(rest)[0], name)}"
+def _check_size(size: int, limits: SourceLimits | None) -> None:
+    if limits is not None and size > limits.max_bytes:
+        raise ClipError(Code.LIMIT, f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}.")
 
 
 def _local_entry(path: str, linked: bool) -> Entry:
@@ -254,7 +228,7 @@ def _local_version(found: os.stat_result) -> str:
 
 
 def _remote_entry(uri: str, info: Mapping[str, Any]) -> Entry:
-    path = next(part for part in uri.split("::") if "://" in part) if _is_chain(uri) else uri
+    path = next(part for part in uri.split("::") if "://" in part) if is_chain(uri) else uri
     name = path.rstrip("/").rpartition("/")[2]
     if info.get("type") == "directory":
         return Entry(uri=uri, name=name, kind=Kind.FOLDER, identity=uri)

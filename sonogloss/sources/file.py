@@ -29,7 +29,7 @@ def open_members(
     """The same file for each source, which are ranges of it."""
     for source in sources:
         try:
-            opened = open_file(uri, limits)
+            opened = open_file(uri, limits, size=source.bytes)
         except ClipError as error:
             yield source, error
             continue

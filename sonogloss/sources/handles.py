@@ -6,7 +6,8 @@ import io
 from collections.abc import Callable
 from typing import IO, Any, Protocol
 
-from sonogloss.errors import ClipError, Code
+from sonogloss.errors import ClipError, Code, TransientError
+from sonogloss.retries import retry
 
 _BUFFER = 1 << 17
 _CHUNK = 1 << 18
@@ -22,7 +23,7 @@ class Raw(io.RawIOBase):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.problem: ClipError | None = None
+        self.problem: ClipError | TransientError | None = None
         self._position = 0
 
     def readable(self) -> bool:
@@ -72,16 +73,31 @@ class Raw(io.RawIOBase):
 
 
 class Window(Raw):
-    """A stretch of a seekable file. It owns the file only when told to close it."""
+    """A stretch of a seekable file. It owns the file only when told to close it.
 
-    def __init__(self, base: IO[bytes] | io.RawIOBase, offset: int, size: int, *, close_base: bool = False) -> None:
+    Args:
+        base: the file.
+        offset: where the stretch begins.
+        size: its bytes.
+        close_base: close the file with the window.
+        url: of a file on a store, whose reads are tried again.
+    """
+
+    def __init__(
+        self, base: IO[bytes] | io.RawIOBase, offset: int, size: int, *, close_base: bool = False, url: str = ""
+    ) -> None:
         super().__init__(size)
-        self._base, self._offset, self._close_base = base, offset, close_base
+        self._base, self._offset, self._close_base, self._url = base, offset, close_base, url
 
     def _read_at(self, position: int, count: int) -> bytes:
+        if self._url:
+            return retry(lambda: self._read_base(position, count), what=self._url)
+        return self._read_base(position, count)
+
+    def _read_base(self, position: int, count: int) -> bytes:
         self._base.seek(self._offset + position)
         data = self._base.read(count) or b""
-        problem: ClipError | None = getattr(self._base, "problem", None)
+        problem: ClipError | TransientError | None = getattr(self._base, "problem", None)
         if not data and problem is not None:
             raise problem
         return data
@@ -134,7 +150,7 @@ class Opened(io.BufferedReader):
         self._whole = raw
 
     @property
-    def problem(self) -> ClipError | None:
+    def problem(self) -> ClipError | TransientError | None:
         """Why a read gave less than there is; None while none did."""
         return self._whole.problem
 
@@ -143,6 +159,7 @@ class Opened(io.BufferedReader):
 
         Raises:
             ClipError: one did not.
+            TransientError: one did not, and might on another try.
         """
         if self.problem is not None:
             raise self.problem
@@ -162,7 +179,9 @@ def read_exactly(stream: Reader, count: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def unreadable(error: BaseException) -> ClipError:
-    """The error of a source whose bytes cannot be fetched."""
+def unreadable(error: BaseException) -> ClipError | TransientError:
+    """The error of a source whose bytes cannot be fetched; what may pass stays an error of the job."""
+    if isinstance(error, TransientError):
+        return error
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return ClipError(Code.READ_ERROR, f"The bytes cannot be read ({type(error).__name__}: {words}).")

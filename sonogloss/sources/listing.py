@@ -18,13 +18,15 @@ from dataclasses import replace
 from itertools import islice
 
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.doors import Entry, Kind, is_url, look, open_file
+from sonogloss.sources.carried import joined
+from sonogloss.sources.doors import Entry, Kind, look, open_file
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.listing_rows import Row, rows_of
 from sonogloss.sources.names import printable
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.registry import container, kind_of
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
+from sonogloss.sources.urls import is_url
 
 ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -163,5 +165,5 @@ def _called(member: str, names: set[str]) -> str | None:
 
 
 def _as_row(source: Source, row: Row) -> Source:
-    extra = {**source.extra, **row.extra}
+    extra = joined(source.extra, row.extra)
     return replace(source, start_s=row.start_s, end_s=row.end_s, id=row.id, extra=extra)

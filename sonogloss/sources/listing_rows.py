@@ -11,20 +11,24 @@ import os
 import posixpath
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonogloss.errors import Code, FormatError
-from sonogloss.sources.doors import Entry, is_url
+from sonogloss.sources.carried import carried
+from sonogloss.sources.doors import Entry
 from sonogloss.sources.handles import Opened
-from sonogloss.sources.names import ending, storable, unprinted
-from sonogloss.sources.parquet import ParquetTable, small
+from sonogloss.sources.names import ending, unprinted
+from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.source import Skipped, SourceLimits
+from sonogloss.sources.urls import is_url
 
 _COLUMNS = ("uri", "member", "start", "start_s", "end", "end_s", "id")
 _LONGEST_LINE = 1 << 20
 _LONGEST_ROW = 64  # lines, of a csv cell with line breaks
 _TOO_LONG = "the line is too long"
+_UNIT_KEY = b"sonogloss.unit"  # in the footer of the part files of results
+_DEAD_LETTER_COLUMNS = ("uri", "member", "start_s", "end_s", "source_id", "extra")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -47,18 +51,45 @@ def rows_of(entry: Entry, handle: Opened, limits: SourceLimits) -> Iterator[Row 
         FormatError: it is a table without a column `uri`.
         ClipError: it is Parquet that cannot be read.
     """
-    for where, cells in _cells(entry, handle):
+    failures = _dead_letters(handle)
+    for where, cells in _cells(entry, handle) if failures is None else failures:
         try:
             if isinstance(cells, str):
                 raise ValueError(cells)
-            yield _row(cells, entry, limits)
+            yield (_row if failures is None else _failed_row)(cells, entry, limits)
         except ValueError as error:
             yield Skipped(uri=entry.uri, code=Code.BAD_ROW, reason=f"{where}: {error}.")
+
+
+def _dead_letters(handle: Opened) -> Iterator[tuple[str, Mapping[str, Any]]] | None:
+    """The rows of a table of our dead letters; None for another listing."""
+    handle.seek(0)
+    if handle.read(4) != b"PAR1":
+        return None
+    table = ParquetTable(handle)
+    if _UNIT_KEY not in (table.schema.metadata or {}) or not {"uri", "code"} <= set(table.columns):
+        return None
+    columns = [name for name in _DEAD_LETTER_COLUMNS if name in table.columns]
+    rows = (row for group in range(table.groups) for row in table.cells(group, columns))
+    return ((f"Row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _failed_row(cells: Mapping[str, Any], entry: Entry, limits: SourceLimits) -> Row:
+    """The input that a dead letter stands for, with what stood beside it at first.
+
+    Raises:
+        ValueError: it names no recording.
+    """
+    named = {name: cells.get(name) for name in ("uri", "member", "start_s", "end_s")}
+    row = _row({**named, "id": cells.get("source_id")}, entry, limits)
+    extra = json.loads(cells.get("extra") or "{}")
+    return replace(row, extra=carried(extra, limits.max_extra_bytes) if isinstance(extra, dict) else {})
 
 
 def _cells(entry: Entry, handle: Opened) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
     """Where each row stands, and its cells or what is wrong with it."""
     kind = ending(entry.name)
+    handle.seek(0)
     if handle.read(4) == b"PAR1":
         table = ParquetTable(handle)
         _check_columns(entry, table.columns)
@@ -165,7 +196,7 @@ def _row(cells: Mapping[str, Any], entry: Entry, limits: SourceLimits) -> Row:
     start, end = (_seconds(cells.pop(name, cells.pop(f"{name}_s", None)), name) for name in ("start", "end"))
     if start is not None and end is not None and end <= start:
         raise ValueError(f"the range from {start:g} to {end:g} s is empty")
-    extra = {key: storable(value) for key, value in cells.items() if small(value, limits.max_extra_bytes)}
+    extra = carried(cells, limits.max_extra_bytes)
     return Row(uri=_place(uri, entry), member=member, start_s=start, end_s=end, id=id_, extra=extra)
 
 

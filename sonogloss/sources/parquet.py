@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss.errors import ClipError, Code
+from sonogloss.sources.carried import carried
 from sonogloss.sources.doors import Entry, look, open_file
 from sonogloss.sources.handles import Opened, Window
 from sonogloss.sources.names import SeenNames, looks_like_audio
@@ -181,11 +182,6 @@ class ParquetTable:
             ) from error
 
 
-def small(value: Any, limit: int) -> bool:
-    """Is a cell small enough to be carried along?"""
-    return len(value if isinstance(value, str) else repr(value)) <= limit
-
-
 @contextmanager
 def _table(uri: str) -> Iterator[ParquetTable]:
     with open_file(uri) as handle:
@@ -226,8 +222,9 @@ def _largest_mean(kind: pa.DataType) -> int:
 
 
 def _rows(entry: Entry, table: ParquetTable, audio: Audio, limits: SourceLimits) -> Iterator[Source | Skipped]:
-    carried = table.small_columns(skip=audio.column)
-    columns = carried + ([audio.path] if audio.path else [])
+    small = table.small_columns(skip=audio.column)
+    columns = small + ([audio.path] if audio.path else [])
+    left_out = [name for name in table.columns if name not in (*small, audio.column)]
     seen = SeenNames()
     number = 0
     for group in range(table.groups):
@@ -252,9 +249,9 @@ def _rows(entry: Entry, table: ParquetTable, audio: Audio, limits: SourceLimits)
                 id=None if row.get("id") is None else str(row["id"]),
                 bytes=mean,
                 version=entry.version,
-                extra={
-                    key: value for key, value in row.items() if key != "id" and small(value, limits.max_extra_bytes)
-                },
+                extra=carried(
+                    {key: value for key, value in row.items() if key != "id"}, limits.max_extra_bytes, left_out
+                ),
                 container="parquet",
                 place=(group, index),
             )

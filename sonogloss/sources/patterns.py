@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sonogloss.errors import ClipError, MissingInputError
-from sonogloss.sources.doors import Entry, Kind, is_url, look, scan, walk
+from sonogloss.sources.doors import Entry, Kind, look, scan, walk
 from sonogloss.sources.names import left_out
 from sonogloss.sources.source import Skipped
+from sonogloss.sources.urls import is_url
 
 _MAGIC = frozenset("*?[")
 

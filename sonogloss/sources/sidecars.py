@@ -14,12 +14,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sonogloss.sources.names import ending, storable
+from sonogloss.sources.carried import carried, joined
+from sonogloss.sources.names import ending
 from sonogloss.sources.source import SkipCode, Skipped, Source
 
 ENDINGS = frozenset({".json", ".txt"})
 STRETCH = 512
 """How many recordings and sidecars later a recording is handed out."""
+
+
+_ESCAPES = 8  # a character of JSON is at most so many in Python's notation
 
 
 def sidecar_fields(name: str, content: bytes) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def sidecar_fields(name: str, content: bytes) -> dict[str, Any]:
         raise ValueError("too deep") from error
     if not isinstance(fields, dict):
         raise ValueError("not an object")
-    return {key: storable(value) for key, value in fields.items()}
+    return carried(fields, _ESCAPES * len(content))
 
 
 class SidecarJoin:
@@ -92,5 +96,5 @@ class SidecarJoin:
         for stem in dict.fromkeys(stems):
             for name, fields in self._fields.get(stem, {}).items():
                 self._used.add(name)
-                extra.update(fields)
+                extra = joined(extra, fields)
         return replace(source, extra=extra) if extra else source

@@ -21,6 +21,8 @@ class Source:
         member: its name inside the archive at `uri`; None for a file of its own.
         start_s: where the range begins, in seconds; None for the beginning.
         end_s: where the range ends, in seconds; None for the end.
+        part: of a long recording that is several units of work, the numbers of its windows in one of them: from, and
+            to, None for the end. None for all of it.
         id: what a listing or table calls it, if it says so.
         bytes: its size. None where nobody said; in Parquet the mean of its row group.
         version: changes when the content does. Size and time of change in nanoseconds for a local file, generation,
@@ -36,6 +38,7 @@ class Source:
     member: str | None = None
     start_s: float | None = None
     end_s: float | None = None
+    part: tuple[int, int | None] | None = None
     id: str | None = None
     bytes: int | None = None
     version: str | None = None
@@ -46,12 +49,14 @@ class Source:
 
 
 def source_key(source: Source) -> str:
-    """The identity of the work that a source stands for: 32 hex digits, digested from name, version and range.
+    """The identity of the work that a source stands for: 32 hex digits, digested from name, version, range and part.
 
     It never depends on the order of a listing, on `id`, on `extra`, or on the place inside an archive.
     """
     version = source.version if source.version is not None else source.bytes
-    parts = [source.uri, source.member, version, source.start_s, source.end_s]
+    parts: list[object] = [source.uri, source.member, version, source.start_s, source.end_s]
+    if source.part is not None:
+        parts.append(source.part)
     name = "\x00".join("" if part is None else str(part) for part in parts)
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

@@ -16,7 +16,7 @@ import soxr
 
 from sonogloss import files
 from sonogloss.audio import WindowPolicy, cut_clips
-from sonogloss.errors import ClipError, Code, FormatError, MissingInputError, OptionError
+from sonogloss.errors import RETRYABLE, ClipError, Code, FormatError, MissingInputError, OptionError
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
 from sonogloss.tables import read_table
@@ -124,6 +124,7 @@ def dead_clip(clip: LabelledClip, stage: str, error: ClipError) -> DeadLetter:
         code=error.code.value,
         message=error.message,
         byte_offset=error.byte_offset,
+        retryable=error.code in RETRYABLE,
     )
 
 

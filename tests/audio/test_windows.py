@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from sonogloss.audio import WindowPolicy, cut_clips, expected_windows, resample
 from sonogloss.audio import decode as decode_module
+from sonogloss.audio.channels import Channels
 from sonogloss.audio.rates import resample_blocks
 from sonogloss.audio.windows import _cut
 from sonogloss.errors import OptionError
-from sonogloss.records import Clip, clip_id
+from sonogloss.records import Clip, FloatArray, clip_id
 
 Encode = Callable[..., bytes]
 
@@ -267,3 +269,53 @@ def test_resampling_never_exceeds_full_scale() -> None:
 def test_equal_rates_change_nothing() -> None:
     loud = 3 * np.ones(100, np.float32)
     assert np.array_equal(resample(loud, 32000, 32000), loud)
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize(("source_rate", "channels"), [(16000, "mean"), (44100, "mean"), (44100, "split")])
+@pytest.mark.parametrize("hop_s", [1.0, 0.7, 2.5])
+def test_parts_of_a_recording_are_the_windows_of_the_whole(
+    encode: Encode, container: str, source_rate: int, channels: Channels, hop_s: float
+) -> None:
+    noise = 0.1 * np.random.default_rng(3).standard_normal((int(13.4 * source_rate), 2))
+    data = encode(noise, source_rate, container=container)
+    policy = WindowPolicy(window_s=1.3, hop_s=hop_s, channels=channels)
+
+    def cut_part(part: tuple[int, int | None] | None) -> list[Clip]:
+        version = f"{source_rate}{container}{channels}"
+        return list(cut_clips(data, uri="a", member=None, policy=policy, sample_rate=16000, part=part, version=version))
+
+    whole = {clip.clip_id: clip for clip in cut_part(None)}
+    parts = [clip for part in ((0, 3), (3, 5), (5, None), (900, None)) for clip in cut_part(part)]
+    assert sorted(clip.clip_id for clip in parts) == sorted(whole)
+    for clip in parts:
+        same = whole[clip.clip_id]
+        assert vars(clip) | {"samples": None} == vars(same) | {"samples": None}
+        assert len(clip.samples) == len(same.samples)
+        # Another rate is another stream to the resampler, but for its last digits.
+        tolerance = 0.0 if source_rate == 16000 else 1e-6
+        assert np.abs(clip.samples - same.samples).max() <= tolerance
+
+
+def test_a_range_is_found_without_decoding_what_is_before_it(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "_KEPT_FRAMES", 1000)
+    data = encode(0.1 * np.random.default_rng(0).standard_normal(60 * 16000), 16000, container="FLAC")
+    decoded = [0]
+    plain = decode_module.SndfileFile.blocks
+
+    def blocks(file: decode_module.SndfileFile) -> Iterator[FloatArray]:
+        for block in plain(file):
+            decoded[0] += len(block)
+            yield block
+
+    monkeypatch.setattr(decode_module.SndfileFile, "blocks", blocks)
+    policy = WindowPolicy(window_s=1, hop_s=1)
+
+    def cut_from(part: tuple[int, int | None]) -> int:
+        decoded[0] = 0
+        arguments: Any = {"uri": "a", "member": None, "policy": policy, "sample_rate": 16000, "version": "1"}
+        assert len(list(cut_clips(data, part=part, **arguments))) == 5
+        return decoded[0]
+
+    assert cut_from((50, 55)) < (60 + 8) * 16000  # the whole once, and the part
+    assert cut_from((40, 45)) < 8 * 16000  # the whole is known by now

@@ -106,7 +106,7 @@ def test_everything_is_a_row_a_skip_or_a_dead_letter_with_its_code(
     printed = capfd.readouterr().err.splitlines()
     assert [line for line in printed if not line.startswith("sonogloss") and " a second" not in line] == []
     check(corpus, output)
-    assert sorted(path.name for path in output.iterdir()) == ["dead_letters", "labels", "run.json"]
+    assert sorted(path.name for path in output.iterdir()) == ["dead_letters", "labels", "run.json", "skipped"]
 
 
 @pytest.mark.slow

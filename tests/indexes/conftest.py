@@ -31,14 +31,16 @@ def captions(texts: list[str], source: str = "toy", ids: list[int] | None = None
 
 
 def build(directory, vectors, *, shards=1, support=None, ids=None, fingerprint=CLAP["fingerprint"]) -> str:
-    """A committed datastore of captions `caption 0..n-1`."""
+    """A committed datastore of captions `caption 0..n-1`; the support `all` is the captions' own vectors."""
     texts = [f"caption {i}" for i in range(len(vectors))]
     entries = []
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
         chosen = None if ids is None else [ids[r] for r in rows]
         table = captions([texts[r] for r in rows], ids=chosen)
         entries.append(write_shard(str(directory), number, table, vectors[rows]))
-    parts = [write_support_part(str(directory), i, part) for i, part in enumerate(support or [vectors])]
+    parts = None
+    if not isinstance(support, str):
+        parts = [write_support_part(str(directory), i, part) for i, part in enumerate(support or [vectors])]
     clap = CLAP | {"dim": vectors.shape[1], "fingerprint": fingerprint}
     commit_datastore(
         str(directory),
@@ -51,9 +53,10 @@ def build(directory, vectors, *, shards=1, support=None, ids=None, fingerprint=C
     return str(directory)
 
 
-def build_format1(directory, vectors, *, shards=1) -> str:
+def build_format1(directory, vectors, *, shards=1, texts=None) -> str:
     """A datastore as the first release wrote it."""
-    store, texts, entries = str(directory), [f"caption {i}" for i in range(len(vectors))], []
+    store, entries = str(directory), []
+    texts = texts or [f"caption {i}" for i in range(len(vectors))]
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
         folder = f"shards/{number:05d}"
         files.write_table(f"{store}/{folder}/captions.parquet", captions([texts[r] for r in rows]))

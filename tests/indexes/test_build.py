@@ -18,6 +18,8 @@ from sonogloss.indexes import (
 )
 from sonogloss.indexes.layout import to_json
 from sonogloss.indexes.shard_writer import ShardWriter
+from sonogloss.pipelines.command_line import main
+from sonogloss.records import caption_id
 from tests.indexes.conftest import CLAP, build, build_format1, captions, unit_rows
 
 
@@ -160,3 +162,18 @@ def test_format_1_opens_searches_projects_and_verifies(tmp_path):
     np.testing.assert_array_equal(*(s.project(queries, temperature=0.1, renormalise=False) for s in (old, new)))
     # Results that were made with an old store know it by its manifest as it was.
     assert to_json(old.manifest) == files.read_json(f"{old.path}/manifest.json")
+
+
+def test_format_1_becomes_format_2_when_it_is_compacted(tmp_path, capsys):
+    texts = sorted((f"caption {n}" for n in range(30)), key=caption_id)
+    vectors = unit_rows(30)
+    store = build_format1(tmp_path / "old", vectors, texts=texts)
+    queries = unit_rows(3, seed=5)
+    before = Datastore.open(store)
+    found = before.search(queries, 30)
+    assert main(["compact", store]) == 0
+    after = Datastore.open(store)
+    assert (after.manifest.format_version, after.manifest.support.kind, verify(store)) == (2, "all", [])
+    assert after.search(queries, 30) == found
+    np.testing.assert_array_equal(*(s.project(queries, temperature=0.1, renormalise=True) for s in (before, after)))
+    assert not (tmp_path / "old/support").exists()

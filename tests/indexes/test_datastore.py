@@ -16,8 +16,8 @@ GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden" / "drcap"
 
 
 def expected_ids(vectors, queries, ids, k):
-    """Exact search by plain arithmetic: the score rounded to float32, then the id."""
-    scores = (queries.astype(float) @ vectors.T.astype(float)).astype(np.float32)
+    """Exact search by plain arithmetic in float64: the score, then the id."""
+    scores = (queries[:, None].astype(float) * vectors.astype(float)).sum(axis=2)
     return [[ids[r] for r in np.lexsort((ids, -row))[:k]] for row in scores]
 
 
@@ -280,3 +280,82 @@ def test_flipped_bytes_of_format_1_never_end_in_a_traceback(tmp_path, name):
             opened = Datastore.open(store)
             opened.search(query, 3)
             opened.project(query, temperature=0.1, renormalise=False)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.01, 0.07])
+def test_one_pass_gives_what_two_give(tmp_path, temperature):
+    vectors, queries = unit_rows(200, dim=32), unit_rows(9, dim=32, seed=1)
+    store = Datastore.open(build(tmp_path / "own", vectors, shards=3, support="all"))
+    apart = Datastore.open(build(tmp_path / "apart", vectors, shards=3, support=[vectors[:50]]))
+    for opened in (store, apart):
+        contexts, projected = opened.search_and_project(queries, 4, temperature=temperature, renormalise=True)
+        assert contexts == opened.search(queries, 4)
+        np.testing.assert_array_equal(projected, opened.project(queries, temperature=temperature, renormalise=True))
+        alone, one = opened.search_and_project(queries[3:4], 4, temperature=temperature, renormalise=True)
+        assert alone == contexts[3:4]
+        np.testing.assert_array_equal(one, projected[3:4])
+    assert store.search_and_project(queries[:0], 4, temperature=0.1, renormalise=True)[0] == []
+    with pytest.raises(OptionError, match="temperature -1"):
+        store.search_and_project(queries, 4, temperature=-1, renormalise=True)
+
+
+def test_shards_mapped_one_by_one_answer_the_same_bits(tmp_path):
+    vectors, queries = unit_rows(300, dim=32), unit_rows(7, dim=32, seed=1)
+    path = build(tmp_path / "store", vectors, shards=4, support="all")
+    kept, mapped = Datastore.open(path), Datastore.open(path, search="partitioned")
+    ask = {"temperature": 0.02, "renormalise": False}
+    contexts, projected = mapped.search_and_project(queries, 6, **ask)
+    assert contexts == kept.search_and_project(queries, 6, **ask)[0]
+    np.testing.assert_array_equal(projected, kept.search_and_project(queries, 6, **ask)[1])
+    assert mapped.search(queries, 6) == contexts
+    np.testing.assert_array_equal(mapped.project(queries, **ask), projected)
+
+
+def two_stores(tmp_path, **kinds):
+    """Captions 0-19 in two stores that share 8-11, and all of them in one."""
+    vectors, ids = unit_rows(20), list(range(100, 120))
+    paths = []
+    for name, rows in (("a", range(12)), ("b", range(8, 20)), ("both", range(20))):
+        rows = list(rows)
+        chosen = [ids[row] for row in rows]
+        paths.append(build(tmp_path / name, vectors[rows], shards=2, ids=chosen, **kinds))
+    return vectors, paths
+
+
+def test_several_stores_are_one(tmp_path):
+    vectors, (first, second, both) = two_stores(tmp_path, support="all")
+    several, merged = Datastore.open([first, second]), Datastore.open(both)
+    queries = np.concatenate([vectors[8:12], unit_rows(4, seed=3)])
+    found, expected = several.search(queries, 20), merged.search(queries, 20)
+    assert [[(c.id, c.score) for c in row] for row in found] == [[(c.id, c.score) for c in row] for row in expected]
+    ask = {"temperature": 0.05, "renormalise": True}
+    np.testing.assert_allclose(several.project(queries, **ask), merged.project(queries, **ask), atol=1e-6)
+    np.testing.assert_array_equal(several.search_and_project(queries, 3, **ask)[1], several.project(queries, **ask))
+    assert several.count == several.support.count == 20
+    assert sorted(np.concatenate([ids for ids, _ in several.blocks()])) == list(range(100, 120))
+    rows = np.arange(20)
+    assert len(set(several.texts(rows))) == 12  # the texts of both begin with "caption 0"
+    assert np.array_equal(np.concatenate([block for _, block in several.blocks()]), several.vectors(rows))
+    mapped = Datastore.open([first, second], search="partitioned")
+    assert mapped.search(queries, 5) == several.search(queries, 5)
+    with pytest.raises(FingerprintMismatchError, match="stranger"):
+        Datastore.open([first, build(tmp_path / "stranger", vectors, fingerprint="0" * 64)])
+
+
+def test_captions_are_found_where_a_column_says_so(tmp_path):
+    vectors = unit_rows(40)
+    tables = [
+        captions([f"c{row}" for row in range(start, start + 20)], source) for start, source in ((0, "x"), (20, "y"))
+    ]
+    entries = [write_shard(str(tmp_path), n, table, vectors[20 * n : 20 * n + 20]) for n, table in enumerate(tables)]
+    commit_datastore(str(tmp_path), shards=entries, support=[], clap=CLAP, options={})
+    store = Datastore.open(str(tmp_path))
+    queries = unit_rows(3, seed=4)
+    (only,) = {c.source for row in store.search(queries, 30, where={"source": ["y"]}) for c in row}
+    assert only == "y"
+    everything = store.search(queries, 40)
+    expected = [[context for context in row if context.source == "x"][:5] for row in everything]
+    assert store.search(queries, 5, where={"source": ["x", "z"], "split": ["train"]}) == expected
+    assert store.search(queries, 5, where={"split": ["test"]}) == [[], [], []]
+    with pytest.raises(StoreFormatError, match="french"):
+        store.search(queries, 5, where={"french": ["oui"]})

@@ -17,7 +17,7 @@ from sonogloss.errors import FingerprintMismatchError
 from sonogloss.indexes import Datastore, read_manifest
 from sonogloss.indexes.layout import write_manifest
 from sonogloss.pipelines.caption_audio import caption
-from sonogloss.records import CAPTION_ROW_SCHEMA, FloatArray
+from sonogloss.records import CAPTION_ROW_SCHEMA, CARRIED_SCHEMA, FloatArray
 from sonogloss.transforms import write_rows
 from sonogloss.transforms.work import Batch, UnitResult
 
@@ -80,7 +80,7 @@ def test_every_clip_is_a_row_and_every_failure_a_dead_letter(
         ("9.wav", "read_audio", "UNSUPPORTED")
     ]
     row = found[0]
-    assert list(row) == CAPTION_ROW_SCHEMA.names
+    assert list(row) == [*CAPTION_ROW_SCHEMA.names, *CARRIED_SCHEMA.names]
     assert row["caption"]
     assert row["method"] == "drcap"
     assert row["contexts"][0]["text"] in CAPTIONS

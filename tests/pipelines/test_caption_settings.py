@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from sonogloss.clap import Clap
+from sonogloss.indexes.layout import read_manifest, write_manifest
 from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, ProjectionSettings, save_captioner
 from sonogloss.methods.labels import embed_labels, read_labels
 from sonogloss.methods.mapper import TanhMapper
@@ -157,9 +159,9 @@ def test_settings_that_cannot_be_used_are_told_in_one_line(
     run: Run, recordings: Path, store: Path, captioner: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
     shutil.copytree(store, tmp_path / "strange")
-    manifest = json.loads((tmp_path / "strange" / "manifest.json").read_text())
-    manifest["clap"] |= {"fingerprint": "0" * 64, "name": "another-clap"}
-    (tmp_path / "strange" / "manifest.json").write_text(json.dumps(manifest))
+    manifest = read_manifest(str(tmp_path / "strange"))
+    clap = {**manifest.clap, "fingerprint": "0" * 64, "name": "another-clap"}
+    write_manifest(str(tmp_path / "strange"), replace(manifest, clap=clap))
     common = ["--audio", recordings, "--datastore", store, "--captioner", captioner, "--output", tmp_path / "out"]
     outcome = run("caption", *common, *(option.format(tmp=tmp_path) for option in options))
     assert_one_line(outcome, *(word for word in words if word != "another-clap"))

@@ -17,6 +17,7 @@ from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running import audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.records import FloatArray, clip_id
+from sonogloss.transforms import long_sources, work
 
 from .conftest import Run, assert_one_line
 
@@ -277,3 +278,52 @@ def test_what_the_options_leave_as_it_was_leaves_the_digest_as_it_was(store: Pat
     assert digest(parity=True, long="pool") != digest(parity=True)
     pools = [{"long": "pool"}, {"long": "pool", "pool_weights": "loudness"}, {"long": "pool", "max_windows": 2}]
     assert len({digest(**options) for options in [{}, {"skip_silent": True}, {"long": "first"}, *pools]}) == 6
+
+
+def test_a_long_recording_is_several_units_with_the_rows_of_one(
+    run: Run, store: Path, captioner: Path, encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    rng = np.random.default_rng(0)
+    for name, seconds in (("a", 70), ("b", 3)):
+        (audio / f"{name}.flac").write_bytes(encode(0.1 * rng.standard_normal(seconds * 8000), 8000, container="FLAC"))
+    command = ["caption", "--audio", audio, "--datastore", store, "--captioner", captioner, "--window", "1", "--json"]
+    assert run(*command, "--output", tmp_path / "whole").code == 0
+    expected = rows(tmp_path / "whole")
+    assert len(expected) == 73
+    monkeypatch.setattr(long_sources, "PART_BYTES", 50_000)
+    monkeypatch.setattr(work, "SMALLEST_UNIT_BYTES", 50_000)
+    again = run(*command, "--output", tmp_path / "whole")  # done in one piece by an earlier release
+    assert again.report["done_before"]
+    assert again.report["sources"] == again.report["taken_over"] == 2
+    report = run(*command, "--output", tmp_path / "parts").report
+    assert (report["sources"], report["computed"], report["problems"]) == (2, 2, [])
+    assert len(list((tmp_path / "parts" / "dead_letters").iterdir())) > 2
+    assert_same(rows(tmp_path / "parts"), expected)
+    described = json.loads((tmp_path / "parts" / "run.json").read_text())
+    part = next(part for part in described["parts"] if part["path"].startswith("captions") and part["rows"] > 9)
+    (tmp_path / "parts" / part["path"]).unlink()  # as if the job had been killed in this unit
+    (tmp_path / "parts" / "run.json").unlink()
+    assert run(*command, "--output", tmp_path / "parts").code == 0
+    assert_same(rows(tmp_path / "parts"), expected)
+    assert run("verify", tmp_path / "parts").code == 0
+    (audio / "a.flac").write_bytes(encode(0.1 * rng.standard_normal(66 * 8000), 8000, container="FLAC"))
+    report = run(*command, "--output", tmp_path / "parts").report
+    assert report["counts"]["captions"] == 69
+    assert report["computed"] == 1
+
+
+def test_a_long_recording_that_breaks_is_a_dead_letter_of_each_part(
+    run: Run, store: Path, captioner: Path, encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_sources, "PART_BYTES", 50_000)
+    (tmp_path / "audio").mkdir()
+    samples = np.zeros(70 * 8000, np.float32)
+    (tmp_path / "audio" / "b.wav").write_bytes(encode(samples[:8000], 8000))
+    samples[-5] = np.nan
+    (tmp_path / "audio" / "a.wav").write_bytes(encode(samples, 8000, subtype="FLOAT"))
+    command = ["caption", "--audio", tmp_path / "audio", "--datastore", store, "--captioner", captioner]
+    outcome = run(*command, "--window", "1", "--output", tmp_path / "out", "--max-dead-letters", "1", "--json")
+    assert outcome.report["dead_letter_codes"] == {"NON_FINITE": 3}
+    assert outcome.report["counts"] == {"inputs": 4, "captions": 1, "dead_letters": 3, "skipped": 0}

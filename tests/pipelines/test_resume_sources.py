@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,16 @@ from hypothesis import strategies as st
 
 from sonogloss import files
 from sonogloss.errors import OutputError
+from sonogloss.pipelines.running import resume as resume_room
 from sonogloss.pipelines.running.ownership import survey
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.verify_directory import verify
 from sonogloss.records import Clip, Context, DeadLetter, clip_id
-from sonogloss.sources import Source, source_key
+from sonogloss.sources import SkipCode, Skipped, Source, source_key
 from sonogloss.transforms import commit_run as commit_room
 from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
 from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
+from sonogloss.transforms.skipped_files import SkippedList, list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, DoneSource, Unit
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
@@ -101,7 +104,9 @@ def run_job(output: Path, sources: list[Source], fuse: Fuse | None = None) -> Un
         patch.setattr(os, "fsync", lambda handle: None)
         for name in ("atomic_write", "remove"):
             real = getattr(files, name)
-            patch.setattr(files, name, lambda path, real=real: ((fuse or Fuse(None)).burn(), real(path))[1])
+            patch.setattr(
+                files, name, lambda path, real=real, **options: ((fuse or Fuse(None)).burn(), real(path, **options))[1]
+            )
         plan = plan_units(str(output), sources, configuration="c", begin_anew=False)
         if plan.finished:
             return plan
@@ -220,8 +225,95 @@ def test_many_parts_are_listed_in_a_manifest_and_read_the_same(tmp_path: Path, m
     assert len(verify(directory=str(tmp_path / "tree"))["problems"]) == 1
 
 
+def without_later_columns(output: Path) -> None:
+    """Turn part files into what a release wrote that knew fewer columns; `run.json` names them as they are now."""
+    later = {"captions": ["source_id", "extra"]}
+    for path in output.rglob("*.parquet"):
+        names = later.get(path.parent.name) or ["retryable", "start_s", "end_s", "source_id", "extra"]
+        pq.write_table(pq.read_table(path).drop_columns(names), path, compression="zstd")
+    run = json.loads((output / "run.json").read_text())
+    for part in run["parts"]:
+        part |= files.file_entry(str(output), part["path"])
+    (output / "run.json").write_text(json.dumps(run))
+
+
+def schemas(output: Path) -> dict[str, set[pa.Schema]]:
+    """The schemas of the files of each folder, without metadata."""
+    return {
+        folder: {pq.read_schema(path).remove_metadata() for path in (output / folder).glob("*.parquet")}
+        for folder in ("captions", "dead_letters")
+    }
+
+
+@pytest.mark.parametrize("killed_after", [None, 0, 5, 9, 14])
+def test_results_of_fewer_columns_go_on_with_all_of_them(tmp_path: Path, killed_after: int | None) -> None:
+    sources = [recording(number) for number in range(30)]
+    run_job(tmp_path / "o", sources)
+    without_later_columns(tmp_path / "o")
+    assert verify(directory=str(tmp_path / "o"))["problems"] == []
+    assert run_job(tmp_path / "o", sources).finished  # nothing to do: they stay as they are
+    now = [*sources[1:], recording(40)]
+    if killed_after is not None:
+        with suppress(KilledError):
+            run_job(tmp_path / "o", now, Fuse(killed_after))
+    plan = run_job(tmp_path / "o", now)
+    assert killed_after is not None or [source.uri for unit in plan.pending for source in unit.sources] == [
+        "/a/040.wav"
+    ]
+    run_job(tmp_path / "fresh", [*sources, recording(40)])
+    assert schemas(tmp_path / "o") == schemas(tmp_path / "fresh")
+    assert_complete(tmp_path / "o", now, [recording(0)], tmp_path / "fresh2")
+    assert run_job(tmp_path / "o", now).finished
+
+
+def test_small_units_of_many_runs_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume_room, "MANY", 4)
+    monkeypatch.setattr(resume_room, "SMALL", 20)
+    for count in range(1, 40):
+        sources = [recording(number) for number in range(count)]
+        plan = run_job(tmp_path / "o", sources)
+        assert sum(len(unit.sources) for unit in plan.pending) == 1
+        assert len(list((tmp_path / "o/dead_letters").iterdir())) <= 4 + count // 4
+    assert_complete(tmp_path / "o", sources, [], tmp_path / "fresh")
+    assert run_job(tmp_path / "o", sources).finished
+
+
+def test_what_was_left_out_is_listed_again_when_it_changes(tmp_path: Path) -> None:
+    def left_out(*names: str) -> SkippedList:
+        return list_skipped([Skipped(uri=name, code=SkipCode.NOT_AUDIO, reason="It is a text.") for name in names])
+
+    def plan(skipped: SkippedList) -> UnitPlan:
+        return plan_units(str(tmp_path), sources, configuration="c", begin_anew=False, skipped=skipped)
+
+    sources = [recording(number) for number in range(3)]
+    first, second = left_out("/a/x.txt"), left_out("/a/x.txt", "/a/\udcff.txt")
+    run_job(tmp_path, sources)
+    for skipped in (first, second):
+        found = plan(skipped)
+        assert not found.finished
+        commit_run(
+            found.completed, output=str(tmp_path), head={"configuration": {"digest": "c"}}, started=Stopwatch(),
+            skipped=skipped.counts, skipped_parts=write_skipped(str(tmp_path), skipped),
+        )  # fmt: skip
+        assert plan(skipped).finished
+        assert verify(directory=str(tmp_path))["problems"] == []
+        assert [row["uri"] for row in rows_of(tmp_path / "skipped")][:1] == ["/a/x.txt"]
+    assert [row["uri"] for row in rows_of(tmp_path / "skipped")] == ["/a/x.txt", "/a/\\xff.txt"]
+    assert len(list((tmp_path / "skipped").iterdir())) == 1
+    assert read_run(str(tmp_path))["counts"]["skipped"] == 2  # type: ignore[index]
+    leftover = write_skipped(str(tmp_path), first)[0]["path"]
+    assert survey(str(tmp_path), kind="captions").leftovers == (leftover,)
+    assert len(verify(directory=str(tmp_path))["problems"]) == 1
+    assert plan(second).remove == [leftover]
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
 def as_format_1(output: Path) -> None:
     """Turn results into what the first release wrote."""
+    without_later_columns(output)
     run = json.loads((output / "run.json").read_text())
     run["format_version"] = 1
     for path in output.rglob("*.parquet"):

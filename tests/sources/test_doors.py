@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.errors import ClipError, Code, MissingInputError, OptionError
+from sonogloss.errors import ClipError, Code, MissingInputError, OptionError, TransientError
 from sonogloss.sources import Source, SourceLimits, list_sources, open_source, source_key
-from sonogloss.sources.doors import is_url, open_file
+from sonogloss.sources.doors import open_file
+from sonogloss.sources.urls import is_url
 from tests.archives import contents, listed, put, tar, wav, zipped
 
 NAMES = [
@@ -215,7 +216,7 @@ def test_a_protocol_whose_package_is_not_installed_is_a_mistake_in_words(monkeyp
     def missing(*arguments: object, **options: object) -> None:
         raise ImportError("Install gcsfs to access Google Storage")
 
-    monkeypatch.setattr("sonogloss.sources.doors.url_to_fs", missing)
+    monkeypatch.setattr("sonogloss.sources.urls.url_to_fs", missing)
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
     for pattern in ("gs://bucket/a.wav", "gs://bucket/*.wav", "gs://bucket/rec::1.wav"):
         with pytest.raises(OptionError, match="gcsfs"):
@@ -391,7 +392,7 @@ def test_a_network_that_fails_in_the_middle_is_not_the_end_of_the_sound(
             opened.read()
             raise ValueError("what a decoder says of it")
 
-    with pytest.raises(ClipError, match=r"READ_ERROR.*reset"):
+    with pytest.raises(TransientError, match=r"'memory:///b/a.wav' cannot be reached .*reset"):
         decode()
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from sonogloss.errors import Code, FormatError
 from sonogloss.sources import SkipCode, Source, SourceLimits, listing, printable
+from sonogloss.sources.carried import LEFT_OUT
 from tests.archives import ARCHIVES, contents, listed, parquet_of, put, tar, wav, zipped
 
 ROWS: list[dict[str, Any]] = [
@@ -267,7 +268,7 @@ def test_large_cells_are_not_carried(folder: Path) -> None:
     row = {"uri": "a.wav", "text": "x" * 100, "list": ["y" * 100], "ok": 1}
     path = put(folder, "list.jsonl", json.dumps(row).encode())
     (source,), _ = listed(path, limits=SourceLimits(max_extra_bytes=50))
-    assert source.extra == {"ok": 1}
+    assert source.extra == {"ok": 1, LEFT_OUT: ["list", "text"]}
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.tsv"])

@@ -14,6 +14,7 @@ import pytest
 
 from sonogloss.errors import Code
 from sonogloss.sources import SkipCode, Source, SourceLimits
+from sonogloss.sources.carried import LEFT_OUT
 from tests.archives import contents, listed, parquet, parquet_of, put, wav
 
 MEMBERS = {f"{number}.wav": wav(number, 200 + number) for number in range(7)}
@@ -51,6 +52,7 @@ def test_small_columns_are_carried_and_bytes_and_long_lists_are_not(tmp_path: Pa
         "label": 3,
         "when": day,
         "meta": {"split": "train", "fold": 1},
+        LEFT_OUT: ["image", "meta_bytes", "spectrum", "text", "vector"],
     }
     assert "text" not in one(tmp_path, table)[1].extra  # the column is large, however short the cell
 

@@ -7,9 +7,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import ClipError, Code, OptionError
-from sonogloss.transforms.isolate import as_clip_error, dead_letter, drop_failures, out_of_memory, run_isolated
+from sonogloss.transforms.isolate import (
+    as_clip_error,
+    dead_letter,
+    drop_failures,
+    forget_sizes,
+    out_of_memory,
+    run_isolated,
+)
 
 from .conftest import MakeBatch
+
+
+@pytest.fixture(autouse=True)
+def whole_batches() -> None:
+    """No test learns from another how much fits."""
+    forget_sizes()
 
 
 class Fussy:
@@ -30,7 +43,8 @@ class Fussy:
 
 @given(poison=st.sets(st.integers(0, 40)), size=st.integers(0, 40), largest=st.integers(1, 50))
 def test_every_item_gets_its_own_answer_whatever_its_neighbours_do(poison: set[int], size: int, largest: int) -> None:
-    outcomes = run_isolated(Fussy(poison, largest), range(size))
+    """Also where earlier examples have left a size that fitted."""
+    outcomes = run_isolated(Fussy(poison, largest), range(size), stage="s")
     assert len(outcomes) == size
     for item, outcome in enumerate(outcomes):
         if item in poison:
@@ -42,16 +56,41 @@ def test_every_item_gets_its_own_answer_whatever_its_neighbours_do(poison: set[i
 
 def test_a_good_batch_is_one_call_and_a_culprit_costs_logarithmically_many() -> None:
     model = Fussy(set())
-    run_isolated(model, range(32))
+    run_isolated(model, range(32), stage="s")
     assert model.calls == 1
     model = Fussy({17})
-    run_isolated(model, range(32))
+    run_isolated(model, range(32), stage="s")
     assert model.calls == 11  # the whole, then two halves at each of five levels
 
 
 def test_lack_of_memory_halves_the_batch_until_it_fits() -> None:
-    outcomes = run_isolated(Fussy(set(), largest=8), range(32))
-    assert outcomes == [item * 10 for item in range(32)]
+    model = Fussy(set(), largest=8)
+    assert run_isolated(model, range(32), stage="s") == [item * 10 for item in range(32)]
+    model.calls = 0
+    assert run_isolated(model, range(32), stage="s") == [item * 10 for item in range(32)]
+    assert model.calls == 4  # the size that fitted is kept
+    model.largest, model.calls = 3, 0
+    assert run_isolated(model, range(32), stage="s") == [item * 10 for item in range(32)]
+    model.calls = 0
+    run_isolated(model, range(32), stage="s")
+    assert model.calls == 16  # memory became scarcer
+    run_isolated(model, range(32), stage="another")
+    assert model.calls > 32  # each step learns its own size
+
+
+def test_a_clip_that_never_fits_leaves_the_others_large_batches() -> None:
+    def run(items: Sequence[int]) -> list[int]:
+        calls.append(len(items))
+        if 17 in items:
+            raise MemoryError
+        return list(items)
+
+    calls: list[int] = []
+    outcomes = run_isolated(run, range(32), stage="s")
+    assert [item for item, outcome in enumerate(outcomes) if isinstance(outcome, MemoryError)] == [17]
+    calls.clear()
+    assert run_isolated(run, range(100, 132), stage="s") == list(range(100, 132))
+    assert calls == [16, 16]
 
 
 def test_lack_of_memory_is_known_in_all_its_forms() -> None:
@@ -69,12 +108,12 @@ def test_a_mistake_about_the_whole_job_is_not_isolated() -> None:
         raise OptionError("The device is gone.", "Plug it in.")
 
     with pytest.raises(OptionError):
-        run_isolated(run, [1, 2])
+        run_isolated(run, [1, 2], stage="s")
 
 
 def test_a_model_that_loses_items_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="1 results for 2 items"):
-        run_isolated(lambda items: [0], [1, 2])
+        run_isolated(lambda items: [0], [1, 2], stage="s")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +133,7 @@ def test_a_dead_letter_says_what_failed_in_one_short_line(error: Exception, code
     assert found.byte_offset == (12 if isinstance(error, ClipError) else None)
     assert len(found.message) <= 500
     assert as_clip_error(error).code.value == code
+    assert found.retryable == (code == "OUT_OF_MEMORY")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixture is a function without state

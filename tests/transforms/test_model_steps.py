@@ -105,6 +105,11 @@ class FakeStore:
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         return project(queries, self.support, temperature=temperature, renormalise=renormalise)
 
+    def search_and_project(
+        self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool
+    ) -> tuple[list[list[Context]], FloatArray]:
+        return self.search(queries, k), self.project(queries, temperature=temperature, renormalise=renormalise)
+
 
 def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> None:
     from sonogloss.methods import ProjectionSettings
@@ -122,6 +127,68 @@ def test_retrieval_gives_contexts_and_the_projection(make_batch: MakeBatch) -> N
     alone = retrieve(batch, None, contexts=0, projection=None)
     assert alone.contexts == ((), (), ())
     np.testing.assert_array_equal(alone.projected, batch.embeddings)
+
+
+class BrokenStore(FakeStore):
+    """Cannot search for one query, and projects another one on nothing."""
+
+    def __init__(self, poison: FloatArray, lost: FloatArray) -> None:
+        self.poison, self.lost = poison, lost
+
+    def search(self, queries: FloatArray, k: int) -> list[list[Context]]:
+        if (queries == self.poison).all(1).any():
+            raise RuntimeError("the index is torn")
+        return super().search(queries, k)
+
+    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+        projected = super().project(queries, temperature=temperature, renormalise=renormalise)
+        projected[(queries == self.lost).all(1)] = np.nan
+        return projected
+
+
+def test_a_clip_that_cannot_be_looked_up_costs_no_other(make_batch: MakeBatch) -> None:
+    from sonogloss.methods import ProjectionSettings
+
+    batch = replace(make_batch(5), contexts=(), projected=NO_VECTORS, captions=(), scores=())
+    settings = ProjectionSettings(temperature=0.1, renormalise=False)
+    store = BrokenStore(batch.embeddings[1], batch.embeddings[3])
+    done = retrieve(batch, store, contexts=2, projection=settings)
+    good = retrieve(batch, FakeStore(), contexts=2, projection=settings)
+    assert [clip.clip_id for clip in done.clips] == [batch.clips[row].clip_id for row in (0, 2, 4)]
+    np.testing.assert_array_equal(done.projected, good.projected[[0, 2, 4]])
+    np.testing.assert_array_equal(done.embeddings, batch.embeddings[[0, 2, 4]])
+    assert len(done.contexts) == 3
+    assert [(letter.stage, letter.code) for letter in done.dead] == [
+        ("retrieve", "MODEL_FAILED"),
+        ("retrieve", "NON_FINITE"),
+    ]
+
+
+class NowhereClap(FakeClap):
+    """Has no finite place for the text `nowhere`."""
+
+    def embed_text(self, texts: Sequence[str]) -> FloatArray:
+        vectors = super().embed_text(texts)
+        vectors[[text == "nowhere" for text in texts]] = np.inf
+        return vectors
+
+
+def test_a_caption_without_a_finite_embedding_is_neither_scored_nor_chosen(make_batch: MakeBatch) -> None:
+    done = score(replace(make_batch(3), captions=("a", "nowhere", "b"), scores=()), NowhereClap())
+    assert (len(done.clips), len(done.scores), done.captions) == (2, 2, ("a", "b"))
+    assert [(letter.stage, letter.code) for letter in done.dead] == [("score", "NON_FINITE")]
+    candidates = (("nowhere", "a"), ("nowhere",))
+    chosen = rerank(replace(make_batch(2), candidates=candidates, captions=(), scores=()), NowhereClap())
+    assert chosen.captions == ("a",)
+    assert [(letter.stage, letter.code) for letter in chosen.dead] == [("rerank", "NON_FINITE")]
+
+
+def test_a_dead_letter_of_a_clip_names_its_source_as_the_listing_did(make_batch: MakeBatch) -> None:
+    batch = make_batch(1)
+    clip = replace(batch.clips[0], source_range=(2.0, None), source_id="x", extra='{"tag": 1}')
+    [letter] = score(replace(batch, clips=(clip,), captions=("poison",), scores=()), FakeClap()).dead
+    assert (letter.start_s, letter.end_s, letter.source_id, letter.extra) == (2.0, None, "x", '{"tag": 1}')
+    assert (letter.code, letter.retryable) == ("MODEL_FAILED", False)
 
 
 def test_a_clip_without_a_caption_is_a_dead_letter(make_batch: MakeBatch) -> None:

@@ -18,6 +18,7 @@ def listing(count: int, size: int | None = None) -> list[Source]:
     return [Source(uri=f"a/{number:05d}.wav", bytes=size) for number in range(count)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(1, 1 << 30), st.integers(0, 3))
 def test_units_hold_every_source_that_is_left_once(count: int, size: int, every: int) -> None:
     sources = listing(count, size)

@@ -15,7 +15,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss.records import CAPTION_ROW_SCHEMA, DeadLetter
+from sonogloss.records import DeadLetter, caption_row_schema
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.part_files import (
     CONFIGURATION_KEY,
@@ -51,7 +51,7 @@ def test_a_unit_becomes_two_files_that_describe_themselves(tmp_path: Path, make_
     assert [part.path for part in result.parts] == ["captions/part-u-000.parquet", "dead_letters/part-u.parquet"]
     assert result.seconds == {"read_audio": 1.0}
     file = pq.ParquetFile(tmp_path / "captions/part-u-000.parquet")
-    assert file.schema_arrow.remove_metadata() == CAPTION_ROW_SCHEMA
+    assert file.schema_arrow.remove_metadata() == caption_row_schema()
     assert file.metadata.metadata[CONFIGURATION_KEY] == b"c0ffee"
     assert file.metadata.metadata[PARTS_KEY] == b"1"
     frame = pd.read_parquet(tmp_path / "captions")
@@ -219,7 +219,7 @@ def test_a_unit_without_rows_still_leaves_its_two_files(tmp_path: Path, make_bat
     result = writer(tmp_path).add(replace(make_batch(0), dead=(LETTER,), inputs=1))
     assert result is not None
     assert [part.rows for part in result.parts] == [0, 1]
-    assert pq.read_schema(tmp_path / result.parts[0].path).remove_metadata() == CAPTION_ROW_SCHEMA
+    assert pq.read_schema(tmp_path / result.parts[0].path).remove_metadata() == caption_row_schema()
 
 
 def test_names_of_parts_never_change() -> None:

@@ -107,7 +107,16 @@ def test_an_option_joins_the_digest_only_when_it_is_not_the_default() -> None:
 
 
 def test_every_option_of_caption_says_whether_it_shapes_a_row() -> None:
-    only_the_run = {"audio", "output", "resume", "overwrite", "dry_run", "max_dead_letters", "workers"}
+    only_the_run = {
+        "audio",
+        "output",
+        "resume",
+        "overwrite",
+        "dry_run",
+        "max_dead_letters",
+        "workers",
+        "price_per_hour",
+    }
     assert {setting.name for setting in settings_of(CaptionConfig) if setting.option.digest is None} == only_the_run
 
 

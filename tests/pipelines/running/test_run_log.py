@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sonogloss.errors import InputError, SonoglossError
+from sonogloss.errors import InputError, OutputError, SonoglossError, TransientError
+from sonogloss.pipelines.running.beam_options import from_worker
 from sonogloss.pipelines.running.failures import failure_of
 from sonogloss.pipelines.running.run_log import log_event, run_log
 from sonogloss.pipelines.running.signals import Interrupted
@@ -90,7 +91,10 @@ def every_error() -> list[type[InputError]]:
 
 def test_every_kind_of_error_has_a_code_of_its_own() -> None:
     codes = [failure_of(kind("What.", "Remedy.")).code for kind in every_error()]
-    codes += [failure_of(error).code for error in (SonoglossError("x"), ValueError("x"), KeyboardInterrupt())]
+    codes += [
+        failure_of(error).code
+        for error in (SonoglossError("x"), TransientError("x", "y"), ValueError("x"), KeyboardInterrupt())
+    ]
     assert len(set(codes)) == len(codes)
     page = Path(__file__).parents[3] / "docs" / "running.md"
     for code in codes:
@@ -133,3 +137,11 @@ def test_a_mistake_of_ours_is_json_and_a_traceback(
     with pytest.raises(ZeroDivisionError):
         run("inspect", tmp_path, "--json")
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "INTERNAL"
+
+
+def test_the_mistake_that_a_worker_met_keeps_its_kind_and_its_remedy() -> None:
+    first = "Traceback ...\nsonogloss.errors.OutputError: Cannot write 'x': No space left. [while running 'Commit']"
+    found = from_worker(RuntimeError(f"{first} Free some."))
+    assert isinstance(found, OutputError)
+    assert (found.what, found.remedy) == ("Cannot write 'x': No space left.", "Free some.")
+    assert from_worker(RuntimeError("something else")) is None

@@ -1,0 +1,126 @@
+"""One pass over stored vectors: the nearest rows of each query, the softmax over all rows, or both.
+
+A tile of vectors is read once. Its products with all queries give candidates for the nearest rows
+(:mod:`sonogloss.indexes.candidates`) and weights of the softmax, whose sums are carried from tile to tile in float64
+with a running maximum. The rows that weigh most get float64 scores in the end: an error of float32 in a score is
+divided by the temperature, and only a heavy row can carry it into the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sonogloss.bridge import SoftmaxState, empty_state, merge, partial_softmax
+from sonogloss.indexes.candidates import Candidates, DoubleArray
+from sonogloss.indexes.softmax import Softmax
+from sonogloss.indexes.tiles import QueryTile, row_tiles
+from sonogloss.records import FloatArray, IntArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Rows whose weights are computed in float64, at least; each of the others weighs less than a ninth.
+_HEAVIEST = 8
+# Below this temperature the error of float32 scores shows even so: all scores are float64 then, as in the bridge.
+_SHARP = 0.005
+_LOOSE = 256  # queries of one product, where a product may have any shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """What a pass found.
+
+    Attributes:
+        nearest: for each query exact scores and rows of the nearest, best first; empty where none were asked for.
+        softmax: the state of the softmax over the rows; None where no projection was asked for.
+    """
+
+    nearest: list[tuple[DoubleArray, IntArray]]
+    softmax: SoftmaxState | None
+
+
+def scan(
+    vectors: FloatArray,
+    queries: FloatArray,
+    *,
+    ids: IntArray | None = None,
+    k: int = 0,
+    temperature: float | None = None,
+    allowed: BoolArray | None = None,
+) -> Scan:
+    """Compare queries with all vectors.
+
+    Args:
+        vectors: [rows, dim], float32 or float16, unit rows; memory-mapped ones are read once, in order.
+        queries: float32 [n, dim], finite, C-contiguous.
+        ids: [rows] caption ids, by which equal scores are ordered; by default the rows' numbers.
+        k: how many of the nearest rows to find; 0 for none.
+        temperature: tau >= 0 of the softmax; None for no softmax.
+        allowed: [rows], which ones count; by default all.
+
+    Returns:
+        What was found; nothing of it depends on the other queries.
+    """
+    ids = np.arange(len(vectors)) if ids is None else ids
+    sharp = temperature is not None and temperature < _SHARP
+    softmax = None if temperature is None or sharp else Softmax(queries, temperature)
+    wanted = max(k, 0 if softmax is None else _HEAVIEST)
+    candidates = Candidates(vectors, ids, queries, wanted) if wanted else None
+    state = None
+    if candidates is not None:
+        _walk(vectors, queries, allowed, candidates, softmax)
+    if softmax is not None and candidates is not None:
+        state = softmax.state(candidates)
+    elif temperature is not None:
+        state = _sharp_softmax(vectors, queries, allowed, temperature)
+    nearest = [candidates.nearest(query, k) for query in range(len(queries))] if candidates is not None and k else []
+    return Scan(nearest=nearest, softmax=state)
+
+
+def _walk(
+    vectors: FloatArray,
+    queries: FloatArray,
+    allowed: BoolArray | None,
+    candidates: Candidates,
+    softmax: Softmax | None,
+) -> None:
+    """Show every tile's scores to the candidates and the softmax."""
+    tiles = _loose_tiles(queries) if softmax is None else softmax.tiles
+    memory: dict[tuple[int, int], FloatArray] = {}
+    for start, count, block in row_tiles(vectors, padded=softmax is not None):
+        mask = None if allowed is None else allowed[start : start + count]
+        if mask is not None and not mask.any():
+            continue
+        for number, tile in enumerate(tiles):
+            shape = len(block), len(tile.columns)
+            if shape not in memory:
+                memory[shape] = np.empty(shape, np.float32)
+            scores = np.matmul(block, tile.columns.T, out=memory[shape])
+            scores[count:] = -np.inf
+            if mask is not None:
+                scores[:count][~mask] = -np.inf
+            best = scores.max(axis=0)
+            candidates.add(tile.first, tile.places, scores, best, start)
+            if softmax is not None:
+                softmax.add(number, scores, best, block)
+        candidates.settle(at_once=False)
+    candidates.settle(at_once=True)
+
+
+def _loose_tiles(queries: FloatArray) -> list[QueryTile]:
+    """Queries side by side: candidates do not need the same bits every time."""
+    parts = [(first, queries[first : first + _LOOSE]) for first in range(0, len(queries), _LOOSE)]
+    return [QueryTile(first=first, places=np.arange(len(part)), columns=part) for first, part in parts]
+
+
+def _sharp_softmax(
+    vectors: FloatArray, queries: FloatArray, allowed: BoolArray | None, temperature: float
+) -> SoftmaxState:
+    state = empty_state(len(queries), vectors.shape[1])
+    for start, count, block in row_tiles(vectors, padded=False):
+        kept = block if allowed is None else block[allowed[start : start + count]]
+        if len(kept):
+            state = merge(state, partial_softmax(queries, kept, temperature), temperature)
+    return state

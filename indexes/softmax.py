@@ -1,0 +1,91 @@
+"""The softmax of a batch of queries over stored vectors, tile by tile, in float32 where that is enough.
+
+Weights are relative to the largest score so far; what was summed is scaled down when a larger one comes. Sums go from
+tile to tile in float64. An error of a float32 score is divided by the temperature, and only a row that weighs much can
+carry it into the result, so the nearest rows get their weights from float64 scores in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sonogloss.bridge import SoftmaxState
+from sonogloss.indexes.candidates import Candidates, DoubleArray
+from sonogloss.indexes.tiles import QueryTile, query_tiles, weighted_sums
+from sonogloss.records import FloatArray
+
+# exp(-80) is 1e-35: nothing beside the largest weight, 1, and not yet a denormal number, which would be slow.
+_FAINTEST = np.float32(-80)
+# Scores of unit vectors do not differ by more; of damaged ones they may, and then the result has to be finite at least.
+_FARTHEST = np.float32(1e-3)
+_PARTS = 64  # of a column, summed apart and then together, which keeps the error of float32 sums small
+
+
+@dataclass(eq=False)
+class _TileSums:
+    """What one tile of queries has summed: like :class:`~sonogloss.bridge.SoftmaxState`, a column a query."""
+
+    maximum: DoubleArray
+    total: DoubleArray
+    vector: DoubleArray
+
+
+class Softmax:
+    """The sums of a batch.
+
+    Args:
+        queries: float32 [n, dim].
+        temperature: tau > 0.
+
+    Attributes:
+        tiles: the queries, in the tiles whose scores :meth:`add` takes.
+    """
+
+    def __init__(self, queries: FloatArray, temperature: float) -> None:
+        self.tiles: list[QueryTile] = query_tiles(queries)
+        self._shape, self._temperature = queries.shape, temperature
+        self._sums = []
+        for tile in self.tiles:
+            width, dim = tile.columns.shape
+            sums = _TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((dim, width)))
+            self._sums.append(sums)
+
+    def add(self, number: int, scores: FloatArray, best: FloatArray, block: FloatArray) -> None:
+        """Take the scores of one tile; they are overwritten.
+
+        Args:
+            number: of the query tile.
+            scores: [ROWS, width]; -inf where a row does not count, and not so for at least one row.
+            best: [width], the largest of each column.
+            block: [ROWS, dim], the vectors.
+        """
+        sums = self._sums[number]
+        maximum = np.maximum(sums.maximum, best)
+        scale = np.exp((sums.maximum - maximum) / self._temperature)
+        scores -= maximum.astype(np.float32)
+        scores *= np.float32(1 / self._temperature)
+        np.maximum(scores, _FAINTEST, out=scores)
+        weights = np.exp(scores, out=scores)
+        sums.maximum = maximum
+        sums.total = sums.total * scale + weights.reshape(_PARTS, -1, weights.shape[1]).sum(axis=0).sum(axis=0)
+        sums.vector *= scale
+        sums.vector += weighted_sums(block, weights)
+
+    def state(self, candidates: Candidates) -> SoftmaxState:
+        """The state of the batch, with the weights of the nearest rows as float64 scores give them."""
+        n, dim = self._shape
+        state = SoftmaxState(maximum=np.empty(n), total=np.empty(n), vector=np.empty((n, dim)))
+        for tile, sums in zip(self.tiles, self._sums, strict=True):
+            part = slice(tile.first, tile.first + len(tile.places))
+            state.maximum[part] = sums.maximum[tile.places]
+            state.total[part] = sums.total[tile.places]
+            state.vector[part] = sums.vector[:, tile.places].T
+        for query in np.flatnonzero(np.isfinite(state.maximum)):
+            rough, exact, rows = candidates.heaviest(int(query))
+            exact = np.clip(exact, rough - _FARTHEST, rough + _FARTHEST)
+            had, due = (np.exp((scores - state.maximum[query]) / self._temperature) for scores in (rough, exact))
+            state.total[query] += (due - had).sum()
+            state.vector[query] += ((due - had)[:, None] * rows).sum(axis=0)
+        return state

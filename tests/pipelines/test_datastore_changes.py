@@ -1,0 +1,164 @@
+"""Datastores that grow, lose a source, or are written again in few shards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sonogloss.clap.transformers_clap import TransformersClap
+from sonogloss.indexes import Datastore, verify
+from sonogloss.pipelines.running.lease import lease
+
+from .conftest import CAPTIONS, Run, assert_one_line
+
+
+def rows(store: Path) -> list[dict[str, Any]]:
+    shards = Datastore.open(str(store)).manifest.shards
+    return [row for shard in shards for row in pq.read_table(store / shard.files[0].path).to_pylist()]
+
+
+def contents(store: Path) -> dict[int, tuple[str, str, bytes]]:
+    """Captions by id, with text, source and vector."""
+    opened = Datastore.open(str(store))
+    found = opened.vectors(np.arange(opened.count))
+    return {row["id"]: (row["text"], row["source"], found[n].tobytes()) for n, row in enumerate(rows(store))}
+
+
+@pytest.fixture
+def grown(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> tuple[Path, list[object]]:
+    """A store of `one`, to which `two` was added, and the command that added it; they share captions."""
+    (tmp_path / "one.txt").write_text("\n".join(CAPTIONS[:5]))
+    two = [{"text": text, "year": 2000 + n} for n, text in enumerate(CAPTIONS[3:])]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, two)))
+    common = ["build-datastore", "--output", tmp_path / "store", "--clap", tiny_clap_dir, "--json", "--captions"]
+    assert run(*common, tmp_path / "one.txt", "--license", "CC0").code == 0
+    append = [*common, tmp_path / "two.jsonl", "--append"]
+    outcome = run(*append)
+    assert outcome.code == 0, outcome.err
+    assert (outcome.report["counts"]["read"], outcome.report["counts"]["kept"]) == (5, 3)
+    return tmp_path / "store", append
+
+
+def test_what_is_new_is_added_and_nothing_else(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, grown: tuple[Path, list[object]]
+) -> None:
+    store, append = grown
+    whole = ["build-datastore", "--output", tmp_path / "whole", "--clap", tiny_clap_dir, "--captions"]
+    assert run(*whole, tmp_path / "one.txt", tmp_path / "two.jsonl").code == 0
+    assert {key: value[:2] for key, value in contents(store).items()} == {
+        key: value[:2] for key, value in contents(tmp_path / "whole").items()
+    }
+    assert verify(str(store)) == []
+    opened = Datastore.open(str(store))
+    assert (opened.count, opened.support.count, len(opened.manifest.shards)) == (8, 8, 2)
+    assert opened.manifest.options["counts"]["kept"] == 8
+    assert {s.name: (s.count, s.license) for s in opened.manifest.sources} == {
+        "one.txt": (5, "CC0"),
+        "two.jsonl": (3, None),
+    }
+    before = (store / "manifest.json").read_bytes()
+    assert run(*append).report["done_before"]
+    assert (store / "manifest.json").read_bytes() == before
+
+
+def test_readers_of_the_old_manifest_stay_valid(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, grown: tuple[Path, list[object]]
+) -> None:
+    store, _ = grown
+    reader, old = Datastore.open(str(store)), (store / "manifest.json").read_bytes()
+    (tmp_path / "three.txt").write_text("a new sound")
+    append = ["build-datastore", "--output", store, "--clap", tiny_clap_dir, "--append", "--captions"]
+    assert run(*append, tmp_path / "three.txt").code == 0
+    assert Datastore.open(str(store)).count == 9
+    assert len(reader.search(np.eye(reader.dim, dtype=np.float32)[:1], 9)[0]) == 8
+    (tmp_path / "snapshot").mkdir()
+    shutil.copytree(store, tmp_path / "snapshot", dirs_exist_ok=True)
+    (tmp_path / "snapshot/manifest.json").write_bytes(old)
+    assert Datastore.open(str(tmp_path / "snapshot"), check="full").count == 8
+
+
+def test_an_addition_that_is_ended_leaves_the_store_as_it_was(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, grown: tuple[Path, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = grown
+    before = contents(store)
+    (tmp_path / "three.txt").write_text("a new sound")
+    append = ["build-datastore", "--output", store, "--clap", tiny_clap_dir, "--append", "--captions"]
+
+    def broken(self: TransformersClap, texts: list[str], **options: Any) -> Any:
+        raise OSError("the machine goes down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersClap, "embed_text_batches", broken)
+        with pytest.raises(Exception, match="goes down"):
+            run(*append, tmp_path / "three.txt")
+    assert contents(store) == before
+    assert run(*append, tmp_path / "three.txt").code == 0
+    assert len(contents(store)) == 9
+    assert verify(str(store)) == []
+
+
+def test_compact_writes_the_same_captions_in_one_shard_in_order_of_id(
+    run: Run, grown: tuple[Path, list[object]]
+) -> None:
+    store, _ = grown
+    before = contents(store)
+    report = run("compact", store, "--json").report
+    assert (report["captions"], report["removed"], report["shards"]) == (8, 0, 1)
+    assert contents(store) == before
+    found = rows(store)
+    assert [row["id"] for row in found] == sorted(before)
+    assert {row["text"]: row["year"] for row in found}[CAPTIONS[7]] == 2004
+    assert verify(str(store)) == []
+    assert sorted(path.name for path in (store / "shards").iterdir()) == ["00002"]
+    assert run("compact", store, "--shards", "3", "--json").report["shards"] > 1
+    assert contents(store) == before
+
+
+def test_a_source_goes_with_its_captions(run: Run, grown: tuple[Path, list[object]]) -> None:
+    store, _ = grown
+    before = contents(store)
+    assert_one_line(run("compact", store, "--remove-source", "three"), "three", "one.txt, two.jsonl")
+    assert_one_line(run("compact", store, "--remove-source", "one.txt", "two.jsonl"), "nothing would be left")
+    assert contents(store) == before
+    report = run("compact", store, "--remove-source", "one.txt", "--json").report
+    assert (report["captions"], report["removed"]) == (3, 5)
+    assert contents(store) == {key: value for key, value in before.items() if value[1] == "two.jsonl"}
+    manifest = Datastore.open(str(store)).manifest
+    assert manifest.options["removed"] == ["one.txt"]
+    assert manifest.support.count == 3
+    assert verify(str(store)) == []
+
+
+def test_a_sample_as_support_loses_the_source_too(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, grown: tuple[Path, list[object]]
+) -> None:
+    build = ["build-datastore", "--output", tmp_path / "sampled", "--clap", tiny_clap_dir, "--support", "sample:6"]
+    assert run(*build, "--captions", tmp_path / "one.txt", tmp_path / "two.jsonl").code == 0
+    assert run("compact", tmp_path / "sampled", "--remove-source", "one.txt").code == 0
+    opened = Datastore.open(str(tmp_path / "sampled"))
+    kept = {row.tobytes() for row in opened.vectors(np.arange(3))}
+    assert {row.tobytes() for part in opened.support.parts for row in np.asarray(part)} == kept
+    assert verify(str(tmp_path / "sampled")) == []
+
+
+def test_a_second_builder_is_refused(run: Run, grown: tuple[Path, list[object]], tmp_path: Path) -> None:
+    store, append = grown
+    (tmp_path / "two.jsonl").write_text(json.dumps({"text": "another"}))
+    with lease(str(store), "build-datastore"):
+        assert_one_line(run(*append), "is being written by `sonogloss build-datastore`")
+        assert_one_line(run("compact", store), "is being written by `sonogloss build-datastore`")
+
+
+def test_what_cannot_grow_says_why(run: Run, tmp_path: Path, grown: tuple[Path, list[object]]) -> None:
+    _, append = grown
+    elsewhere = [tmp_path / "nothing" if word == tmp_path / "store" else word for word in append]
+    assert_one_line(run(*elsewhere), "--append", "no finished datastore")
+    other = ["pocket" if isinstance(word, Path) and (word / "config.json").exists() else word for word in append]
+    assert_one_line(run(*other), "--append", "another one")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.many_members --members 100000 --loose 10000
 
-Listing, opening, decoding and cutting are measured, everything in front of the models, in a process for each kind: 0.1 s
-of noise a member. Memory is the peak of that process; it is also taken for a tenth of the members, to see whether it
-grows.
+Listing, opening, decoding and cutting are measured, everything in front of the models, in a process for each kind; a
+recording is 0.1 s of noise. Memory is the peak of that process; it is also taken for a tenth of the members, to see
+whether it grows.
 """
 
 from __future__ import annotations

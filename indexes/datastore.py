@@ -167,12 +167,24 @@ class Datastore:
             shard = self._shards[number]
             yield shard, places, shard.shown[np.asarray(rows)[places] - starts[number]]
 
-    def require_clap(self, name: str, fingerprint: str) -> None:
+    def require_clap(self, name: str, fingerprint: str, config: str | None = None) -> None:
         """Refuse a CLAP that did not make this datastore.
 
+        Args:
+            name: as the user gave it.
+            fingerprint: of its weights, preprocessing and tokenizer.
+            config: the digest of its configuration, which datastores of earlier releases did not record.
+
         Raises:
-            FingerprintMismatchError: the fingerprints differ.
+            FingerprintMismatchError: they differ from those of the CLAP that made it.
         """
+        recorded = self.manifest.clap.get("config")
+        if None not in (config, recorded) and config != recorded and fingerprint == self.clap_fingerprint:
+            raise FingerprintMismatchError(
+                f"The CLAP {name!r} has the weights that made the datastore {self.path!r}, but its config.json says "
+                "another network.",
+                "Restore its config.json, or build the datastore again.",
+            )
         made_with = f"{self.path!r} (made with {self.manifest.clap['name']!r})"
         _require_same(self.clap_fingerprint, fingerprint, f"The CLAP {name!r}", made_with)
 

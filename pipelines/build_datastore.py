@@ -106,9 +106,12 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     note_pocket(clap, [dump.uri for dump in dumps.files])
     wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
     check_wish(wish, reference.load().dim)
-    check_support(config.support, {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim})
+    identity = {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim}
+    if reference.config_digest is not None:
+        identity["config"] = reference.config_digest
+    check_support(config.support, identity)
     head = DatastoreHead(
-        clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
+        clap=identity,
         options={**made_with, "skipped": dict(dumps.skipped)},
         licenses={**_licenses(base), **dumps.licenses},
         base=base,

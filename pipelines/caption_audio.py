@@ -19,8 +19,11 @@ from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.dry_run import show_dry_run
 from sonogloss.pipelines.running.print_captions import formatted, print_captions
 from sonogloss.pipelines.running.report import show_run
-from sonogloss.pipelines.running.terminal import plain, say
+from sonogloss.pipelines.running.terminal import plain, plain_console, say
 from sonogloss.transforms.write_rows import CaptionRows
+
+CHECKED = {"sample": "the size and a sample of every file", "full": "every byte"}
+"""What was compared with the datastore's manifest, by `--check`."""
 
 
 @command(CaptionConfig)
@@ -29,15 +32,18 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
 
     Returns:
         The report: `output`, `counts`, `dead_letter_codes`, `taken_over` and `computed` (recordings), `vanished`,
-        `done_before`, times, `problems`; of a dry run `sources`, `units` and the `rows` of the first source; without
-        an output `rows` and `dead_letters`.
+        `done_before`, times, `datastore_checked` (how much of it), `problems`; of a dry run `sources`, `units` and the
+        `rows` of the first source; without an output `rows` and `dead_letters`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
     if config.output is None:
         return print_captions(config)
-    return run_audio_job(config, lambda: prepare(config))
+    report = run_audio_job(config, lambda: prepare(config))
+    if config.datastore is not None and not report.get("done_before"):
+        report["datastore_checked"] = CHECKED[config.store_check]
+    return report
 
 
 def show(report: dict[str, Any]) -> None:
@@ -51,6 +57,8 @@ def show(report: dict[str, Any]) -> None:
             print(plain(line) if report["format"] == "txt" else line)
     else:
         show_run(report, rows=CaptionRows.folder, done="captioned")
+        if checked := report.get("datastore_checked"):
+            plain_console().print(f"Checked of the datastore: {checked}.", markup=False)
 
 
 def _line(row: dict[str, Any]) -> str:

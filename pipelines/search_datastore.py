@@ -31,7 +31,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     """
     store = Datastore.open(str(config.datastore))
     model = load_clap(str(config.clap or store.manifest.clap["name"]), device=choose_device(config.device))
-    store.require_clap(model.name, model.fingerprint)
+    store.require_clap(model.name, model.fingerprint, getattr(model, "config_digest", None))
     if config.text is not None:
         queries, vectors = [config.text], model.embed_text([config.text])
     else:

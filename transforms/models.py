@@ -56,6 +56,11 @@ class ClapReference:
         """The CLAP, loaded once a process."""
         return _once(self, self._load)
 
+    @property
+    def config_digest(self) -> str | None:
+        """Of the values of its configuration that decide an embedding; None where the backend does not tell."""
+        return getattr(self.load(), "config_digest", None)
+
     def _load(self) -> Clap:
         clap = load_clap(self.name, device=choose_device(self.device))
         _require("CLAP", self.name, self.fingerprint, clap.fingerprint)
@@ -116,9 +121,9 @@ class DatastoreReference:
     support_fingerprint: str | None = None
 
     @classmethod
-    def of(cls, path: str, support: str | None = None) -> DatastoreReference:
-        """The reference to the datastore that lies there now."""
-        datastore = Datastore.open(path, support=support)
+    def of(cls, path: str, support: str | None = None, *, check: str = "sample") -> DatastoreReference:
+        """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`."""
+        datastore = Datastore.open(path, support=support, check=check)
         reference = cls(
             path=path,
             fingerprint=manifest_digest(datastore.manifest),

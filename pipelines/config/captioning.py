@@ -134,6 +134,13 @@ class CaptionSettings(WindowOptions):
     datastore: AnyPath | None = _shaping(
         None, help="made by build-datastore", default_text="none, for captioners that retrieve nothing", metavar="DIR"
     )
+    store_check: str = option(
+        "sample",
+        flag="--check",
+        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        choices=("sample", "full"),
+        recorded=False,
+    )
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )

@@ -171,7 +171,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     made_with = captioner.load().clap
     clap = ClapReference.of(str(config.clap or made_with.name), device)
     if datastore is not None:
-        datastore.load().require_clap(clap.name, clap.fingerprint)
+        datastore.load().require_clap(clap.name, clap.fingerprint, clap.config_digest)
     if made_with.fingerprint != clap.fingerprint:
         raise FingerprintMismatchError(
             f"The captioner {config.captioner!r} works with the CLAP {made_with.name!r} "
@@ -197,8 +197,9 @@ def prepare(config: CaptionSettings) -> CaptionJob:
 def _datastore(config: CaptionSettings) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     if config.datastore is None:
-        return None if config.support is None else DatastoreReference.of(str(config.support))
-    return DatastoreReference.of(str(config.datastore), support=None if config.support is None else str(config.support))
+        return None if config.support is None else DatastoreReference.of(str(config.support), check=config.store_check)
+    support = None if config.support is None else str(config.support)
+    return DatastoreReference.of(str(config.datastore), support=support, check=config.store_check)
 
 
 def _projection(

@@ -33,7 +33,7 @@ from sonogloss.pipelines.running.datastore_output import (
     end_datastore,
     kept_units,
 )
-from sonogloss.pipelines.running.inputs import as_list, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.inputs import as_list, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
@@ -97,7 +97,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
                 "Name another directory, or replace it with --overwrite.",
             )
     files.check_writable(output)
-    reference = ClapReference.of(clap, choose_device(config.device))
+    reference = ClapReference.of(clap, device_for(config.device, config.beam_args))
     base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
     if base is not None:
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
@@ -106,9 +106,12 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     note_pocket(clap, [dump.uri for dump in dumps.files])
     wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
     check_wish(wish, reference.load().dim)
-    check_support(config.support, {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim})
+    identity = {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim}
+    if reference.config_digest is not None:
+        identity["config"] = reference.config_digest
+    check_support(config.support, identity)
     head = DatastoreHead(
-        clap={"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim},
+        clap=identity,
         options={**made_with, "skipped": dict(dumps.skipped)},
         licenses={**_licenses(base), **dumps.licenses},
         base=base,

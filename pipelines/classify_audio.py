@@ -19,7 +19,7 @@ from sonogloss.pipelines.config.captioning import ClassifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.dry_run import show_dry_run
-from sonogloss.pipelines.running.inputs import check_window, choose_device
+from sonogloss.pipelines.running.inputs import check_window, device_for
 from sonogloss.pipelines.running.report import show_run
 from sonogloss.records import LabelRow
 from sonogloss.transforms.batch_step import BatchStep, Step
@@ -123,7 +123,7 @@ def prepare(config: ClassifyConfig, names: tuple[str, ...]) -> TagJob:
 
     prompts = None if config.label_prompts is None else load_label_prompts(str(config.label_prompts))
     name = str(config.clap or (prompts.clap if prompts else "pocket"))
-    model = ClapReference.of(name, choose_device(config.device))
+    model = ClapReference.of(name, device_for(config.device, config.beam_args))
     check_window(config.policy, model)
     if prompts is not None:
         tagger = prompted_tagger(names, model.load(), prompts)

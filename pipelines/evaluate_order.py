@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from sonogloss import __version__, files
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options
-from sonogloss.pipelines.running.inputs import check_output, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.inputs import check_output, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import refused
 from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline

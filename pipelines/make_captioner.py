@@ -7,6 +7,7 @@ from typing import Any
 
 from sonogloss import files
 from sonogloss.clap import load_clap
+from sonogloss.clap.device import choose_device
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OutputError
 from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
@@ -16,7 +17,7 @@ from sonogloss.methods.registry import get_method
 from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
-from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.inputs import as_list, check_output
 from sonogloss.pipelines.running.terminal import plain_console
 
 

@@ -21,11 +21,12 @@ import apache_beam as beam
 
 from sonogloss import __version__, files
 from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options
-from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device, note_pocket, too_many
+from sonogloss.pipelines.running.inputs import as_list, check_output, note_pocket, too_many
 from sonogloss.pipelines.running.outputs import earlier_run
 from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sonogloss import files
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import OutputError
 from sonogloss.indexes import Datastore
 from sonogloss.methods import NewCaptioner, save_captioner
@@ -29,7 +30,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import TrainCaptionerConfig, TrainCaptionerOptions
 from sonogloss.pipelines.running.audio_validation import list_validation_audio
 from sonogloss.pipelines.running.beam_options import beam_options
-from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.inputs import as_list, check_output
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.pipelines.running.training import (
     TrainingJob,

@@ -18,12 +18,13 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.clap import load_clap
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import FormatError, MissingInputError, OptionError
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
 from sonogloss.pipelines.running.caption_dumps import list_dumps
-from sonogloss.pipelines.running.inputs import as_list, check_output, choose_device
+from sonogloss.pipelines.running.inputs import as_list, check_output
 from sonogloss.pipelines.running.outputs import earlier_run
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import DeadLetter

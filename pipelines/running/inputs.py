@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.clap import is_pocket
+from sonogloss.clap.device import choose_device
 from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
+from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Skipped, Source, list_sources
 from sonogloss.transforms.models import ClapReference
@@ -108,21 +110,13 @@ def too_many(failed: int, total: int, *, share: float, what: str, where: str) ->
     return [sentence]
 
 
-def choose_device(name: str) -> str:
-    """`auto` is a CUDA device when torch sees one, else the processor.
+def device_for(name: str, beam_args: Sequence[str]) -> str:
+    """The device as it travels to the workers: of a local job what it is here, else as the user named it.
 
     Raises:
-        OptionError: a CUDA device is asked for and there is none.
+        OptionError: a local job asks for a CUDA device and there is none.
     """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise OptionError(
-            f"--device {name!r}: torch sees no CUDA device here.", "Leave --device out, or install a CUDA torch."
-        )
-    return name
+    return choose_device(name) if is_local(beam_options(beam_args)) else name
 
 
 def count_gpus() -> int:
@@ -130,3 +124,8 @@ def count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def store_paths(datastore: Paths) -> list[str]:
+    """One datastore or several, as a list."""
+    return [os.fspath(datastore)] if isinstance(datastore, str | os.PathLike) else [os.fspath(p) for p in datastore]

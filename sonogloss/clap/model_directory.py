@@ -7,6 +7,7 @@ People have such directories in several forms: preprocessing values in `preproce
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,32 @@ def read_config(directory: Path) -> Any:
         return ClapConfig.from_dict(values)
     except Exception as error:  # transformers checks values in several ways, each with its own exception
         raise ModelFormatError(f"{str(directory / 'config.json')!r} cannot be used ({error}).", RESTORE) from error
+
+
+_TEXT_VALUES = (
+    "hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings",
+    "num_attention_heads", "num_hidden_layers", "pad_token_id", "projection_hidden_act", "type_vocab_size",
+    "vocab_size",
+)  # fmt: skip
+_AUDIO_VALUES = (
+    "aff_block_r", "depths", "enable_fusion", "enable_patch_fusion", "enable_patch_layer_norm", "flatten_patch_embeds",
+    "fusion_type", "hidden_act", "hidden_size", "layer_norm_eps", "mlp_ratio", "num_attention_heads",
+    "num_hidden_layers", "num_mel_bins", "patch_embed_input_channels", "patch_embeds_hidden_size", "patch_size",
+    "patch_stride", "projection_hidden_act", "qkv_bias", "spec_size", "window_size",
+)  # fmt: skip
+
+
+def config_digest(config: Any) -> str:
+    """The sha256 (hex) of the values of a ClapConfig that decide an embedding; names and versions do not count.
+
+    A model's fingerprint does not cover them, and stays so that what was made with it is known.
+    """
+    values = {
+        "projection_dim": config.projection_dim,
+        "text": {name: getattr(config.text_config, name, None) for name in _TEXT_VALUES},
+        "audio": {name: getattr(config.audio_config, name, None) for name in _AUDIO_VALUES},
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def read_preprocessor(directory: Path) -> MelSettings:

@@ -16,7 +16,14 @@ from tokenizers import Tokenizer
 
 from sonogloss.audio.mel import LogMel, MelSettings
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
-from sonogloss.clap.model_directory import check_image, max_tokens, read_config, read_preprocessor, read_tokenizer
+from sonogloss.clap.model_directory import (
+    check_image,
+    config_digest,
+    max_tokens,
+    read_config,
+    read_preprocessor,
+    read_tokenizer,
+)
 from sonogloss.clap.protocol import Clap
 from sonogloss.clap.shapes import FEWEST_ROWS, batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
@@ -37,6 +44,7 @@ class TransformersClap:
     On a CPU the same input gives the same bytes, on any number of cores and whatever else is in the call.
 
     Attributes:
+        config_digest: of the values in `config.json` that decide an embedding, which the fingerprint does not cover.
         model: the ClapModel, for frames, words and learned prompts, which the protocol does not offer.
     """
 
@@ -61,6 +69,7 @@ class TransformersClap:
         self._max_tokens = max_tokens
         self.name = name
         self.fingerprint = fingerprint
+        self.config_digest = config_digest(model.config)
         self.dim = int(model.config.projection_dim)
         self.sample_rate = settings.sample_rate
         self.window_s = settings.window_s

@@ -14,6 +14,7 @@ import pytest
 from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.indexes import Datastore, verify
 from sonogloss.pipelines.running.lease import lease
+from tests.indexes.conftest import edit_manifest
 
 from .conftest import CAPTIONS, Run, assert_one_line
 
@@ -162,3 +163,38 @@ def test_what_cannot_grow_says_why(run: Run, tmp_path: Path, grown: tuple[Path, 
     assert_one_line(run(*elsewhere), "--append", "no finished datastore")
     other = ["pocket" if isinstance(word, Path) and (word / "config.json").exists() else word for word in append]
     assert_one_line(run(*other), "--append", "another one")
+
+
+def test_an_edited_config_of_the_clap_is_refused_and_old_stores_know_it_by_its_fingerprint(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path
+) -> None:
+    clap, store = tmp_path / "clap", tmp_path / "store"
+    shutil.copytree(tiny_clap_dir, clap)
+    (tmp_path / "one.txt").write_text("\n".join(CAPTIONS))
+    assert run("build-datastore", "--captions", tmp_path / "one.txt", "--clap", clap, "--output", store).code == 0
+    content = json.loads((clap / "config.json").read_text())
+    (clap / "config.json").write_text(json.dumps(content | {"transformers_version": "4.0.0"}, indent=7))
+    assert run("search", store, "--text", "a dog").code == 0
+    content["text_config"]["layer_norm_eps"] = 0.5
+    (clap / "config.json").write_text(json.dumps(content))
+    assert_one_line(run("search", store, "--text", "a dog"), "config.json says another network")
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest["clap"]["config"]  # as earlier releases wrote it
+    edit_manifest(str(store), clap=manifest["clap"])
+    assert run("search", store, "--text", "a dog").code == 0
+
+
+def test_caption_refuses_a_damaged_store_and_says_what_it_checked(
+    run: Run, tmp_path: Path, store: Path, captioner: Path, recordings: Path
+) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    command = ["caption", "--audio", recordings / "0.wav", "--captioner", captioner, "--datastore", copy]
+    outcome = run(*command, "--output", tmp_path / "out", "--json", "--check", "full")
+    assert (outcome.code, outcome.report["datastore_checked"]) == (0, "every byte")
+    path = next(copy.glob("shards/*/vectors.npy"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for check in ("full", "sample"):
+        assert_one_line(run(*command, "--output", tmp_path / check, "--check", check), "vectors.npy", "digest differs")

@@ -175,3 +175,12 @@ def test_a_group_has_a_row_for_each_of_its_metrics(run: Run, tmp_path: Path, pre
     assert "vocab.cands" not in columns
     shown = run(*command, "--metrics", "all").out
     assert all(name in shown for name in (*rows, *report["not_available"]))
+
+
+def test_a_metric_asked_for_by_name_that_cannot_run_says_what_to_install(
+    run: Run, tmp_path: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    assert_one_line(run(*command, "--metrics", "bleu,meteor"), "METEOR needs the program java", "java-metrics")

@@ -107,6 +107,8 @@ def _read(config: CompareConfig) -> list[_Run]:
             columns=config.references_column,
             metrics=config.metrics,
             tokenizer=config.tokenizer,
+            sentence_model=None if config.sentence_model is None else str(config.sentence_model),
+            fluency_model=None if config.fluency_model is None else str(config.fluency_model),
         )
         runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
     return runs

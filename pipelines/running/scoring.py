@@ -84,6 +84,8 @@ def score_rows(
     columns: Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
     tokenizer: str = "simple",
+    sentence_model: str | None = None,
+    fluency_model: str | None = None,
 ) -> Scores:
     """Score every row against the references of its key.
 
@@ -97,6 +99,8 @@ def score_rows(
         columns: the text columns of the references, likewise.
         metrics: names; all that can be computed where none are given.
         tokenizer: how captions are cut into words.
+        sentence_model: directory or hub id, for sbert_sim and fense.
+        fluency_model: checkpoint, for fer, fense and spider_fl.
 
     Raises:
         InputError: the references cannot be used, or share no key with the rows.
@@ -104,7 +108,8 @@ def score_rows(
     found = read_references(references, rows, key=key, columns=columns)
     scored = any(row.get("clap_score") is not None for row in rows)
     available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
-    scorers, reasons = find_scorers(needs_of(metrics, available)) if metrics else ({}, {})
+    needed = needs_of(metrics, available) if metrics else set()
+    scorers, reasons = find_scorers(needed, sentence_model=sentence_model, fluency_model=fluency_model)
     names, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
     matched = [number for number, name in enumerate(found.keys) if name in found.known]
     if not matched:

@@ -11,7 +11,8 @@ from sonogloss.metrics.registry import METRICS
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "dcase": ("meteor", "cider_d", "spice", "spider"),
+    # What the DCASE challenge of automated audio captioning ranks and reports since 2023.
+    "dcase": ("meteor", "cider_d", "spice", "spider", "fer", "spider_fl", "sbert_sim", "fense", "vocab.cands"),
     "aac": (*_BLEU, "rouge_l", "meteor", "cider_d", "spice", "spider"),
     "bleu": _BLEU,
     "all": tuple(METRICS),

@@ -183,4 +183,16 @@ def test_a_metric_asked_for_by_name_that_cannot_run_says_what_to_install(
     monkeypatch.setattr("shutil.which", lambda name: None)
     references = jsonl(tmp_path / "references.jsonl", REFERENCES)
     command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    assert_one_line(run(*command, "--metrics", "sbert_sim"), "sbert_sim needs a sentence model", "--sentence-model")
     assert_one_line(run(*command, "--metrics", "bleu,meteor"), "METEOR needs the program java", "java-metrics")
+
+
+def test_metrics_of_an_earlier_release_count_as_computed(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out", "--json"]
+    assert run(*command).code == 0
+    path = tmp_path / "out/metrics/metrics.json"
+    record = json.loads(path.read_text())
+    del record["inputs"]["sentence_model"], record["inputs"]["fluency_model"]  # options that came later
+    path.write_text(json.dumps(record))
+    assert run(*command).report["done_before"]

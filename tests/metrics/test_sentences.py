@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,52 +10,24 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
+from transformers import AutoModel, AutoTokenizer
 
 from sonogloss.errors import InputError
 from sonogloss.metrics import evaluate
 from sonogloss.metrics.fluency import load_fluency_model
 from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.sentences import load_sentence_model
+from tests.sentence_models import MEAN, MODULES, write_encoder, write_json, write_sentence_model
 
 from .test_meteor import clip
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "barks", "rain", "falls", "on", "the", "roof"]
-MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-    {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-]
-MEAN = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
 TEXTS = ["a dog barks", "the rain falls on a roof and on and on", "", "rain", "a cat", "Rain falls on the dog"]
-
-
-def write_encoder(folder: Path, seed: int = 0) -> BertModel:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    model = BertModel(config).eval()
-    model.save_pretrained(folder)
-    return model
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
 
 
 @pytest.fixture
 def sentence_model(tmp_path: Path) -> Path:
-    folder = tmp_path / "sentences"
-    write_encoder(folder)
-    write_json(folder / "modules.json", MODULES)
-    write_json(folder / "1_Pooling/config.json", MEAN)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 8, "do_lower_case": False})
-    return folder
+    write_sentence_model(tmp_path / "sentences")
+    return tmp_path / "sentences"
 
 
 @pytest.fixture

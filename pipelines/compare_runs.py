@@ -15,7 +15,7 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
 from sonogloss.metrics import METRICS
-from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
+from sonogloss.metrics.bootstrap import Difference, Numbers, bootstrap_interval, compare
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
@@ -54,7 +54,8 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
             for run, found in zip(runs, matrices, strict=True)
         ],
         "differences": [
-            {"name": run.name, "metric": name} | _flat(compare(matrices[0][name], numbers, value_of(name), **options))
+            {"name": run.name, "metric": name}
+            | _flat(name, compare(matrices[0][name], numbers, value_of(name), **options))
             for run, found in zip(runs[1:], matrices[1:], strict=True)
             for name, numbers in found.items()
         ],
@@ -107,6 +108,8 @@ def _read(config: CompareConfig) -> list[_Run]:
             columns=config.references_column,
             metrics=config.metrics,
             tokenizer=config.tokenizer,
+            sentence_model=None if config.sentence_model is None else str(config.sentence_model),
+            fluency_model=None if config.fluency_model is None else str(config.fluency_model),
         )
         runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
     return runs
@@ -144,8 +147,10 @@ def _numbers(scores: Scores, rows: Sequence[dict[str, Any]], *, by_id: bool) -> 
     return found
 
 
-def _flat(difference: Any) -> dict[str, Any]:
+def _flat(metric: str, difference: Difference) -> dict[str, Any]:
     values = asdict(difference)
+    if not METRICS[metric].higher_is_better:
+        values |= {"wins": difference.losses, "losses": difference.wins}
     return {**values.pop("interval"), **values}
 
 
@@ -203,4 +208,4 @@ def show(report: dict[str, Any]) -> None:
     for name, count in report["not_compared"].items():
         console.print(f"{count:,} captions of {name} are not in all runs, or have no references")
     for name, why in report["not_available"].items():
-        console.print(f"{name} is not available: {why}")
+        console.print(f"{name} is not available: {why}", soft_wrap=True)

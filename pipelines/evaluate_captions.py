@@ -58,6 +58,8 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         columns=config.references_column,
         metrics=config.metrics,
         tokenizer=config.tokenizer,
+        sentence_model=None if config.sentence_model is None else str(config.sentence_model),
+        fluency_model=None if config.fluency_model is None else str(config.fluency_model),
     )
     corpus = scores.corpus(resamples=config.bootstrap, seed=config.seed)
     clips = _clips(scores, rows)

@@ -38,6 +38,18 @@ class ScoringOptions(Configuration):
         parse=_names,
     )
     tokenizer: Literal["simple", "ptb", "whitespace"] = option("simple", help="how captions are cut into words")
+    sentence_model: AnyPath | None = option(
+        None,
+        help="a model of sentence-transformers, for sbert_sim and fense",
+        default_text="none",
+        metavar="DIR|HUB_ID",
+    )
+    fluency_model: AnyPath | None = option(
+        None,
+        help="a checkpoint of FENSE's error detector, for fer, fense, spider_fl",
+        default_text="none",
+        metavar="FILE",
+    )
     key: str | None = option(
         None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
     )

@@ -13,7 +13,8 @@ from sonogloss.errors import FormatError, OptionError, StoreFormatError
 from sonogloss.metrics import METRICS, Evaluation, evaluate
 from sonogloss.metrics.bootstrap import Numbers, Value, bootstrap_interval
 from sonogloss.metrics.metric import Need
-from sonogloss.metrics.selection import choose
+from sonogloss.metrics.scorers import find_scorers
+from sonogloss.metrics.selection import choose, needs_of
 from sonogloss.metrics.tokenize import holds_words_without_blanks
 from sonogloss.pipelines.running.references import References, check_names, read_references
 from sonogloss.records import MetricRow
@@ -83,6 +84,8 @@ def score_rows(
     columns: Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
     tokenizer: str = "simple",
+    sentence_model: str | None = None,
+    fluency_model: str | None = None,
 ) -> Scores:
     """Score every row against the references of its key.
 
@@ -96,6 +99,8 @@ def score_rows(
         columns: the text columns of the references, likewise.
         metrics: names; all that can be computed where none are given.
         tokenizer: how captions are cut into words.
+        sentence_model: directory or hub id, for sbert_sim and fense.
+        fluency_model: checkpoint, for fer, fense and spider_fl.
 
     Raises:
         InputError: the references cannot be used, or share no key with the rows.
@@ -103,7 +108,9 @@ def score_rows(
     found = read_references(references, rows, key=key, columns=columns)
     scored = any(row.get("clap_score") is not None for row in rows)
     available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
-    names, lacking = choose(metrics, [*available, "captions"]) if metrics else choose(None, available)
+    needed = needs_of(metrics, available) if metrics else set()
+    scorers, reasons = find_scorers(needed, sentence_model=sentence_model, fluency_model=fluency_model)
+    names, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
     matched = [number for number, name in enumerate(found.keys) if name in found.known]
     if not matched:
         raise FormatError(
@@ -131,6 +138,7 @@ def score_rows(
         {str(number): found.known[found.keys[number]] for number in matched},
         metrics=names,
         tokenizer=tokenizer,
+        scorers=scorers,
         clap_scores={
             str(number): float(rows[number]["clap_score"])
             for number in matched

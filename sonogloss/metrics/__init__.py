@@ -1,7 +1,7 @@
-"""Metrics of captions and tags in plain Python: one pure function a file, corpus values from statistics that merge.
+"""Metrics of captions and tags: one pure function a file, corpus values from statistics that merge.
 
-Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE rest on Java programs and models of others
-and are not computed here.
+Names and fractions are those of aac-metrics. METEOR and SPICE run their published Java programs, sentence and fluency
+models are the user's.
 """
 
 from sonogloss.metrics.bleu import BleuCounts as BleuCounts

@@ -14,7 +14,7 @@ from typing import Any
 from sonogloss.errors import InputError
 from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies
 from sonogloss.metrics.diversity import CaptionStatistics
-from sonogloss.metrics.metric import Need, ScoredClip
+from sonogloss.metrics.metric import ClipTexts, Need, ScoredClip, Scorer
 from sonogloss.metrics.registry import METRICS
 from sonogloss.metrics.selection import REFERENCE_METRICS, check_metrics
 from sonogloss.metrics.tokenize import Tokens, tokenize
@@ -69,6 +69,7 @@ def score_clip(
     frequencies: DocumentFrequencies,
     captions: CaptionStatistics = _NO_CAPTIONS,
     clap_score: float | None = None,
+    said: Mapping[Need, Any] | None = None,
 ) -> tuple[dict[str, float], CorpusStatistics]:
     """One clip's values, and what it adds to the corpus.
 
@@ -79,6 +80,7 @@ def score_clip(
         frequencies: document frequencies of the whole corpus, for cider_d.
         captions: all captions of the corpus, for those that compare a caption with the others.
         clap_score: cosine of caption and clip, for clap_sim; without it this clip has no clap_sim.
+        said: what programs and models of others say of this clip, by need.
     """
     clip = ScoredClip(
         candidate=candidate,
@@ -86,6 +88,7 @@ def score_clip(
         frequencies=frequencies,
         captions=captions,
         clap_score=clap_score,
+        said=said or {},
     )
     found: dict[Any, Any] = {}  # by function: BLEU's four metrics share one
     for function in (METRICS[name].statistic for name in metrics):
@@ -125,6 +128,7 @@ def evaluate(
     metrics: Sequence[str] = REFERENCE_METRICS,
     tokenizer: str = "simple",
     clap_scores: Mapping[str, float] | None = None,
+    scorers: Mapping[Need, Scorer] | None = None,
 ) -> Evaluation:
     """Compare captions with references.
 
@@ -134,6 +138,7 @@ def evaluate(
         metrics: names out of :data:`~sonogloss.metrics.registry.METRICS`.
         tokenizer: see :func:`sonogloss.metrics.tokenize.tokenize`.
         clap_scores: cosine of caption and clip by key, for clap_sim.
+        scorers: programs and models of others, as :func:`sonogloss.metrics.scorers.find_scorers` gives them.
 
     Raises:
         OptionError: an unknown metric or tokenizer, or a metric that lacks what it needs.
@@ -143,7 +148,7 @@ def evaluate(
         >>> evaluate({"a": "rain falls"}, {"a": ["rain falls"]}, metrics=["rouge_l"]).corpus
         [MetricRow(metric='rouge_l', value=1.0, n=1)]
     """
-    available: set[Need] = {"captions", "references"}
+    available: set[Need] = {"captions", "references", *(scorers or {})}
     metrics = check_metrics(metrics, {*available, "clap_scores"} if clap_scores else available)
     keys = [key for key in candidates if references.get(key)]
     if not keys:
@@ -158,11 +163,21 @@ def evaluate(
         if any(METRICS[name].captions for name in metrics)
         else _NO_CAPTIONS
     )
+    texts = [
+        ClipTexts(caption=candidates[key], references=references[key], words=caption, reference_words=refs)
+        for key, (caption, refs) in words.items()
+    ]
+    said = _ask(scorers or {}, metrics, texts)
     clips, statistics, whole = {}, {}, CorpusStatistics()
-    for key, (candidate, refs) in words.items():
-        score = (clap_scores or {}).get(key)
+    for number, (key, (candidate, refs)) in enumerate(words.items()):
         clips[key], statistics[key] = score_clip(
-            candidate, refs, metrics=metrics, frequencies=frequencies, captions=captions, clap_score=score
+            candidate,
+            refs,
+            metrics=metrics,
+            frequencies=frequencies,
+            captions=captions,
+            clap_score=(clap_scores or {}).get(key),
+            said={need: answers[number] for need, answers in said.items()},
         )
         whole = whole.merge(statistics[key])
     return Evaluation(
@@ -172,3 +187,11 @@ def evaluate(
         without_references=[key for key in candidates if not references.get(key)],
         without_caption=[key for key in references if key not in candidates],
     )
+
+
+def _ask(
+    scorers: Mapping[Need, Scorer], metrics: Sequence[str], texts: Sequence[ClipTexts]
+) -> dict[Need, Sequence[Any]]:
+    """What the programs and models that the metrics need say of each clip."""
+    needed = {need for name in metrics for need in METRICS[name].needs}
+    return {need: scorer(texts) for need, scorer in scorers.items() if need in needed}

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Literal
 
-from sonogloss.metrics.cider_d import DocumentFrequencies
+from sonogloss.metrics.cider_d import DocumentFrequencies, cider_d
 from sonogloss.metrics.diversity import CaptionStatistics
 from sonogloss.metrics.tokenize import Tokens
 
-Need = Literal["captions", "references", "clap_scores", "labels", "all_scores"]
-"""What must be known of the clips."""
+Need = Literal[
+    "captions",
+    "references",
+    "clap_scores",
+    "meteor",
+    "spice",
+    "sentence_model",
+    "fluency_model",
+    "labels",
+    "all_scores",
+]
+"""What must be known of the clips; some of it programs and models of others have to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTexts:
+    """What programs and models of others see of one clip.
+
+    Attributes:
+        caption: as it was written.
+        references: as they were written; at least one.
+        words: of the caption.
+        reference_words: of each reference.
+    """
+
+    caption: str
+    references: Sequence[str]
+    words: Tokens
+    reference_words: Sequence[Tokens]
+
+
+Scorer = Callable[[Sequence[ClipTexts]], Sequence[Any]]
+"""From clips to what a program or a model says of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +58,7 @@ class ScoredClip:
         frequencies: document frequencies of the whole corpus; empty unless a metric asks for them.
         captions: all captions of the corpus, counted; empty unless a metric asks for them.
         clap_score: cosine of caption and clip, if there is one.
+        said: what programs and models of others say of it, by need.
     """
 
     candidate: Tokens
@@ -33,6 +66,12 @@ class ScoredClip:
     frequencies: DocumentFrequencies
     captions: CaptionStatistics = field(default_factory=CaptionStatistics)
     clap_score: float | None = None
+    said: Mapping[Need, Any] = field(default_factory=dict)
+
+    @cached_property
+    def cider_d(self) -> float:
+        """CIDEr-D, which several metrics rest on."""
+        return cider_d(self.candidate, self.references, self.frequencies)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,13 @@ from functools import partial
 from operator import attrgetter
 
 from sonogloss.metrics.bleu import BleuCounts, bleu, bleu_counts
-from sonogloss.metrics.cider_d import cider_d
 from sonogloss.metrics.diversity import CaptionStatistics, repeats_ngram
+from sonogloss.metrics.meteor import meteor
 from sonogloss.metrics.metric import Metric, Need, ScoredClip, mean_metric
 from sonogloss.metrics.ngrams import ORDER
 from sonogloss.metrics.rouge_l import rouge_l
+
+_PENALTY = 0.9  # what a fluency error costs
 
 
 def _bleu_counts(clip: ScoredClip) -> BleuCounts:
@@ -29,6 +31,18 @@ def _bleu(name: str, counts: BleuCounts) -> float:
 
 def _bleu_of_numbers(name: str, numbers: Sequence[float]) -> float:
     return _bleu(name, BleuCounts.of_numbers(numbers))
+
+
+def _spider(clip: ScoredClip) -> float | None:
+    """SPIDEr (Liu et al. 2017, section 3): the mean of CIDEr-D and SPICE."""
+    spice = clip.said.get("spice")
+    return None if spice is None else (clip.cider_d + float(spice)) / 2
+
+
+def _fluent(clip: ScoredClip, value: float | None) -> float | None:
+    """A value, a tenth of it where the caption has a fluency error (Zhou et al. 2022, section 3.3)."""
+    error = clip.said.get("fluency_model")
+    return None if value is None or error is None else value * (1 - _PENALTY * float(error))
 
 
 def _of_captions(value: Callable[[CaptionStatistics], float], *needs: Need, high: float = 1.0) -> Metric:
@@ -49,12 +63,40 @@ METRICS: dict[str, Metric] = {
         for name in _BLEU
     },
     "rouge_l": mean_metric(lambda clip: rouge_l(clip.candidate, clip.references), "references"),
+    "meteor": Metric(
+        needs=frozenset(["references", "meteor"]),
+        statistic=lambda clip: clip.said.get("meteor"),
+        value=attrgetter("value"),
+        value_of_numbers=meteor,
+    ),
     "cider_d": mean_metric(
-        lambda clip: cider_d(clip.candidate, clip.references, clip.frequencies),
+        attrgetter("cider_d"),
         "references",
         frequencies=True,
         least_clips=2,  # every weight of a corpus of one clip is log 1 = 0
         high=10.0,
+    ),
+    "spice": mean_metric(lambda clip: clip.said.get("spice"), "references", "spice"),
+    "spider": mean_metric(_spider, "references", "spice", frequencies=True, least_clips=2, high=5.5),
+    "sbert_sim": mean_metric(lambda clip: clip.said.get("sentence_model"), "references", "sentence_model", low=-1.0),
+    "fer": mean_metric(
+        lambda clip: clip.said.get("fluency_model"), "captions", "fluency_model", higher_is_better=False
+    ),
+    "fense": mean_metric(
+        lambda clip: _fluent(clip, clip.said.get("sentence_model")),
+        "references",
+        "sentence_model",
+        "fluency_model",
+        low=-1.0,
+    ),
+    "spider_fl": mean_metric(
+        lambda clip: _fluent(clip, _spider(clip)),
+        "references",
+        "spice",
+        "fluency_model",
+        frequencies=True,
+        least_clips=2,
+        high=5.5,
     ),
     # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
     # chose: to be compared between runs with that CLAP only.

@@ -11,6 +11,9 @@ from sonogloss.metrics.registry import METRICS
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 
 GROUPS: dict[str, tuple[str, ...]] = {
+    # What the DCASE challenge of automated audio captioning ranks and reports since 2023.
+    "dcase": ("meteor", "cider_d", "spice", "spider", "fer", "spider_fl", "sbert_sim", "fense", "vocab.cands"),
+    "aac": (*_BLEU, "rouge_l", "meteor", "cider_d", "spice", "spider"),
     "bleu": _BLEU,
     "all": tuple(METRICS),
 }
@@ -21,6 +24,10 @@ _NEEDS: dict[Need, tuple[str, str]] = {
     "captions": ("captions", "Evaluate captions, or leave it out."),
     "references": ("reference captions", "Evaluate captions, or leave it out."),
     "clap_scores": ("the CLAP scores of the captions", "Evaluate a results directory, or leave it out."),
+    "meteor": ("the program METEOR", "Run evaluate, or leave it out."),
+    "spice": ("the program SPICE", "Run evaluate, or leave it out."),
+    "sentence_model": ("a sentence model", "Name one with --sentence-model, or leave it out."),
+    "fluency_model": ("a detector of fluency errors", "Name one with --fluency-model, or leave it out."),
     "labels": ("labels", "Evaluate what classify wrote, or leave it out."),
     "all_scores": ("the scores of all labels, which this run did not keep", "Run classify with --all-scores."),
 }

@@ -33,7 +33,9 @@ def test_names_are_those_of_aac_metrics_in_the_order_of_reading() -> None:
     bleu = ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
     diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams"]
     vocabulary = ["vocab.cands", "vocab.mrefs_full", "vocab.ratio_full"]
-    assert list(METRICS) == [*bleu, "rouge_l", "cider_d", "clap_sim", *diversity, *vocabulary, "accuracy", "map"]
+    models = ["sbert_sim", "fer", "fense", "spider_fl"]
+    captions = [*bleu, "rouge_l", "meteor", "cider_d", "spice", "spider", *models, "clap_sim", *diversity, *vocabulary]
+    assert list(METRICS) == [*captions, "accuracy", "map"]
     assert list(REFERENCE_METRICS) == [*bleu, "rouge_l", "cider_d"]
     assert {need for metric in METRICS.values() for need in metric.needs} == set(get_args(Need))
 
@@ -66,7 +68,8 @@ def test_names_come_as_a_list_or_with_commas_and_count_once() -> None:
         (" , ", CAPTIONS, "No metric is asked for"),
         ("bleu", TAGS, "bleu has no metrics of tags"),
         ("distinct_1", TAGS, "distinct_1 needs captions"),
-        ("spice", CAPTIONS, r"no metric 'spice'\. Choose one of bleu_1, .*cider_d"),
+        ("spicy", CAPTIONS, r"no metric 'spicy'\. Choose one of bleu_1, .*cider_d"),
+        ("spice", CAPTIONS, "spice needs the program SPICE"),
         ("cider", RESULTS, "did you mean 'cider_d'"),
         ("BLEU_4", CAPTIONS, "did you mean 'bleu_4'"),
         ("clap_sim", CAPTIONS, "clap_sim needs the CLAP scores.*results directory"),
@@ -145,10 +148,8 @@ def test_a_group_gives_what_can_be_had_and_says_why_the_rest_cannot() -> None:
     assert choose("bleu,rouge_l", CAPTIONS) == (("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"), {})
     names, lacking = choose("all", {"captions", "references"})
     assert {*names, *lacking} == set(METRICS) - {"accuracy", "map"}
-    assert lacking == {
-        "clap_sim": "The metric clap_sim needs the CLAP scores of the captions. Evaluate a results directory, or leave "
-        "it out."
-    }
+    assert list(lacking) == ["meteor", "spice", "spider", "sbert_sim", "fer", "fense", "spider_fl", "clap_sim"]
+    assert lacking["clap_sim"].startswith("The metric clap_sim needs the CLAP scores of the captions. Evaluate")
     assert choose("all", TAGS) == (("accuracy",), {"map": choose("all", TAGS)[1]["map"]})
 
 

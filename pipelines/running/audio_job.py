@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,8 +11,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sonogloss import files
+from sonogloss.audio.clip_decoder import clip_decoders
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
-from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
@@ -85,8 +87,19 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
         InputError: an option or an input makes the job impossible.
     """
     started = Stopwatch()
-    output = str(config.output)
     options = beam_options(config.beam_args, workers=config.workers)
+    # Worker processes have decoders of their own.
+    with clip_decoders().started_ahead() if config.workers is None and is_local(options) else nullcontext():
+        return _run_audio_job(config, prepare, options, started)
+
+
+def _run_audio_job(
+    config: CaptionConfig | ClassifyConfig,
+    prepare: Callable[[], AudioJob],
+    options: PipelineOptions,
+    started: Stopwatch,
+) -> dict[str, Any]:
+    output = str(config.output)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
     skipped_list = list_skipped(skipped)

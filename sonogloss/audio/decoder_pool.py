@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import IO, Any
@@ -112,6 +112,22 @@ class DecoderPool:
                 current = following if in_advance else next(upcoming, None)
         finally:
             decoder.leave()
+
+    @contextmanager
+    def started_ahead(self) -> Iterator[None]:
+        """Start a process in a thread, so that it is there when the first file comes; end the idle ones at the end."""
+        thread = threading.Thread(target=self._start_one, name="decoder-start", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+            self.close()
+
+    def _start_one(self) -> None:
+        if isolated():
+            with suppress(RuntimeError, OSError):  # whoever needs a process meets the error again
+                self.give_back(self.take(fresh=False))
 
     def close(self) -> None:
         """End the idle processes. A pool that is used again starts new ones."""

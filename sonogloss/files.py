@@ -194,9 +194,10 @@ def check_writable(directory: str) -> None:
 
 @retried
 def remove(path: str) -> None:
-    """Delete a file."""
+    """Delete a file; one that is gone already is as it should be."""
     fs, inner = _file_system(path)
-    fs.rm_file(inner)
+    with suppress(FileNotFoundError):
+        fs.rm_file(inner)
 
 
 def remove_empty_folders(directory: str, names: Iterable[str]) -> None:

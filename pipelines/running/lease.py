@@ -61,8 +61,7 @@ class Lease:
                 self._thread.start()
                 return
             refuse_held(self._output)
-            with suppress(FileNotFoundError):
-                files.remove(self.path)
+            files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
     def release(self) -> None:

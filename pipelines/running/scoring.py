@@ -17,7 +17,7 @@ from sonogloss.metrics.tokenize import holds_words_without_blanks
 from sonogloss.pipelines.running.references import References, check_names, read_references
 from sonogloss.records import MetricRow
 from sonogloss.tables import read_table
-from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
 
 Row = Mapping[str, Any]
 
@@ -170,14 +170,11 @@ def read_results(path: str) -> list[dict[str, Any]]:
         predictions = read_table(path, option="--results")
         predictions.require("caption")
         return [row for _, row in predictions.rows]
-    run_path = files.join(path, RUN_FILE)
-    if not files.exists(run_path):
+    run = read_run(path)
+    if run is None:
         raise StoreFormatError(
             f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory."
         )
-    run = files.read_json(run_path, error=StoreFormatError)
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
     parts = [part["path"] for part in read_parts(path, run, "captions")]
     columns = ["clip_id", "uri", "caption", "clap_score"]
     rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]

@@ -261,3 +261,17 @@ def test_signals_end_a_job_at_once_and_the_next_run_goes_on(
     assert again.report["taken_over"] >= 8 * (done - 1)
     assert run("verify", output).code == 0
     assert not (output / LEASE_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["dangling", "loop", "file", "file/x", "n" * 300, "a\0b"])
+def test_an_output_that_can_never_be_made_is_refused_in_words(
+    run: Run, audio: Path, captioner: Path, store: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    before = state(tmp_path)
+    models = ["--captioner", captioner, "--datastore", store]
+    outcome = run("caption", "--audio", audio, *models, "--output", tmp_path / name)
+    assert_one_line(outcome, "--output", "cannot be made")
+    assert state(tmp_path) == before

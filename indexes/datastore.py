@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Literal
 
@@ -167,6 +167,31 @@ class Datastore:
             shard = self._shards[number]
             yield shard, places, shard.shown[np.asarray(rows)[places] - starts[number]]
 
+    def caption(self, caption_id: int) -> tuple[FloatArray, str]:
+        """Vector [dim] and text of the caption with this id.
+
+        Raises:
+            OptionError: there is none.
+        """
+        for shard in self._shards:
+            for row in np.flatnonzero(shard.ids == caption_id)[:1]:
+                return np.array(shard.vectors[row], np.float32), shard.words(int(row))[0]
+            shard.release()
+        raise OptionError(f"{self.path!r} holds no caption with the id {caption_id}.", "Take an id from a search.")
+
+    def require_columns(self, names: Collection[str]) -> None:
+        """Refuse columns that the captions do not have.
+
+        Raises:
+            OptionError: one is missing.
+        """
+        for shard in self._shards if names else ():
+            if missing := set(names) - set(shard.column_names):
+                raise OptionError(
+                    f"The captions of {self.path!r} have no column {min(missing)!r}.",
+                    f"They have {', '.join(shard.column_names)}.",
+                )
+
     def require_clap(self, name: str, fingerprint: str, config: str | None = None) -> None:
         """Refuse a CLAP that did not make this datastore.
 
@@ -205,6 +230,7 @@ class Datastore:
             ClipError: a query holds NaN or infinity.
             FingerprintMismatchError: queries have another width.
         """
+        self.require_columns(where or {})
         return self._look(queries, k, None, where)[0]
 
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
@@ -234,6 +260,7 @@ class Datastore:
         if not own or k <= 0 or len(queries) == 0:
             contexts = self.search(queries, k, where=where)
             return contexts, self.project(queries, temperature=temperature, renormalise=renormalise)
+        self.require_columns(where or {})
         contexts, state = self._look(queries, k, temperature, where)
         return contexts, finish(state, renormalise=renormalise)
 

@@ -26,6 +26,7 @@ _HEAVIEST = 8
 # Below this temperature the error of float32 scores shows even so: all scores are float64 then, as in the bridge.
 _SHARP = 0.005
 _LOOSE = 256  # queries of one product, where a product may have any shape
+_FEW = 3  # queries that are faster one by one: the product of a matrix and a vector is as fast as memory is read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,16 +89,14 @@ def _walk(
 ) -> None:
     """Show every tile's scores to the candidates and the softmax."""
     tiles = _loose_tiles(queries) if softmax is None else softmax.tiles
+    multiply = _multiply_loosely if softmax is None else _multiply
     memory: dict[tuple[int, int], FloatArray] = {}
     for start, count, block in row_tiles(vectors, padded=softmax is not None):
         mask = None if allowed is None else allowed[start : start + count]
         if mask is not None and not mask.any():
             continue
         for number, tile in enumerate(tiles):
-            shape = len(block), len(tile.columns)
-            if shape not in memory:
-                memory[shape] = np.empty(shape, np.float32)
-            scores = np.matmul(block, tile.columns.T, out=memory[shape])
+            scores = multiply(block, tile.columns, memory)
             scores[count:] = -np.inf
             if mask is not None:
                 scores[:count][~mask] = -np.inf
@@ -107,6 +106,28 @@ def _walk(
                 softmax.add(number, scores, best, block)
         candidates.settle(at_once=False)
     candidates.settle(at_once=True)
+
+
+def _multiply(block: FloatArray, columns: FloatArray, memory: dict[tuple[int, int], FloatArray]) -> FloatArray:
+    """Scores [rows, columns], in memory that is used again."""
+    shape = len(block), len(columns)
+    if shape not in memory:
+        memory[shape] = np.empty(shape, np.float32)
+    return np.matmul(block, columns.T, out=memory[shape])
+
+
+def _multiply_loosely(block: FloatArray, columns: FloatArray, memory: dict[tuple[int, int], FloatArray]) -> FloatArray:
+    """The same, by the fastest way whose bits may depend on the number of queries."""
+    shape = len(columns), len(block)
+    if shape not in memory:
+        memory[shape] = np.empty(shape, np.float32)
+    scores = memory[shape]
+    if len(columns) > _FEW:
+        np.matmul(columns, block.T, out=scores)
+    else:
+        for query, row in zip(columns, scores, strict=True):
+            np.matmul(block, query, out=row)
+    return scores.T
 
 
 def _loose_tiles(queries: FloatArray) -> list[QueryTile]:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.indexes.flat import Flat
@@ -59,6 +60,12 @@ class Shard:
     def ids(self) -> IntArray:
         """[count] caption ids by row."""
         return np.asarray(self.column("id").to_numpy(), dtype=np.int64)
+
+    @property
+    def column_names(self) -> list[str]:
+        """What is known of the captions."""
+        with files.open_read(self._captions_path) as handle:
+            return list(pq.read_schema(handle).names)
 
     @cached_property
     def _index(self) -> OpenIndex:

@@ -2,6 +2,8 @@ r"""caption: recordings -> captions, contexts and scores, one row a clip.
 
 ::
 
+    sonogloss caption recording.wav
+
     sonogloss caption --audio 'gs://BUCKET/audio/**/*.flac' --datastore gs://BUCKET/store \
         --output gs://BUCKET/results --runner=DataflowRunner --project=P --region=R --temp_location=gs://BUCKET/tmp
 """
@@ -15,8 +17,9 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.dry_run import show_dry_run
+from sonogloss.pipelines.running.print_captions import formatted, print_captions
 from sonogloss.pipelines.running.report import show_run
-from sonogloss.pipelines.running.terminal import plain_console
+from sonogloss.pipelines.running.terminal import plain, plain_console, say
 from sonogloss.transforms.write_rows import CaptionRows
 
 CHECKED = {"sample": "the size and a sample of every file", "full": "every byte"}
@@ -25,16 +28,18 @@ CHECKED = {"sample": "the size and a sample of every file", "full": "every byte"
 
 @command(CaptionConfig)
 def caption(config: CaptionConfig) -> dict[str, Any]:
-    """Caption recordings.
+    """Caption recordings; without an output the captions are printed.
 
     Returns:
         The report: `output`, `counts`, `dead_letter_codes`, `taken_over` and `computed` (recordings), `vanished`,
         `done_before`, times, `datastore_checked` (how much of it), `problems`; of a dry run `sources`, `units` and the
-        `rows` of the first source.
+        `rows` of the first source; without an output `rows` and `dead_letters`.
 
     Raises:
         InputError: an option or an input makes the job impossible.
     """
+    if config.output is None:
+        return print_captions(config)
     report = run_audio_job(config, lambda: prepare(config))
     if config.datastore is not None and not report.get("done_before"):
         report["datastore_checked"] = CHECKED[config.store_check]
@@ -45,6 +50,11 @@ def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     if report.get("dry_run"):
         show_dry_run(report, _line)
+    elif "format" in report:
+        for letter in report["dead_letters"]:
+            say(f"{letter['uri']}: {letter['code']}: {letter['message']}")
+        for line in formatted(report["rows"], report["format"]).splitlines():
+            print(plain(line) if report["format"] == "txt" else line)
     else:
         show_run(report, rows=CaptionRows.folder, done="captioned")
         if checked := report.get("datastore_checked"):

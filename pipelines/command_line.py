@@ -14,7 +14,7 @@ from typing import Any
 from sonogloss import __version__
 from sonogloss.errors import SonoglossError, unknown
 from sonogloss.pipelines.config.fields import Configuration, settings_of
-from sonogloss.pipelines.config.parser import Parser, add_options, usage, without_old_spellings
+from sonogloss.pipelines.config.parser import Parser, add_options, usage, with_leading_values, without_old_spellings
 from sonogloss.pipelines.running.failures import DONE, IMPOSSIBLE, UNSOUND, failure_of
 from sonogloss.pipelines.running.run_log import log_report, run_log
 from sonogloss.pipelines.running.signals import end_on_signals
@@ -211,7 +211,7 @@ def _run(argv: Sequence[str]) -> int:
     config = job.load_config()
     parser = command_parser(name)
     try:
-        known, others = parser.parse_known_args(without_old_spellings(argv[1:], config))
+        known, others = parser.parse_known_args(with_leading_values(without_old_spellings(argv[1:], config), config))
     except SystemExit as done:  # --help
         return int(done.code or 0)
     values = vars(known)

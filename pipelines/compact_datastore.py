@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from sonogloss.errors import InputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.build import commit_datastore
@@ -22,6 +20,7 @@ from sonogloss.pipelines.config.datastores import CompactConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.datastore_output import end_datastore
 from sonogloss.pipelines.running.lease import lease
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.embed_text import choose_layout
 
 
@@ -99,7 +98,7 @@ def _commit(directory: str, manifest: Manifest, written: list[dict[str, Any]], c
 
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
-    Console().print(
+    plain_console().print(
         f"{report['datastore']}: {report['captions']:,} captions in {report['shards']} shards, "
         f"{report['removed']:,} removed.",
         markup=False,

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
-from sonogloss.metrics.bootstrap import Numbers, bootstrap_interval, compare
+from sonogloss.metrics import METRICS
+from sonogloss.metrics.bootstrap import Difference, Numbers, bootstrap_interval, compare
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
@@ -42,6 +43,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
     if not shared:
         raise FormatError("The runs share no clip with references.", "Check that all captioned the same recordings.")
     metrics = [name for name in runs[0].scores.metrics if all(run.has(name, shared) for run in runs)]
+    lacking = _lacking(runs, metrics)
     matrices = [{metric: run.matrix(metric, shared) for metric in metrics} for run in runs]
     if config.output is not None:
         files.write_table(str(config.output), _by_clip(shared, runs, matrices))
@@ -52,13 +54,14 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
             for run, found in zip(runs, matrices, strict=True)
         ],
         "differences": [
-            {"name": run.name, "metric": name} | _flat(compare(matrices[0][name], numbers, value_of(name), **options))
+            {"name": run.name, "metric": name}
+            | _flat(name, compare(matrices[0][name], numbers, value_of(name), **options))
             for run, found in zip(runs[1:], matrices[1:], strict=True)
             for name, numbers in found.items()
         ],
         "clips": len(shared),
         "not_compared": {run.name: len(run.rows) - len(shared) for run in runs if len(run.rows) > len(shared)},
-        "not_available": dict(runs[0].scores.not_available),
+        "not_available": lacking,
         "most": _most(shared, runs, matrices),
         "problems": [],
     }
@@ -105,9 +108,24 @@ def _read(config: CompareConfig) -> list[_Run]:
             columns=config.references_column,
             metrics=config.metrics,
             tokenizer=config.tokenizer,
+            sentence_model=None if config.sentence_model is None else str(config.sentence_model),
+            fluency_model=None if config.fluency_model is None else str(config.fluency_model),
         )
         runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
     return runs
+
+
+def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
+    """Why metrics that were asked for are not compared, by name."""
+    found = dict(runs[0].scores.not_available)
+    for name in runs[0].scores.metrics:
+        if name not in metrics:
+            whole = METRICS[name].statistic is None
+            found[name] = "it has no values of clips: see evaluate" if whole else "not every clip of every run has it"
+    if not metrics:
+        name, why = next(iter(found.items()))
+        raise OptionError(f"The metric {name} cannot be compared: {why}.", "Ask for other metrics.")
+    return found
 
 
 def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:
@@ -129,8 +147,10 @@ def _numbers(scores: Scores, rows: Sequence[dict[str, Any]], *, by_id: bool) -> 
     return found
 
 
-def _flat(difference: Any) -> dict[str, Any]:
+def _flat(metric: str, difference: Difference) -> dict[str, Any]:
     values = asdict(difference)
+    if not METRICS[metric].higher_is_better:
+        values |= {"wins": difference.losses, "losses": difference.wins}
     return {**values.pop("interval"), **values}
 
 
@@ -188,4 +208,4 @@ def show(report: dict[str, Any]) -> None:
     for name, count in report["not_compared"].items():
         console.print(f"{count:,} captions of {name} are not in all runs, or have no references")
     for name, why in report["not_available"].items():
-        console.print(f"{name} is not available: {why}")
+        console.print(f"{name} is not available: {why}", soft_wrap=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sonogloss import files
 from sonogloss.errors import MissingInputError
+from sonogloss.metrics import METRICS
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
@@ -57,6 +58,8 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         columns=config.references_column,
         metrics=config.metrics,
         tokenizer=config.tokenizer,
+        sentence_model=None if config.sentence_model is None else str(config.sentence_model),
+        fluency_model=None if config.fluency_model is None else str(config.fluency_model),
     )
     corpus = scores.corpus(resamples=config.bootstrap, seed=config.seed)
     clips = _clips(scores, rows)
@@ -90,15 +93,15 @@ def _problems(without: int, captions: int, allowed: float) -> list[str]:
 def _clips(scores: Scores, rows: Sequence[dict[str, Any]]) -> pa.Table:
     """A row a scored clip: its key, its id where it has one, its values."""
     key, keys = scores.references.key, scores.references.keys
+    names = [name for name in scores.metrics if METRICS[name].statistic is not None]
     clips = [
         {
             key: keys[number],
             **({"clip_id": rows[number]["clip_id"]} if key != "clip_id" and "clip_id" in rows[number] else {}),
-            **{name: values.get(name) for name in scores.metrics},
+            **{name: values.get(name) for name in names},
         }
         for number, values in scores.clips.items()
     ]
-    names = scores.metrics
     schema = pa.schema([(name, pa.float64() if name in names else pa.string()) for name in clips[0]])
     return pa.Table.from_pylist(clips, schema=schema)
 

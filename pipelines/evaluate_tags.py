@@ -194,9 +194,13 @@ def show_corpus(console: Console, report: dict[str, Any]) -> None:
     for row in report["corpus"]:
         interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
         corpus.add_row(row["metric"], f"{row['value']:.4f}", interval, f"{row['n']:,}")
+    by_reason: dict[str, list[str]] = {}
     for name, why in report.get("not_available", {}).items():
-        corpus.add_row(name, "not available", why, "")
+        corpus.add_row(name, "not available", "", "")
+        by_reason.setdefault(why, []).append(name)
     console.print(corpus)
+    for why, names in by_reason.items():
+        console.print(f"{', '.join(names)} not available: {why}", soft_wrap=True)
 
 
 def show_unmatched(console: Console, report: dict[str, Any], **words: str) -> None:

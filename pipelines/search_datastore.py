@@ -1,4 +1,4 @@
-"""search: what does a datastore hold near this text or sound?"""
+"""search: what does a datastore hold near this text, sound or caption?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from sonogloss.errors import ClipError, FormatError, MissingInputError
 from sonogloss.indexes import Datastore
 from sonogloss.pipelines.config.datastores import SearchConfig
 from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.inputs import store_paths
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.records import FloatArray
+from sonogloss.records import Context, FloatArray
 
 
 @command(SearchConfig)
 def search(config: SearchConfig) -> dict[str, Any]:
-    """Look a sentence or a recording up.
+    """Look a sentence, a recording or a caption up.
 
     Returns:
         The report: `queries`, each with what was asked and its `contexts`.
@@ -29,16 +30,26 @@ def search(config: SearchConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input cannot be used.
     """
-    store = Datastore.open(str(config.datastore))
+    store = Datastore.open(store_paths(config.datastore), search=config.search)
+    where = config.filters
+    store.require_columns(where)
+    if config.id is not None:
+        vector, text = store.caption(config.id)
+        found = store.search(vector[None], config.k + 1, where=where)
+        return _report(config, [text], [[context for context in found[0] if context.id != config.id][: config.k]])
     model = load_clap(str(config.clap or store.manifest.clap["name"]), device=choose_device(config.device))
     store.require_clap(model.name, model.fingerprint, getattr(model, "config_digest", None))
     if config.text is not None:
         queries, vectors = [config.text], model.embed_text([config.text])
     else:
         queries, vectors = _embed_recording(str(config.audio), model)
-    found = store.search(vectors, config.k)
+    return _report(config, queries, store.search(vectors, config.k, where=where))
+
+
+def _report(config: SearchConfig, queries: list[str], found: list[list[Context]]) -> dict[str, Any]:
+    paths = store_paths(config.datastore)
     return {
-        "datastore": config.datastore,
+        "datastore": paths[0] if len(paths) == 1 else paths,
         "queries": [
             {"query": query, "contexts": [asdict(context) for context in contexts]}
             for query, contexts in zip(queries, found, strict=True)
@@ -65,7 +76,7 @@ def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = plain_console()
     for query in report["queries"]:
-        rows = Table("score", "caption", "source", title=query["query"])
+        rows = Table("score", "caption", "source", "id", title=query["query"])
         for context in query["contexts"]:
-            rows.add_row(f"{context['score']:.3f}", context["text"], context["source"])
+            rows.add_row(f"{context['score']:.3f}", context["text"], context["source"], str(context["id"]))
         console.print(rows)

@@ -7,7 +7,7 @@ Whoever wants to know the parts asks :func:`read_parts`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from sonogloss import __version__, files
 from sonogloss.errors import OutputError, StoreFormatError
 from sonogloss.transforms.part_files import DEAD_LETTERS, KINDS, write_again
+from sonogloss.transforms.progress_file import failure_noted
 from sonogloss.transforms.skipped_files import SKIPPED
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import DoneSource, UnitResult, sum_counts
@@ -66,6 +67,7 @@ def commit_run(
     rewrites: Sequence[Rewrite] = (),
     skipped: Mapping[str, int] | None = None,
     skipped_parts: Sequence[Mapping[str, Any]] = (),
+    progress: str | None = None,
 ) -> dict[str, Any]:
     """Write `run.json`, last, and remove the parts that it replaces.
 
@@ -79,6 +81,7 @@ def commit_run(
             from an earlier release, or were small.
         skipped: how many files were left out, by reason.
         skipped_parts: the entries of the lists of them.
+        progress: a local file, beside which a failure is noted.
 
     Returns:
         The content of `run.json`.
@@ -86,50 +89,57 @@ def commit_run(
     Raises:
         OutputError: part files that were written are no longer there.
     """
-    results = list(results)
+    with failure_noted(progress):
+        results = [*results, *_written_again(output, rewrites, head, rows)]
+        results.sort(key=lambda result: result.unit)
+        parts = [{**asdict(part), "sources": result.sources} for result in results for part in result.parts]
+        parts = sorted([*parts, *map(dict, skipped_parts)], key=lambda part: part["path"])
+        _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS, SKIPPED))
+        before = set(_listings(output))
+        run = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created_by": f"sonogloss {__version__}",
+            **_counted(results, rows, skipped or {}),
+            **head,
+            "wall_time_s": round(started.seconds(), 3),
+            "stage_times_s": {
+                step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()
+            },
+            **_list_parts(output, parts),
+        }
+        files.write_json(files.join(output, RUN_FILE), run)
+        named = {part["path"] for part in [*parts, *run.get("manifest", [])]}
+        replaced = {part.path for rewrite in rewrites for unit in rewrite.units for part in unit.parts} | before
+        for name in sorted(replaced - named):
+            files.remove(files.join(output, name))
+        return run
+
+
+def _written_again(
+    output: str, rewrites: Iterable[Rewrite], head: Mapping[str, Any], rows: str
+) -> Iterator[UnitResult]:
+    """What is left of units whose rows are partly replaced."""
     for rewrite in rewrites:
-        digest = head["configuration"]["digest"]
         if rewrite.sources:
-            results.append(
-                write_again(output, rewrite.units, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
-            )
-    results.sort(key=lambda result: result.unit)
-    left_out = _left_out(results, skipped or {})
-    parts = [{**asdict(part), "sources": result.sources} for result in results for part in result.parts]
-    parts = sorted([*parts, *map(dict, skipped_parts)], key=lambda part: part["path"])
-    _check_there(output, [part["path"] for part in parts], (rows, DEAD_LETTERS, SKIPPED))
-    before = set(_listings(output))
-    run = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "created_by": f"sonogloss {__version__}",
+            digest = head["configuration"]["digest"]
+            yield write_again(output, rewrite.units, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
+
+
+def _counted(results: Sequence[UnitResult], rows: str, skipped: Mapping[str, int]) -> dict[str, Any]:
+    """How many of what there are."""
+    silent = sum(result.silent for result in results)
+    left_out = dict(sorted({**skipped, **({"SILENT": silent} if silent else {})}.items()))
+    return {
         "counts": {
-            "inputs": sum(result.inputs for result in results) + sum((skipped or {}).values()),
+            "inputs": sum(result.inputs for result in results) + sum(skipped.values()),
             rows: sum(result.rows for result in results),
             "dead_letters": sum(result.dead_letters for result in results),
             "skipped": sum(left_out.values()),
         },
         "skipped_codes": left_out,
         "dead_letter_codes": sum_counts(result.codes for result in results),
-        **head,
-        "wall_time_s": round(started.seconds(), 3),
-        "stage_times_s": {
-            step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()
-        },
-        **_list_parts(output, parts),
     }
-    files.write_json(files.join(output, RUN_FILE), run)
-    named = {part["path"] for part in [*parts, *run.get("manifest", [])]}
-    replaced = {part.path for rewrite in rewrites for unit in rewrite.units for part in unit.parts} | before
-    for name in sorted(replaced - named):
-        files.remove(files.join(output, name))
-    return run
-
-
-def _left_out(results: Iterable[UnitResult], skipped: Mapping[str, int]) -> dict[str, int]:
-    """What was left out, by reason: files, and windows without sound."""
-    silent = sum(result.silent for result in results)
-    return dict(sorted({**skipped, **({"SILENT": silent} if silent else {})}.items()))
 
 
 def _check_there(output: str, names: Sequence[str], folders: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -17,6 +17,7 @@ from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.device import choose_device
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.indexes import Datastore
+from sonogloss.indexes.datastore import Search
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.methods import Captioner, CaptionerSpec, load_captioner
 
@@ -110,25 +111,35 @@ class CaptionerWithClap:
 
 @dataclass(frozen=True, kw_only=True)
 class DatastoreReference:
-    """A datastore by its path and the digest of its manifest, which in turn holds the digest of every file.
+    """A datastore, or several as one, by path and the digest of its manifest, which holds the digest of every file.
 
-    `support` is another datastore whose text support takes the place of this one's own.
+    `support` is another datastore whose text support takes the place of this one's own; `search` says whether shards
+    stay mapped (see :meth:`Datastore.open`), which changes no result.
     """
 
-    path: str
+    path: str | tuple[str, ...]
     fingerprint: str
     support: str | None = None
     support_fingerprint: str | None = None
+    search: Search = "replicated"
 
     @classmethod
-    def of(cls, path: str, support: str | None = None, *, check: str = "sample") -> DatastoreReference:
+    def of(
+        cls,
+        path: str | Sequence[str],
+        support: str | None = None,
+        *,
+        search: Search = "replicated",
+        check: str = "sample",
+    ) -> DatastoreReference:
         """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`."""
-        datastore = Datastore.open(path, support=support, check=check)
+        datastore = Datastore.open(path, support=support, search=search, check=check)
         reference = cls(
-            path=path,
-            fingerprint=manifest_digest(datastore.manifest),
+            path=path if isinstance(path, str) else tuple(path),
+            fingerprint=_fingerprint(datastore),
             support=support,
             support_fingerprint=_digest_of(support),
+            search=search,
         )
         return _keep(reference, datastore)
 
@@ -137,10 +148,16 @@ class DatastoreReference:
         return _once(self, self._load)
 
     def _load(self) -> Datastore:
-        datastore = Datastore.open(self.path, support=self.support)
-        _require("datastore", self.path, self.fingerprint, manifest_digest(datastore.manifest))
+        datastore = Datastore.open(self.path, support=self.support, search=self.search)
+        _require("datastore", datastore.path, self.fingerprint, _fingerprint(datastore))
         _require("support", str(self.support), str(self.support_fingerprint), str(_digest_of(self.support)))
         return datastore
+
+
+def _fingerprint(datastore: Datastore) -> str:
+    """The digest of the manifest; of several stores that of their digests in order."""
+    digests = [manifest_digest(manifest) for manifest in datastore.manifests]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _digest_of(path: str | None) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from sonogloss.errors import InputError
 from sonogloss.records import ClipInfo
@@ -81,11 +81,20 @@ def note_total(path: str | None, captions: int) -> None:
     _append(path, f"of {captions}\n")
 
 
-def note_failure(path: str | None, error: InputError) -> None:
-    """Note what ends the job: a driver whose runner does not come back learns it here."""
-    if path is not None:
-        with suppress(OSError), open(f"{path}.failed", "w", encoding="utf-8") as handle:
-            json.dump([type(error).__name__, error.what, error.remedy], handle)
+@contextmanager
+def failure_noted(path: str | None) -> Iterator[None]:
+    """Note what ends the job: a driver whose runner does not come back learns it here.
+
+    Args:
+        path: a local file, beside which it is noted; None notes nothing.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path is not None:
+            with suppress(OSError), open(f"{path}.failed", "w", encoding="utf-8") as handle:
+                json.dump([type(error).__name__, error.what, error.remedy], handle)
+        raise
 
 
 def read_failure(path: str) -> tuple[str, str, str] | None:

@@ -18,7 +18,7 @@ import numpy as np
 from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
 from sonogloss.sources import Source, source_key
 
-SMALLEST_UNIT = 8
+SMALLEST_UNIT = 20
 LARGEST_UNIT = 2048
 UNITS = 64
 SMALLEST_UNIT_BYTES = 64 << 20
@@ -153,7 +153,7 @@ class UnitResult:
 
 
 def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[Unit]:
-    """Cut a sorted listing into units of 8 to 2,048 sources, at least 64 of them where the listing allows.
+    """Cut a sorted listing into units of 20 to 2,048 sources, at least 64 of them where the listing allows.
 
     Recordings of many bytes make units of fewer sources. The cut depends on the listing alone, never on the number of
     workers, so that part files are equal everywhere. Units of which nothing is done keep the cut of the whole listing,

@@ -11,7 +11,6 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from sonogloss.errors import InputError
 from sonogloss.records import (
     CaptionRow,
     DeadLetter,
@@ -21,7 +20,7 @@ from sonogloss.records import (
     table,
 )
 from sonogloss.transforms.part_files import ROWS_A_PART, Footer, write_dead_letters, write_rows_part
-from sonogloss.transforms.progress_file import audio_seconds, note, note_failure, share_ahead
+from sonogloss.transforms.progress_file import audio_seconds, failure_noted, note, share_ahead
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
 
 
@@ -188,11 +187,8 @@ class _WriteRowsFn(beam.DoFn):
         self._ahead = 0.0
 
     def process(self, batch: Batch) -> Iterator[UnitResult]:
-        try:
+        with failure_noted(self._progress):
             result = self._writer.add(batch)
-        except InputError as error:
-            note_failure(self._progress, error)
-            raise
         ahead = share_ahead(batch)
         note(
             self._progress,

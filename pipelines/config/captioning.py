@@ -36,8 +36,11 @@ _decoding = partial(_shaping, group="decoding")
 class JobOptions(BeamOptions):
     """What every job over audio takes."""
 
-    audio: Paths = option(help="files, folders or quoted globs", metavar="GLOB")
-    output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
+    audio: Paths = option(
+        help="files, folders, archives, listings or quoted globs; the flag may be left out right behind the command",
+        metavar="GLOB",
+        leading=True,
+    )
     resume: bool = resume_option(JOB)
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
     dry_run: bool = option(
@@ -128,8 +131,16 @@ class WindowOptions(Configuration):
 class CaptionSettings(WindowOptions):
     """Everything that shapes a caption."""
 
-    datastore: AnyPath | None = _shaping(
-        None, help="made by build-datastore", default_text="none, for captioners that retrieve nothing", metavar="DIR"
+    datastore: Paths | None = _shaping(
+        None,
+        help="made by build-datastore; several of the same CLAP count as one",
+        default_text="none, for captioners that retrieve nothing",
+        metavar="DIR",
+    )
+    search: Literal["replicated", "partitioned"] = option(
+        "replicated",
+        help="partitioned maps one shard of the datastore after the other: slower, for stores larger than the memory",
+        recorded=False,
     )
     store_check: str = option(
         "sample",
@@ -233,11 +244,29 @@ class CaptionSettings(WindowOptions):
 class CaptionConfig(CaptionSettings, JobOptions):
     """Options of `caption`."""
 
+    output: AnyPath | None = option(
+        None, help="the results directory", default_text="none, captions are printed", metavar="DIR", recorded=False
+    )
+    format: Literal["txt", "jsonl", "csv", "srt", "vtt"] | None = option(
+        None, help="how captions are printed", default_text="txt", recorded=False
+    )
+
+    def check(self) -> None:
+        """Refuse options of printing and of results that do not go together."""
+        super().check()
+        if self.output is not None and self.format is not None:
+            raise OptionError("--format is for captions that are printed.", "Leave --output or --format out.")
+        if self.output is None and (self.dry_run or self.overwrite or not self.resume or self.workers is not None):
+            raise OptionError(
+                "--dry-run, --overwrite, --no-resume and --workers are for a results directory.", "Give --output DIR."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyConfig(WindowOptions, JobOptions):
     """Options of `classify`."""
 
+    output: AnyPath = option(help="the results directory", metavar="DIR", recorded=False)
     labels: AnyPath = _shaping(help="one a line, csv or json with names; or pocket", metavar="FILE|NAME")
     clap: AnyPath | None = _shaping(
         None, help=CLAP_NAMES, default_text="the one that --label-prompts were learned with, else pocket", metavar="C"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.beam import BeamOptions
@@ -106,23 +107,49 @@ class CompactConfig(Configuration):
 class SearchConfig(Configuration):
     """Options of `search`."""
 
-    datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
+    datastore: Paths = option(
+        help="made by build-datastore; several of the same CLAP count as one", metavar="DATASTORE", positional=True
+    )
     text: str | None = option(None, help="a sentence to look up", default_text="none", metavar="TEXT")
     audio: AnyPath | None = option(
         None, help="a recording, of which every window is looked up", default_text="none", metavar="FILE"
     )
+    id: int | None = option(
+        None, help="id of a caption of the datastore, whose neighbors are looked up", default_text="none", metavar="ID"
+    )
     k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
+    where: Sequence[str] = option(
+        (),
+        help="only captions with this value in a column (source=NAME); of several values of a column, any",
+        default_text="all captions",
+        metavar="COLUMN=VALUE",
+    )
+    search: Literal["replicated", "partitioned"] = option(
+        "replicated", help="partitioned maps one shard after the other, for stores larger than the memory"
+    )
     clap: AnyPath | None = option(
         None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )
     device: str = device_option()
 
+    @property
+    def filters(self) -> dict[str, list[str]]:
+        """The values allowed, by column."""
+        found: dict[str, list[str]] = {}
+        for item in self.where:
+            column, _, value = item.partition("=")
+            found.setdefault(column, []).append(value)
+        return found
+
     def check(self) -> None:
         """Refuse what is not one query."""
-        if (self.text is None) == (self.audio is None):
-            raise OptionError("One of --text and --audio is needed.", "Give one query.")
+        if sum(value is not None for value in (self.text, self.audio, self.id)) != 1:
+            raise OptionError("One of --text, --audio and --id is needed.", "Give one query.")
         if self.text is not None and not self.text.strip():
             raise OptionError("--text is empty.", "Give a sentence.")
+        for item in self.where:
+            if not item.partition("=")[0] or "=" not in item:
+                raise OptionError(f"--where {item!r} is not COLUMN=VALUE.", "Give a column and a value, as source=bbc.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration
 
 
 def _metric_names() -> tuple[str, ...]:
-    from sonogloss.metrics import METRICS
+    from sonogloss.metrics import GROUPS, METRICS
 
-    return tuple(METRICS)
+    return (*METRICS, *GROUPS)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -31,13 +31,25 @@ class ScoringOptions(Configuration):
 
     metrics: str | Sequence[str] = option(
         (),
-        help="names, separated by commas",
+        help="names or groups, separated by commas",
         default_text="all that can be computed",
         metavar="LIST",
         choices=_metric_names,
         parse=_names,
     )
     tokenizer: Literal["simple", "ptb", "whitespace"] = option("simple", help="how captions are cut into words")
+    sentence_model: AnyPath | None = option(
+        None,
+        help="a model of sentence-transformers, for sbert_sim and fense",
+        default_text="none",
+        metavar="DIR|HUB_ID",
+    )
+    fluency_model: AnyPath | None = option(
+        None,
+        help="a checkpoint of FENSE's error detector, for fer, fense, spider_fl",
+        default_text="none",
+        metavar="FILE",
+    )
     key: str | None = option(
         None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
     )

@@ -43,6 +43,7 @@ class Option:
         at_most: the largest number allowed.
         count: how many values a tuple has.
         positional: an argument without a dash.
+        leading: arguments right behind the command are values of this option, too.
         flag: the option's name, by default `--` and the field's name with dashes.
         aliases: earlier spellings of the option. They work, with a note on standard error.
         old_values: earlier spellings of its values, with those of today.
@@ -63,6 +64,7 @@ class Option:
     at_most: float | None = None
     count: int | None = None
     positional: bool = False
+    leading: bool = False
     flag: str | None = None
     aliases: Sequence[str] = ()
     old_values: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -144,6 +144,14 @@ def without_old_spellings(arguments: Sequence[str], config: type) -> list[str]:
     return found
 
 
+def with_leading_values(arguments: Sequence[str], config: type) -> list[str]:
+    """The arguments, where those right behind the command are given to the option that takes them."""
+    flag = next((setting.flag for setting in settings_of(config) if setting.option.leading), None)
+    if flag is None or not arguments or arguments[0].startswith("-"):
+        return list(arguments)
+    return [flag, *arguments]
+
+
 P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")

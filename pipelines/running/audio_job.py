@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from sonogloss import files
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
@@ -14,7 +15,7 @@ from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
-from sonogloss.pipelines.running.lease import lease, refuse_held
+from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
 from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.report import report_run
@@ -111,29 +112,40 @@ def run_audio_job(config: CaptionConfig | ClassifyConfig, prepare: Callable[[], 
             skipped=skipped_list,
         )
         if not plan.finished:
-            head = _head(config, job, sources=len(recordings), left_out=left_out)
             for name in plan.remove:
                 files.remove(files.join(output, name))
-            commit = Gather(
+            commit = partial(
+                Gather,
                 commit_run,
                 output=output,
-                head=head,
+                head=_head(config, job, sources=len(recordings), left_out=left_out),
                 started=started,
                 rows=job.rows.folder,
                 rewrites=plan.rewrites,
                 skipped=skipped_list.counts,
                 skipped_parts=write_skipped(output, skipped_list),
             )
-            with (
-                progress_file(options, device=job.clap.device) as path,
-                decoding_notes(output, options) as journal,
-                cleaning(partial(remove_half_written, output)),
-            ):
-                pipeline = make_pipeline(options)
-                _connect(pipeline, config, job, plan, commit, path, journal)
-                run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
-            held.check()
+            _run(config, job, plan, commit, options, held)
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+
+
+def _run(
+    config: CaptionConfig | ClassifyConfig,
+    job: AudioJob,
+    plan: UnitPlan,
+    commit: Callable[..., Gather],
+    options: PipelineOptions,
+    held: Lease,
+) -> None:
+    with (
+        progress_file(options, device=job.clap.device) as path,
+        decoding_notes(str(config.output), options) as journal,
+        cleaning(partial(remove_half_written, str(config.output))),
+    ):
+        pipeline = make_pipeline(options)
+        _connect(pipeline, config, job, plan, commit(progress=path), path, journal)
+        run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
+    held.check()
 
 
 def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:

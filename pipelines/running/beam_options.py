@@ -55,16 +55,8 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = (), *, workers: int 
             many workers.
     """
     _check_stray(flags)
-    known = set(PipelineOptions([]).get_all_options())
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
-    except SystemExit as error:  # Beam's parser ends the process over a value that it cannot read
-        reason = printed.getvalue().strip().rpartition("error: ")[2]
-        raise OptionError(f"Beam refuses one of its options: {reason}.", "Correct its value.") from error
-    for name in sorted(set(found) - known):
-        raise _unknown(f"--{name}", [*own, *(f"--{option}" for option in known)])
+    if flags:
+        _check_known(flags, own)
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or LOCAL_RUNNER
@@ -77,6 +69,20 @@ def beam_options(flags: Sequence[str], own: Iterable[str] = (), *, workers: int 
     if workers is not None:
         _use_workers(options, workers, flags)
     return options
+
+
+def _check_known(flags: Sequence[str], own: Iterable[str]) -> None:
+    """Does Beam know these flags, and can it read their values?"""
+    known = set(PipelineOptions([]).get_all_options())
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            found = PipelineOptions(list(flags)).get_all_options(retain_unknown_options=True)
+    except SystemExit as error:  # Beam's parser ends the process over a value that it cannot read
+        reason = printed.getvalue().strip().rpartition("error: ")[2]
+        raise OptionError(f"Beam refuses one of its options: {reason}.", "Correct its value.") from error
+    for name in sorted(set(found) - known):
+        raise _unknown(f"--{name}", [*own, *(f"--{option}" for option in known)])
 
 
 def _use_workers(options: PipelineOptions, workers: int, flags: Sequence[str]) -> None:

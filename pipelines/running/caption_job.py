@@ -12,7 +12,7 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
-from sonogloss.pipelines.running.inputs import check_window, device_for
+from sonogloss.pipelines.running.inputs import check_window, device_for, store_paths
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -196,10 +196,14 @@ def prepare(config: CaptionSettings) -> CaptionJob:
 
 def _datastore(config: CaptionSettings) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
-    if config.datastore is None:
-        return None if config.support is None else DatastoreReference.of(str(config.support), check=config.store_check)
     support = None if config.support is None else str(config.support)
-    return DatastoreReference.of(str(config.datastore), support=support, check=config.store_check)
+    if config.datastore is None:
+        if support is None:
+            return None
+        return DatastoreReference.of(support, search=config.search, check=config.store_check)
+    found = store_paths(config.datastore)
+    paths = found[0] if len(found) == 1 else found
+    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check)
 
 
 def _projection(
@@ -264,12 +268,12 @@ def _check_datastore(
     opened = datastore.load()
     if config.contexts is not None and contexts > opened.count:
         raise OptionError(
-            f"--contexts {contexts}: the datastore {config.datastore!r} holds {opened.count} captions.",
+            f"--contexts {contexts}: the datastore {opened.path!r} holds {opened.count} captions.",
             "Ask for fewer.",
         )
     if projection is not None and not opened.support.count:
         raise OptionError(
-            f"The datastore {config.datastore!r} has no text support to project on.",
+            f"The datastore {opened.path!r} has no text support to project on.",
             "Name another one's with --support, or leave the projection out with --no-projection.",
         )
 

@@ -145,3 +145,8 @@ def count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def store_paths(datastore: Paths) -> list[str]:
+    """One datastore or several, as a list."""
+    return [os.fspath(datastore)] if isinstance(datastore, str | os.PathLike) else [os.fspath(p) for p in datastore]

@@ -7,6 +7,7 @@ from typing import Any
 from sonogloss import __version__, files
 from sonogloss.errors import FormatError, OutputError
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
+from sonogloss.pipelines.config.fields import settings_of
 from sonogloss.transforms.commit_run import RUN_FILE
 
 METRICS_FILE = "metrics/metrics.json"
@@ -44,13 +45,18 @@ def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str,
         )
     if config.overwrite or not there:
         return None
-    if record.get("inputs") == inputs:
+    # A record of an earlier release lacks options that came later; those stood at their defaults.
+    if {**_later_defaults(config), **record.get("inputs", {})} == inputs:
         report: dict[str, Any] = record["report"]
         return {**report, "done_before": True}
     raise OutputError(
         f"--output {output!r} holds metrics of other inputs or options.",
         "Name another directory, or replace them with --overwrite.",
     )
+
+
+def _later_defaults(config: EvaluateConfig) -> dict[str, Any]:
+    return {setting.name: setting.default for setting in settings_of(type(config)) if setting.default is None}
 
 
 def write_record(config: EvaluateConfig, inputs: dict[str, Any], report: dict[str, Any]) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.metrics import METRICS, Evaluation, check_metrics, evaluate
+from sonogloss.metrics import METRICS, Evaluation, evaluate
 from sonogloss.metrics.bootstrap import Numbers, Value, bootstrap_interval
-from sonogloss.metrics.registry import Need
+from sonogloss.metrics.metric import Need
+from sonogloss.metrics.scorers import find_scorers
+from sonogloss.metrics.selection import choose, needs_of
 from sonogloss.metrics.tokenize import holds_words_without_blanks
 from sonogloss.pipelines.running.references import References, check_names, read_references
 from sonogloss.records import MetricRow
@@ -58,7 +60,7 @@ class Scores:
         """The metric rows, with their intervals."""
         rows = []
         for row in self.evaluation.corpus:
-            if resamples:
+            if resamples and METRICS[row.metric].value_of_numbers is not None:
                 _, numbers = self.numbers(row.metric)
                 interval = bootstrap_interval(numbers, value_of(row.metric), resamples=resamples, seed=seed)
                 row = replace(row, low=interval.low, high=interval.high)
@@ -82,6 +84,8 @@ def score_rows(
     columns: Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
     tokenizer: str = "simple",
+    sentence_model: str | None = None,
+    fluency_model: str | None = None,
 ) -> Scores:
     """Score every row against the references of its key.
 
@@ -95,6 +99,8 @@ def score_rows(
         columns: the text columns of the references, likewise.
         metrics: names; all that can be computed where none are given.
         tokenizer: how captions are cut into words.
+        sentence_model: directory or hub id, for sbert_sim and fense.
+        fluency_model: checkpoint, for fer, fense and spider_fl.
 
     Raises:
         InputError: the references cannot be used, or share no key with the rows.
@@ -102,7 +108,9 @@ def score_rows(
     found = read_references(references, rows, key=key, columns=columns)
     scored = any(row.get("clap_score") is not None for row in rows)
     available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
-    names = check_metrics(metrics or None, available)
+    needed = needs_of(metrics, available) if metrics else set()
+    scorers, reasons = find_scorers(needed, sentence_model=sentence_model, fluency_model=fluency_model)
+    names, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
     matched = [number for number, name in enumerate(found.keys) if name in found.known]
     if not matched:
         raise FormatError(
@@ -115,20 +123,22 @@ def score_rows(
         check_names(names_of_rows, "--results", results)
     captions = {number: _caption(rows[number]) for number in matched}
     _check_tokenizer(tokenizer, captions, found)
-    lacking = {
+    too_few = {
         name: f"it says nothing of fewer than {METRICS[name].least_clips} clips"
         for name in names
         if len(matched) < METRICS[name].least_clips
     }
-    if len(lacking) == len(names):
-        name, why = next(iter(lacking.items()))
+    lacking |= too_few
+    if len(too_few) == len(names):
+        name, why = next(iter(too_few.items()))
         raise OptionError(f"The metric {name} cannot be computed: {why}.", "Give more clips, or ask for other metrics.")
-    names = tuple(name for name in names if name not in lacking)
+    names = tuple(name for name in names if name not in too_few)
     evaluation = evaluate(
         {str(number): captions[number] for number in matched},
         {str(number): found.known[found.keys[number]] for number in matched},
         metrics=names,
         tokenizer=tokenizer,
+        scorers=scorers,
         clap_scores={
             str(number): float(rows[number]["clap_score"])
             for number in matched

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sonogloss.dumps.streams import BLOCK
-from sonogloss.errors import ClipError
+from sonogloss.errors import ClipError, Code
 from sonogloss.sources.handles import Reader
 
 LONGEST_LINE = 1 << 20
 """Bytes. A longer line is no caption, and must not fill the memory."""
+
+_MOST_BLANK = 4 << 20  # bytes; each blank line costs time, and a bomb is made of them
 
 TOO_LONG = f"The line is longer than {LONGEST_LINE:,} bytes."
 
@@ -20,12 +22,15 @@ def lines(stream: Reader) -> Iterator[tuple[int, bytes | None]]:
     A line ends in `\n`, `\r\n` or `\r`.
 
     Raises:
-        ClipError: the stream breaks off; the lines before are whole.
+        ClipError: the stream breaks off, or goes on with blank lines; the lines before are whole.
     """
-    rest, passed, broken = b"", 0, None
+    rest, passed, blank, broken = b"", 0, 0, None
     while True:
         try:
             block = stream.read(BLOCK)
+            blank = blank + len(block) if not block.strip() else 0
+            if blank > _MOST_BLANK:
+                raise ClipError(Code.LIMIT, f"more than {_MOST_BLANK:,} bytes of blank lines in a row")
         except ClipError as error:
             block, broken = b"", error
         found = (rest + block).splitlines(keepends=True)

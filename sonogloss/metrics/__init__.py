@@ -1,7 +1,7 @@
-"""Metrics of captions and tags in plain Python: one pure function a file, corpus values from statistics that merge.
+"""Metrics of captions and tags: one pure function a file, corpus values from statistics that merge.
 
-Names and fractions are those of aac-metrics. METEOR, SPICE, SPIDEr and FENSE rest on Java programs and models of others
-and are not computed here.
+Names and fractions are those of aac-metrics. METEOR and SPICE run their published Java programs, sentence and fluency
+models are the user's.
 """
 
 from sonogloss.metrics.bleu import BleuCounts as BleuCounts
@@ -10,17 +10,19 @@ from sonogloss.metrics.bleu import bleu_counts as bleu_counts
 from sonogloss.metrics.cider_d import DocumentFrequencies as DocumentFrequencies
 from sonogloss.metrics.cider_d import cider_d as cider_d
 from sonogloss.metrics.cider_d import document_frequencies as document_frequencies
+from sonogloss.metrics.diversity import CaptionStatistics as CaptionStatistics
 from sonogloss.metrics.evaluate import CorpusStatistics as CorpusStatistics
 from sonogloss.metrics.evaluate import Evaluation as Evaluation
 from sonogloss.metrics.evaluate import corpus_rows as corpus_rows
 from sonogloss.metrics.evaluate import evaluate as evaluate
 from sonogloss.metrics.evaluate import score_clip as score_clip
+from sonogloss.metrics.metric import Mean as Mean
+from sonogloss.metrics.metric import Metric as Metric
 from sonogloss.metrics.registry import METRICS as METRICS
-from sonogloss.metrics.registry import REFERENCE_METRICS as REFERENCE_METRICS
-from sonogloss.metrics.registry import Mean as Mean
-from sonogloss.metrics.registry import Metric as Metric
-from sonogloss.metrics.registry import check_metrics as check_metrics
 from sonogloss.metrics.rouge_l import rouge_l as rouge_l
+from sonogloss.metrics.selection import GROUPS as GROUPS
+from sonogloss.metrics.selection import REFERENCE_METRICS as REFERENCE_METRICS
+from sonogloss.metrics.selection import check_metrics as check_metrics
 from sonogloss.metrics.tags import RankedClips as RankedClips
 from sonogloss.metrics.tags import TagCounts as TagCounts
 from sonogloss.metrics.tags import TagStatistics as TagStatistics

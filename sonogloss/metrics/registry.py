@@ -7,89 +7,18 @@ name is the one that aac-metrics gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Literal
 
-from sonogloss.errors import OptionError, unknown
 from sonogloss.metrics.bleu import BleuCounts, bleu, bleu_counts
-from sonogloss.metrics.cider_d import DocumentFrequencies, cider_d
+from sonogloss.metrics.diversity import CaptionStatistics, repeats_ngram
+from sonogloss.metrics.meteor import meteor
+from sonogloss.metrics.metric import Metric, Need, ScoredClip, mean_metric
 from sonogloss.metrics.ngrams import ORDER
 from sonogloss.metrics.rouge_l import rouge_l
-from sonogloss.metrics.tokenize import Tokens
 
-Need = Literal["references", "clap_scores", "labels", "all_scores"]
-
-# What a metric that lacks its need is answered with.
-_NEEDS: dict[Need, tuple[str, str]] = {
-    "references": ("reference captions", "Evaluate captions, or leave it out."),
-    "clap_scores": ("the CLAP scores of the captions", "Evaluate a results directory, or leave it out."),
-    "labels": ("labels", "Evaluate what classify wrote, or leave it out."),
-    "all_scores": ("the scores of all labels, which this run did not keep", "Run classify with --all-scores."),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredClip:
-    """What metrics of captions see of one clip.
-
-    Attributes:
-        candidate: words of the caption.
-        references: words of each reference; at least one.
-        frequencies: document frequencies of the whole corpus; empty unless a metric asks for them.
-        clap_score: cosine of caption and clip, if there is one.
-    """
-
-    candidate: Tokens
-    references: Sequence[Tokens]
-    frequencies: DocumentFrequencies
-    clap_score: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """How a metric is made.
-
-    Attributes:
-        needs: what must be known of the clips.
-        value: from a statistic to the score. Metrics of tags take a :class:`~sonogloss.metrics.tags.TagStatistics`.
-        statistic: from a clip to what it adds to the corpus; None where the clip lacks what is needed. Metrics of tags
-            have none: their statistics are gathered for all labels at once.
-        value_of_numbers: from a sum of the statistics' `numbers` to the score.
-        frequencies: does it need document frequencies?
-        least_clips: of a corpus for which it says something.
-        low, high: the range of its values.
-        higher_is_better: the direction.
-    """
-
-    needs: frozenset[Need]
-    value: Callable[[Any], float]
-    statistic: Callable[[ScoredClip], Any] | None = None
-    value_of_numbers: Callable[[Sequence[float]], float] | None = None
-    frequencies: bool = False
-    least_clips: int = 1
-    low: float = 0.0
-    high: float = 1.0
-    higher_is_better: bool = True
-
-
-def _mean(function: Callable[[ScoredClip], float | None], *needs: Need, **properties: Any) -> Metric:
-    """A metric whose value for a corpus is the mean over its clips."""
-
-    def statistic(clip: ScoredClip) -> Mean | None:
-        value = function(clip)
-        return None if value is None else Mean.of([value])
-
-    return Metric(
-        needs=frozenset(needs),
-        statistic=statistic,
-        value=attrgetter("value"),
-        value_of_numbers=lambda numbers: numbers[0] / numbers[1],
-        **properties,
-    )
+_PENALTY = 0.9  # what a fluency error costs
 
 
 def _bleu_counts(clip: ScoredClip) -> BleuCounts:
@@ -104,6 +33,23 @@ def _bleu_of_numbers(name: str, numbers: Sequence[float]) -> float:
     return _bleu(name, BleuCounts.of_numbers(numbers))
 
 
+def _spider(clip: ScoredClip) -> float | None:
+    """SPIDEr (Liu et al. 2017, section 3): the mean of CIDEr-D and SPICE."""
+    spice = clip.said.get("spice")
+    return None if spice is None else (clip.cider_d + float(spice)) / 2
+
+
+def _fluent(clip: ScoredClip, value: float | None) -> float | None:
+    """A value, a tenth of it where the caption has a fluency error (Zhou et al. 2022, section 3.3)."""
+    error = clip.said.get("fluency_model")
+    return None if value is None or error is None else value * (1 - _PENALTY * float(error))
+
+
+def _of_captions(value: Callable[[CaptionStatistics], float], *needs: Need, high: float = 1.0) -> Metric:
+    """A metric of all captions together."""
+    return Metric(needs=frozenset(["captions", *needs]), value=value, captions=True, high=high)
+
+
 _BLEU = [f"bleu_{order}" for order in range(1, ORDER + 1)]
 
 METRICS: dict[str, Metric] = {
@@ -116,79 +62,63 @@ METRICS: dict[str, Metric] = {
         )
         for name in _BLEU
     },
-    "rouge_l": _mean(lambda clip: rouge_l(clip.candidate, clip.references), "references"),
-    "cider_d": _mean(
-        lambda clip: cider_d(clip.candidate, clip.references, clip.frequencies),
+    "rouge_l": mean_metric(lambda clip: rouge_l(clip.candidate, clip.references), "references"),
+    "meteor": Metric(
+        needs=frozenset(["references", "meteor"]),
+        statistic=lambda clip: clip.said.get("meteor"),
+        value=attrgetter("value"),
+        value_of_numbers=meteor,
+    ),
+    "cider_d": mean_metric(
+        attrgetter("cider_d"),
         "references",
         frequencies=True,
         least_clips=2,  # every weight of a corpus of one clip is log 1 = 0
         high=10.0,
     ),
+    "spice": mean_metric(lambda clip: clip.said.get("spice"), "references", "spice"),
+    "spider": mean_metric(_spider, "references", "spice", frequencies=True, least_clips=2, high=5.5),
+    "sbert_sim": mean_metric(lambda clip: clip.said.get("sentence_model"), "references", "sentence_model", low=-1.0),
+    "fer": mean_metric(
+        lambda clip: clip.said.get("fluency_model"), "captions", "fluency_model", higher_is_better=False
+    ),
+    "fense": mean_metric(
+        lambda clip: _fluent(clip, clip.said.get("sentence_model")),
+        "references",
+        "sentence_model",
+        "fluency_model",
+        low=-1.0,
+    ),
+    "spider_fl": mean_metric(
+        lambda clip: _fluent(clip, _spider(clip)),
+        "references",
+        "spice",
+        "fluency_model",
+        frequencies=True,
+        least_clips=2,
+        high=5.5,
+    ),
     # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
     # chose: to be compared between runs with that CLAP only.
-    "clap_sim": _mean(lambda clip: clip.clap_score, "clap_scores", low=-1.0),
+    "clap_sim": mean_metric(lambda clip: clip.clap_score, "clap_scores", low=-1.0),
+    "distinct_1": _of_captions(lambda captions: captions.distinct(1)),
+    "distinct_2": _of_captions(lambda captions: captions.distinct(2)),
+    "self_bleu_4": mean_metric(
+        lambda clip: clip.captions.self_bleu(clip.candidate),
+        "captions",
+        captions=True,
+        least_clips=2,
+        higher_is_better=False,
+    ),
+    "repeated_captions": mean_metric(
+        lambda clip: float(clip.captions.is_repeated(clip.candidate)), "captions", captions=True, higher_is_better=False
+    ),
+    "repeated_trigrams": mean_metric(
+        lambda clip: float(repeats_ngram(clip.candidate)), "captions", higher_is_better=False
+    ),
+    "vocab.cands": _of_captions(lambda captions: captions.vocabulary, high=float("inf")),
+    "vocab.mrefs_full": _of_captions(lambda captions: len(captions.reference_words), "references", high=float("inf")),
+    "vocab.ratio_full": _of_captions(lambda captions: captions.vocabulary_ratio, "references", high=float("inf")),
     "accuracy": Metric(needs=frozenset(["labels"]), value=attrgetter("accuracy")),
     "map": Metric(needs=frozenset(["labels", "all_scores"]), value=attrgetter("mean_average_precision")),
 }
-
-
-def metrics_with(available: Collection[Need]) -> tuple[str, ...]:
-    """The metrics that need no more than this."""
-    return tuple(name for name, metric in METRICS.items() if metric.needs <= set(available))
-
-
-REFERENCE_METRICS = metrics_with({"references"})
-
-
-def check_metrics(metrics: str | Sequence[str] | None, available: Collection[Need]) -> tuple[str, ...]:
-    """The metrics asked for, each once; where None are, all that can be had.
-
-    Args:
-        metrics: names out of :data:`METRICS`, as a list or separated by commas.
-        available: what is known of the clips.
-
-    Raises:
-        OptionError: one is unknown or needs something else, or the list is empty.
-    """
-    possible = metrics_with(available)
-    if metrics is None:
-        return possible
-    entries = [metrics] if isinstance(metrics, str) else metrics
-    asked = dict.fromkeys(name.strip() for entry in entries for name in entry.split(",") if name.strip())
-    if not asked:
-        raise OptionError("No metric is asked for.", f"Choose from {', '.join(possible)}.")
-    for name in asked:
-        if name not in METRICS:
-            raise unknown("metric", name, possible)
-        for need, (words, remedy) in _NEEDS.items():
-            if need in METRICS[name].needs and need not in available:
-                raise OptionError(f"The metric {name} needs {words}.", remedy)
-    return tuple(asked)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """The sum and number of the values seen; `Mean()` has seen none."""
-
-    total: Fraction = Fraction(0)
-    n: int = 0
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Mean:
-        """The mean of finite values."""
-        exact = [Fraction(value) for value in values]
-        return cls(total=sum(exact, Fraction(0)), n=len(exact))
-
-    def merge(self, other: Mean) -> Mean:
-        """Both together; associative and commutative, exactly."""
-        return Mean(total=self.total + other.total, n=self.n + other.n)
-
-    @property
-    def numbers(self) -> tuple[float, float]:
-        """Sum and number; those of merged means are their sums."""
-        return float(self.total), float(self.n)
-
-    @property
-    def value(self) -> float:
-        """The mean; not a number when nothing was seen."""
-        return float(self.total / self.n) if self.n else float("nan")

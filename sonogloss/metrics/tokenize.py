@@ -10,15 +10,13 @@ the jar that the package pycocoevalcap brings. Scores of different tokenizers mu
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import unicodedata
 from collections.abc import Sequence
 
 from sonogloss.errors import OptionError, unknown
+from sonogloss.metrics.java import find_program, last_line
 
 Tokens = tuple[str, ...]
 
@@ -30,7 +28,7 @@ _BLANKLESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U000323af]"
 )
-_JAR = os.path.join("tokenizer", "stanford-corenlp-3.4.1.jar")
+_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 # What the COCO evaluation removes after tokenising. It means to remove brackets too, but looks for them in upper case
 # after lower-casing, so `-lrb-` and `-rrb-` stay: published scores count them as words, and so do we.
 _PTB_PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
@@ -80,13 +78,7 @@ def _simple(text: str) -> Tokens:
 
 
 def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
-    java, jar = shutil.which("java"), _find_jar()
-    if not java or not jar:
-        lacking = "the program java" if not java else "the package pycocoevalcap"
-        raise OptionError(
-            f"The tokenizer 'ptb' needs {lacking}, which is not here.",
-            "Install Java and `sonogloss[java-metrics]`, or choose --tokenizer simple.",
-        )
+    java, jar = find_program(_JAR, what="The tokenizer 'ptb'", instead="choose --tokenizer simple")
     if not texts:
         return []
     command = [java, "-Dfile.encoding=UTF-8", "-cp", jar, "edu.stanford.nlp.process.PTBTokenizer"]
@@ -100,14 +92,6 @@ def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
     )
     tokenized = run.stdout.decode().split("\n")[:-1]
     if run.returncode or len(tokenized) != len(texts):
-        reason = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise OptionError(f"The tokenizer 'ptb' failed ({reason[0]}).", "Check Java, or choose --tokenizer simple.")
+        reason = last_line(run.stderr)
+        raise OptionError(f"The tokenizer 'ptb' failed ({reason}).", "Check Java, or choose --tokenizer simple.")
     return [tuple(word for word in line.split() if word not in _PTB_PUNCTUATION) for line in tokenized]
-
-
-def _find_jar() -> str | None:
-    found = importlib.util.find_spec("pycocoevalcap")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        if os.path.isfile(jar := os.path.join(folder, _JAR)):
-            return jar
-    return None

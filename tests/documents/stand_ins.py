@@ -21,6 +21,7 @@ import torch
 from tests.conftest import write_tiny_clap
 from tests.laion_checkpoints import laion_state, tiny_model, write_checkpoint, write_tokenizer
 from tests.language_models import SENTENCES, tiny_llama, tiny_tokenizer
+from tests.sentence_models import write_sentence_model
 
 RATE = 32000
 CLASSES = ["dog", "cat", "rain", "engine", "bell", "man", "door", "siren"]
@@ -33,6 +34,7 @@ def write_hub_cache(cache: Path) -> None:
     _write_model(cache, "laion/clap-htsat-unfused", write_tiny_clap)
     _write_model(cache, "HuggingFaceTB/SmolLM2-135M", _write_language_model)
     _write_model(cache, "roberta-base", _write_roberta_tokenizer)
+    _write_model(cache, "sentence-transformers/paraphrase-TinyBERT-L6-v2", write_sentence_model)
 
 
 def _write_model(cache: Path, hub_id: str, write: Callable[[Path], object]) -> None:

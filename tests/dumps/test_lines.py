@@ -68,6 +68,11 @@ def test_a_line_that_is_too_long_is_passed_over(lengths: list[int], step: int) -
     assert [size for size, _ in found] == [length + 1 for length in lengths]
 
 
+def test_blank_lines_without_end_are_not_read_on() -> None:
+    with pytest.raises(ClipError, match="blank lines"):
+        list(lines(io.BytesIO(b"rain\n" + b"\n" * (7 << 20))))
+
+
 def test_what_is_no_text_is_said() -> None:
     assert decoded(b"rain\n") == ("rain\n", None)
     for line, word in ((None, f"{LONGEST_LINE:,}"), (b"caf\xe9", "UTF-8"), (b"a\x00b", "byte 0")):

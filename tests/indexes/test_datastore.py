@@ -357,5 +357,14 @@ def test_captions_are_found_where_a_column_says_so(tmp_path):
     expected = [[context for context in row if context.source == "x"][:5] for row in everything]
     assert store.search(queries, 5, where={"source": ["x", "z"], "split": ["train"]}) == expected
     assert store.search(queries, 5, where={"split": ["test"]}) == [[], [], []]
-    with pytest.raises(StoreFormatError, match="french"):
+    with pytest.raises(OptionError, match="no column 'french'"):
         store.search(queries, 5, where={"french": ["oui"]})
+
+
+def test_a_caption_is_found_by_its_id(store_dir):
+    store = Datastore.open(store_dir)
+    vector, text = store.caption(caption_id("caption 13"))
+    assert text == "caption 13"
+    np.testing.assert_array_equal(vector, unit_rows(20)[13])
+    with pytest.raises(OptionError, match="no caption with the id 7"):
+        store.caption(7)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sonogloss.metrics import METRICS, BleuCounts, bleu, bleu_counts
 from sonogloss.metrics.bootstrap import bootstrap_interval, compare
-from sonogloss.metrics.registry import Mean
+from sonogloss.metrics.metric import Mean
 
 
 def mean(numbers: np.ndarray) -> float:

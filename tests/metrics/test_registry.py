@@ -21,7 +21,8 @@ from sonogloss.metrics import (
     check_metrics,
     evaluate,
 )
-from sonogloss.metrics.registry import Need, ScoredClip
+from sonogloss.metrics.metric import Need, ScoredClip
+from sonogloss.metrics.selection import choose
 
 CAPTIONS: set[Need] = {"references"}
 RESULTS: set[Need] = {"references", "clap_scores"}
@@ -30,7 +31,11 @@ TAGS: set[Need] = {"labels"}
 
 def test_names_are_those_of_aac_metrics_in_the_order_of_reading() -> None:
     bleu = ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
-    assert list(METRICS) == [*bleu, "rouge_l", "cider_d", "clap_sim", "accuracy", "map"]
+    diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams"]
+    vocabulary = ["vocab.cands", "vocab.mrefs_full", "vocab.ratio_full"]
+    models = ["sbert_sim", "fer", "fense", "spider_fl"]
+    captions = [*bleu, "rouge_l", "meteor", "cider_d", "spice", "spider", *models, "clap_sim", *diversity, *vocabulary]
+    assert list(METRICS) == [*captions, "accuracy", "map"]
     assert list(REFERENCE_METRICS) == [*bleu, "rouge_l", "cider_d"]
     assert {need for metric in METRICS.values() for need in metric.needs} == set(get_args(Need))
 
@@ -61,7 +66,10 @@ def test_names_come_as_a_list_or_with_commas_and_count_once() -> None:
         ("", CAPTIONS, "No metric is asked for"),
         ([], CAPTIONS, "No metric is asked for"),
         (" , ", CAPTIONS, "No metric is asked for"),
-        ("spice", CAPTIONS, r"no metric 'spice'\. Choose one of bleu_1, .*cider_d"),
+        ("bleu", TAGS, "bleu has no metrics of tags"),
+        ("distinct_1", TAGS, "distinct_1 needs captions"),
+        ("spicy", CAPTIONS, r"no metric 'spicy'\. Choose one of bleu_1, .*cider_d"),
+        ("spice", CAPTIONS, "spice needs the program SPICE"),
         ("cider", RESULTS, "did you mean 'cider_d'"),
         ("BLEU_4", CAPTIONS, "did you mean 'bleu_4'"),
         ("clap_sim", CAPTIONS, "clap_sim needs the CLAP scores.*results directory"),
@@ -134,3 +142,17 @@ def test_a_metric_does_not_depend_on_the_others_asked_for(names: list[str]) -> N
     some = evaluate(captions, references, metrics=names)
     assert some.corpus == [next(row for row in every.corpus if row.metric == name) for name in names]
     assert all(values == {name: every.clips[key][name] for name in names} for key, values in some.clips.items())
+
+
+def test_a_group_gives_what_can_be_had_and_says_why_the_rest_cannot() -> None:
+    assert choose("bleu,rouge_l", CAPTIONS) == (("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"), {})
+    names, lacking = choose("all", {"captions", "references"})
+    assert {*names, *lacking} == set(METRICS) - {"accuracy", "map"}
+    assert list(lacking) == ["meteor", "spice", "spider", "sbert_sim", "fer", "fense", "spider_fl", "clap_sim"]
+    assert lacking["clap_sim"].startswith("The metric clap_sim needs the CLAP scores of the captions. Evaluate")
+    assert choose("all", TAGS) == (("accuracy",), {"map": choose("all", TAGS)[1]["map"]})
+
+
+def test_a_metric_named_beside_its_group_has_to_be_there() -> None:
+    with pytest.raises(OptionError, match="clap_sim needs the CLAP scores"):
+        choose("all,clap_sim", CAPTIONS)

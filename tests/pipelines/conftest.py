@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sonogloss.methods import ClapIdentity, DecodeSettings, NewCaptioner, Projec
 from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import Mapper
 from sonogloss.pipelines.command_line import main
+from sonogloss.transforms import work
 
 CAPTIONS = [
     "a dog barks twice",
@@ -43,6 +44,14 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_units() -> Iterator[None]:
+    """Ten recordings make two units of work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "SMALLEST_UNIT", 8)
+        yield
 
 
 @pytest.fixture

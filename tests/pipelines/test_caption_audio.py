@@ -301,7 +301,7 @@ def other_store(tmp_path: Path, store: Path) -> Path:
         (["--audio", "{tmp}/*.flac"], ["--audio", "matches no file"]),
         (["--datastore", "{tmp}/none"], ["none", "datastore"]),
         (["--datastore", "{tmp}"], ["unfinished"]),
-        (["--datastore", "{tmp}/other-store"], ["another-clap"]),
+        (["--datastore", "{tmp}/other-store"], ["other-store", "fingerprint"]),
         (["--captioner", "{tmp}/none"], ["captioner", "none"]),
         (["--captioner", "{tmp}/holed"], ["mapper.safetensors", "missing"]),
         (["--clap", "{tmp}/none"], ["CLAP", "none"]),

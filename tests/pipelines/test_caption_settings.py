@@ -23,6 +23,7 @@ from sonogloss.methods.mapper import TanhMapper
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt
 from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.running.caption_job import CaptionJob, prepare
+from sonogloss.transforms.models import DatastoreReference
 
 from .conftest import Run, assert_one_line
 
@@ -210,6 +211,22 @@ def test_projection_is_the_captioners_unless_one_asks_otherwise(
         temperature=0.5, renormalise=False
     )
     assert job(parity=True, captioner=str(soft_hard)).projection is None
+
+
+def test_several_datastores_are_one_and_the_way_of_searching_shapes_no_row(
+    job: Callable[..., CaptionJob], store: Path, other_store: Path
+) -> None:
+    one, two = job(), job(datastore=[str(store), str(other_store)])
+    assert one.datastore is not None
+    assert two.datastore is not None
+    together = two.datastore.load()
+    assert together.count == one.datastore.load().count + DatastoreReference.of(str(other_store)).load().count
+    assert two.digest() != one.digest()
+    mapped = job(search="partitioned")
+    assert mapped.digest() == one.digest()
+    assert mapped.datastore is not None
+    queries = one.clap.load().embed_text(["a dog barks", "rain"])
+    assert mapped.datastore.load().search(queries, 3) == one.datastore.load().search(queries, 3)
 
 
 def test_captions_come_from_one_datastore_and_the_support_from_another(

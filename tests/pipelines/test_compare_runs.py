@@ -46,3 +46,16 @@ def test_runs_are_compared_on_the_clips_that_they_share(run: Run, tmp_path: Path
     assert "[red]" in run(*command).out
     assert_one_line(run("compare", good, "--references", references), "one run")
     assert_one_line(run(*command, "--output", output), "exists")
+
+
+def test_fewer_repetitions_win_and_a_value_of_a_whole_run_is_not_compared(run: Run, tmp_path: Path) -> None:
+    names = [f"{number}.wav" for number in range(4)]
+    references = write(tmp_path / "r.jsonl", "references", {name: ["rain falls"] for name in names})
+    same = write(tmp_path / "same.jsonl", "caption", dict.fromkeys(names, "rain falls"))
+    varied = write(tmp_path / "varied.jsonl", "caption", {name: f"rain falls on {name}" for name in names})
+    command = ["compare", same, varied, "--references", references, "--metrics"]
+    report = run(*command, "repeated_captions,vocab.cands", "--json").report
+    (row,) = report["differences"]
+    assert (row["value"], row["wins"], row["losses"]) == (-1.0, 4, 0)
+    assert list(report["not_available"]) == ["vocab.cands"]
+    assert_one_line(run(*command, "vocab.cands"), "vocab.cands cannot be compared", "see evaluate")

@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sonogloss.metrics import METRICS
+from tests.sentence_models import write_sentence_model
+
 from .conftest import Run, assert_one_line
 
 PREDICTIONS = [
@@ -157,3 +160,59 @@ def test_metrics_are_computed_once_and_never_replaced_by_mistake(run: Run, tmp_p
     assert_one_line(run(*common, references), "other inputs or options")
     (tmp_path / "out" / "metrics" / "metrics.json").unlink()
     assert_one_line(run(*common, others, "--overwrite"), "Move them away")  # nothing says that they are ours
+
+
+def test_a_group_has_a_row_for_each_of_its_metrics(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    report = run(*command, "--metrics", "all", "--json").report
+    rows = {row["metric"]: row for row in report["corpus"]}
+    assert {*rows, *report["not_available"]} == set(METRICS) - {"accuracy", "map"}
+    assert rows["vocab.cands"]["value"] == 8
+    assert (rows["vocab.cands"]["low"], rows["vocab.cands"]["high"]) == (None, None)  # of a whole corpus only
+    assert rows["self_bleu_4"]["low"] is not None
+    columns = pq.read_table(tmp_path / "out/metrics/clips.parquet").column_names
+    assert "self_bleu_4" in columns
+    assert "vocab.cands" not in columns
+    shown = run(*command, "--metrics", "all").out
+    assert all(name in shown for name in (*rows, *report["not_available"]))
+
+
+def test_a_metric_asked_for_by_name_that_cannot_run_says_what_to_install(
+    run: Run, tmp_path: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    assert_one_line(run(*command, "--metrics", "sbert_sim"), "sbert_sim needs a sentence model", "--sentence-model")
+    assert_one_line(run(*command, "--metrics", "bleu,meteor"), "METEOR needs the program java", "java-metrics")
+
+
+def test_metrics_of_an_earlier_release_count_as_computed(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out", "--json"]
+    assert run(*command).code == 0
+    path = tmp_path / "out/metrics/metrics.json"
+    record = json.loads(path.read_text())
+    del record["inputs"]["sentence_model"], record["inputs"]["fluency_model"]  # options that came later
+    path.write_text(json.dumps(record))
+    assert run(*command).report["done_before"]
+
+
+def test_a_sentence_model_is_named_and_the_rest_of_its_group_says_what_it_lacks(
+    run: Run, tmp_path: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    write_sentence_model(tmp_path / "sentences")
+    command = ["evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out"]
+    command += ["--metrics", "dcase", "--sentence-model", tmp_path / "sentences"]
+    report = run(*command, "--json").report
+    assert [row["metric"] for row in report["corpus"]] == ["cider_d", "sbert_sim", "vocab.cands"]
+    lacking = report["not_available"]
+    assert list(lacking) == ["meteor", "spice", "spider", "fer", "spider_fl", "fense"]
+    assert "--fluency-model" in lacking["fense"]
+    assert "java" in lacking["spider"]
+    shown = run(*command).out
+    assert "fer" in shown
+    assert f"meteor not available: {lacking['meteor']}" in shown

@@ -20,12 +20,33 @@ def test_search_by_text_and_by_sound(run: Run, store: Path, recordings: Path) ->
     assert all(len(query["contexts"]) == 1 for query in heard["queries"])
 
 
+def test_search_by_caption_by_column_and_in_several_datastores(run: Run, store: Path, tmp_path: Path) -> None:
+    first = run("search", store, "--text", "a cat meows", "-k", "3", "--json").report["queries"][0]["contexts"]
+    near = run("search", store, "--id", first[0]["id"], "-k", "2", "--json").report["queries"]
+    assert near[0]["query"] == first[0]["text"]
+    assert len(near[0]["contexts"]) == 2
+    assert first[0]["id"] not in [context["id"] for context in near[0]["contexts"]]
+    copy = tmp_path / "copy"
+    shutil.copytree(store, copy)
+    both = run("search", store, copy, "--text", "a cat meows", "-k", "3", "--search", "partitioned", "--json").report
+    assert both["queries"][0]["contexts"] == first  # every caption is in both
+    assert both["datastore"] == [str(store), str(copy)]
+    source = first[0]["source"]
+    for where, count in ((f"source={source}", 3), ("source=nowhere", 0)):
+        found = run("search", store, "--text", "a cat meows", "-k", "3", "--where", where, "--json").report
+        assert len(found["queries"][0]["contexts"]) == count
+
+
 def test_search_says_what_is_wrong(run: Run, store: Path, recordings: Path, tmp_path: Path) -> None:
     assert_one_line(run("search", tmp_path, "--text", "x"), "unfinished")
     assert_one_line(run("search", store, "--text", " "), "--text")
     assert_one_line(run("search", store, "--audio", tmp_path / "none.wav"), "--audio")
     assert_one_line(run("search", store, "--audio", recordings / "9.wav"), "--audio", "9.wav")
     assert_one_line(run("search", store, "--text", "x", "-k", "0"), "-k")
+    assert_one_line(run("search", store, "--text", "x", "--id", "3"), "--id")
+    assert_one_line(run("search", store, "--id", "3"), "no caption with the id 3")
+    assert_one_line(run("search", store, "--text", "x", "--where", "source"), "COLUMN=VALUE")
+    assert_one_line(run("search", store, "--text", "x", "--where", "banana=1"), "no column 'banana'")
 
 
 def test_directories_are_recognised_and_whole(run: Run, store: Path, captioner: Path) -> None:

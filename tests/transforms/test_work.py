@@ -31,18 +31,18 @@ def test_units_hold_every_source_that_is_left_once(count: int, size: int, every:
 
 
 def test_units_are_a_64th_of_the_work_by_number_and_by_bytes() -> None:
-    sizes = {count: [len(unit.sources) for unit in cut_units(listing(count))] for count in (1, 20, 600, 200_000)}
-    assert sizes == {1: [1], 20: [8, 8, 4], 600: [10] * 60, 200_000: [2048] * 97 + [1344]}
+    sizes = {count: [len(unit.sources) for unit in cut_units(listing(count))] for count in (1, 50, 1920, 200_000)}
+    assert sizes == {1: [1], 50: [20, 20, 10], 1920: [30] * 64, 200_000: [2048] * 97 + [1344]}
     assert [len(unit.sources) for unit in cut_units(listing(10, 1 << 30))] == [1] * 10
     assert [len(unit.sources) for unit in cut_units(listing(10, 20 << 20))] == [3, 3, 3, 1]
 
 
 def test_a_job_that_goes_on_keeps_the_units_of_which_nothing_is_done() -> None:
-    units = cut_units(listing(600))
+    units = cut_units(listing(1200))
     done = {source_key(source) for unit in units[:30] for source in unit.sources}
-    assert cut_units(listing(600), done=done) == units[30:]
+    assert cut_units(listing(1200), done=done) == units[30:]
     done.add(source_key(units[40].sources[0]))
-    again = cut_units(listing(600), done=done)
+    again = cut_units(listing(1200), done=done)
     assert again[:-1] == units[30:40] + units[41:]
     assert again[-1].sources == units[40].sources[1:]
 

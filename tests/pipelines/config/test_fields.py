@@ -116,6 +116,9 @@ def test_every_option_of_caption_says_whether_it_shapes_a_row() -> None:
         "max_dead_letters",
         "workers",
         "price_per_hour",
+        "search",
+        "store_check",
+        "format",
     }
     assert {setting.name for setting in settings_of(CaptionConfig) if setting.option.digest is None} == only_the_run
 

@@ -1,0 +1,139 @@
+"""METEOR (Denkowski & Lavie 2014, "Meteor Universal") with its published program, version 1.5, for English.
+
+The program aligns caption and reference (equal words, equal stems, synonyms, paraphrases) and gives counts of the
+alignment with the best of the references. Counts add up over clips; the score is a formula of them (sections 2 and 3
+of the paper, with the parameters of the English ranking task), which we compute, so that any sum of clips has one. A
+corpus score is made from summed counts and is not the mean of the clips' scores.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from sonogloss.errors import OptionError
+from sonogloss.metrics.java import find_program, last_line
+from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.tokenize import Tokens
+
+_JAR = "meteor/meteor-1.5.jar"
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_STAGES = (1.0, 0.6, 0.8, 0.6)  # weights of equal words, stems, synonyms, paraphrases
+_COUNTS = 4 + 4 * len(_STAGES) + 3
+_AT_ONCE = 100  # clips: what the program answers to them fits into a pipe that nobody reads yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeteorCounts:
+    """Counts of the alignment of one clip, or of any number of clips; `MeteorCounts()` adds nothing.
+
+    Attributes:
+        numbers: words of caption and reference; function words of both; for each stage matched content words of both
+            and matched function words of both; chunks; matched words of both. A caption that equals its reference
+            has no chunks: it is not fragmented.
+    """
+
+    numbers: tuple[float, ...] = (0.0,) * _COUNTS
+
+    @classmethod
+    def of_line(cls, line: str) -> MeteorCounts:
+        """The counts that the program gives of a clip.
+
+        Raises:
+            ValueError: the line holds something else.
+        """
+        numbers = [float(word) for word in line.split()]
+        if len(numbers) != _COUNTS:
+            raise ValueError(line)
+        chunks, *matched = numbers[-3:]
+        if chunks == 1 and matched == numbers[:2]:
+            numbers[-3] = 0.0
+        return cls(numbers=tuple(numbers))
+
+    def merge(self, other: MeteorCounts) -> MeteorCounts:
+        """Both together; associative and commutative."""
+        return MeteorCounts(numbers=tuple(a + b for a, b in zip(self.numbers, other.numbers, strict=True)))
+
+    @property
+    def value(self) -> float:
+        """The score."""
+        return meteor(self.numbers)
+
+
+def meteor(counts: Sequence[float]) -> float:
+    """The score, a fraction in [0, 1], of one clip's counts or of a corpus's."""
+    words, functions, matches = counts[0:2], counts[2:4], counts[4:-3]
+    shares = []
+    for side in (0, 1):  # of the caption: precision; of the reference: recall
+        found = sum(
+            weight * (_DELTA * matches[4 * stage + side] + (1 - _DELTA) * matches[4 * stage + 2 + side])
+            for stage, weight in enumerate(_STAGES)
+        )
+        whole = _DELTA * (words[side] - functions[side]) + (1 - _DELTA) * functions[side]
+        shares.append(found / whole if whole else 0.0)
+    precision, recall = shares
+    if not precision or not recall:
+        return 0.0
+    mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
+    chunks, of_caption, of_reference = counts[-3:]
+    fragmentation = chunks / ((of_caption + of_reference) / 2)
+    return float(mean * (1 - _GAMMA * fragmentation**_BETA))
+
+
+def find_meteor() -> list[str]:
+    """The command that starts the program.
+
+    Raises:
+        OptionError: Java or the package pycocoevalcap is not here.
+    """
+    java, jar = find_program(_JAR, what="METEOR", instead="leave meteor out")
+    options = ["-", "-", "-stdio", "-l", "en", "-norm"]
+    return [java, "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", jar, *options]
+
+
+def meteor_counts(clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
+    """The counts of each clip; the program runs once for all of them.
+
+    Raises:
+        OptionError: the program is not here, or fails.
+    """
+    command = find_meteor()
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            return [
+                counts
+                for start in range(0, len(clips), _AT_ONCE)
+                for counts in _ask(process.stdin, process.stdout, clips[start : start + _AT_ONCE])
+            ]
+        except (OSError, ValueError) as error:
+            process.kill()
+            process.wait()
+            stderr.seek(0)
+            raise OptionError(
+                f"METEOR failed ({last_line(stderr.read())}).", "Check Java, or leave meteor out."
+            ) from error
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _ask(stdin: IO[bytes], stdout: IO[bytes], clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
+    stdin.write("".join(map(_question, clips)).encode("utf-8", "replace"))
+    stdin.flush()
+    return [MeteorCounts.of_line(stdout.readline().decode(errors="replace")) for _ in clips]
+
+
+def _question(clip: ClipTexts) -> str:
+    texts = [*clip.reference_words, clip.words]
+    return f"SCORE ||| {' ||| '.join(map(_text, texts))}\n"
+
+
+def _text(words: Tokens) -> str:
+    """Words in a row; bars part the texts, so there must be none inside."""
+    return " ".join(" ".join(words).replace("|||", " ").split())

@@ -21,7 +21,7 @@ from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import ending, unprinted
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.source import Skipped, SourceLimits
-from sonogloss.sources.urls import is_url
+from sonogloss.urls import is_url
 
 _COLUMNS = ("uri", "member", "start", "start_s", "end", "end_s", "id")
 _LONGEST_LINE = 1 << 20

@@ -270,8 +270,10 @@ def test_an_output_that_can_never_be_made_is_refused_in_words(
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").touch()
+    (captions := tmp_path / "captions.txt").write_text("a dog barks\n")
     before = state(tmp_path)
     models = ["--captioner", captioner, "--datastore", store]
-    outcome = run("caption", "--audio", audio, *models, "--output", tmp_path / name)
-    assert_one_line(outcome, "--output", "cannot be made")
-    assert state(tmp_path) == before
+    for words in (["caption", "--audio", audio, *models], ["build-datastore", "--captions", captions]):
+        outcome = run(*words, "--output", tmp_path / name)
+        assert_one_line(outcome, "--output", "cannot be made")
+        assert state(tmp_path) == before

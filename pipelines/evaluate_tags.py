@@ -11,7 +11,8 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.errors import FormatError, StoreFormatError
-from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics, check_metrics
+from sonogloss.metrics import METRICS, RankedClips, TagCounts, TagStatistics
+from sonogloss.metrics.selection import choose
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
@@ -54,7 +55,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
         metrics: names of metrics that need labels; None gives accuracy, and mAP where the run kept all scores.
 
     Returns:
-        The report: `corpus`, `classes`, `clips`, `key`, and what did not match.
+        The report: `corpus`, `not_available`, `classes`, `clips`, `key`, and what did not match.
 
     Raises:
         InputError: a file cannot be used.
@@ -65,7 +66,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
         raise StoreFormatError(f"{path!r} names no labels.", "Restore the file, or run `sonogloss classify` again.")
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run.get("configuration", {}).get("all_scores"))
-    chosen = check_metrics(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
+    chosen, lacking = choose(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
     rows = _read_tags(results, run)
     key, known = read_true_labels(references)
     keys = [files.base_name(row["uri"]) if key == "file_name" else str(row[key]) for row in rows]
@@ -93,6 +94,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
         "key": key,
         "clips": len(clips),
         "corpus": [vars(row) for row in corpus],
+        "not_available": lacking,
         "classes": classes,
         "unknown_labels": sorted(
             {label for labels in known.values() for label in labels if _words(label) not in names}

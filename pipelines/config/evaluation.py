@@ -32,7 +32,7 @@ class ScoringOptions(Configuration):
     metrics: str | Sequence[str] = option(
         (),
         help="names or groups, separated by commas",
-        default_text="all that can be computed",
+        default_text="bleu, rouge_l, cider_d and clap_sim, or accuracy and map",
         metavar="LIST",
         choices=_metric_names,
         parse=_names,

@@ -97,7 +97,7 @@ def score_rows(
         references: the table of references.
         key: the key column of the references, where its name does not say so.
         columns: the text columns of the references, likewise.
-        metrics: names; all that can be computed where none are given.
+        metrics: names; those that need no program and no model of others where none are given.
         tokenizer: how captions are cut into words.
         sentence_model: directory or hub id, for sbert_sim and fense.
         fluency_model: checkpoint, for fer, fense and spider_fl.
@@ -106,11 +106,38 @@ def score_rows(
         InputError: the references cannot be used, or share no key with the rows.
     """
     found = read_references(references, rows, key=key, columns=columns)
-    scored = any(row.get("clap_score") is not None for row in rows)
-    available: list[Need] = ["references", "clap_scores"] if scored else ["references"]
+    matched = _match(found, rows, results=results, references=references)
+    captions = {number: _caption(rows[number]) for number in matched}
+    clap_scores = {
+        str(number): float(rows[number]["clap_score"])
+        for number in matched
+        if rows[number].get("clap_score") is not None
+    }
+    _check_tokenizer(tokenizer, captions, found)
+    available: list[Need] = ["references", "clap_scores"] if clap_scores else ["references"]
     needed = needs_of(metrics, available) if metrics else set()
     scorers, reasons = find_scorers(needed, sentence_model=sentence_model, fluency_model=fluency_model)
-    names, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
+    chosen, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
+    names, too_few = _with_enough_clips(chosen, len(matched))
+    evaluation = evaluate(
+        {str(number): captions[number] for number in matched},
+        {str(number): found.known[found.keys[number]] for number in matched},
+        metrics=names,
+        tokenizer=tokenizer,
+        scorers=scorers,
+        clap_scores=clap_scores,
+    )
+    return Scores(
+        references=found,
+        metrics=names,
+        not_available={**lacking, **too_few},
+        evaluation=evaluation,
+        empty=tuple(number for number, caption in captions.items() if not caption.strip()),
+    )
+
+
+def _match(found: References, rows: Sequence[Row], *, results: str, references: str) -> list[int]:
+    """The numbers of the rows that have references."""
     matched = [number for number, name in enumerate(found.keys) if name in found.known]
     if not matched:
         raise FormatError(
@@ -121,37 +148,20 @@ def score_rows(
     if found.key == "file_name":
         names_of_rows = [str(rows[number].get("uri", found.keys[number])) for number in matched]
         check_names(names_of_rows, "--results", results)
-    captions = {number: _caption(rows[number]) for number in matched}
-    _check_tokenizer(tokenizer, captions, found)
+    return matched
+
+
+def _with_enough_clips(names: Sequence[str], clips: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The metrics that say something of so many clips, and why the others do not."""
     too_few = {
         name: f"it says nothing of fewer than {METRICS[name].least_clips} clips"
         for name in names
-        if len(matched) < METRICS[name].least_clips
+        if clips < METRICS[name].least_clips
     }
-    lacking |= too_few
     if len(too_few) == len(names):
         name, why = next(iter(too_few.items()))
         raise OptionError(f"The metric {name} cannot be computed: {why}.", "Give more clips, or ask for other metrics.")
-    names = tuple(name for name in names if name not in too_few)
-    evaluation = evaluate(
-        {str(number): captions[number] for number in matched},
-        {str(number): found.known[found.keys[number]] for number in matched},
-        metrics=names,
-        tokenizer=tokenizer,
-        scorers=scorers,
-        clap_scores={
-            str(number): float(rows[number]["clap_score"])
-            for number in matched
-            if rows[number].get("clap_score") is not None
-        },
-    )
-    return Scores(
-        references=found,
-        metrics=names,
-        not_available=lacking,
-        evaluation=evaluation,
-        empty=tuple(number for number, caption in captions.items() if not caption.strip()),
-    )
+    return tuple(name for name in names if name not in too_few), too_few
 
 
 def _checked(predictions: Table, place: str, row: Row) -> Row:

@@ -6,14 +6,13 @@ share of a clip's cost), short ones once, as their samples are kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from sonogloss.audio.byte_source import BinaryHandle, ByteSource
-from sonogloss.audio.channels import ChannelPowers, Mixing, to_mono
+from sonogloss.audio.channels import ChannelPowers, Mixing, limit, peak_of, to_mono
 from sonogloss.audio.containers import CONVERT, foreign_content, unknown_codec
 from sonogloss.audio.ffmpeg import FfmpegError, FfmpegFile, open_ffmpeg
 from sonogloss.audio.layout import Stream
@@ -298,16 +297,17 @@ class _FirstPass:
         kept: list[FloatArray] | None = [] if channel == 0 or self.mixing == "mean" else None
         for block in file.blocks():
             self.source.at_work()
-            if not np.isfinite(block).all():
+            loudest = peak_of(block)
+            if not math.isfinite(loudest):
                 raise ClipError(Code.NON_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
             frames += len(block)
             if frames > most:
                 raise ClipError(
                     Code.TOO_LONG, f"The recording is longer than the limit of {self.limits.max_seconds:g} s."
                 )
-            peak = max(peak, float(np.abs(block).max()))
+            peak = max(peak, loudest)
             if channel is None:
-                powers.add(np.clip(block, -1.0, 1.0))
+                powers.add(limit(block))
             kept = None if frames > room else kept
             if kept is not None:
                 kept.append(to_mono(block, channel))

@@ -87,8 +87,8 @@ class CaptionStatistics:
 
     @property
     def vocabulary_ratio(self) -> float:
-        """Different words of the captions per different word of the references; not a number where these have none."""
-        return self.vocabulary / len(self.reference_words) if self.reference_words else float("nan")
+        """Different words of the captions per different word of the references; 0 where these have none."""
+        return self.vocabulary / len(self.reference_words) if self.reference_words else 0.0
 
     def is_repeated(self, caption: Tokens) -> bool:
         """Does a caption of these occur more than once?"""

@@ -7,7 +7,7 @@ merge exactly, in any order) and :func:`corpus_rows`. :func:`evaluate` does just
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,11 +158,7 @@ def evaluate(
     frequencies = document_frequencies(
         [r for _, r in words.values()] if any(METRICS[name].frequencies for name in metrics) else []
     )
-    captions = (
-        CaptionStatistics.of([caption for caption, _ in words.values()], [r for _, r in words.values()])
-        if any(METRICS[name].captions for name in metrics)
-        else _NO_CAPTIONS
-    )
+    captions = _captions(words.values()) if any(METRICS[name].captions for name in metrics) else _NO_CAPTIONS
     texts = [
         ClipTexts(caption=candidates[key], references=references[key], words=caption, reference_words=refs)
         for key, (caption, refs) in words.items()
@@ -187,6 +183,10 @@ def evaluate(
         without_references=[key for key in candidates if not references.get(key)],
         without_caption=[key for key in references if key not in candidates],
     )
+
+
+def _captions(words: Collection[tuple[Tokens, Sequence[Tokens]]]) -> CaptionStatistics:
+    return CaptionStatistics.of([caption for caption, _ in words], [references for _, references in words])
 
 
 def _ask(

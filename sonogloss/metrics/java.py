@@ -29,9 +29,10 @@ def find_program(jar: str, *, what: str, instead: str) -> tuple[str, str]:
     return java, path
 
 
-def last_line(stderr: bytes) -> str:
-    """The last thing that a program said, for messages."""
-    return (stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+def reason(stderr: bytes) -> str:
+    """Why a program failed, out of what it said: the first error, or else its last line."""
+    lines = stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    return next((line for line in lines if "Error" in line or "Exception" in line), lines[-1]).strip()
 
 
 def _find_jar(jar: str) -> str | None:

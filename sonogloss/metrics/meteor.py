@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from sonogloss.errors import OptionError
-from sonogloss.metrics.java import find_program, last_line
+from sonogloss.metrics.java import find_program, reason
 from sonogloss.metrics.metric import ClipTexts
 from sonogloss.metrics.tokenize import Tokens
 
@@ -116,7 +116,7 @@ def meteor_counts(clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
             process.wait()
             stderr.seek(0)
             raise OptionError(
-                f"METEOR failed ({last_line(stderr.read())}).", "Check Java, or leave meteor out."
+                f"METEOR failed ({reason(stderr.read())}).", "Check Java, or leave meteor out."
             ) from error
         finally:
             process.kill()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sonogloss.errors import OptionError
-from sonogloss.metrics.java import find_program, last_line
+from sonogloss.metrics.java import find_program, reason
 from sonogloss.metrics.metric import ClipTexts
 
 _JAR = "spice/spice-1.0.jar"
@@ -61,7 +61,7 @@ def spice_scores(clips: Sequence[ClipTexts]) -> list[float]:
             return [found[number] for number in range(len(clips))]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OptionError(
-                f"SPICE failed ({last_line(run.stderr)}).",
+                f"SPICE failed ({reason(run.stderr)}).",
                 "Check that Java has 8 GB of memory, or leave spice and spider out.",
             ) from error
 

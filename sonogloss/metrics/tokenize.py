@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from sonogloss.errors import OptionError, unknown
-from sonogloss.metrics.java import find_program, last_line
+from sonogloss.metrics.java import find_program, reason
 
 Tokens = tuple[str, ...]
 
@@ -92,6 +92,7 @@ def _penn_treebank(texts: Sequence[str]) -> list[Tokens]:
     )
     tokenized = run.stdout.decode().split("\n")[:-1]
     if run.returncode or len(tokenized) != len(texts):
-        reason = last_line(run.stderr)
-        raise OptionError(f"The tokenizer 'ptb' failed ({reason}).", "Check Java, or choose --tokenizer simple.")
+        raise OptionError(
+            f"The tokenizer 'ptb' failed ({reason(run.stderr)}).", "Check Java, or choose --tokenizer simple."
+        )
     return [tuple(word for word in line.split() if word not in _PTB_PUNCTUATION) for line in tokenized]

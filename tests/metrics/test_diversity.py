@@ -57,7 +57,7 @@ def test_the_same_caption_everywhere_is_one_and_no_words_are_zero() -> None:
     same = CaptionStatistics.of([("rain", "falls", "on", "roofs")] * 3)
     assert same.self_bleu(("rain", "falls", "on", "roofs")) == pytest.approx(1)
     silent = CaptionStatistics.of([(), ()])
-    assert (silent.distinct(1), silent.vocabulary, silent.self_bleu(())) == (0, 0, 0)
+    assert (silent.distinct(1), silent.vocabulary, silent.vocabulary_ratio, silent.self_bleu(())) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import shutil
 from functools import reduce
+from pathlib import Path
 
 import pytest
 
 from sonogloss.errors import OptionError
 from sonogloss.metrics import METRICS, evaluate, tokenize
+from sonogloss.metrics.java import reason
 from sonogloss.metrics.meteor import MeteorCounts, meteor, meteor_counts
 from sonogloss.metrics.metric import ClipTexts
 from sonogloss.metrics.scorers import find_scorers
@@ -69,6 +72,34 @@ def test_a_program_that_fails_is_an_error_in_words(java_program: MakeJava, scrip
     java_program(script, JAR)
     with pytest.raises(OptionError, match=r"METEOR failed \(.*\).*leave meteor out"):
         meteor_counts([clip("a dog", "a cat")])
+
+
+def test_a_program_that_says_nonsense_and_stays_is_ended(java_program: MakeJava, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    java_program(
+        "import os, signal\n"
+        f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('nonsense', flush=True)\n"
+        "signal.pause()\n",
+        JAR,
+    )
+    with pytest.raises(OptionError, match="METEOR failed"):
+        meteor_counts([clip("a dog", "a cat")])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        (b"Exception in thread main: no class\n\tat x.y(z.java)\n\t... 3 more\n", "Exception in thread main: no class"),
+        (b"one\ntwo\n", "two"),
+        (b"", "no message"),
+    ],
+)
+def test_the_reason_is_the_error_and_not_the_end_of_its_trace(stderr: bytes, said: str) -> None:
+    assert reason(stderr) == said
 
 
 def test_without_java_or_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

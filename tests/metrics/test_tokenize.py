@@ -1,4 +1,3 @@
-import importlib.machinery
 import importlib.util
 import re
 import shutil
@@ -68,7 +67,7 @@ def test_a_text_is_cut_the_same_whatever_stands_beside_it(texts):
         assert tokenize(texts, tokenizer) == [tokenize([text], tokenizer)[0] for text in texts]
 
 
-JAVA = """#!/usr/bin/env python3
+JAVA = """
 import sys
 for line in sys.stdin.buffer.read().decode().splitlines():
     if {lose}:
@@ -80,19 +79,11 @@ sys.exit({code})
 
 
 @pytest.fixture
-def java(tmp_path, monkeypatch):
+def java(java_program):
     """A stand-in for Java, which cuts commas and full stops off and drops nothing."""
 
     def make(*, code=0, error="", lose="False"):
-        (tmp_path / "tokenizer").mkdir(exist_ok=True)
-        (tmp_path / "tokenizer" / "stanford-corenlp-3.4.1.jar").touch()
-        program = tmp_path / "java"
-        program.write_text(JAVA.format(code=code, error=error, lose=lose))
-        program.chmod(0o755)
-        monkeypatch.setattr(shutil, "which", lambda name: str(program))
-        spec = importlib.machinery.ModuleSpec("pycocoevalcap", None, is_package=True)
-        spec.submodule_search_locations = [str(tmp_path)]
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+        java_program(JAVA.format(code=code, error=error, lose=lose), "tokenizer/stanford-corenlp-3.4.1.jar")
 
     return make
 

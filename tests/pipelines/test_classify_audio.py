@@ -212,6 +212,7 @@ def test_map_needs_all_scores_and_lists_of_labels_are_read(run: Run, command: li
     ]
     assert [row["metric"] for row in run(*argv, "--json").report["corpus"]] == ["accuracy"]
     assert_one_line(run(*argv, "--metrics", "map"), "--all-scores")
+    assert list(run(*argv, "--metrics", "all", "--json").report["not_available"]) == ["map"]
     references.write_text(json.dumps({"file_name": "0.wav", "sound": "dog"}))
     assert_one_line(run(*argv), "labels")
     references.write_text(json.dumps({"file_name": "none.wav", "label": "dog"}))

@@ -164,7 +164,7 @@ def _with_enough_clips(names: Sequence[str], clips: int) -> tuple[tuple[str, ...
     return tuple(name for name in names if name not in too_few), too_few
 
 
-def _checked(predictions: Table, place: str, row: Row) -> Row:
+def _checked(predictions: Table, place: str, row: Row) -> dict[str, Any]:
     """A row with a caption, or with null where a tool wrote none, and with a key where others have one."""
     if not isinstance(row.get("caption"), str | None):
         raise predictions.wrong(place, "the caption is not text")

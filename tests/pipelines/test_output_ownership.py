@@ -277,3 +277,28 @@ def test_an_output_that_can_never_be_made_is_refused_in_words(
         outcome = run(*words, "--output", tmp_path / name)
         assert_one_line(outcome, "--output", "cannot be made")
         assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"pid": "x", "renewed": "y"},
+        {"pid": None, "renewed": None},
+        {"pid": 10**30, "renewed": 10**30},
+        {"pid": []},
+    ],
+)
+@pytest.mark.parametrize("here", [True, False])
+def test_a_damaged_lease_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: object, here: bool
+) -> None:
+    monkeypatch.setattr(lease_room, "WATCH_S", 0.0)
+    if isinstance(content, dict):
+        content = content | {"host": lease_room._host() if here else 5}
+    (tmp_path / LEASE_FILE).write_text(json.dumps(content))
+    refuse_held(str(tmp_path))
+    with lease(str(tmp_path), "caption"):
+        assert (tmp_path / LEASE_FILE).exists()
+    assert not (tmp_path / LEASE_FILE).exists()

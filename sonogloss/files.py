@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import OpenFile, get_compression
 from fsspec.implementations.local import LocalFileSystem
 
-from sonogloss.errors import FormatError, InputError, MissingInputError, OutputError
+from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
 from sonogloss.retries import retried
 from sonogloss.urls import file_system, has_foreign_protocol, is_url
 from sonogloss.whole_files import Writing, write_whole
@@ -32,7 +33,11 @@ def _file_system(path: str) -> tuple[Any, str]:
         OptionError: the protocol is unknown, or its package is not installed.
     """
     if is_url(path) or has_foreign_protocol(path):
-        return file_system(path)
+        try:
+            return file_system(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, BadZipFile) as error:
+            reason = getattr(error, "strerror", None) or str(error)  # of the archive that a chain of URLs opens
+            raise OptionError(f"{path!r} cannot be opened ({reason}).", "Check the file behind '::'.") from error
     fs = LocalFileSystem()  # not by fsspec's parser, to which `::` in a name would begin another URL
     return fs, str(fs._strip_protocol(path))
 

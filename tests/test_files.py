@@ -294,3 +294,11 @@ def test_json_keeps_a_path_that_is_not_utf8(tmp_path: Path) -> None:
     files.write_json(str(tmp_path / "a.json"), value)
     assert files.read_json(str(tmp_path / "a.json")) == value
     assert "\u96e8 \U0001f436" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("behind", ["missing.zip", "folder", "text.zip"])
+def test_a_chain_of_urls_over_no_archive_is_a_sentence(tmp_path: Path, behind: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(OptionError, match="cannot be opened"):
+        files.exists(f"zip://out::{tmp_path / behind}")

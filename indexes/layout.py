@@ -290,7 +290,7 @@ def write_manifest(directory: str, manifest: Manifest) -> None:
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest as it is on disk."""
     content = to_json(manifest)
-    return (json.dumps({**content, "sha256": _digest(content)}, indent=2, ensure_ascii=False) + "\n").encode()
+    return files.json_bytes({**content, "sha256": _digest(content)})
 
 
 def _digest(content: Mapping[str, Any]) -> str:

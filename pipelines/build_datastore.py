@@ -33,7 +33,7 @@ from sonogloss.pipelines.running.datastore_output import (
     end_datastore,
     kept_units,
 )
-from sonogloss.pipelines.running.inputs import as_list, device_for, note_pocket, too_many
+from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
@@ -86,6 +86,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         words=WordLimits(at_least=config.min_words, at_most=config.max_words),
     )
     made_with = _made_with(config, dumps)
+    check_output(output)
     check_datastore_output(output)
     refuse_held(output)
     if files.exists(files.join(output, MANIFEST)) and not config.append:

@@ -16,7 +16,7 @@ from sonogloss.metrics.selection import choose
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
-from sonogloss.transforms.commit_run import RUN_FILE, read_parts
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
 from sonogloss.transforms.write_rows import LabelRows
 
 KEYS = ("clip_id", "uri", "file_name")
@@ -37,11 +37,8 @@ _CLASSES_SCHEMA = pa.schema(
 
 def holds_tags(results: str) -> bool:
     """Is this a results directory of `classify`?"""
-    path = files.join(results, RUN_FILE)
-    if not files.is_dir(results) or not files.exists(path):
-        return False
-    run = files.read_json(path, error=StoreFormatError)
-    return isinstance(run, dict) and LabelRows.folder in run.get("counts", {})
+    run = read_run(results) if files.is_dir(results) else None
+    return run is not None and LabelRows.folder in run["counts"]
 
 
 def evaluate_tags(*, results: str, references: str, output: str, metrics: str | Sequence[str] | None) -> dict[str, Any]:
@@ -63,9 +60,12 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     Raises:
         InputError: a file cannot be used.
     """
-    run = files.read_json(files.join(results, RUN_FILE), error=StoreFormatError)
+    run = read_run(results)
+    if run is None or not isinstance(run.get("labels"), list) or not all(isinstance(x, str) for x in run["labels"]):
+        path = files.join(results, RUN_FILE)
+        raise StoreFormatError(f"{path!r} names no labels.", "Restore the file, or run `sonogloss classify` again.")
     names = {_words(label): label for label in run["labels"]}
-    all_scores = bool(run["configuration"]["all_scores"])
+    all_scores = bool(run.get("configuration", {}).get("all_scores"))
     chosen, lacking = choose(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
     rows = _read_tags(results, run)
     key, known = read_true_labels(references)

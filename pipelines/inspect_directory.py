@@ -16,7 +16,7 @@ from sonogloss.indexes.layout import READS as DATASTORE_READS
 from sonogloss.pipelines.config.datastores import InspectConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.transforms.commit_run import FORMAT, READS, read_parts
+from sonogloss.transforms.commit_run import FORMAT, READS, read_parts, read_run
 from sonogloss.transforms.skipped_files import SKIPPED
 
 # The file that makes a directory what it is, by format.
@@ -77,7 +77,7 @@ def inspect(config: InspectConfig) -> dict[str, Any]:
         about["bytes"] = sum(entry["bytes"] for entry in manifest["files"])
     else:
         about = {key: value for key, value in manifest.items() if key not in ("parts", "manifest")}
-        parts = read_parts(directory, manifest)
+        parts = read_parts(directory, read_run(directory) or manifest)
         about["part_files"] = len(parts)
         about["skipped_listed"] = sum(part["rows"] for part in parts if part["path"].startswith(f"{SKIPPED}/"))
         about["bytes"] = sum(part["bytes"] for part in parts)

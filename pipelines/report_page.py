@@ -88,8 +88,8 @@ def report(config: ReportConfig) -> dict[str, Any]:
         "failures": _failures(runs[0]),
         "map": embedding_map(np.asarray(embeddings, np.float32)) if embeddings and embeddings[0] is not None else None,
     }
-    page = page_html(data, sounds, title=f"{data['title']}: sonogloss", linked=config.audio == "link").encode()
-    files.write_bytes(output, page)
+    page = page_html(data, sounds, title=f"{data['title']}: sonogloss", linked=config.audio == "link")
+    files.write_bytes(output, page.encode(errors="backslashreplace"))  # a path may not be UTF-8
     return {
         "output": output,
         "rows": runs[0].rows.num_rows,

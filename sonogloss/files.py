@@ -10,15 +10,16 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
+from zipfile import BadZipFile
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
+from fsspec.core import OpenFile, get_compression
 from fsspec.implementations.local import LocalFileSystem
 
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
 from sonogloss.retries import retried
+from sonogloss.urls import file_system, has_foreign_protocol, is_url
 from sonogloss.whole_files import Writing, write_whole
 
 _CHUNK = 1 << 20
@@ -31,17 +32,14 @@ def _file_system(path: str) -> tuple[Any, str]:
     Raises:
         OptionError: the protocol is unknown, or its package is not installed.
     """
-    try:
-        return url_to_fs(path)
-    except ImportError as error:
-        raise OptionError(
-            f"{path!r} needs a package that is not installed ({error}).",
-            "Install it with pip; gs:// comes with pip install 'sonogloss[gcp]', s3:// with 'sonogloss[s3]'.",
-        ) from error
-    except ValueError as error:
-        raise OptionError(
-            f"{path!r} cannot be opened ({error}).", "Give a path, or a URL that fsspec knows."
-        ) from error
+    if is_url(path) or has_foreign_protocol(path):
+        try:
+            return file_system(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, BadZipFile) as error:
+            reason = getattr(error, "strerror", None) or str(error)  # of the archive that a chain of URLs opens
+            raise OptionError(f"{path!r} cannot be opened ({reason}).", "Check the file behind '::'.") from error
+    fs = LocalFileSystem()  # not by fsspec's parser, to which `::` in a name would begin another URL
+    return fs, str(fs._strip_protocol(path))
 
 
 def join(base: str, *parts: str) -> str:
@@ -137,8 +135,8 @@ def list_below(path: str) -> list[str]:
 @contextmanager
 def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes; `compression="infer"` unpacks by the name's ending (gz, zst, bz2, xz)."""
-    _file_system(path)  # says in words what is wrong with the URL
-    with fsspec.open(path, "rb", compression=compression) as handle:
+    fs, inner = _file_system(path)
+    with OpenFile(fs, inner, "rb", compression=get_compression(inner, compression)) as handle:
         yield handle
 
 
@@ -194,9 +192,10 @@ def check_writable(directory: str) -> None:
 
 @retried
 def remove(path: str) -> None:
-    """Delete a file."""
+    """Delete a file; one that is gone already is as it should be."""
     fs, inner = _file_system(path)
-    fs.rm_file(inner)
+    with suppress(FileNotFoundError):
+        fs.rm_file(inner)
 
 
 def remove_empty_folders(directory: str, names: Iterable[str]) -> None:
@@ -252,7 +251,12 @@ def write_bytes(path: str, content: bytes) -> None:
 
 def write_json(path: str, value: Any) -> None:
     """Write JSON, indented, keys in the order given, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON. A path that is not UTF-8 comes back as it was: its odd bytes are written as JSON's escapes."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def read_json(path: str, *, error: Callable[[str, str], InputError] = FormatError) -> Any:

@@ -103,7 +103,7 @@ def read_names(path: str, *, option: str, columns: tuple[str, ...]) -> list[str]
     """
     name, content, ending = f"{option} {path!r}", _read(path, option), _ending(path)
     if ending not in _PARSERS:
-        return _text(name, content).splitlines()
+        return _lines(_text(name, content))
     if ending == "json" and (found := _json_names(name, content)) is not None:
         return found
     if ending in ("csv", "tsv") and (found := _list_without_heading(_text(name, content), ending, columns)) is not None:
@@ -182,6 +182,11 @@ def _text(name: str, content: bytes) -> str:
         raise FormatError(f"{name}, line {line}: not UTF-8 ({error.reason}).", "Save the file as UTF-8.") from error
 
 
+def _lines(text: str) -> list[str]:
+    """The lines of a text. Of all that Unicode calls a line break, only those of files end one."""
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
+
+
 def _checked(name: str, columns: Iterable[str], rows: Iterable[tuple[str, Row]]) -> Table:
     table = Table(name=name, columns=tuple(columns), rows=tuple(rows))
     if repeated := [column for column in table.columns if column and table.columns.count(column) > 1]:
@@ -258,7 +263,7 @@ def _parse_parquet(name: str, content: bytes) -> tuple[list[str], list[tuple[str
 
 def _list_without_heading(text: str, ending: str, columns: tuple[str, ...]) -> list[str] | None:
     """The lines of a csv or tsv that has one column and no heading: one whose first line is a name itself."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in _lines(text) if line.strip()]
     with contextlib.suppress(csv.Error):
         cells = [next(csv.reader([line], delimiter=_DELIMITERS[ending], skipinitialspace=True)) for line in lines]
         if cells and len(cells[0]) == 1 and cells[0][0].strip() not in columns:

@@ -287,3 +287,18 @@ def test_local_paths_are_told_from_others(tmp_path: Path) -> None:
 def test_json_comes_back_as_it_was_written(value: Any) -> None:
     files.write_json("memory:///value.json", value)
     assert files.read_json("memory:///value.json") == value
+
+
+def test_json_keeps_a_path_that_is_not_utf8(tmp_path: Path) -> None:
+    value = {"path": os.fsdecode(b"caf\xe9.txt"), "text": "\u96e8 \U0001f436"}
+    files.write_json(str(tmp_path / "a.json"), value)
+    assert files.read_json(str(tmp_path / "a.json")) == value
+    assert "\u96e8 \U0001f436" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("behind", ["missing.zip", "folder", "text.zip"])
+def test_a_chain_of_urls_over_no_archive_is_a_sentence(tmp_path: Path, behind: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(OptionError, match="cannot be opened"):
+        files.exists(f"zip://out::{tmp_path / behind}")

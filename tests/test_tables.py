@@ -243,6 +243,14 @@ def test_names_come_in_many_files(tmp_path: Path, name: str, content: str | byte
         assert read_names(str(path), option="--labels", columns=("label", "display")) == NAMES
 
 
+@pytest.mark.parametrize("name", ["names.txt", "bare.csv"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_line_ends_of_files_end_a_name(tmp_path: Path, name: str, end: str) -> None:
+    names = ["dog\u2028bark", "rain\x85", "form\ffeed", "file\x1cseparator"]
+    (tmp_path / name).write_bytes((end.join(names) + end).encode())
+    assert read_names(str(tmp_path / name), option="--labels", columns=("label",)) == names
+
+
 def test_names_out_of_parquet_and_pandas(tmp_path: Path) -> None:
     frame = pd.DataFrame({"label": NAMES, "n": range(3)})
     frame.to_parquet(tmp_path / "a.parquet")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from sonogloss import __version__, files
 from sonogloss.errors import OutputError, StoreFormatError
-from sonogloss.transforms.part_files import DEAD_LETTERS, write_again
+from sonogloss.transforms.part_files import DEAD_LETTERS, KINDS, write_again
 from sonogloss.transforms.progress_file import failure_noted
 from sonogloss.transforms.skipped_files import SKIPPED
 from sonogloss.transforms.stopwatch import Stopwatch
@@ -26,6 +26,7 @@ FORMAT = "sonogloss-results"
 FORMAT_VERSION = 2
 READS = (1, 2)
 MANIFEST = "manifest"
+FOLDERS = (*KINDS, DEAD_LETTERS, SKIPPED, MANIFEST)
 INLINE_PARTS = 400
 PARTS_A_MANIFEST = 100_000
 
@@ -189,7 +190,35 @@ def read_run(output: str) -> dict[str, Any] | None:
             f"{path!r} has format_version {run.get('format_version')!r}, and this release reads 1 and 2.",
             "Install a release that reads it.",
         )
+    if damaged := _damaged_entry(run):
+        raise StoreFormatError(
+            f"{path!r} is damaged: its entry {damaged!r} is missing or malformed.",
+            "Restore the file, or name another directory.",
+        )
     return run
+
+
+def _damaged_entry(run: dict[str, Any]) -> str | None:
+    """The first entry that is not as :func:`commit_run` writes it, of those that reading or resuming relies on."""
+    counts = run.get("counts")
+    if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
+        return "counts"
+    if not isinstance(run.get("configuration", {}), dict):
+        return "configuration"
+    for name in {"parts", "manifest"} & run.keys() or {"parts"}:
+        entries = run.get(name)
+        if not isinstance(entries, list) or not all(map(_names_a_part, entries)):
+            return name
+    return None
+
+
+def _names_a_part(entry: Any) -> bool:
+    """Is this the entry of a file in one of our folders? A path that leads elsewhere must never be read or removed."""
+    kinds = {"path": str, "bytes": int, "sha256": str, "rows": int}
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in kinds.items()):
+        return False
+    folder, _, name = entry["path"].partition("/")
+    return folder in FOLDERS and "/" not in name
 
 
 def read_parts(output: str, run: dict[str, Any], folder: str | None = None) -> list[dict[str, Any]]:

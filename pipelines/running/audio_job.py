@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -24,6 +24,7 @@ from sonogloss.pipelines.running.report import report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
+from sonogloss.sources import printable
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import commit_run
 from sonogloss.transforms.long_sources import split_long
@@ -164,7 +165,7 @@ def _run(
 def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:
     """What `run.json` says of the job."""
     record = job.record()
-    return {
+    head = {
         **record.pop("head", {}),
         "configuration": {
             **config.as_json(),
@@ -175,6 +176,16 @@ def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int
         },
         "fingerprints": job.fingerprints(),
     }
+    return cast(dict[str, Any], _printable(head))
+
+
+def _printable(value: Any) -> Any:
+    """The same with names that are not UTF-8 as text: Beam encodes what its steps return."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _work(plan: UnitPlan) -> Work:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,8 +83,7 @@ def end_datastore(output: str) -> None:
         if _is_ours(_HALF_WRITTEN.sub("", name)):
             files.remove(files.join(output, name))
     files.remove_empty_folders(output, (*FOLDERS, UNITS))
-    with suppress(FileNotFoundError):
-        files.remove(files.join(output, MARKER))
+    files.remove(files.join(output, MARKER))
 
 
 def kept_units(output: str, made_with: str) -> int:

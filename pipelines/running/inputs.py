@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -44,9 +45,13 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
         else:
             skipped.append(found)
     if not sources:
-        example = f"; {skipped[0].uri!r}, for one: {skipped[0].reason}" if skipped else ""
+        if not skipped:
+            raise MissingInputError(
+                "--audio names nothing but empty archives, tables or listings.", "Name files that hold recordings."
+            )
         raise MissingInputError(
-            f"--audio holds no recording among {len(skipped):,} files{example}",
+            f"--audio holds no recording among {len(skipped):,} files; {skipped[0].uri!r}, for one: "
+            f"{skipped[0].reason}",
             "Name the files with a glob if they are audio all the same.",
         )
     return sorted(sources, key=lambda source: source.uri), skipped
@@ -67,12 +72,28 @@ def check_output(directory: str) -> None:
     """
     if "://" in directory:
         return
-    there = Path(directory).absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "is not a directory" if not there.is_dir() else "is not writable"
-        raise OutputError(f"--output {directory!r} cannot be made: {str(there)!r} {what}.", "Name another directory.")
+    there, remedy = Path(directory).absolute(), "Name another directory."
+    try:
+        while not _is_there(there):
+            there = there.parent
+        is_folder = stat.S_ISDIR(there.stat().st_mode)
+    except FileNotFoundError:
+        raise OutputError(f"--output {directory!r} cannot be made: {str(there)!r} leads nowhere.", remedy) from None
+    except (OSError, ValueError) as error:  # a name that is too long, a loop of links, a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"--output {directory!r} cannot be made: {reason}.", remedy) from error
+    if not is_folder or not os.access(there, os.W_OK | os.X_OK):
+        what = "is not writable" if is_folder else "is not a directory"
+        raise OutputError(f"--output {directory!r} cannot be made: {str(there)!r} {what}.", remedy)
+
+
+def _is_there(path: Path) -> bool:
+    """Is there anything of this name, be it a link that leads nowhere?"""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def check_window(policy: WindowPolicy, clap: ClapReference, option: str = "--clap") -> None:

@@ -61,8 +61,7 @@ class Lease:
                 self._thread.start()
                 return
             refuse_held(self._output)
-            with suppress(FileNotFoundError):
-                files.remove(self.path)
+            files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
     def release(self) -> None:
@@ -139,7 +138,8 @@ def refuse_held(output: str) -> None:
     if content is None:
         return
     if content.get("host") == _host():
-        if content.get("process") != _process(int(content.get("pid", 0))):
+        holder = _process(int(content.get("pid", 0)))
+        if holder is None or content.get("process") != holder:
             return
         raise _held(output, content)
     if abs(time.time() - float(content.get("renewed", 0))) < EXPIRES_AFTER_S:
@@ -172,8 +172,15 @@ def _read(path: str) -> dict[str, Any] | None:
         except FormatError:
             time.sleep(0.05)
             continue
-        return content if isinstance(content, dict) else {}
+        return _usable(content)
     return {}
+
+
+def _usable(content: Any) -> dict[str, Any]:
+    """What a lease says, without what it cannot mean: a damaged one names no process and is out of date."""
+    kinds = {"pid": int, "renewed": int | float}
+    found = content if isinstance(content, dict) else {}
+    return {key: value for key, value in found.items() if isinstance(value, kinds.get(key, object))}
 
 
 def _host() -> str:
@@ -192,7 +199,7 @@ def _process(pid: int) -> str | None:
         return None
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         pass  # it lives, and belongs to somebody else

@@ -115,7 +115,7 @@ def _keys_of_references(table: Table, key: str | None) -> list[tuple[str, Callab
         if name in table.columns
     ]
     if {"youtube_id", "start_time"} <= set(table.columns):
-        found.append(("youtube_id", lambda row: f"{row['youtube_id']}_{row['start_time']}"))
+        found.append(("youtube_id", lambda row: f"{row.get('youtube_id')}_{row.get('start_time')}"))
         found += [(name, column(name)) for name in ("youtube_id", "audiocap_id") if name in table.columns]
     return found
 
@@ -123,12 +123,12 @@ def _keys_of_references(table: Table, key: str | None) -> list[tuple[str, Callab
 def _keys_of_rows(name: str, rows: Sequence[Row]) -> list[Callable[[Row], str]]:
     """What rows may be called by a key of this name."""
     if name in rows[0] and name != "file_name":
-        return [lambda row: str(row[name])]
+        return [lambda row: _as_key(row.get(name))]
     if name in ("clip_id", "uri") or not {"uri", "file_name"} & rows[0].keys():
         return []
 
     def base(row: Row) -> str:
-        return files.base_name(str(row.get("file_name", row.get("uri"))))
+        return files.base_name(_as_key(row.get("file_name", row.get("uri"))))
 
     def stem(row: Row) -> str:
         return PurePosixPath(base(row)).stem
@@ -142,6 +142,11 @@ def _keys_of_rows(name: str, rows: Sequence[Row]) -> list[Callable[[Row], str]]:
         lambda row: stem(row).removeprefix("Y"),
         lambda row: stem(row).removeprefix("Y").rpartition("_")[0],
     ]
+
+
+def _as_key(value: object) -> str:
+    """A key as text; null is no word, and matches nothing."""
+    return "" if value is None else str(value)
 
 
 def _gather(

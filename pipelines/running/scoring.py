@@ -16,10 +16,10 @@ from sonogloss.metrics.metric import Need
 from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.selection import choose, needs_of
 from sonogloss.metrics.tokenize import holds_words_without_blanks
-from sonogloss.pipelines.running.references import References, check_names, read_references
+from sonogloss.pipelines.running.references import KEYS, References, check_names, read_references
 from sonogloss.records import MetricRow
-from sonogloss.tables import read_table
-from sonogloss.transforms.commit_run import FORMAT, RUN_FILE, read_parts
+from sonogloss.tables import Table, read_table
+from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
 
 Row = Mapping[str, Any]
 
@@ -164,9 +164,19 @@ def _with_enough_clips(names: Sequence[str], clips: int) -> tuple[tuple[str, ...
     return tuple(name for name in names if name not in too_few), too_few
 
 
+def _checked(predictions: Table, place: str, row: Row) -> dict[str, Any]:
+    """A row with a caption, or with null where a tool wrote none, and with a key where others have one."""
+    if not isinstance(row.get("caption"), str | None):
+        raise predictions.wrong(place, "the caption is not text")
+    keys = [key for key in KEYS if key in predictions.columns]
+    if keys and all(row.get(key) in (None, "") for key in keys):
+        raise predictions.wrong(place, f"it has no {' or '.join(keys)}")
+    return {**row, "caption": row.get("caption")}
+
+
 def _caption(row: Row) -> str:
     """The text; nothing where a tool wrote null."""
-    return "" if row["caption"] is None else str(row["caption"])
+    return row["caption"] or ""
 
 
 def _check_tokenizer(tokenizer: str, captions: Mapping[int, str], references: References) -> None:
@@ -189,15 +199,12 @@ def read_results(path: str) -> list[dict[str, Any]]:
     if not files.is_dir(path):
         predictions = read_table(path, option="--results")
         predictions.require("caption")
-        return [row for _, row in predictions.rows]
-    run_path = files.join(path, RUN_FILE)
-    if not files.exists(run_path):
+        return [_checked(predictions, place, row) for place, row in predictions.rows]
+    run = read_run(path)
+    if run is None:
         raise StoreFormatError(
             f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory."
         )
-    run = files.read_json(run_path, error=StoreFormatError)
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise StoreFormatError(f"--results {path!r} does not hold captions.", "Name what `sonogloss caption` wrote.")
     parts = [part["path"] for part in read_parts(path, run, "captions")]
     columns = ["clip_id", "uri", "caption", "clap_score"]
     rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]

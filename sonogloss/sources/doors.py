@@ -1,6 +1,6 @@
 """What may be opened: regular files and objects, and nothing that could wait for ever.
 
-A place is an absolute local path or a URL, see :mod:`sonogloss.sources.urls`.
+A place is an absolute local path or a URL, see :mod:`sonogloss.urls`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonogloss.retries import retry
 from sonogloss.sources.handles import Opened, Window, in_memory, read_exactly, unreadable
 from sonogloss.sources.names import left_out
 from sonogloss.sources.source import SkipCode, Skipped, SourceLimits
-from sonogloss.sources.urls import child, file_system, is_chain, is_url
+from sonogloss.urls import child, file_system, is_chain, is_url
 
 _BLOCK = 4 << 20  # bytes that one request asks a store for; four such blocks of a file are held
 _WHOLE_BYTES = 16 << 20  # a recording of a store up to this size comes whole, in one request

@@ -26,7 +26,7 @@ from sonogloss.sources.names import printable
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.registry import container, kind_of
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
-from sonogloss.sources.urls import is_url
+from sonogloss.urls import is_url
 
 ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 

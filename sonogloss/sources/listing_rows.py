@@ -21,7 +21,7 @@ from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import ending, unprinted
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.source import Skipped, SourceLimits
-from sonogloss.sources.urls import is_url
+from sonogloss.urls import is_url
 
 _COLUMNS = ("uri", "member", "start", "start_s", "end", "end_s", "id")
 _LONGEST_LINE = 1 << 20
@@ -181,6 +181,8 @@ def _check_columns(entry: Entry, columns: Iterable[str]) -> None:
             f"The listing {entry.uri!r} has no column uri (columns: {', '.join(columns)[:200]}).",
             "Give it a column uri with the path or URL of each recording.",
         )
+    if twice := [name for name in columns if name and columns.count(name) > 1]:
+        raise FormatError(f"The listing {entry.uri!r} has two columns {twice[0]!r}.", "Rename or remove one.")
 
 
 def _row(cells: Mapping[str, Any], entry: Entry, limits: SourceLimits) -> Row:

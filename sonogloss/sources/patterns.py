@@ -16,7 +16,7 @@ from sonogloss.errors import ClipError, MissingInputError
 from sonogloss.sources.doors import Entry, Kind, look, scan, walk
 from sonogloss.sources.names import left_out
 from sonogloss.sources.source import Skipped
-from sonogloss.sources.urls import is_url
+from sonogloss.urls import is_url
 
 _MAGIC = frozenset("*?[")
 

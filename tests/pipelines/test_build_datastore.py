@@ -136,7 +136,7 @@ def test_an_output_that_cannot_be_written(run: Run, tmp_path: Path, tiny_clap_di
     (tmp_path / "a.txt").write_text("x")
     output = tmp_path / "a.txt" / "below"
     outcome = run("build-datastore", "--captions", tmp_path / "a.txt", "--output", output, "--clap", tiny_clap_dir)
-    assert_one_line(outcome, "Cannot write")
+    assert_one_line(outcome, "cannot be made")
 
 
 def big_dump(tmp_path: Path) -> Path:

@@ -46,7 +46,7 @@ def test_no_command_is_a_question_about_usage(run: Run) -> None:
     [
         (["captoin"], ["captoin"]),
         (["verify"], ["DIR"]),
-        (["caption", "--audio", "x", "--datastore", "d"], ["--output"]),
+        (["classify", "--audio", "x", "--labels", "l"], ["--output"]),
         (
             ["caption", "--audio", "x", "--datastore", "d", "--output", "o", "--contxts", "3"],
             ["--contxts", "--contexts"],

@@ -216,3 +216,34 @@ def test_a_sentence_model_is_named_and_the_rest_of_its_group_says_what_it_lacks(
     shown = run(*command).out
     assert "fer" in shown
     assert f"meteor not available: {lacking['meteor']}" in shown
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"file_name": "b.wav", "caption": 5}', "line 2: the caption is not text"),
+        ('{"file_name": "b.wav", "caption": ["rain"]}', "line 2: the caption is not text"),
+        ('{"file_name": null, "caption": "rain"}', "line 2: it has no file_name"),
+        ('{"caption": "rain"}', "line 2: it has no file_name"),
+    ],
+)
+def test_a_caption_without_text_or_key_is_named_by_its_line(run: Run, tmp_path: Path, row: str, words: str) -> None:
+    (tmp_path / "r.jsonl").write_text('{"file_name": "a.wav", "caption": "a dog barks"}\n' + row + "\n")
+    (tmp_path / "refs.jsonl").write_text('{"file_name": "a.wav", "references": ["a dog barks"]}\n')
+    names = ["--results", tmp_path / "r.jsonl", "--references", tmp_path / "refs.jsonl"]
+    assert_one_line(run("evaluate", *names, "--output", tmp_path / "e"), "r.jsonl", words)
+
+
+def test_keys_that_some_rows_lack_end_in_no_traceback(run: Run, tmp_path: Path) -> None:
+    """Null is no word: a reference called None is not what it matches."""
+    (tmp_path / "r.jsonl").write_text(
+        '{"clip_id": "a", "file_name": "a.wav", "caption": "a dog barks"}\n{"file_name": "b.wav"}\n'
+    )
+    (tmp_path / "refs.jsonl").write_text(
+        '{"clip_id": "a", "references": ["a dog barks"]}\n{"clip_id": "None", "references": ["rain"]}\n'
+    )
+    names = ["--results", tmp_path / "r.jsonl", "--references", tmp_path / "refs.jsonl"]
+    outcome = run("evaluate", *names, "--metrics", "bleu_1", "--output", tmp_path / "e", "--json")
+    report = json.loads(outcome.out)
+    assert outcome.code == 0, outcome
+    assert report["without_caption"] == ["None"]

@@ -259,3 +259,44 @@ def test_signals_end_a_job_at_once_and_the_next_run_goes_on(
     assert again.report["taken_over"] >= 8 * (done - 1)
     assert run("verify", output).code == 0
     assert not (output / LEASE_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["dangling", "loop", "file", "file/x", "n" * 300, "a\0b"])
+def test_an_output_that_can_never_be_made_is_refused_in_words(
+    run: Run, audio: Path, captioner: Path, store: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    (captions := tmp_path / "captions.txt").write_text("a dog barks\n")
+    before = state(tmp_path)
+    models = ["--captioner", captioner, "--datastore", store]
+    for words in (["caption", "--audio", audio, *models], ["build-datastore", "--captions", captions]):
+        outcome = run(*words, "--output", tmp_path / name)
+        assert_one_line(outcome, "--output", "cannot be made")
+        assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"pid": "x", "renewed": "y"},
+        {"pid": None, "renewed": None},
+        {"pid": 10**30, "renewed": 10**30},
+        {"pid": []},
+    ],
+)
+@pytest.mark.parametrize("here", [True, False])
+def test_a_damaged_lease_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: object, here: bool
+) -> None:
+    monkeypatch.setattr(lease_room, "WATCH_S", 0.0)
+    if isinstance(content, dict):
+        content = content | {"host": lease_room._host() if here else 5}
+    (tmp_path / LEASE_FILE).write_text(json.dumps(content))
+    refuse_held(str(tmp_path))
+    with lease(str(tmp_path), "caption"):
+        assert (tmp_path / LEASE_FILE).exists()
+    assert not (tmp_path / LEASE_FILE).exists()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sonogloss.errors import ClipError, Code, MissingInputError, OptionError, TransientError
 from sonogloss.sources import Source, SourceLimits, list_sources, open_source, source_key
 from sonogloss.sources.doors import open_file
-from sonogloss.sources.urls import is_url
+from sonogloss.urls import is_url
 from tests.archives import contents, listed, put, tar, wav, zipped
 
 NAMES = [
@@ -216,7 +216,7 @@ def test_a_protocol_whose_package_is_not_installed_is_a_mistake_in_words(monkeyp
     def missing(*arguments: object, **options: object) -> None:
         raise ImportError("Install gcsfs to access Google Storage")
 
-    monkeypatch.setattr("sonogloss.sources.urls.url_to_fs", missing)
+    monkeypatch.setattr("sonogloss.urls.url_to_fs", missing)
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
     for pattern in ("gs://bucket/a.wav", "gs://bucket/*.wav", "gs://bucket/rec::1.wav"):
         with pytest.raises(OptionError, match="gcsfs"):

@@ -343,3 +343,10 @@ def test_any_name_that_a_disk_takes_can_stand_in_a_listing(names: list[str], kin
 def test_a_listing_as_a_source_gives_no_sound(folder: Path) -> None:
     source = Source(uri=put(folder, "list.txt", b"a.wav"), member="a.wav")
     assert [data for _, data in contents([source])] == ["READ_ERROR"]
+
+
+@pytest.mark.parametrize("heading", ["uri,uri", "uri,start,start", "uri,note,note"])
+def test_a_heading_that_names_a_column_twice_is_refused(folder: Path, heading: str) -> None:
+    row = ",".join(["a.wav"] * len(heading.split(",")))
+    with pytest.raises(FormatError, match="two columns"):
+        listed(put(folder, "list.csv", f"{heading}\n{row}\n".encode()))

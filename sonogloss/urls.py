@@ -23,6 +23,12 @@ def is_url(place: str) -> bool:
     return (found[1] if found else first if "::" in place else "") in _protocols()
 
 
+def has_foreign_protocol(place: str) -> bool:
+    """Does a name begin like a URL of another protocol than that of local files, be it one that nobody here knows?"""
+    found = _URL.match(place)
+    return found is not None and found[1] not in ("file", "local")
+
+
 def file_system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path inside it.
 

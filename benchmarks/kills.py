@@ -111,15 +111,16 @@ def main() -> None:
     (options.output / "embedded").unlink()
     chance = np.random.default_rng(options.seed)
     done, rounds, repeated = 0, 0, 0
-    while done < kills or output.exists():
-        attempt = start([*base, str(output)], options.output)
-        try:
-            attempt.wait(None if done >= kills else chance.uniform(0.05, 0.6) * seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(attempt.pid, signal.SIGKILL)
-            attempt.wait()
-            done += 1
-            continue
+    while done < kills:
+        killed = True
+        while killed:
+            attempt = start([*base, str(output)], options.output)
+            try:
+                killed = attempt.wait(None if done >= kills else chance.uniform(0.05, 0.6) * seconds) is None
+            except subprocess.TimeoutExpired:
+                os.killpg(attempt.pid, signal.SIGKILL)
+                attempt.wait()
+                done += 1
         if attempt.returncode:
             raise SystemExit(log.read_text()[-2000:])
         found = rows(output)

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.records import Context, FloatArray, LabelScore
@@ -118,10 +118,15 @@ class Retriever(Protocol):
     def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
         """The queries [n, dim] carried onto the store's text support."""
 
+
+@runtime_checkable
+class OnePassRetriever(Retriever, Protocol):
+    """A store that does both at once, for less than both apart."""
+
     def search_and_project(
         self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool
     ) -> tuple[list[list[Context]], FloatArray]:
-        """Both at once, for less than both apart."""
+        """What `search` and `project` give."""
 
 
 def look_up(
@@ -141,7 +146,10 @@ def look_up(
     tau, renormalise = projection.tau, projection.renormalise
     if not contexts:
         return [[] for _ in embeddings], retriever.project(embeddings, temperature=tau, renormalise=renormalise)
-    return retriever.search_and_project(embeddings, contexts, temperature=tau, renormalise=renormalise)
+    if isinstance(retriever, OnePassRetriever):
+        return retriever.search_and_project(embeddings, contexts, temperature=tau, renormalise=renormalise)
+    found = retriever.search(embeddings, contexts)
+    return found, retriever.project(embeddings, temperature=tau, renormalise=renormalise)
 
 
 class Captioner(ABC):

@@ -214,7 +214,8 @@ def test_mistakes_are_found_before_a_model_is_loaded(
 
 def test_old_spellings_work_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     parsed = command_parser("post-train-clap").parse_args(["--clips", "c", "--output", "o", "--precision", "fp32"])
-    config = PostTrainClapConfig(**{n: v for n, v in vars(parsed).items() if n not in ("json", "verbose")})
+    own = {"json", "verbose", "log_file", "log_format"}
+    config = PostTrainClapConfig(**{name: value for name, value in vars(parsed).items() if name not in own})
     assert config.training.precision == "float32"
     assert capsys.readouterr().err == "sonogloss: note: --precision fp32 is now --precision float32\n"
 

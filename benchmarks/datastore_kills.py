@@ -60,11 +60,16 @@ def main() -> None:
         rounds += 1
         output = folder / f"killed-{rounds}"
         written: dict[str, int] = {}
+        began = time.monotonic()
         while not ended(start(dump, output), rng.uniform(0.3, 1.0) * whole_s):
             killed += 1
             for path in (output / "units").glob("*.npy"):
                 time_ns = path.stat().st_mtime_ns
                 repeated += written.setdefault(path.name, time_ns) != time_ns
+            began = time.monotonic()
+        whole_s = (
+            min(whole_s, time.monotonic() - began) if not written else whole_s
+        )  # a busy machine becomes a quiet one
         seen += len(written)
         assert digests(folder / "whole") == digests(output)
     print(f"{count:,} captions in units of about {UNIT}: {killed} kills in {rounds} builds. {seen} units were finished")

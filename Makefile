@@ -59,7 +59,7 @@ help:
 
 env: $(STAMP)
 
-$(STAMP): EXTRAS := cpu,dev,stores
+$(STAMP): EXTRAS := cpu,dev
 $(STAMP): VERSIONS := constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(make_env)

@@ -26,6 +26,14 @@ from fsspec.config import conf
 from tests.anywhere.proxy import Proxy
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What speaks to a server, even a fake one on this machine, is a slow test."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and ("gs" in item.name or "s3" in item.name):
+            item.add_marker(pytest.mark.slow)
+
+
 @dataclass
 class Store:
     """A place to write to.

@@ -56,7 +56,7 @@ def caption(root: str, datastore: str, *options: str) -> int:
     return call("caption", "--audio", audio, "--datastore", datastore, "--output", output, *options)
 
 
-STORES = ["gs", pytest.param("s3", marks=pytest.mark.slow)]
+STORES = ["gs", "s3"]
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -120,6 +120,7 @@ def test_an_outage_ends_the_job_in_words_and_the_same_command_goes_on(
     assert rows_of(files.join(store.root, "results")) == local_rows
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_refused_is_a_dead_letter(gs: Store, datastore: str, tmp_path: Path) -> None:
     put_recordings(gs.root)
     listing = tmp_path / "listing.jsonl"

@@ -66,7 +66,8 @@ class Softmax:
         scale = np.exp((sums.maximum - maximum) / self._temperature)
         scores -= maximum.astype(np.float32)
         scores *= np.float32(1 / self._temperature)
-        np.maximum(scores, _FAINTEST, out=scores)
+        if scores.min() < _FAINTEST:
+            np.maximum(scores, np.full(scores.shape[1], _FAINTEST), out=scores)
         weights = np.exp(scores, out=scores)
         sums.maximum = maximum
         sums.total = sums.total * scale + weights.reshape(_PARTS, -1, weights.shape[1]).sum(axis=0).sum(axis=0)

@@ -105,13 +105,24 @@ def _cheapest(usable: tuple[tuple[int, int], ...], left: int) -> tuple[int, tupl
     return min(choices)
 
 
-def weighted_sums(rows: FloatArray, weights: FloatArray) -> FloatArray:
+def weighted_sums(rows: FloatArray, weights: FloatArray, memory: FloatArray) -> FloatArray:
     """The sums [dim, width] of rows [ROWS, dim] with weights [ROWS, width].
 
     They are summed in parts: in float32 the error of a long sum of like numbers grows with its length.
+
+    Args:
+        rows: vectors.
+        weights: of the rows, a column a query.
+        memory: of :func:`sums_memory`; the result lies there until the next call.
     """
     shape = _PARTS, ROWS // _PARTS, -1
-    return np.asarray((rows.reshape(shape).transpose(0, 2, 1) @ weights.reshape(shape)).sum(axis=0))
+    np.matmul(rows.reshape(shape).transpose(0, 2, 1), weights.reshape(shape), out=memory[1:])
+    return np.sum(memory[1:], axis=0, out=memory[0])
+
+
+def sums_memory(dim: int, width: int) -> FloatArray:
+    """Where :func:`weighted_sums` works; memory that is taken anew for every tile would be paid for page by page."""
+    return np.empty((1 + _PARTS, dim, width), np.float32)
 
 
 @cache
@@ -129,5 +140,6 @@ def _places(dim: int) -> dict[int, IntArray]:
 def _orders(rows: FloatArray, query: FloatArray, weights: FloatArray, width: int) -> list[bytes]:
     """The bits that each column of a tile gets for the same query and for the same weights."""
     scores = rows @ np.tile(query, (width, 1)).T
-    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1))
+    memory = sums_memory(len(query), width)
+    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1), memory)
     return [scores[:, column].tobytes() + sums[:, column].tobytes() for column in range(width)]

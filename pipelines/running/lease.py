@@ -47,7 +47,6 @@ class Lease:
             "token": uuid.uuid4().hex,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self._left = False
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="sonogloss-lease", daemon=True)
@@ -66,20 +65,16 @@ class Lease:
             files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
-    def note_job(self, job: dict[str, Any]) -> None:
-        """From now on the lease is that of a job on other machines, too."""
+    def note_job(self, job: dict[str, Any], *, alone: bool = False) -> None:
+        """From now on the lease is that of a job on other machines, too; `alone` when this process leaves it."""
         with self._lock:
-            self._content["job"] = job
+            self._content |= {"job": job, "alone": alone}
             files.overwrite(self.path, self._bytes())
-
-    def leave_to_job(self) -> None:
-        """The lease stays when this process ends, and holds as long as the job runs."""
-        self._left = True
 
     def release(self) -> None:
         """Remove the lease if it is still ours and nobody else's; a second call does nothing."""
         self._ended.set()
-        if self._left:
+        if self._content.get("alone"):
             return
         with self._lock, suppress(Exception):  # whatever is wrong there, the job has ended
             if self._is_ours(_read(self.path)):
@@ -153,6 +148,8 @@ def refuse_held(output: str) -> None:
         return
     if "job" in content and RemoteJob(**content["job"]).runs():
         raise _held(output, content)
+    if content.get("alone"):
+        return
     if content.get("host") == _host():
         holder = _process(int(content.get("pid", 0)))
         if holder is None or content.get("process") != holder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -88,12 +89,8 @@ class RemoteJob:
 class JobLease(Protocol):
     """The lease of an output, which notes the job that writes there."""
 
-    def note_job(self, job: dict[str, Any]) -> None:
-        """From now on it is this job's."""
-        ...
-
-    def leave_to_job(self) -> None:
-        """It stays when this process ends."""
+    def note_job(self, job: dict[str, Any], *, alone: bool = False) -> None:
+        """From now on it is this job's, `alone` when this process ends."""
         ...
 
     def check(self) -> None:
@@ -138,7 +135,7 @@ def run_remotely(pipeline: beam.Pipeline, owner: Owner, *, noun: str, work: Work
         if owner.lease is not None:
             owner.lease.note_job(asdict(job))
         if not owner.wait:
-            _leave(owner)
+            _leave(owner, job)
             return job
         try:
             _follow(result, job, owner, Display(noun, work))
@@ -147,7 +144,7 @@ def run_remotely(pipeline: beam.Pipeline, owner: Owner, *, noun: str, work: Work
                 result.cancel()
                 say(f"{job} is being cancelled")
             else:
-                _leave(owner)
+                _leave(owner, job)
                 say(f"{job} runs on")
             raise
     return None
@@ -166,9 +163,9 @@ def check_committed(output: str, name: str) -> None:
         )
 
 
-def _leave(owner: Owner) -> None:
+def _leave(owner: Owner, job: RemoteJob) -> None:
     if owner.lease is not None:
-        owner.lease.leave_to_job()
+        owner.lease.note_job(asdict(job), alone=True)
 
 
 def _cancels(owner: Owner, job: RemoteJob, ask: Callable[[str], str] = input) -> bool:
@@ -184,14 +181,15 @@ def _follow(result: PipelineResult, job: RemoteJob, owner: Owner, display: Displ
     with display:
         try:
             while not PipelineState.is_terminal(state := result.state):
-                display.show(_tally(result))
+                with suppress(Exception):  # numbers are a help
+                    display.show(_tally(result))
                 if owner.lease is not None:
                     owner.lease.check()
                 time.sleep(ASK_EVERY_S)
         except SonoglossError:
             raise
         except Exception as error:
-            _leave(owner)
+            _leave(owner, job)
             raise TransientError(f"Nobody can say how {job} is ({_first_line(error)}).", "It may run on.") from error
     if state != PipelineState.DONE:
         raise _cause(result) or SonoglossError(f"Job {job.id} ended as {state}; its log says why: {job.console}")

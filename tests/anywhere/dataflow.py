@@ -62,7 +62,7 @@ class FakeDataflow:
         if not re.search(rf"/jobs/{ID}", path):
             return None
         if path.endswith("/metrics"):
-            return {"metrics": [self._counter(*item) for item in self.counters.items()]}
+            return {"metrics": [each for item in self.counters.items() for each in self._counter(*item)]}
         if path.endswith("/messages"):
             return {}
         if method == "PUT":
@@ -71,9 +71,11 @@ class FakeDataflow:
         self.asked()
         return {**job, "currentState": self.states.pop(0) if len(self.states) > 1 else self.states[0]}
 
-    def _counter(self, name: str, count: int) -> dict[str, Any]:
-        context = {"namespace": "sonogloss", "step": "s1"}
-        return {"name": {"origin": "user", "name": name, "context": context}, "scalar": count}
+    def _counter(self, name: str, count: int) -> Iterator[dict[str, Any]]:
+        """As committed, and as attempted."""
+        for more in ({}, {"tentative": "true"}):
+            context = {"namespace": "sonogloss", "step": "s1", **more}
+            yield {"name": {"origin": "user", "name": name, "context": context}, "scalar": count}
 
     def __enter__(self) -> FakeDataflow:
         service = self

@@ -15,6 +15,7 @@ from sonogloss import files
 from sonogloss.errors import FormatError, OutputError
 from sonogloss.indexes.layout import FORMAT, MANIFEST, read_manifest
 from sonogloss.indexes.verify import FOLDERS, OURS, unlisted
+from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
@@ -89,6 +90,14 @@ def end_datastore(output: str) -> None:
             files.remove(files.join(output, name))
     files.remove_empty_folders(output, (*FOLDERS, UNITS))
     files.remove(files.join(output, MARKER))
+
+
+def is_swept(output: str) -> bool:
+    """Did the build that wrote the manifest also remove what it no longer needs?"""
+    left = (MARKER, LEASE_FILE)
+    return not files.is_dir(files.join(output, UNITS)) and not any(
+        files.exists(files.join(output, each)) for each in left
+    )
 
 
 def kept_units(output: str, made_with: str) -> int:

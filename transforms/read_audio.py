@@ -20,8 +20,8 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from sonogloss.audio import AudioLimits, WindowPolicy
-from sonogloss.audio.clip_decoder import Cutting, clip_decoders
+from sonogloss.audio import AudioLimits, Cutting, WindowPolicy
+from sonogloss.audio.clip_decoder import clip_decoders
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.audio.decoding_journal import DecodingJournal
 from sonogloss.errors import ClipError, Code, TransientError

@@ -101,6 +101,7 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
+    """Print the numbers of every phase."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help=f"{SHORT:,} sources")
     parser.add_argument("--phase", nargs=3, help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
@@ -19,10 +20,12 @@ from sonogloss.sources import SourceTable
 from sonogloss.sources.source_table import SCHEMA
 from sonogloss.transforms.commit_run import Rewrite, commit_run
 from sonogloss.transforms.stopwatch import Stopwatch
-from sonogloss.transforms.work import Part, Unit, UnitResult, make_unit
+from sonogloss.transforms.work import Part, Unit, UnitResult
 
 WORK_FOLDER = ".sonogloss-work"
 UNITS_A_FILE = 256
+
+_UNIT = pa.field("unit", pa.string(), nullable=False)
 
 Place = tuple[str, int]
 """Of a unit: a listing, and the number of its row group."""
@@ -58,10 +61,12 @@ def write_work(
     for start in range(0, len(pending), UNITS_A_FILE):
         with (
             files.atomic_write(files.join(folder, f"units-{start // UNITS_A_FILE:05d}.parquet")) as handle,
-            pq.ParquetWriter(handle, SCHEMA, compression="zstd") as writer,
+            pq.ParquetWriter(handle, SCHEMA.append(_UNIT), compression="zstd") as writer,
         ):
             for unit in pending[start : start + UNITS_A_FILE]:
-                writer.write_table(SourceTable.of(unit.sources).table, row_group_size=max(1, len(unit.sources)))
+                table = SourceTable.of(unit.sources).table
+                ids = pa.array([unit.id] * table.num_rows, _UNIT.type)
+                writer.write_table(table.append_column(_UNIT, ids), row_group_size=table.num_rows)
     lines: list[dict[str, Any]] = [{"units": [asdict(unit)]} for unit in completed]
     lines += [{"units": list(map(asdict, each.units)), "drop": sorted(each.drop, key=repr)} for each in rewrites]
     with files.atomic_write(files.join(folder, "finished.jsonl")) as handle:
@@ -83,7 +88,8 @@ def read_place(place: Place) -> Unit:
     """The unit at a place."""
     path, group = place
     with files.open_read(path) as handle:
-        return make_unit(list(SourceTable(pq.ParquetFile(handle).read_row_group(group))))
+        table = pq.ParquetFile(handle).read_row_group(group)
+    return Unit(id=table.column("unit")[0].as_py(), sources=tuple(SourceTable(table.drop_columns(["unit"]))))
 
 
 def commit_work(

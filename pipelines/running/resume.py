@@ -8,7 +8,7 @@ longer there keeps its rows.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from sonogloss import files
-from sonogloss.errors import OutputError
+from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, SourceTable, source_key
-from sonogloss.sources.names import SeenNames
+from sonogloss.sources.names import SeenNames, printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.long_sources import firsts
 from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name, sources_of_rows
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
-from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units
+from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
 
 SMALL = 1000
 """Units with fewer rows are small ones."""
@@ -64,6 +64,7 @@ class _DoneUnit:
     result: UnitResult
     sources: Iterable[DoneSource]
     complete: bool
+    retryable: Collection[Name]
 
 
 def plan_units(
@@ -72,6 +73,7 @@ def plan_units(
     *,
     configuration: str,
     begin_anew: bool,
+    retry: bool = False,
     rows: str = "captions",
     options: Mapping[str, Any] | None = None,
     skipped: SkippedList = NOTHING_SKIPPED,
@@ -83,6 +85,7 @@ def plan_units(
         sources: all sources of the job.
         configuration: digest of the options that shape a row.
         begin_anew: replace what is there instead of continuing it.
+        retry: do recordings again that have a dead letter of a retryable code.
         rows: the folder of the job's rows, `captions` or `labels`.
         options: those that shape a row, by name, to say which of them were others.
         skipped: what the job leaves out.
@@ -109,7 +112,7 @@ def plan_units(
     table = SourceTable.of(sources)
     listed = SeenNames(table.names())
     _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
-    plan = _compare(table, done, listed)
+    plan = _compare(table, done, listed, retry=retry)
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
     if as_committed and not (plan.pending or plan.rewrites or remove):
@@ -125,13 +128,14 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
     return counted == skipped.counts
 
 
-def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames) -> UnitPlan:
+def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *, retry: bool) -> UnitPlan:
     """What of the work that is done still counts.
 
     A recording that is listed, but in another version or in other ranges than one of its units holds, is replaced there
-    as a whole: so no clip can have rows from two versions. Of an earlier format no versions are known, and what is done
-    counts.
+    as a whole: so no clip can have rows from two versions. So is one that is tried again. Of an earlier format no
+    versions are known, and what is done counts.
     """
+    again = _to_retry(done, table) if retry else set()
     keys = [key.decode() for key in table.keys.tolist()]
     # An earlier release did long recordings in one piece.
     parts = table.take(np.flatnonzero(table.parts >= 0))
@@ -142,8 +146,10 @@ def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames) -
     vanished: set[Name] = set()
     for unit in done:
         sources = [((source.uri, source.member), source.key) for source in unit.sources]
-        drop = {name for name, key in sources if name in listed and key is not None and key not in wanted}
-        vanished.update(name for name, _ in sources if name not in listed)
+        drop = {
+            name for name, key in sources if name in again or (name in listed and key is not None and key not in wanted)
+        }
+        vanished.update(name for name, _ in sources if name not in listed and name not in drop)
         for name, key in sources:
             if name not in drop:
                 (unversioned if key is None else ready).add(name if key is None else key)
@@ -160,12 +166,31 @@ def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames) -
             ready.add(part)
     first = firsts(table)
     return UnitPlan(
-        pending=cut_units(table, done=ready),
+        pending=[_renamed(unit, again, rewrites) for unit in cut_units(table, done=ready)],
         completed=completed,
         rewrites=rewrites,
         taken_over=sum(key in ready for key, begins in zip(keys, first.tolist(), strict=True) if begins),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
+
+
+def _to_retry(done: Sequence[_DoneUnit], table: SourceTable) -> set[Name]:
+    """Recordings with a retryable dead letter; also an archive that could not be opened and has members now."""
+    failed = {name for unit in done for name in unit.retryable}
+    if not failed:
+        return set()
+    names = ((source.uri, source.member) for unit in done for source in unit.sources)
+    found = {name for name in names if printable_name(*name) in failed}
+    there = {name for uri, member in table.names() for name in ((uri, member), (uri, None)) if name in found}
+    return found & there
+
+
+def _renamed(unit: Unit, again: set[Name], rewrites: Sequence[Rewrite]) -> Unit:
+    """A unit of recordings that are tried again has a name of its own: what it replaces stays until the commit."""
+    if not again or again.isdisjoint((source.uri, source.member) for source in unit.sources):
+        return unit
+    replaced = sorted(result.unit for rewrite in rewrites for result in rewrite.units)
+    return replace(unit, id=unit_id([unit.id, *replaced]))
 
 
 def _tidied(plan: UnitPlan, done: Sequence[_DoneUnit]) -> UnitPlan:
@@ -255,7 +280,7 @@ def _done_unit(
     if sources is None:
         sources = sources_of_rows(output, names)
     silent = [source.silent for source in sources]
-    codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
+    failed = files.read_table(files.join(output, letters), columns=["code", "uri", "member"]).to_pylist()
     rows = sum(part.rows for part in parts[:-1])
     result = UnitResult(
         unit=unit,
@@ -265,10 +290,11 @@ def _done_unit(
         rows=rows,
         dead_letters=footers[letters].rows,
         silent=sum(silent),
-        codes=dict(codes),
+        codes=dict(Counter(letter["code"] for letter in failed)),
     )
     complete = all(footer.complete for footer in footers.values())
-    return _DoneUnit(result=result, sources=sources, complete=complete)
+    retryable = {(letter["uri"], letter["member"]) for letter in failed if letter["code"] in RETRYABLE}
+    return _DoneUnit(result=result, sources=sources, complete=complete, retryable=retryable)
 
 
 def _check_stale(output: str, footers: Mapping[str, Footer], listed: SeenNames) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.records import Clip
 from sonogloss.transforms.work import Batch
 
@@ -22,4 +22,4 @@ def bare_batches(paths: Sequence[str], *, policy: WindowPolicy, sample_rate: int
 def _clips(paths: Sequence[str], policy: WindowPolicy, sample_rate: int) -> Iterator[Clip]:
     for path in paths:
         with open(path, "rb") as handle:
-            yield from cut_clips(handle, uri=path, member=None, policy=policy, sample_rate=sample_rate)
+            yield from cut_clips(handle, Cutting(uri=path, policy=policy, sample_rate=sample_rate))

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sonogloss.audio import AudioLimits, WindowPolicy
-from sonogloss.audio.clip_decoder import Cutting, clip_decoders
+from sonogloss.audio import AudioLimits, Cutting, WindowPolicy
+from sonogloss.audio.clip_decoder import clip_decoders
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.errors import ClipError
 from tests.audio.hostile import hostile_files, valid

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.clap import load_clap
 from sonogloss.indexes import Datastore
 from sonogloss.methods import load_captioner
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _first_window(path: Path, rate: int) -> np.ndarray:
-    clips = cut_clips(path.read_bytes(), uri=str(path), member=None, policy=WindowPolicy(), sample_rate=rate)
+    clips = cut_clips(path.read_bytes(), Cutting(uri=str(path), policy=WindowPolicy(), sample_rate=rate))
     return next(iter(clips)).samples
 
 

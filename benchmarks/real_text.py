@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from benchmarks.real_text_data import HumanCaptions, read_corpora, text_tower_facts
 from recipes.caption_arrays import CaptionArrays
 from recipes.pocket.recipe import decoder_config, train_tokenizer
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.indexes import Datastore
@@ -258,7 +258,7 @@ def _tokens_a_caption(corpus: HumanCaptions, base: str) -> dict[str, float]:
 
 
 def _first_window(path: Path, rate: int) -> np.ndarray:
-    clips = cut_clips(path.read_bytes(), uri=str(path), member=None, policy=WindowPolicy(), sample_rate=rate)
+    clips = cut_clips(path.read_bytes(), Cutting(uri=str(path), policy=WindowPolicy(), sample_rate=rate))
     return next(iter(clips)).samples
 
 

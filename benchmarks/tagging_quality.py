@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pocket_scenes import bootstrap
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.frames import embed_frames
 from sonogloss.methods.labels import read_labels
@@ -308,7 +308,7 @@ def _recordings(folder: Path, name: str, rate: int) -> tuple[tuple[str, ...], li
     sounds = []
     for row in rows:
         data = (folder / row["filename"]).read_bytes()
-        clips = cut_clips(data, uri=row["filename"], member=None, policy=WindowPolicy(), sample_rate=rate)
+        clips = cut_clips(data, Cutting(uri=row["filename"], policy=WindowPolicy(), sample_rate=rate))
         sounds.append(next(iter(clips)).samples)
     return labels, sounds, [[row["class"] == label for label in labels] for row in rows]
 

@@ -17,6 +17,7 @@ DoubleArray = npt.NDArray[np.float64]
 
 # Candidates of a query before exact scores thin them out: reached where thousands of rows tie.
 _LIMIT = 4096
+_NO_FLOOR = -1e30
 # Candidates a query that wait before the thresholds are raised.
 _WAITING = 4
 
@@ -42,7 +43,7 @@ class Candidates:
         n, dim = queries.shape
         # Twice the bound, for rows whose length is one up to the tolerance of what is stored.
         self._error = (dim + 2) * 2.0**-23 * np.linalg.norm(queries.astype(np.float64), axis=1)
-        self._floor = np.full(n, -1e30)
+        self._floor = np.full(n, _NO_FLOOR)
         self._scores = [np.empty(0, np.float32)] * n
         self._rows = [np.empty(0, np.int64)] * n
         self._waiting: list[tuple[IntArray, IntArray, FloatArray]] = []
@@ -57,16 +58,17 @@ class Candidates:
             best: [columns], the largest score of each.
             start: the tile's first row.
         """
-        floor = self._floor[first : first + len(places)]
-        near = np.flatnonzero(best[places] >= floor)
-        chosen = scores[:, places[near]]
-        threshold = floor[near]
-        if not self._waiting and len(scores) > self._k and start == 0:
-            kth = np.partition(chosen, -self._k, axis=0)[-self._k]
-            threshold = np.maximum(threshold, kth - 2 * self._error[first + near])
-        rows, columns = np.nonzero(chosen >= np.nextafter(threshold.astype(np.float32), -np.inf, dtype=np.float32))
-        if len(rows):
-            self._waiting.append((first + near[columns], start + rows, chosen[rows, columns]))
+        near = np.flatnonzero(best[places] >= self._floor[first : first + len(places)])
+        chosen = scores.T[places[near]]
+        near += first
+        if len(near) and chosen.shape[1] > self._k and self._floor[near].min() == _NO_FLOOR:
+            kth = np.partition(chosen, -self._k, axis=1)[:, -self._k]
+            self._floor[near] = np.maximum(self._floor[near], kth - 2 * self._error[near])
+        threshold = np.nextafter(self._floor[near].astype(np.float32), -np.inf, dtype=np.float32)
+        found = np.flatnonzero(chosen >= threshold[:, None])
+        if len(found):
+            queries, rows = np.divmod(found, chosen.shape[1])
+            self._waiting.append((near[queries], start + rows, chosen.ravel()[found]))
 
     def settle(self, *, at_once: bool) -> None:
         """Raise the thresholds, if enough candidates wait for it."""

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from sonogloss.bridge import SoftmaxState, empty_state, merge, partial_softmax
 from sonogloss.indexes.candidates import Candidates, DoubleArray
+from sonogloss.indexes.products import FEW, LOOSE_ROWS, column_maxima, loose_tiles, multiply_alike, multiply_loosely
 from sonogloss.indexes.softmax import Softmax
-from sonogloss.indexes.tiles import QueryTile, row_tiles
+from sonogloss.indexes.tiles import ROWS, row_tiles
 from sonogloss.records import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -25,8 +26,6 @@ BoolArray = npt.NDArray[np.bool_]
 _HEAVIEST = 8
 # Below this temperature the error of float32 scores shows even so: all scores are float64 then, as in the bridge.
 _SHARP = 0.005
-_LOOSE = 256  # queries of one product, where a product may have any shape
-_FEW = 3  # queries that are faster one by one: the product of a matrix and a vector is as fast as memory is read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,10 +87,11 @@ def _walk(
     softmax: Softmax | None,
 ) -> None:
     """Show every tile's scores to the candidates and the softmax."""
-    tiles = _loose_tiles(queries) if softmax is None else softmax.tiles
-    multiply = _multiply_loosely if softmax is None else _multiply
-    memory: dict[tuple[int, int], FloatArray] = {}
-    for start, count, block in row_tiles(vectors, padded=softmax is not None):
+    tiles = loose_tiles(queries) if softmax is None else softmax.tiles
+    multiply = multiply_loosely if softmax is None else multiply_alike
+    rows = LOOSE_ROWS if softmax is None and len(queries) > FEW else ROWS
+    memory: dict[int, FloatArray] = {}
+    for start, count, block in row_tiles(vectors, rows=rows, padded=softmax is not None):
         mask = None if allowed is None else allowed[start : start + count]
         if mask is not None and not mask.any():
             continue
@@ -100,40 +100,12 @@ def _walk(
             scores[count:] = -np.inf
             if mask is not None:
                 scores[:count][~mask] = -np.inf
-            best = scores.max(axis=0)
+            best = column_maxima(scores)
             candidates.add(tile.first, tile.places, scores, best, start)
             if softmax is not None:
                 softmax.add(number, scores, best, block)
         candidates.settle(at_once=False)
     candidates.settle(at_once=True)
-
-
-def _multiply(block: FloatArray, columns: FloatArray, memory: dict[tuple[int, int], FloatArray]) -> FloatArray:
-    """Scores [rows, columns], in memory that is used again."""
-    shape = len(block), len(columns)
-    if shape not in memory:
-        memory[shape] = np.empty(shape, np.float32)
-    return np.matmul(block, columns.T, out=memory[shape])
-
-
-def _multiply_loosely(block: FloatArray, columns: FloatArray, memory: dict[tuple[int, int], FloatArray]) -> FloatArray:
-    """The same, by the fastest way whose bits may depend on the number of queries."""
-    shape = len(columns), len(block)
-    if shape not in memory:
-        memory[shape] = np.empty(shape, np.float32)
-    scores = memory[shape]
-    if len(columns) > _FEW:
-        np.matmul(columns, block.T, out=scores)
-    else:
-        for query, row in zip(columns, scores, strict=True):
-            np.matmul(block, query, out=row)
-    return scores.T
-
-
-def _loose_tiles(queries: FloatArray) -> list[QueryTile]:
-    """Queries side by side: candidates do not need the same bits every time."""
-    parts = [(first, queries[first : first + _LOOSE]) for first in range(0, len(queries), _LOOSE)]
-    return [QueryTile(first=first, places=np.arange(len(part)), columns=part) for first, part in parts]
 
 
 def _sharp_softmax(

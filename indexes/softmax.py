@@ -13,7 +13,7 @@ import numpy as np
 
 from sonogloss.bridge import SoftmaxState
 from sonogloss.indexes.candidates import Candidates, DoubleArray
-from sonogloss.indexes.tiles import QueryTile, query_tiles, weighted_sums
+from sonogloss.indexes.tiles import QueryTile, query_tiles, sums_memory, weighted_sums
 from sonogloss.records import FloatArray
 
 # exp(-80) is 1e-35: nothing beside the largest weight, 1, and not yet a denormal number, which would be slow.
@@ -47,10 +47,12 @@ class Softmax:
         self.tiles: list[QueryTile] = query_tiles(queries)
         self._shape, self._temperature = queries.shape, temperature
         self._sums = []
+        self._memory: dict[int, FloatArray] = {}
         for tile in self.tiles:
             width, dim = tile.columns.shape
             sums = _TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((dim, width)))
             self._sums.append(sums)
+            self._memory[width] = sums_memory(dim, width)
 
     def add(self, number: int, scores: FloatArray, best: FloatArray, block: FloatArray) -> None:
         """Take the scores of one tile; they are overwritten.
@@ -66,12 +68,14 @@ class Softmax:
         scale = np.exp((sums.maximum - maximum) / self._temperature)
         scores -= maximum.astype(np.float32)
         scores *= np.float32(1 / self._temperature)
-        np.maximum(scores, _FAINTEST, out=scores)
+        if scores.min() < _FAINTEST:
+            np.maximum(scores, np.full(scores.shape[1], _FAINTEST), out=scores)
         weights = np.exp(scores, out=scores)
         sums.maximum = maximum
         sums.total = sums.total * scale + weights.reshape(_PARTS, -1, weights.shape[1]).sum(axis=0).sum(axis=0)
-        sums.vector *= scale
-        sums.vector += weighted_sums(block, weights)
+        if (scale != 1).any():
+            sums.vector *= scale
+        sums.vector += weighted_sums(block, weights, self._memory[weights.shape[1]])
 
     def state(self, candidates: Candidates) -> SoftmaxState:
         """The state of the batch, with the weights of the nearest rows as float64 scores give them."""

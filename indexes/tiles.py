@@ -19,34 +19,37 @@ from sonogloss.records import FloatArray, IntArray
 
 ROWS = 4096
 """Stored vectors of one tile: 8 MiB at a width of 512, read from memory once and then from cache."""
-_WIDTHS = (32, 48, 64, 128, 256)
+# Columns of one product. 8 are the fewest that some BLAS sums like the columns of a wide product; OpenBLAS cuts what is
+# wider than 320 into pieces with edges of their own.
+_WIDTHS = (8, 32, 48, 64, 128, 320)
+# Packing the rows for a product costs as much as multiplying them with so many more columns.
+_PACKING = 20
 _PARTS = 4
-# A tile is taken for the last queries of a batch if at most so many of its columns are for each of them.
-_SPARE = 1.6
 
 
-def row_tiles(vectors: FloatArray, *, padded: bool) -> Iterator[tuple[int, int, FloatArray]]:
+def row_tiles(vectors: FloatArray, *, rows: int = ROWS, padded: bool) -> Iterator[tuple[int, int, FloatArray]]:
     """Walk stored vectors [n, dim], float32 or float16, memory-mapped or not.
 
     Args:
         vectors: what is walked, in order.
+        rows: of a tile.
         padded: fill the last tile up with zeros.
 
     Yields:
-        The first row of a tile, how many rows it has, and the tile: aligned float32, [ROWS, dim] where padded. The same
+        The first row of a tile, how many rows it has, and the tile: aligned float32, [rows, dim] where padded. The same
         memory may be used for every tile.
     """
-    buffer = None
-    for start in range(0, len(vectors), ROWS):
-        rows = vectors[start : start + ROWS]
-        count = len(rows)
-        if rows.dtype != np.float32 or not rows.flags.aligned or (padded and count < ROWS):
+    vectors, buffer = np.asarray(vectors), None
+    for start in range(0, len(vectors), rows):
+        block = vectors[start : start + rows]
+        count = len(block)
+        if block.dtype != np.float32 or not block.flags.aligned or (padded and count < rows):
             if buffer is None:
-                buffer = np.empty((ROWS, vectors.shape[1]), np.float32)
-            buffer[:count] = rows
+                buffer = np.empty((rows, vectors.shape[1]), np.float32)
+            buffer[:count] = block
             buffer[count:] = 0
-            rows = buffer if padded else buffer[:count]
-        yield start, count, np.asarray(rows)
+            block = buffer if padded else buffer[:count]
+        yield start, count, block
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,8 +72,7 @@ def query_tiles(queries: FloatArray) -> list[QueryTile]:
     n, dim = queries.shape
     places = _places(dim)
     found, first = [], 0
-    while first < n:
-        width = _choose_width({width: len(usable) for width, usable in places.items()}, n - first)
+    for width in plan_widths(tuple((width, len(usable)) for width, usable in places.items()), n):
         taken = places[width][: n - first]
         columns = np.zeros((width, dim), np.float32)
         columns[taken] = queries[first : first + len(taken)]
@@ -79,22 +81,48 @@ def query_tiles(queries: FloatArray) -> list[QueryTile]:
     return found
 
 
-def _choose_width(usable: dict[int, int], left: int) -> int:
-    """The narrowest tile that takes all queries left, or the widest that they fill where that wastes less."""
-    covering = [width for width, count in usable.items() if count >= left]
-    filled = [width for width, count in usable.items() if 0 < count <= left]
-    if filled and not (covering and min(covering) <= _SPARE * left):
-        return max(filled)
-    return min(covering)
+def plan_widths(usable: tuple[tuple[int, int], ...], n: int) -> list[int]:
+    """The widths of the tiles that take n queries at the least cost: the widest while they are full, then the cheapest.
+
+    Args:
+        usable: widths, ascending, and how many queries each takes.
+        n: queries, at least 0.
+    """
+    widest, most = usable[-1]
+    full = n // most
+    return [widest] * full + list(_cheapest(usable, n - full * most)[1])
 
 
-def weighted_sums(rows: FloatArray, weights: FloatArray) -> FloatArray:
+@cache
+def _cheapest(usable: tuple[tuple[int, int], ...], left: int) -> tuple[int, tuple[int, ...]]:
+    """The cost, in columns, of tiles for so many queries, and their widths, the widest first."""
+    if left <= 0:
+        return 0, ()
+    choices = []
+    for width, count in usable:
+        cost, rest = _cheapest(usable, left - count)
+        choices.append((cost + width + _PACKING, tuple(sorted((width, *rest), reverse=True))))
+    return min(choices)
+
+
+def weighted_sums(rows: FloatArray, weights: FloatArray, memory: FloatArray) -> FloatArray:
     """The sums [dim, width] of rows [ROWS, dim] with weights [ROWS, width].
 
     They are summed in parts: in float32 the error of a long sum of like numbers grows with its length.
+
+    Args:
+        rows: vectors.
+        weights: of the rows, a column a query.
+        memory: of :func:`sums_memory`; the result lies there until the next call.
     """
     shape = _PARTS, ROWS // _PARTS, -1
-    return np.asarray((rows.reshape(shape).transpose(0, 2, 1) @ weights.reshape(shape)).sum(axis=0))
+    np.matmul(rows.reshape(shape).transpose(0, 2, 1), weights.reshape(shape), out=memory[1:])
+    return np.sum(memory[1:], axis=0, out=memory[0])
+
+
+def sums_memory(dim: int, width: int) -> FloatArray:
+    """Where :func:`weighted_sums` works; memory that is taken anew for every tile would be paid for page by page."""
+    return np.empty((1 + _PARTS, dim, width), np.float32)
 
 
 @cache
@@ -112,5 +140,6 @@ def _places(dim: int) -> dict[int, IntArray]:
 def _orders(rows: FloatArray, query: FloatArray, weights: FloatArray, width: int) -> list[bytes]:
     """The bits that each column of a tile gets for the same query and for the same weights."""
     scores = rows @ np.tile(query, (width, 1)).T
-    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1))
+    memory = sums_memory(len(query), width)
+    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1), memory)
     return [scores[:, column].tobytes() + sums[:, column].tobytes() for column in range(width)]

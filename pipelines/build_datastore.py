@@ -31,6 +31,7 @@ from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
     check_datastore_output,
     end_datastore,
+    is_swept,
     kept_units,
 )
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
@@ -89,37 +90,17 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     check_output(output)
     check_datastore_output(output)
     refuse_held(output)
-    if files.exists(files.join(output, MANIFEST)) and not config.append:
-        if not config.overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, config)
-        if not config.overwrite:
-            raise OutputError(
-                f"--output {output!r} holds a datastore that was made with other options or dumps.",
-                "Name another directory, or replace it with --overwrite.",
-            )
+    if not config.append and _is_built(output, made_with, config):
+        return _done_before(output, started, config)
     files.check_writable(output)
     reference = ClapReference.of(clap, device_for(config.device, config.beam_args))
     base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
     if base is not None:
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
         if made_with in [_asked(added) for added in base.options.get("appended", [])]:
-            return _report(output, started, config)
+            return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
-    wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
-    check_wish(wish, reference.load().dim)
-    identity = {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim}
-    if reference.config_digest is not None:
-        identity["config"] = reference.config_digest
-    check_support(config.support, identity)
-    head = DatastoreHead(
-        clap=identity,
-        options={**made_with, "skipped": dict(dumps.skipped)},
-        licenses={**_licenses(base), **dumps.licenses},
-        base=base,
-        vectors=config.vectors,
-        index=wish,
-        support=config.support,
-    )
+    head = _head(config, reference, dumps, made_with, base)
     with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         if base is None:
@@ -131,6 +112,61 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         held.check()
         end_datastore(output)
     return _report(output, started, config, kept_units=kept)
+
+
+def _is_built(output: str, made_with: dict[str, Any], config: BuildDatastoreConfig) -> bool:
+    """Does the output hold what is asked for?
+
+    Raises:
+        OutputError: it holds another datastore, which may not be replaced.
+    """
+    if config.overwrite or not files.exists(files.join(output, MANIFEST)):
+        return False
+    manifest = read_manifest(output)
+    if _asked(manifest.options) != made_with or manifest.clap["name"] != str(config.clap):
+        raise OutputError(
+            f"--output {output!r} holds a datastore that was made with other options or dumps.",
+            "Name another directory, or replace it with --overwrite.",
+        )
+    return True
+
+
+def _head(
+    config: BuildDatastoreConfig,
+    reference: ClapReference,
+    dumps: CaptionDumps,
+    made_with: dict[str, Any],
+    base: Manifest | None,
+) -> DatastoreHead:
+    """What is known before captions are read.
+
+    Raises:
+        OptionError: the index or the support cannot be made.
+    """
+    dim = reference.load().dim
+    index = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
+    check_wish(index, dim)
+    clap = {"name": str(config.clap), "fingerprint": reference.fingerprint, "dim": dim}
+    if reference.config_digest is not None:
+        clap["config"] = reference.config_digest
+    check_support(config.support, clap)
+    return DatastoreHead(
+        clap=clap,
+        options={**made_with, "skipped": dict(dumps.skipped)},
+        licenses={**_licenses(base), **dumps.licenses},
+        base=base,
+        vectors=config.vectors,
+        index=index,
+        support=config.support,
+    )
+
+
+def _done_before(output: str, started: Stopwatch, config: BuildDatastoreConfig) -> dict[str, Any]:
+    """The report of a build whose manifest is there; it may have been killed right after it."""
+    if not is_swept(output):
+        with lease(output, "build-datastore"):
+            end_datastore(output)
+    return _report(output, started, config)
 
 
 def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
@@ -190,11 +226,6 @@ def _merge_all(counts: Any) -> dict[str, str]:
     for count in counts:
         merged = merge_columns(merged, count if isinstance(count, dict) else count.columns)
     return merged
-
-
-def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
-    manifest = read_manifest(output)
-    return _asked(manifest.options) == made_with and manifest.clap["name"] == clap
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:

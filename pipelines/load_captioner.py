@@ -20,7 +20,7 @@ import numpy.typing as npt
 import soundfile
 
 from sonogloss import files
-from sonogloss.audio import cut_clips
+from sonogloss.audio import Cutting, cut_clips
 from sonogloss.clap.inputs import checked_rate, checked_samples
 from sonogloss.errors import ClipError, FormatError, MissingInputError, OptionError
 from sonogloss.pipelines.config.captioning import CaptionSettings
@@ -94,7 +94,7 @@ class AudioCaptioner:
         name, data = _read(recording, sample_rate)
         policy = self._job.config.policy
         try:
-            clips = cut_clips(data, uri=name, member=None, policy=policy, sample_rate=self._job.sample_rate)
+            clips = cut_clips(data, Cutting(uri=name, policy=policy, sample_rate=self._job.sample_rate))
             batches = _batches(clips, Source(uri=name), skip_silent=policy.skip_silent)
             return [row for batch in run_here(self._job, batches) for row in self._rows(batch)]
         except ClipError as error:

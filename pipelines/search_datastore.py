@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from sonogloss import files
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.device import choose_device
 from sonogloss.errors import ClipError, FormatError, MissingInputError
@@ -64,7 +64,7 @@ def _embed_recording(path: str, clap: Clap) -> tuple[list[str], FloatArray]:
     policy = WindowPolicy(window_s=clap.window_s, hop_s=clap.window_s)
     try:
         data = files.read_bytes(path)
-        clips = list(cut_clips(data, uri=path, member=None, policy=policy, sample_rate=clap.sample_rate))
+        clips = list(cut_clips(data, Cutting(uri=path, policy=policy, sample_rate=clap.sample_rate)))
     except ClipError as error:
         raise FormatError(
             f"--audio {path!r} cannot be used: {error.message}", "Give a recording that decodes."

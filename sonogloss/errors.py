@@ -3,15 +3,16 @@
 ::
 
     SonoglossError                  everything we raise on purpose
-    |-- InputError                  a user's input makes the job impossible: exit code 2, one sentence, a remedy
-    |   |-- OptionError             an option's value is wrong
-    |   |-- MissingInputError       a path, a file or a glob's match is not there
-    |   |-- OutputError             the output cannot be written
-    |   |-- FormatError             a file is there but is not what it should be
-    |   |   |-- ModelFormatError    ... a CLAP, a language model or a captioner directory
-    |   |   `-- StoreFormatError    ... a datastore, a support or a results directory
-    |   `-- FingerprintMismatchError  two parts were made with different models
-    |-- TransientError              a store or a network failed for a reason that passes: the engine tries again
+    |-- RemedyError                 it ends the job, and says what to do about it
+    |   |-- InputError              a user's input makes the job impossible: exit code 2
+    |   |   |-- OptionError         an option's value is wrong
+    |   |   |-- MissingInputError   a path, a file or a glob's match is not there
+    |   |   |-- OutputError         the output cannot be written
+    |   |   |-- FormatError         a file is there but is not what it should be
+    |   |   |   |-- ModelFormatError  ... a CLAP, a language model or a captioner directory
+    |   |   |   `-- StoreFormatError  ... a datastore, a support or a results directory
+    |   |   `-- FingerprintMismatchError  two parts were made with different models
+    |   `-- TransientError          a store or a network failed for a reason that passes: the engine tries again
     `-- ClipError                   one record failed: it becomes a dead letter, the job goes on
 """
 
@@ -32,15 +33,13 @@ class SonoglossError(Exception):
     kind: str = "FAILED"
 
 
-class InputError(SonoglossError):
-    """An input that makes the whole job impossible.
+class RemedyError(SonoglossError):
+    """It ends the job, and says what to do about it.
 
     Args:
-        what: one sentence that names the thing that is wrong (option, value, file).
+        what: one sentence that names the thing that is wrong (option, value, file, store).
         remedy: one sentence that says what to do about it.
     """
-
-    kind = "INPUT"
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
@@ -49,6 +48,12 @@ class InputError(SonoglossError):
 
     def __str__(self) -> str:
         return f"{self.what} {self.remedy}"
+
+
+class InputError(RemedyError):
+    """An input that makes the whole job impossible."""
+
+    kind = "INPUT"
 
 
 class OptionError(InputError):
@@ -93,23 +98,10 @@ class FingerprintMismatchError(InputError):
     kind = "FINGERPRINT_MISMATCH"
 
 
-class TransientError(SonoglossError):
-    """A store or a network kept failing for a reason that passes: another try may succeed.
-
-    Args:
-        what: one sentence that names the thing that could not be reached, and why.
-        remedy: one sentence that says what to do about it.
-    """
+class TransientError(RemedyError):
+    """A store or a network kept failing for a reason that passes: another try may succeed."""
 
     kind = "TRANSIENT"
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.remedy}"
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> OptionError:

@@ -7,6 +7,7 @@ import json
 import os
 import posixpath
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -194,6 +195,13 @@ def check_writable(directory: str) -> None:
     Raises:
         OutputError: it cannot.
     """
+    if (local := local_path(directory)) is not None:
+        try:
+            os.makedirs(local, exist_ok=True)
+            with tempfile.TemporaryFile(dir=local):  # has no name, so that a process that is killed here leaves none
+                return
+        except OSError as error:
+            raise _unwritable(directory, error) from error
     probe = join(directory, f".probe-{uuid.uuid4().hex[:8]}")
     try:
         write_bytes(probe, b"")

@@ -9,11 +9,21 @@ import re
 from typing import Any
 
 import fsspec
+from fsspec.config import conf
 from fsspec.core import url_to_fs
 
 from sonogloss.errors import OptionError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+# A listing that is held hides what other processes write. gcsfs waits for ever unless told; s3fs has time-outs of its
+# own. What the user set for fsspec, by file or environment, comes first.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gs": {"requests_timeout": 120.0, "use_listings_cache": False},
+    "s3": {"use_listings_cache": False},
+}
+for _protocol, _options in _DEFAULTS.items():
+    conf[_protocol] = {**_options, **conf.get(_protocol, {})}
 
 
 def is_url(place: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sonogloss.errors import RETRYABLE, ClipError, Code, InputError, TransientError
+from sonogloss.errors import RETRYABLE, ClipError, Code, RemedyError
 from sonogloss.records import Clip, DeadLetter
 from sonogloss.transforms.work import Batch
 
@@ -22,9 +22,8 @@ _fitting: dict[str, int] = {}
 def run_isolated(run: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], *, stage: str) -> list[R | Exception]:
     """Run a model on a batch; where it fails, on its halves, down to single items.
 
-    Lack of memory ends the same way, and later batches of the step begin with the size that fitted. An
-    :class:`InputError` is about the whole job and a :class:`TransientError` about a store that cannot be reached: both
-    go up untouched.
+    Lack of memory ends the same way, and later batches of the step begin with the size that fitted. A
+    :class:`RemedyError` is about the whole job, or a store that cannot be reached: it goes up untouched.
 
     Args:
         run: the model. What it makes of an item does not depend on the others.
@@ -66,7 +65,7 @@ def _halved(
     """
     try:
         results = list(run(items))
-    except (InputError, TransientError):
+    except RemedyError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever a model raises on one item, the others go on
         if len(items) == 1:

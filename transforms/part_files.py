@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.records import CARRIED_SCHEMA, DEAD_LETTER_SCHEMA, DeadLetter, table
+from sonogloss.sources.names import printable_name
 from sonogloss.transforms.work import DoneSource, Part, UnitResult, sum_counts, unit_id
 
 KINDS = ("captions", "labels")
@@ -231,4 +232,5 @@ def _read(output: str, part: Part, later: pa.Schema, drop: Collection[tuple[str,
             values = pa.nulls(content.num_rows, column.type)
         content = content.append_column(column, values)
     names = zip(content.column("uri").to_pylist(), content.column("member").to_pylist(), strict=True)
-    return content.filter(pa.array([name not in drop for name in names], pa.bool_()))
+    dropped = {printable_name(*name) for name in drop}  # as rows have them
+    return content.filter(pa.array([name not in dropped for name in names], pa.bool_()))

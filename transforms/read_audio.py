@@ -20,13 +20,14 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from sonogloss.audio import AudioLimits, WindowPolicy
-from sonogloss.audio.clip_decoder import Cutting, clip_decoders
+from sonogloss.audio import AudioLimits, Cutting, WindowPolicy
+from sonogloss.audio.clip_decoder import clip_decoders
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.audio.decoding_journal import DecodingJournal
 from sonogloss.errors import ClipError, Code, TransientError
 from sonogloss.records import Clip, DeadLetter
-from sonogloss.sources import Opened, Source, open_members, open_source, printable, source_key
+from sonogloss.sources import Opened, Source, open_members, open_source, source_key
+from sonogloss.sources.names import printable_name
 from sonogloss.transforms.carry_along import carry_along
 from sonogloss.transforms.isolate import dead_letter
 from sonogloss.transforms.read_ahead import UnitsAhead
@@ -261,9 +262,10 @@ def _refuse(error: ClipError) -> AbstractContextManager[IO[bytes]]:
 
 
 def _cutting(source: Source, *, policy: WindowPolicy, sample_rate: int, limits: AudioLimits) -> Cutting:
+    uri, member = printable_name(source.uri, source.member)
     return Cutting(
-        uri=printable(source.uri),
-        member=None if source.member is None else printable(source.member),
+        uri=uri,
+        member=member,
         policy=policy,
         sample_rate=sample_rate,
         limits=limits,
@@ -292,5 +294,5 @@ def _clips(opening: _Opening, items: Iterator[Clip]) -> Iterator[Clip | DeadLett
         if isinstance(cause, TransientError):
             raise cause from error
         source = opening.source
-        member = None if source.member is None else printable(source.member)
-        yield dead_letter(cause or error, stage=STAGE, uri=printable(source.uri), member=member)
+        uri, member = printable_name(source.uri, source.member)
+        yield dead_letter(cause or error, stage=STAGE, uri=uri, member=member)

@@ -42,6 +42,12 @@ class JobOptions(BeamOptions):
         leading=True,
     )
     resume: bool = resume_option(JOB)
+    retry_dead_letters: bool = option(
+        False,
+        group=JOB,
+        help="take recordings up again that failed for a reason that may pass; all other results stay",
+        recorded=False,
+    )
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
     dry_run: bool = option(
         False, group=JOB, help="check everything, process a batch, estimate the time, write nothing", recorded=False
@@ -58,8 +64,13 @@ class JobOptions(BeamOptions):
     max_dead_letters: float = dead_letters_option("inputs", JOB)
 
     def check(self) -> None:
-        """Refuse a price that nobody asks for."""
+        """Refuse a price that nobody asks for, and to take up again what is begun anew."""
         super().check()
+        if self.retry_dead_letters and self.begin_anew:
+            raise OptionError(
+                "--retry-dead-letters continues an earlier run; --overwrite and --no-resume replace it.",
+                "Give one of them.",
+            )
         if self.price_per_hour is not None and not self.dry_run:
             raise OptionError("--price-per-hour belongs to --dry-run.", "Give both, or leave the price out.")
 
@@ -256,9 +267,10 @@ class CaptionConfig(CaptionSettings, JobOptions):
         super().check()
         if self.output is not None and self.format is not None:
             raise OptionError("--format is for captions that are printed.", "Leave --output or --format out.")
-        if self.output is None and (self.dry_run or self.overwrite or not self.resume or self.workers is not None):
+        if self.output is None and (self.dry_run or self.begin_anew or self.retry_dead_letters or self.workers):
             raise OptionError(
-                "--dry-run, --overwrite, --no-resume and --workers are for a results directory.", "Give --output DIR."
+                "--dry-run, --overwrite, --no-resume, --retry-dead-letters and --workers are for a results directory.",
+                "Give --output DIR.",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -25,10 +26,12 @@ from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import printable
+from sonogloss.sources.patterns import absolute
 from sonogloss.transforms.batch_step import Gather, Step
-from sonogloss.transforms.commit_run import commit_run
+from sonogloss.transforms.commit_run import commit_run, read_run
 from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
@@ -101,6 +104,7 @@ def _run_audio_job(
     started: Stopwatch,
 ) -> dict[str, Any]:
     output = str(config.output)
+    config = _retrying(config, output)
     sources, skipped = list_audio(as_list(config.audio))
     left_out = len(skipped)
     skipped_list = list_skipped(skipped)
@@ -122,6 +126,7 @@ def _run_audio_job(
             configuration=job.digest(),
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
+            retry=config.retry_dead_letters,
             options=config.shaping_options(),
             skipped=skipped_list,
         )
@@ -141,6 +146,16 @@ def _run_audio_job(
             )
             _run(config, job, plan, commit, options, held)
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+
+
+def _retrying(config: CaptionConfig | ClassifyConfig, output: str) -> CaptionConfig | ClassifyConfig:
+    """The job that `--audio OUTPUT/dead_letters` stands for: that of the earlier run, which takes them up again."""
+    own = files.join(output, DEAD_LETTERS)
+    if [absolute(pattern) for pattern in as_list(config.audio)] != [absolute(own)]:
+        return config
+    run = read_run(output)
+    audio = run["configuration"].get("audio") if run else None
+    return config if audio is None else replace(config, audio=audio, retry_dead_letters=True)
 
 
 def _run(

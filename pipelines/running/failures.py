@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sonogloss.errors import InputError, SonoglossError
+from sonogloss.errors import InputError, RemedyError, SonoglossError
 from sonogloss.pipelines.running.signals import Interrupted
 
 DONE, UNSOUND, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
@@ -53,11 +53,11 @@ def failure_of(error: BaseException, options: Iterable[str] = ()) -> Failure:
         code = error.code if isinstance(error, Interrupted) else INTERRUPTED
         remedy = "what is committed stays valid, the same command continues"
         return Failure(exit_code=code, code="INTERRUPTED", message="interrupted", remedy=remedy)
-    if isinstance(error, InputError):
+    if isinstance(error, RemedyError):
         message = " ".join(error.what.split())
         named = [word for word in re.findall(r"--?[a-z][a-z0-9_-]*", message) if word in set(options)]
         return Failure(
-            exit_code=IMPOSSIBLE,
+            exit_code=IMPOSSIBLE if isinstance(error, InputError) else UNSOUND,
             code=error.kind,
             message=message,
             remedy=" ".join(error.remedy.split()) or None,

@@ -8,21 +8,22 @@ longer there keeps its rows.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from sonogloss import files
-from sonogloss.errors import OutputError
+from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, source_key
+from sonogloss.sources.names import printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.long_sources import is_first
 from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
-from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units
+from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
 
 SMALL = 1000
 """Units with fewer rows are small ones."""
@@ -62,6 +63,7 @@ class _DoneUnit:
     result: UnitResult
     sources: tuple[DoneSource, ...]
     complete: bool
+    retryable: Collection[Name]
 
 
 def plan_units(
@@ -70,6 +72,7 @@ def plan_units(
     *,
     configuration: str,
     begin_anew: bool,
+    retry: bool = False,
     rows: str = "captions",
     options: Mapping[str, Any] | None = None,
     skipped: SkippedList = NOTHING_SKIPPED,
@@ -81,6 +84,7 @@ def plan_units(
         sources: all sources of the job.
         configuration: digest of the options that shape a row.
         begin_anew: replace what is there instead of continuing it.
+        retry: do recordings again that have a dead letter of a retryable code.
         rows: the folder of the job's rows, `captions` or `labels`.
         options: those that shape a row, by name, to say which of them were others.
         skipped: what the job leaves out.
@@ -106,7 +110,7 @@ def plan_units(
     stale = [name for name in held.footers if name not in named]
     listed = {(source.uri, source.member) for source in sources}
     _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
-    plan = _compare(sources, done, listed)
+    plan = _compare(sources, done, listed, retry=retry)
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
     if as_committed and not (plan.pending or plan.rewrites or remove):
@@ -122,13 +126,14 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
     return counted == skipped.counts
 
 
-def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name]) -> UnitPlan:
+def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name], *, retry: bool) -> UnitPlan:
     """What of the work that is done still counts.
 
     A recording that is listed, but in another version or in other ranges than one of its units holds, is replaced there
-    as a whole: so no clip can have rows from two versions. Of an earlier format no versions are known, and what is done
-    counts.
+    as a whole: so no clip can have rows from two versions. So is one that is tried again. Of an earlier format no
+    versions are known, and what is done counts.
     """
+    again = _to_retry(done, listed) if retry else set()
     keys = {source_key(source) for source in sources}
     # An earlier release did long recordings in one piece.
     whole = {source_key(part): source_key(replace(part, part=None)) for part in sources if part.part is not None}
@@ -142,9 +147,9 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
         drop = {
             name
             for name, source in zip(names, unit.sources, strict=True)
-            if name in listed and source.key is not None and source.key not in wanted
+            if name in again or (name in listed and source.key is not None and source.key not in wanted)
         }
-        vanished.update(name for name in names if name not in listed)
+        vanished.update(name for name in names if name not in listed and name not in drop)
         kept = tuple(source for name, source in zip(names, unit.sources, strict=True) if name not in drop)
         ready.update(source.key for source in kept if source.key is not None)
         unversioned.update((source.uri, source.member) for source in kept if source.key is None)
@@ -155,12 +160,28 @@ def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[N
     ready |= {source_key(source) for source in sources if (source.uri, source.member) in unversioned}
     ready |= {part for part, all_of_it in whole.items() if all_of_it in ready}
     return UnitPlan(
-        pending=cut_units(sources, done=ready),
+        pending=[_renamed(unit, again, rewrites) for unit in cut_units(sources, done=ready)],
         completed=completed,
         rewrites=rewrites,
         taken_over=len({source_key(source) for source in sources if is_first(source)} & ready),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
+
+
+def _to_retry(done: Sequence[_DoneUnit], listed: set[Name]) -> set[Name]:
+    """Recordings with a retryable dead letter; also an archive that could not be opened and has members now."""
+    failed = {name for unit in done for name in unit.retryable}
+    there = listed | {(uri, None) for uri, _ in listed} if failed else set()
+    names = {(source.uri, source.member) for unit in done for source in unit.sources} & there
+    return {name for name in names if printable_name(*name) in failed}
+
+
+def _renamed(unit: Unit, again: set[Name], rewrites: Sequence[Rewrite]) -> Unit:
+    """A unit of recordings that are tried again has a name of its own: what it replaces stays until the commit."""
+    if again.isdisjoint((source.uri, source.member) for source in unit.sources):
+        return unit
+    replaced = sorted(result.unit for rewrite in rewrites for result in rewrite.units)
+    return replace(unit, id=unit_id([unit.id, *replaced]))
 
 
 def _tidied(plan: UnitPlan, done: Sequence[_DoneUnit]) -> UnitPlan:
@@ -253,7 +274,7 @@ def _done_unit(
     sources = footers[letters].sources
     if sources is None:
         sources = _sources_of_rows(output, names)
-    codes = Counter(files.read_table(files.join(output, letters), columns=["code"]).column("code").to_pylist())
+    failed = files.read_table(files.join(output, letters), columns=["code", "uri", "member"]).to_pylist()
     rows = sum(part.rows for part in parts[:-1])
     silent = sum(source.silent for source in sources)
     result = UnitResult(
@@ -264,10 +285,11 @@ def _done_unit(
         rows=rows,
         dead_letters=footers[letters].rows,
         silent=silent,
-        codes=dict(codes),
+        codes=dict(Counter(letter["code"] for letter in failed)),
     )
     complete = all(footer.complete for footer in footers.values())
-    return _DoneUnit(result=result, sources=sources, complete=complete)
+    retryable = {(letter["uri"], letter["member"]) for letter in failed if letter["code"] in RETRYABLE}
+    return _DoneUnit(result=result, sources=sources, complete=complete, retryable=retryable)
 
 
 def _sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:

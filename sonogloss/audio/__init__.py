@@ -2,11 +2,12 @@
 
 from sonogloss.audio.decode import AudioLimits, Recording, read_recording
 from sonogloss.audio.rates import resample
-from sonogloss.audio.windows import INFORMATIVE_FLAGS, WindowPolicy, cut_clips, expected_windows
+from sonogloss.audio.windows import INFORMATIVE_FLAGS, Cutting, WindowPolicy, cut_clips, expected_windows
 
 __all__ = [
     "INFORMATIVE_FLAGS",
     "AudioLimits",
+    "Cutting",
     "Recording",
     "WindowPolicy",
     "cut_clips",

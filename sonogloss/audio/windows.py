@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,6 +57,34 @@ class WindowPolicy:
             raise OptionError(f"--channels {self.channels!r} is not known.", f"Give one of {', '.join(CHANNELS)}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """What is cut, and how.
+
+    Attributes:
+        uri: of the file, or of its archive.
+        member: its name inside the archive, None for a file.
+        policy: how to cut.
+        sample_rate: of the clips, in Hz: the CLAP's.
+        limits: of what is accepted.
+        start_s: where the part to cut begins, in seconds; None for the beginning of the source.
+        end_s: where it ends; None for the end of the source.
+        part: numbers of the windows to cut, from and to, None for the end. What must be known of the whole recording
+            is remembered in this process, so that its other parts need not find it out again.
+        version: of the source, where parts of it are cut.
+    """
+
+    uri: str
+    member: str | None = None
+    policy: WindowPolicy
+    sample_rate: int
+    limits: AudioLimits = field(default_factory=AudioLimits)
+    start_s: float | None = None
+    end_s: float | None = None
+    part: tuple[int, int | None] | None = None
+    version: str | None = None
+
+
 def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[float, float]]:
     """Start and end, in seconds, of every clip of a recording of this duration, in order.
 
@@ -76,19 +104,7 @@ def expected_windows(duration_s: float, policy: WindowPolicy) -> list[tuple[floa
     return windows
 
 
-def cut_clips(
-    data: bytes | BinaryHandle,
-    *,
-    uri: str,
-    member: str | None,
-    policy: WindowPolicy,
-    sample_rate: int,
-    limits: AudioLimits | None = None,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    part: tuple[int, int | None] | None = None,
-    version: str | None = None,
-) -> Iterator[Clip]:
+def cut_clips(data: bytes | BinaryHandle, cutting: Cutting) -> Iterator[Clip]:
     """Decode a source and cut it into clips, mono float32 at the CLAP's rate.
 
     Memory is bounded by a few windows, not by the duration or the size of a file that is given as a handle. Samples
@@ -102,16 +118,7 @@ def cut_clips(
 
     Args:
         data: an audio file: its bytes, or a seekable handle that stays open until the last clip is taken.
-        uri: of the file, or of its archive.
-        member: its name inside the archive, None for a file.
-        policy: how to cut.
-        sample_rate: of the clips, in Hz: the CLAP's.
-        limits: of what is accepted.
-        start_s: where the part to cut begins, in seconds; None for the beginning of the source.
-        end_s: where it ends; None for the end of the source.
-        part: numbers of the windows to cut, from and to, None for the end. What must be known of the whole recording
-            is remembered in this process, so that its other parts need not find it out again.
-        version: of the source, where parts of it are cut.
+        cutting: how.
 
     Yields:
         Clips in the order of time. With `channels="split"` those of the first channel come first, and channel `n` of a
@@ -120,38 +127,42 @@ def cut_clips(
     Raises:
         ClipError: the source cannot be opened or has no usable sound; raised before the first clip.
     """
-    source = ByteSource(data)
-    split = policy.channels == "split"
-    name_and_version = None if part is None else (uri, member, version)
-    mixing: Mixing = "first" if policy.channels == "split" else policy.channels
-    recording, digest = scan(source, limits or AudioLimits(), mixing, name_and_version)
-    windows = _windows_between(start_s or 0.0, end_s, recording.duration_s, policy)
-    windows = windows if part is None else windows[part[0] : part[1]]
-    if not windows:  # the header announced more
-        return
+    split = cutting.policy.channels == "split"
+    mixing: Mixing = "first" if cutting.policy.channels == "split" else cutting.policy.channels
+    name_and_version = None if cutting.part is None else (cutting.uri, cutting.member, cutting.version)
+    recording, digest = scan(ByteSource(data), cutting.limits, mixing, name_and_version)
+    windows = _windows_between(cutting.start_s or 0.0, cutting.end_s, recording.duration_s, cutting.policy)
+    windows = windows if cutting.part is None else windows[cutting.part[0] : cutting.part[1]]
+    if windows:  # else the header announced more
+        for channel in range(recording.channels) if split else (None,):
+            yield from _clips_of_channel(recording, channel, windows, cutting, digest)
+
+
+def _clips_of_channel(
+    recording: Recording, channel: int | None, windows: list[tuple[float, float]], cutting: Cutting, digest: str
+) -> Iterator[Clip]:
+    """The clips of one channel, or of the mix-down."""
+    rate, member = cutting.sample_rate, cutting.member
+    if channel is not None and recording.channels > 1:
+        member = f"{member or ''}#channel={channel + 1}"
     # What is left out is a whole number of seconds, and so of samples at either rate, and the filter gets a second.
     from_s = max(0, int(windows[0][0]) - 1)
-    size = round(policy.window_s * sample_rate)
-    for channel in range(recording.channels) if split else (None,):
-        name = member
-        if channel is not None and recording.channels > 1:
-            name = f"{member or ''}#channel={channel + 1}"
-        stream = resample_blocks(recording.blocks(channel, from_s=from_s), recording.sample_rate, sample_rate)
-        cut = _cut(stream, windows, sample_rate, size, origin=from_s * sample_rate)
-        for (begin, end), samples in zip(windows, cut, strict=True):
-            yield Clip(
-                clip_id=clip_id(uri, name, begin, end),
-                uri=uri,
-                member=name,
-                start_s=begin,
-                end_s=end,
-                duration_s=recording.duration_s,
-                sample_rate=recording.sample_rate,
-                channels=recording.channels,
-                samples=samples,
-                audio_sha256=digest,
-                flags=_source_flags(recording, sample_rate) + _clip_flags(samples, end - begin),
-            )
+    stream = resample_blocks(recording.blocks(channel, from_s=from_s), recording.sample_rate, rate)
+    cut = _cut(stream, windows, rate, round(cutting.policy.window_s * rate), origin=from_s * rate)
+    for (begin, end), samples in zip(windows, cut, strict=True):
+        yield Clip(
+            clip_id=clip_id(cutting.uri, member, begin, end),
+            uri=cutting.uri,
+            member=member,
+            start_s=begin,
+            end_s=end,
+            duration_s=recording.duration_s,
+            sample_rate=recording.sample_rate,
+            channels=recording.channels,
+            samples=samples,
+            audio_sha256=digest,
+            flags=_source_flags(recording, rate) + _clip_flags(samples, end - begin),
+        )
 
 
 def _windows_between(

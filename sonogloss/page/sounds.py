@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError
 from sonogloss.records import FloatArray
 from sonogloss.sources import Opened, Source, open_members, unprinted
@@ -77,7 +77,8 @@ def _read(opened: Opened, row: Mapping[str, Any], channel: int | None) -> ClipSo
     try:
         opened.seek(0)
         clips = cut_clips(
-            opened, uri="", member=None, policy=policy, sample_rate=RATE, start_s=row["start_s"], end_s=row["end_s"]
+            opened,
+            Cutting(uri="", policy=policy, sample_rate=RATE, start_s=row["start_s"], end_s=row["end_s"]),
         )
         for number, clip in enumerate(clips):
             if number == (channel or 0):

@@ -116,6 +116,11 @@ def printable(name: str) -> str:
         return name.encode("utf-8", "backslashreplace").decode()
 
 
+def printable_name(uri: str, member: str | None) -> tuple[str, str | None]:
+    """The name of a recording as rows have it, see :func:`printable`."""
+    return printable(uri), None if member is None else printable(member)
+
+
 def unprinted(text: str) -> str:
     r"""The name behind a text of :func:`printable`: `\xNN` becomes the byte again."""
     raw = re.sub(

@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from sonogloss import files
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.errors import RETRYABLE, ClipError, Code, FormatError, MissingInputError, OptionError
 from sonogloss.records import DeadLetter, FloatArray
 from sonogloss.soundscapes import CLASSES, RATE, render_variant
@@ -111,7 +111,7 @@ def read_samples(clip: LabelledClip, sample_rate: int, longest_s: float) -> Floa
     except Exception as error:  # each file system raises its own errors; one costs one clip only
         raise ClipError(Code.READ_ERROR, f"The file cannot be read ({type(error).__name__}: {error}).") from error
     policy = WindowPolicy(window_s=longest_s, hop_s=longest_s)
-    return next(cut_clips(data, uri=clip.uri, member=None, policy=policy, sample_rate=sample_rate)).samples
+    return next(cut_clips(data, Cutting(uri=clip.uri, policy=policy, sample_rate=sample_rate))).samples
 
 
 def dead_clip(clip: LabelledClip, stage: str, error: ClipError) -> DeadLetter:

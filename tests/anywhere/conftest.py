@@ -1,7 +1,6 @@
 """Object stores on this machine: fake ones behind a proxy, in every test under a fresh name.
 
-They need packages of the extras `gcp` and `s3` and of the group `stores` (pyproject.toml). Where one is missing, its
-tests are skipped and say so.
+They need the packages of the extra `stores` (pyproject.toml). Where one is missing, its tests are skipped and say so.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ import os
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # a look at the bucket that costs a minute; read on import
 
 import logging
+import threading
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,12 @@ def gcs_server() -> Iterator[str]:
     server.start()
     process = server._process
     os.environ.pop("STORAGE_EMULATOR_HOST", None)  # requests go to the proxy, not past it
+    # It says a line a request, and answers nobody once the pipe is full.
+    drain = threading.Thread(target=deque, args=(process.stderr, 0), daemon=True)
+    drain.start()
     yield server.url
     server.stop()
+    drain.join()
     process.stderr.close()
     if before is not None:
         os.environ["STORAGE_EMULATOR_HOST"] = before
@@ -82,7 +87,8 @@ def gs(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A fresh bucket of gs://."""
     monkeypatch.setattr("gcsfs.retry.asyncio", SimpleNamespace(sleep=_no_pause))
     with Proxy(gcs_server) as proxy:
-        yield _bucket("gs", proxy, {"endpoint_url": proxy.url, "token": "anon", "project": "p"}, monkeypatch)
+        options = {"endpoint_url": proxy.url, "token": "anon", "project": "p", "requests_timeout": 20}
+        yield _bucket("gs", proxy, options, monkeypatch)
 
 
 @pytest.fixture
@@ -113,6 +119,7 @@ async def _no_pause(seconds: float) -> None:
 
 def _bucket(protocol: str, proxy: Proxy, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Store:
     """A new bucket, reached through the proxy in this process and in those that it starts."""
+    options["use_listings_cache"] = False
     monkeypatch.setitem(conf, protocol, options)
     monkeypatch.setenv(f"FSSPEC_{protocol.upper()}", json.dumps(options))
     name = f"b{uuid.uuid4().hex[:12]}"

@@ -20,13 +20,15 @@ class Proxy:
 
     Attributes:
         target: the server behind it.
-        fault: what becomes of a request: None to pass it on, `503`, `429`, or `cut` to close the connection.
+        fault: what becomes of a request: None to pass it on, `503`, `429`, `cut` to close the connection, or `stall` to
+            answer only when the test is over.
         requests: those that arrived, in order, whatever process they came from.
     """
 
     target: str
     fault: Callable[[str, str], str | None] = lambda method, path: None
     requests: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Proxy:
         host, port = urlsplit(self.target).hostname, urlsplit(self.target).port
@@ -49,7 +51,9 @@ class Proxy:
                     self.close_connection = True
                     self.connection.close()
                     return
-                if fault is not None:
+                if fault == "stall":
+                    proxy._over.wait(30)
+                if fault is not None and fault.isdigit():
                     self.answer(int(fault), {}, b"slow down")
                     return
                 with closing(http.client.HTTPConnection(str(host), port, timeout=30)) as away:
@@ -82,6 +86,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from fsspec.config import conf
 
-from sonogloss import files
+from sonogloss import files, urls
 from sonogloss.errors import OutputError, TransientError
 from tests.anywhere.conftest import Store
 
@@ -81,6 +82,20 @@ def test_a_bucket_that_is_not_there_is_not_made(name: str, request: pytest.Fixtu
         files.write_bytes(f"{name}://nowhere/part", b"x")
     assert store.proxy is not None
     assert len(store.proxy.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["gs", "s3"])
+def test_a_store_that_does_not_answer_is_not_waited_for_for_ever(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Store = request.getfixturevalue(name)
+    assert store.proxy is not None
+    assert urls._DEFAULTS["gs"]["requests_timeout"] == 120.0
+    short = {"requests_timeout": 0.1} if name == "gs" else {"config_kwargs": {"read_timeout": 0.1}}
+    monkeypatch.setitem(conf, name, {**conf[name], **short})
+    store.proxy.fault = lambda method, path: "stall"
+    with pytest.raises(TransientError, match=r"part' cannot be reached"):
+        files.write_bytes(files.join(store.root, "part"), b"content")
 
 
 @pytest.mark.parametrize("name", ["gs", "s3"])

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
-from sonogloss.audio.clip_decoder import Cutting, decode_clips
+from sonogloss.audio import Cutting, cut_clips
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, DeadLetter
 
@@ -109,11 +109,11 @@ def decode_clips_or_obey(handle: IO[bytes], cutting: Cutting) -> Iterator[Any]:
     head = handle.read(40)
     handle.seek(0)
     if not head.startswith(b"deed "):
-        yield from decode_clips(handle, cutting)
+        yield from cut_clips(handle, cutting)
         return
     deed = head.split()[1].decode()
     if deed.endswith("_after"):
-        yield from decode_clips(io.BytesIO(handle.read()[len(f"deed {deed} ") :]), cutting)
+        yield from cut_clips(io.BytesIO(handle.read()[len(f"deed {deed} ") :]), cutting)
     yield from DEEDS[deed.removesuffix("_after")](handle)
 
 

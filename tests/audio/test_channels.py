@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.audio import decode as decode_module
 from sonogloss.audio.channels import CHANNELS, ChannelPowers, Channels, to_mono
 from sonogloss.errors import OptionError
@@ -24,7 +24,7 @@ NOISE = 0.1 * np.random.default_rng(0).standard_normal((3 * RATE, 4))
 
 def cut(data: bytes, channels: Channels = "mean", window_s: float = 10.0) -> list[Clip]:
     policy = WindowPolicy(window_s=window_s, hop_s=window_s, channels=channels)
-    return list(cut_clips(data, uri="a.wav", member=None, policy=policy, sample_rate=RATE))
+    return list(cut_clips(data, Cutting(uri="a.wav", policy=policy, sample_rate=RATE)))
 
 
 @pytest.mark.parametrize(

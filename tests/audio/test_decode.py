@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips, read_recording
+from sonogloss.audio import AudioLimits, Cutting, WindowPolicy, cut_clips, read_recording
 from sonogloss.audio import decode as decode_module
 from sonogloss.errors import ClipError, Code
 
@@ -129,7 +129,7 @@ def test_a_break_in_the_middle_flags_the_clips_that_came_before(encode: Encode) 
     data = bytearray(encode(0.1 * np.random.default_rng(0).standard_normal(8 * RATE), RATE, container="FLAC"))
     data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     clips = list(
-        cut_clips(bytes(data), uri="a.flac", member=None, policy=WindowPolicy(window_s=1, hop_s=1), sample_rate=RATE)
+        cut_clips(bytes(data), Cutting(uri="a.flac", policy=WindowPolicy(window_s=1, hop_s=1), sample_rate=RATE))
     )
     assert 2 <= len(clips) <= 5
     assert all("TRUNCATED" in clip.flags for clip in clips)

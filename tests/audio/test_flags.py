@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.audio import WindowPolicy, cut_clips
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.records import Clip, FloatArray
 
 RATE = 16000
@@ -17,7 +17,7 @@ Encode = Callable[..., bytes]
 
 def cut(data: bytes, window_s: float = 10.0) -> list[Clip]:
     policy = WindowPolicy(window_s=window_s, hop_s=window_s)
-    return list(cut_clips(data, uri="a.wav", member=None, policy=policy, sample_rate=RATE))
+    return list(cut_clips(data, Cutting(uri="a.wav", policy=policy, sample_rate=RATE)))
 
 
 def tone(seconds: float, rate: int) -> FloatArray:

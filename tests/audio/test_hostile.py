@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonogloss.audio import AudioLimits, WindowPolicy, cut_clips
+from sonogloss.audio import AudioLimits, Cutting, WindowPolicy, cut_clips
 from sonogloss.errors import ClipError
 from sonogloss.records import Clip
 from tests.audio.hostile import MUXED, PLAIN, hostile_files, muxed, valid
@@ -22,11 +22,12 @@ def clips_of(data: bytes) -> list[Clip]:
     return list(
         cut_clips(
             io.BytesIO(data),
-            uri="a",
-            member=None,
-            policy=WindowPolicy(window_s=1, hop_s=1),
-            sample_rate=32000,
-            limits=AudioLimits(max_seconds=600),
+            Cutting(
+                uri="a",
+                policy=WindowPolicy(window_s=1, hop_s=1),
+                sample_rate=32000,
+                limits=AudioLimits(max_seconds=600),
+            ),
         )
     )
 

@@ -121,6 +121,13 @@ def test_ten_seconds_are_1001_frames() -> None:
     assert LogMel(settings)([]).shape == (0, 1, 1001, 64)
 
 
+def test_fewer_samples_than_can_be_mirrored_are_an_error() -> None:
+    mel = LogMel(MelSettings.from_preprocessor(VALUES))
+    assert mel.power(torch.ones(1, 513)).shape == (1, 2, 64)
+    with pytest.raises(ValueError, match="512 samples"):
+        mel.power(torch.ones(1, 512))
+
+
 def test_a_batch_gives_what_each_waveform_gives_alone() -> None:
     log_mel = LogMel(MelSettings.from_preprocessor(VALUES))
     waveforms = [noise(10), tone(300, 2), np.zeros(100, dtype=np.float32)]

@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.audio import WindowPolicy, cut_clips, expected_windows, resample
+from sonogloss.audio import Cutting, WindowPolicy, cut_clips, expected_windows, resample
 from sonogloss.audio import decode as decode_module
 from sonogloss.audio.channels import Channels
 from sonogloss.audio.rates import resample_blocks
@@ -27,7 +26,7 @@ Encode = Callable[..., bytes]
 
 def cut(data: bytes, *, window_s: float = 10.0, hop_s: float = 10.0, sample_rate: int = 32000) -> list[Clip]:
     policy = WindowPolicy(window_s=window_s, hop_s=hop_s)
-    return list(cut_clips(data, uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=sample_rate))
+    return list(cut_clips(data, Cutting(uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=sample_rate)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_windows_cover_a_recording_in_order(duration_s: float, window_s: float, 
 def test_only_the_first_windows_are_cut_when_no_more_are_asked_for(encode: Encode) -> None:
     sound = encode(np.sin(np.arange(80000)))
     policy = WindowPolicy(window_s=1, hop_s=1, max_windows=2)
-    some = list(cut_clips(sound, uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=32000))
+    some = list(cut_clips(sound, Cutting(uri="dir/a.wav", member="b.wav", policy=policy, sample_rate=32000)))
     for clip, same in zip(some, cut(sound, window_s=1, hop_s=1)[:2], strict=True):
         assert clip.clip_id == same.clip_id
         assert np.array_equal(clip.samples, same.samples)
@@ -283,7 +282,7 @@ def test_parts_of_a_recording_are_the_windows_of_the_whole(
 
     def cut_part(part: tuple[int, int | None] | None) -> list[Clip]:
         version = f"{source_rate}{container}{channels}"
-        return list(cut_clips(data, uri="a", member=None, policy=policy, sample_rate=16000, part=part, version=version))
+        return list(cut_clips(data, Cutting(uri="a", policy=policy, sample_rate=16000, part=part, version=version)))
 
     whole = {clip.clip_id: clip for clip in cut_part(None)}
     parts = [clip for part in ((0, 3), (3, 5), (5, None), (900, None)) for clip in cut_part(part)]
@@ -313,8 +312,8 @@ def test_a_range_is_found_without_decoding_what_is_before_it(encode: Encode, mon
 
     def cut_from(part: tuple[int, int | None]) -> int:
         decoded[0] = 0
-        arguments: Any = {"uri": "a", "member": None, "policy": policy, "sample_rate": 16000, "version": "1"}
-        assert len(list(cut_clips(data, part=part, **arguments))) == 5
+        cutting = Cutting(uri="a", policy=policy, sample_rate=16000, version="1", part=part)
+        assert len(list(cut_clips(data, cutting))) == 5
         return decoded[0]
 
     assert cut_from((50, 55)) < (60 + 8) * 16000  # the whole once, and the part

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonogloss.bridge import finish, merge, project
-from sonogloss.indexes import candidates, tiles
+from sonogloss.indexes import candidates
 from sonogloss.indexes.scan import scan
-from sonogloss.indexes.tiles import ROWS, query_tiles
+from sonogloss.indexes.tiles import ROWS, plan_widths, query_tiles
 from tests.indexes.conftest import unit_rows
 
 
@@ -118,11 +118,13 @@ def test_every_query_has_one_place(n):
     assert sum(len(tile.columns) for tile in found) == sum(len(tile.columns) for tile in query_tiles(queries))
 
 
-@pytest.mark.parametrize(("left", "width"), [(1, 32), (20, 32), (32, 48), (40, 64), (130, 128), (1000, 256)])
-def test_a_width_wastes_little(left, width):
-    assert tiles._choose_width({32: 16, 48: 32, 64: 48, 128: 112, 256: 240}, left) == width
+@pytest.mark.parametrize(
+    ("n", "widths"), [(1, [8]), (8, [8]), (9, [32]), (32, [48]), (40, [64]), (50, [64, 8]), (1000, [320] * 3 + [128])]
+)
+def test_tiles_of_a_batch_cost_the_least(n, widths):
+    usable = ((8, 8), (32, 16), (48, 32), (64, 48), (128, 112), (320, 304))
+    assert plan_widths(usable, n) == widths
 
 
-def test_a_width_without_places_is_never_chosen():
-    assert tiles._choose_width({32: 0, 48: 1, 64: 0}, 5) == 48
-    assert tiles._choose_width({32: 0, 64: 3}, 2) == 64
+def test_an_empty_batch_has_no_tiles():
+    assert plan_widths(((32, 16),), 0) == []

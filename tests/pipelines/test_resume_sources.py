@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,12 +78,14 @@ def clips(source: Source) -> list[Clip]:
     ]
 
 
-def batch_of(unit: Unit) -> Batch:
-    found = [clip for source in unit.sources for clip in clips(source)]
+def batch_of(unit: Unit, refused: Container[str] = ()) -> Batch:
+    """All clips of a unit; recordings that are refused have none for now."""
+    found = [clip for source in unit.sources if source.uri not in refused for clip in clips(source)]
     dead = [
-        DeadLetter(clip_id=None, uri=source.uri, member=None, stage="read_audio", code="EMPTY", message="Nothing.")
+        DeadLetter(clip_id=None, uri=source.uri, member=None, stage="read_audio", code=code, message="Nothing.")
         for source in unit.sources
-        if not clips(source)
+        for code in ("READ_ERROR" if source.uri in refused else "EMPTY",)
+        if source.uri in refused or not clips(source)
     ]
     return Batch(
         unit=unit.id,
@@ -98,7 +101,14 @@ def batch_of(unit: Unit) -> Batch:
     )
 
 
-def run_job(output: Path, sources: list[Source], fuse: Fuse | None = None) -> UnitPlan:
+def run_job(
+    output: Path,
+    sources: list[Source],
+    fuse: Fuse | None = None,
+    *,
+    refused: Container[str] = (),
+    retry: bool = False,
+) -> UnitPlan:
     """What the audio job does, without audio."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
@@ -107,13 +117,13 @@ def run_job(output: Path, sources: list[Source], fuse: Fuse | None = None) -> Un
             patch.setattr(
                 files, name, lambda path, real=real, **options: ((fuse or Fuse(None)).burn(), real(path, **options))[1]
             )
-        plan = plan_units(str(output), sources, configuration="c", begin_anew=False)
+        plan = plan_units(str(output), sources, configuration="c", begin_anew=False, retry=retry)
         if plan.finished:
             return plan
         for name in plan.remove:
             files.remove(files.join(str(output), name))
         writer = UnitWriter(str(output), configuration="c", kind=CaptionRows(method="m"), rows_a_part=7)
-        results = [result for unit in plan.pending if (result := writer.add(batch_of(unit)))]
+        results = [result for unit in plan.pending if (result := writer.add(batch_of(unit, refused)))]
         head = {"configuration": {"digest": "c"}}
         commit_run(
             [*plan.completed, *results], output=str(output), head=head, started=Stopwatch(), rewrites=plan.rewrites
@@ -187,6 +197,48 @@ def test_work_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     ]
     assert (plan.taken_over, plan.vanished) == (598, [("/a/300.wav", None)])
     assert_complete(tmp_path / "o", now, [recording(300)], tmp_path / "fresh")
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    refused=st.sets(st.integers(0, 39), max_size=8),
+    still=st.sets(st.integers(0, 39), max_size=4),
+    fuse=st.none() | st.integers(0, 9),
+)
+def test_exactly_what_may_succeed_another_time_is_tried_again(
+    tmp_path_factory: pytest.TempPathFactory, refused: set[int], still: set[int], fuse: int | None
+) -> None:
+    folder = tmp_path_factory.mktemp("retry")
+    output = folder / "output"
+    sources = [recording(number) for number in range(40)]
+    names = {f"/a/{number:03d}.wav" for number in refused}
+    run_job(output, sources, refused=names)
+    before = {path: path.read_bytes() for path in output.rglob("part-*")}
+    assert run_job(output, sources).finished  # only who asks for it has it
+    again = names & {f"/a/{number:03d}.wav" for number in still}
+    if fuse is not None:
+        with suppress(KilledError):
+            run_job(output, sources, Fuse(fuse), refused=again, retry=True)
+    plan = run_job(output, sources, refused=again, retry=True)
+    tried = {source.uri for unit in plan.pending for source in unit.sources}
+    assert tried == names or (fuse is not None and tried == again)  # the job that was killed had committed
+    letters = rows_in(output, "dead_letters")
+    assert {row["uri"] for row in letters if row["code"] == "READ_ERROR"} == again
+    run_job(folder / "fresh", sources, refused=again)
+    assert (rows_in(output), letters) == (rows_in(folder / "fresh"), rows_in(folder / "fresh", "dead_letters"))
+    assert verify(directory=str(output))["problems"] == []
+    if not names:
+        assert {path: path.read_bytes() for path in output.rglob("part-*")} == before
+
+
+def test_an_archive_that_can_be_opened_again_gives_its_members_for_its_dead_letter(tmp_path: Path) -> None:
+    archive = Source(uri="/a/007.tar", version="READ_ERROR")
+    others = [recording(number) for number in range(3)]
+    run_job(tmp_path, [*others, archive], refused={archive.uri})
+    member = replace(archive, member="x.wav", version="1")
+    plan = run_job(tmp_path, [*others, member], retry=True)
+    assert [source for unit in plan.pending for source in unit.sources] == [member]
+    assert (plan.vanished, [row["uri"] for row in rows_in(tmp_path, "dead_letters")]) == ([], ["/a/000.wav"])
 
 
 def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path) -> None:

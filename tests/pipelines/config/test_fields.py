@@ -113,6 +113,7 @@ def test_every_option_of_caption_says_whether_it_shapes_a_row() -> None:
         "resume",
         "overwrite",
         "dry_run",
+        "retry_dead_letters",
         "max_dead_letters",
         "workers",
         "price_per_hour",

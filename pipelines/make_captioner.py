@@ -8,7 +8,7 @@ from typing import Any
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.clap.device import choose_device
-from sonogloss.decoding.language_model import load_language_model
+from sonogloss.decoding.language_model import language_model_directory, load_language_model
 from sonogloss.errors import OutputError
 from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
@@ -25,7 +25,8 @@ from sonogloss.pipelines.running.terminal import plain_console
 def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     """Put a captioner together from models as they come.
 
-    The files of a language model that is a directory are copied; a hub id is named only.
+    The files of a language model that is a directory, or those made from a GGUF file, are copied; a hub id is named
+    only.
 
     Returns:
         The report: `output`, `method`, `clap`, `language_model`, `keywords` (how many there are to choose from),
@@ -46,7 +47,8 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     decode = replace(method.decode, **with_given(method.decode, given))
     labels = [label for name in as_list(config.labels) for label in read_labels(name)]
     clap = load_clap(str(config.clap), device=choose_device(config.device))
-    language_model = load_language_model(str(config.language_model))
+    base = language_model_directory(str(config.language_model))
+    language_model = load_language_model(base)
     identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
     bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
     parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
@@ -63,7 +65,7 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
             mapper=None,
             projection=None,
             training={"labels": [files.base_name(name) for name in as_list(config.labels)]},
-            base=str(config.language_model),
+            base=base,
             **parts,
         ),
     )

@@ -1,4 +1,14 @@
-"""Load a CLAP by the name a user gives."""
+"""Load a CLAP by the name a user gives.
+
+A backend of another package registers in its own `pyproject.toml`, and its CLAPs are named by the entry point and
+whatever it needs to find a model, as in `my-clap:DIRECTORY`::
+
+    [project.entry-points."sonogloss.claps"]
+    my-clap = "my_package.backend:open_clap"
+
+The function is called as `open_clap("DIRECTORY", name="my-clap:DIRECTORY", device="cpu")` and gives a
+:class:`~sonogloss.clap.protocol.Clap`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +18,17 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files as package_files
 from pathlib import Path
 
 from sonogloss import files
 from sonogloss.clap.protocol import Clap
-from sonogloss.errors import MissingInputError
+from sonogloss.errors import MissingInputError, OptionError
 
+GROUP = "sonogloss.claps"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_OWN = ("pocket", "laion", "laion_clap")  # what another package's name cannot hide
 _POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}  # names, and their folders among the package's weights
 # The files of a model that are copied or downloaded, as patterns.
 _MODEL_FILES = (
@@ -47,7 +60,7 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
             layout of transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION
             checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs
             such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only a hub id
-            may use the network.
+            may use the network. The entry points of the group `sonogloss.claps` add names of other packages.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
     Raises:
@@ -60,10 +73,32 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
         from sonogloss.clap.laion import LaionClap
 
         return LaionClap.open(name.removeprefix("laion_clap:"), name=name, device=device)
+    if (entry := _entry_point(name)) is not None:
+        return _open_entry(entry, name, device)
     from sonogloss.clap.transformers_clap import TransformersClap
 
     with clap_directory(name) as directory:
         return TransformersClap.open(directory, name=name, device=device)
+
+
+def _entry_point(name: str) -> EntryPoint | None:
+    """The backend of another package that a name asks for; our own names and URLs come first."""
+    backend, colon, rest = name.partition(":")
+    if not colon or rest.startswith("//") or backend in _OWN:
+        return None
+    return next(iter(entry_points(group=GROUP, name=backend)), None)
+
+
+def _open_entry(entry: EntryPoint, name: str, device: str) -> Clap:
+    try:
+        open_clap = entry.load()
+    except (ImportError, AttributeError) as problem:
+        raise OptionError(
+            f"The CLAP {name!r} needs {entry.value!r}, which cannot be loaded ({problem}).",
+            "Repair or remove its package.",
+        ) from problem
+    clap: Clap = open_clap(name.partition(":")[2], name=name, device=device)
+    return clap
 
 
 @contextmanager

@@ -221,7 +221,7 @@ def _write_language_model(staging: Path, new: NewCaptioner, reference: LanguageM
     if new.base is not None:
         (staging / reference.path).mkdir()
         for path in sorted(Path(new.base).iterdir()):
-            if path.suffix in (".json", ".safetensors", ".model", ".txt"):
+            if path.suffix in (".json", ".safetensors", ".model", ".txt", ".jinja"):  # the last holds a chat template
                 shutil.copyfile(path, staging / reference.path / path.name)
         return
     whole = copy.deepcopy(new.language_model).half() if new.half else new.language_model

@@ -138,7 +138,8 @@ def normalised(text: str) -> str:
 
     The released rule byte for byte: pairs of blanks are halved once after each step, so that a run may leave two.
     """
-    tight = re.sub(r"\s(?=[,.!?;:\"](?:\s|$))", "", text.lower()).replace("  ", " ")
+    # A mark takes the blank behind it along, so that of two marks in a row the second keeps the blank before it.
+    tight = re.sub(r"\s([,.!?;:\"](?:\s|$))", r"\1", text.lower()).replace("  ", " ")
     return re.sub(r"[(),.!?;:|*\"]", " ", tight).replace("  ", " ")
 
 

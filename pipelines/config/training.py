@@ -95,6 +95,7 @@ def _number(help: str, default: str, **more: Any) -> Any:  # noqa: A002  # argpa
     return option(None, help=help, default_text=default, **more)
 
 
+_CHAT = "write prompts as messages, by the tokenizer's chat template; auto where it has one"
 _text = partial(option, group="texts")
 _learning = partial(_number, group="optimization")
 _adapter = partial(_number, group="adapter (LoRA)")
@@ -254,6 +255,13 @@ class MakeCaptionerOptions(MethodConfiguration):
         default_text="needed where prompts name keywords",
         metavar="FILE",
     )
+    examples: AnyPath | None = option(
+        None,
+        help="captions to show before the one that is asked for, one a line; each gets the keywords nearest to it",
+        default_text="none",
+        metavar="FILE",
+    )
+    chat: Literal["auto", "on", "off"] = option("auto", help=_CHAT)
     output: AnyPath = option(help="the captioner's directory", metavar="DIR")
     overwrite: bool = option(False, group=JOB, help="replace what the output holds")
     device: str = device_option(JOB)

@@ -99,7 +99,7 @@ def score_rows(
         columns: the text columns of the references, likewise.
         metrics: names; those that need no program and no model of others where none are given.
         tokenizer: how captions are cut into words.
-        sentence_model: directory or hub id, for sbert_sim and fense.
+        sentence_model: directory or `hf:owner/name`, for sbert_sim and fense.
         fluency_model: checkpoint, for fer, fense and spider_fl.
 
     Raises:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -22,6 +23,7 @@ from sonogloss.decoding.language_model import without_progress_bar
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.hub import hub_hint, hub_id
 from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.sums import Numbers
 
 _BATCH = 64
 _REMEDY = "Name a model of sentence-transformers that takes the mean over tokens, such as paraphrase-TinyBERT-L6-v2."
@@ -55,19 +57,18 @@ class SentenceModel:
                 found[number] = vector
         return torch.stack(found)
 
-    def similarities(self, clips: Sequence[ClipTexts]) -> list[float]:
-        """For each clip the mean of the caption's cosines with its references, in [-1, 1]; 0 for an empty caption."""
+    def similarities(self, clips: Sequence[ClipTexts]) -> Numbers:
+        """For each clip the mean of the caption's cosines with its references, [clips] in [-1, 1]; 0 for no caption."""
         texts = dict.fromkeys(text for clip in clips for text in (clip.caption, *clip.references))
-        if not texts:
-            return []
         place = {text: number for number, text in enumerate(texts)}
-        vectors = self.embed(list(texts))
-        return [
+        vectors = self.embed(list(texts)) if texts else torch.empty(0)
+        found = [
             float((vectors[[place[text] for text in clip.references]] @ vectors[place[clip.caption]]).mean())
             if clip.caption.strip()
             else 0.0
             for clip in clips
         ]
+        return np.array(found, np.float64)
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         cut = [text.strip().lower() if self.lower_case else text.strip() for text in texts]

@@ -150,7 +150,8 @@ class CaptionSettings(WindowOptions):
     )
     search: Literal["replicated", "partitioned"] = option(
         "replicated",
-        help="partitioned maps one shard of the datastore after the other: slower, for stores larger than the memory",
+        help="partitioned opens each shard of the datastore on one worker, which answers all clips: for stores larger "
+        "than a worker's memory",
         recorded=False,
     )
     store_check: str = option(

@@ -111,7 +111,9 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
     output: AnyPath = option(help="the captioner's directory", metavar="DIR", recorded=False)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
-    language_model: AnyPath = option("pocket", help="a directory, a GGUF file or a hub id; any causal one", metavar="L")
+    language_model: AnyPath = option(
+        "pocket", help="a directory, a GGUF file or hf:owner/name; any causal one", metavar="L"
+    )
     preset: str | None = option(
         None,
         help="paper: the method's released hyper-parameters",
@@ -248,7 +250,7 @@ class MakeCaptionerOptions(MethodConfiguration):
 
     method: str = option("zeraucap", help="the method", choices=assembled_methods)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
-    language_model: AnyPath = option(help="a directory, a GGUF file or a hub id; any causal one", metavar="L")
+    language_model: AnyPath = option(help="a directory, a GGUF file or hf:owner/name; any causal one", metavar="L")
     labels: Paths = option(
         (),
         help="keywords: pocket, one a line, or a csv or json with names, split at commas; several are joined",

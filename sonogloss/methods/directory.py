@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sonogloss import files
+from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError, unknown
 from sonogloss.hub import HUB
 from sonogloss.methods.base import Captioner, CaptionerSpec, ClapIdentity, ProjectionSettings, Prompt
@@ -82,7 +83,7 @@ def outline_captioner(spec: CaptionerSpec) -> CaptionerOutline:
     if spec.parity:
         manifest = method.released(manifest, positions)
     manifest = method.configured(manifest, spec)
-    tokens = getattr(manifest.decode, "max_new_tokens", None)
+    tokens = manifest.decode.max_new_tokens if isinstance(manifest.decode, DecodeSettings) else None
     return CaptionerOutline(
         method=manifest.method,
         clap=manifest.clap,

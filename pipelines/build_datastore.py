@@ -88,7 +88,8 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     made_with = _made_with(config, dumps)
     check_output(output)
     check_datastore_output(output)
-    refuse_held(output)
+    if not config.break_lease:
+        refuse_held(output)
     if files.exists(files.join(output, MANIFEST)) and not config.append:
         if not config.overwrite and _same_job(output, made_with, clap):
             return _report(output, started, config)
@@ -120,7 +121,10 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         index=wish,
         support=config.support,
     )
-    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
+    with (
+        lease(output, "build-datastore", by_force=config.break_lease) as held,
+        progress_file(options, device=reference.device) as path,
+    ):
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         if base is None:
             begin_datastore(output)

@@ -50,8 +50,11 @@ class Lease:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="sonogloss-lease", daemon=True)
 
-    def take(self) -> None:
+    def take(self, *, by_force: bool = False) -> None:
         """Take the lease.
+
+        Args:
+            by_force: from whoever holds it.
 
         Raises:
             OutputError: another job holds it, or the place cannot be written.
@@ -60,7 +63,8 @@ class Lease:
             if files.create_new(self.path, self._bytes()):
                 self._thread.start()
                 return
-            refuse_held(self._output)
+            if not by_force:
+                refuse_held(self._output)
             files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
@@ -111,18 +115,19 @@ class Lease:
 
 
 @contextmanager
-def lease(output: str, command: str) -> Iterator[Lease]:
+def lease(output: str, command: str, *, by_force: bool = False) -> Iterator[Lease]:
     """Hold the lease of an output.
 
     Args:
         output: the directory; it is made if need be.
         command: what the second job is told.
+        by_force: take it from whoever holds it.
 
     Raises:
         OutputError: another job holds it, or the place cannot be written.
     """
     held = Lease(output, command)
-    held.take()
+    held.take(by_force=by_force)
     with cleaning(held.release):
         yield held
 
@@ -158,7 +163,7 @@ def _held(output: str, content: dict[str, Any]) -> InputError:
     return OutputError(
         f"--output {output!r} is being written by `sonogloss {content.get('command', '?')}` on "
         f"{content.get('machine', '?')} (process {content.get('pid', '?')}) since {content.get('since', '?')}.",
-        "Wait until it ends, or name another directory.",
+        "Wait until it ends, name another directory, or write there all the same with --break-lease.",
     )
 
 

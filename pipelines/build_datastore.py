@@ -131,7 +131,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         pipeline = make_pipeline(options)
         parts = dumps.in_parts()
         _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
-        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
+        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.watch)
         held.check()
         end_datastore(output)
     return _report(output, started, config, kept_units=kept)

@@ -173,7 +173,7 @@ def _run(
     ):
         pipeline = make_pipeline(options)
         _connect(pipeline, config, job, plan, commit(progress=path), path, journal)
-        run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
+        run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.watch)
     held.check()
 
 

@@ -75,16 +75,24 @@ class Lease:
             if self._is_ours(_read(self.path)):
                 files.remove(self.path)
 
-    def check(self) -> None:
+    def check(self, *, look: bool = True) -> None:
         """Raise if the lease was lost.
+
+        Args:
+            look: now, and do not rely on what was seen when it was last renewed.
 
         Raises:
             OutputError: the output was removed, or another job took it over.
         """
-        with self._lock:
-            self._look()
+        if look:
+            with self._lock:
+                self._look()
         if self.lost:
             raise OutputError(self.lost, "Run the same command again, and leave the directory alone.")
+
+    def watch(self) -> None:
+        """Look often at a local file, where that costs nothing; see :meth:`check`."""
+        self.check(look=files.local_path(self.path) is not None)
 
     def _look(self) -> None:
         if self._ended.is_set() or self.lost:

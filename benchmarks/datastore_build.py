@@ -124,8 +124,9 @@ def main() -> None:
             bare_loop(Path(dump), Path(output))
         else:
             job(Path(dump), Path(output), int(kind))
-        who = max(resource.getrusage(each).ru_maxrss for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        print(json.dumps({"peak_kib": who}))
+        used = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu = sum(each.ru_utime + each.ru_stime for each in used)
+        print(json.dumps({"peak_kib": max(each.ru_maxrss for each in used), "cpu_s": cpu}))
         return
     count, repeats = (5_000, 1) if options.short else (options.captions, options.repeats)
     folder = options.output / str(time.time_ns())

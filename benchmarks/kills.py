@@ -13,19 +13,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+
+from benchmarks.killing import Killer
 
 RATE = 16000
 JOB = """
@@ -34,7 +32,7 @@ from sonogloss.transforms import embed_audio as room
 embed = room.embed_audio
 @functools.wraps(embed)
 def counted(batch, clap):
-    with open(os.environ["EMBEDDED"], "a") as file:
+    with open(os.environ["NOTES"], "a") as file:
         file.write(f"{len(batch.clips)} ")
     return embed(batch, clap)
 room.embed_audio = counted
@@ -72,18 +70,11 @@ def rows(output: Path) -> pa.Table:
     return pq.read_table(output / "captions").sort_by("clip_id")
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own, with a temporary folder of its own."""
-    shutil.rmtree(folder / "tmp", ignore_errors=True)
-    (folder / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "EMBEDDED": str(folder / "embedded")}
-    with (folder / "log.txt").open("ab") as sink:
-        return subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True, env=environment)
-
-
-def embedded(folder: Path) -> int:
-    """Clips that went through the audio tower in all attempts so far."""
-    return sum(map(int, (folder / "embedded").read_text().split()))
+def embedded(killer: Killer) -> int:
+    """Clips that went through the audio tower in all attempts since this was last asked."""
+    count = sum(map(int, killer.notes.read_text().split()))
+    killer.notes.unlink()
+    return count
 
 
 def main() -> None:
@@ -98,39 +89,23 @@ def main() -> None:
     clips, kills = (60, 4) if options.short else (options.clips, options.kills)
     shutil.rmtree(options.output, ignore_errors=True)
     write_audio(options.output / "audio", clips)
-    log = options.output / "log.txt"
     whole, output = options.output / "undisturbed", options.output / "killed"
     base = [sys.executable, "-c", JOB, "caption", "--audio", str(options.output / "audio"), "--captioner"]
     base += ["pocket:soft-hard", "--output"]
-    began = time.perf_counter()
-    if start([*base, str(whole)], options.output).wait():
-        raise SystemExit(log.read_text()[-2000:])
-    seconds = time.perf_counter() - began
+    killer = Killer(options.output, kills=kills, seed=options.seed)
+    seconds = killer.undisturbed([*base, str(whole)])
     expected = rows(whole)
-    assert embedded(options.output) == clips
-    (options.output / "embedded").unlink()
-    chance = np.random.default_rng(options.seed)
-    done, rounds, repeated = 0, 0, 0
-    while done < kills:
-        killed = True
-        while killed:
-            attempt = start([*base, str(output)], options.output)
-            try:
-                killed = attempt.wait(None if done >= kills else chance.uniform(0.05, 0.6) * seconds) is None
-            except subprocess.TimeoutExpired:
-                os.killpg(attempt.pid, signal.SIGKILL)
-                attempt.wait()
-                done += 1
-        if attempt.returncode:
-            raise SystemExit(log.read_text()[-2000:])
+    assert embedded(killer) == clips
+    rounds, repeated = 0, 0
+    while killer.goes_on:
+        killer.until_done([*base, str(output)], (0.05 * seconds, 0.6 * seconds))
         found = rows(output)
         assert found.equals(expected), "the rows differ from those of an undisturbed run"
         assert len(set(found["clip_id"].to_pylist())) == found.num_rows == clips
-        rounds, repeated = rounds + 1, repeated + embedded(options.output) - clips
+        rounds, repeated = rounds + 1, repeated + embedded(killer) - clips
         shutil.rmtree(output)
-        (options.output / "embedded").unlink()
-    print(json.dumps({"kills": done, "rounds": rounds, "clips": clips, "undisturbed_s": round(seconds, 1)}))
-    print(f"work repeated: {repeated:,} clips, {repeated / done / clips:.2%} of all of them by a kill")
+    print(json.dumps({"kills": killer.done, "rounds": rounds, "clips": clips, "undisturbed_s": round(seconds, 1)}))
+    print(f"work repeated: {repeated:,} clips, {repeated / killer.done / clips:.2%} of all of them by a kill")
     print(f"all {rounds} finished outputs equal the undisturbed one byte for byte, no clip_id twice")
 
 

@@ -7,8 +7,8 @@ Every file is written whole under its final name, and equal input gives equal by
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,8 @@ from sonogloss.indexes.layout import (
 from sonogloss.indexes.shard_writer import ShardWriter, file_entry
 from sonogloss.indexes.vectors import check_stored, raw, write_header
 from sonogloss.records import FloatArray
+
+_Entry = TypeVar("_Entry", ShardEntry, SupportPart)
 
 
 def write_shard(
@@ -120,16 +122,12 @@ def commit_datastore(
         StoreFormatError: entries contradict one another or the files on disk.
         OutputError: the place cannot be written.
     """
-    entries = sorted((shard_from_json(s) for s in shards if s["count"]), key=lambda s: s.number)
-    parts = sorted((part_from_json(p) for p in support or () if p["count"]), key=lambda p: p.number)
+    entries, parts = _sorted(map(shard_from_json, shards)), _sorted(map(part_from_json, support or ()))
     if not entries:
         raise InputError(
             "The datastore would hold no captions: no line of --captions could be read as text.",
             "Check the files, their encoding (UTF-8) and --text-column; dead_letters in --output names bad lines.",
         )
-    for numbered in ([s.number for s in entries], [p.number for p in parts]):
-        if len(set(numbered)) < len(numbered):
-            raise StoreFormatError(f"A shard number is given twice ({numbered}).", "Commit each shard once.")
     count = sum(shard.count for shard in entries)
     try:
         manifest = Manifest(
@@ -148,12 +146,29 @@ def commit_datastore(
         )
     except ValueError as error:
         raise StoreFormatError(f"The datastore does not fit together: {error}.", "Build it with one CLAP.") from error
+    _check_files(directory, manifest)
+    write_manifest(directory, manifest)
+    return manifest
+
+
+def _sorted(found: Iterable[_Entry]) -> list[_Entry]:
+    """Entries with rows, by number.
+
+    Raises:
+        StoreFormatError: a number occurs twice.
+    """
+    entries = sorted((entry for entry in found if entry.count), key=lambda entry: entry.number)
+    numbers = [entry.number for entry in entries]
+    if len(set(numbers)) < len(numbers):
+        raise StoreFormatError(f"A shard number is given twice ({numbers}).", "Commit each shard once.")
+    return entries
+
+
+def _check_files(directory: str, manifest: Manifest) -> None:
     for file in manifest.files():
         path = files.join(directory, file.path)
         if not files.exists(path) or files.size(path) != file.bytes:
             raise StoreFormatError(f"{path!r} is not the file that was written.", "Build the datastore again.")
-    write_manifest(directory, manifest)
-    return manifest
 
 
 def _sources(shards: Sequence[ShardEntry], licenses: Mapping[str, str]) -> tuple[SourceEntry, ...]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import repeat
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from sonogloss import files
 from sonogloss.bridge import SoftmaxState, check_temperature, empty_state, finish, merge
 from sonogloss.errors import FingerprintMismatchError, OptionError, StoreFormatError
+from sonogloss.indexes.answers import Found, contexts_of, look_in_shard
 from sonogloss.indexes.cache import localise
 from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import ALL, Manifest, read_manifest
-from sonogloss.indexes.shard import Shard
+from sonogloss.indexes.shard import Shard, hide_duplicates
 from sonogloss.indexes.support import Support
 from sonogloss.indexes.vectors import check_queries
 from sonogloss.records import Context, FloatArray, IntArray
@@ -40,13 +41,14 @@ class Datastore:
         path: where it was opened.
         manifests: what it says of itself; of several stores, in their order.
         support: what :meth:`project` projects on.
+        shards: of all stores, in their order.
     """
 
     def __init__(self, path: str, manifests: Sequence[Manifest], shards: Sequence[Shard], support: Support) -> None:
         self.path = path
         self.manifests = tuple(manifests)
         self.support = support
-        self._shards = tuple(shards)
+        self.shards = tuple(shards)
 
     @classmethod
     def open(
@@ -70,7 +72,7 @@ class Datastore:
             check: how much is compared with the manifest before it is used: `sample` (sizes, and the digest of 1 MiB a
                 file) or `full` (every byte).
             search: `partitioned` maps one shard after the other for each batch of queries, so that a store may exceed
-                the process's memory; results are the same.
+                the process's memory, and copies a shard from elsewhere when it is first searched; results are the same.
 
         Raises:
             MissingInputError: there is no such directory.
@@ -80,11 +82,11 @@ class Datastore:
         paths = [path] if isinstance(path, str) else list(path)
         keep = search == "replicated"
         stores = [cls._open_one(one, support is None, cache_dir, check, keep) for one in paths]
-        first, shards = stores[0], [shard for store in stores for shard in store._shards]
+        first, shards = stores[0], [shard for store in stores for shard in store.shards]
         for store in stores[1:]:
             _require_same(first.clap_fingerprint, store.clap_fingerprint, f"The datastore {store.path!r}", first.path)
         if len(stores) > 1:
-            _hide_duplicates([store._shards for store in stores])
+            hide_duplicates([store.shards for store in stores])
         own = Support(
             [part for store in stores for part in store.support.mapped],
             dim=first.dim,
@@ -103,16 +105,21 @@ class Datastore:
                 f"The datastore {path!r} has a {manifest.index.kind!r} index; this release reads {', '.join(KINDS)}.",
                 "Install a release that reads it, or build the datastore again.",
             )
-        listed = [file for shard in manifest.shards for file in shard.files]
-        local = localise(path, manifest, listed, cache_dir, check)
-        shards = [Shard(local, entry, manifest.index, manifest.vectors, keep=keep) for entry in manifest.shards]
-        support = Support([], dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
-        if with_support and manifest.support.kind == ALL:
-            support = Support(
-                [shard.mapped for shard in shards], dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"]
-            )
-        elif with_support:
+        if keep or files.local_path(path) is not None:
+            everything = [file for shard in manifest.shards for file in shard.files]
+            local = localise(path, manifest, everything, cache_dir, check)
+            locate = [lambda: local] * len(manifest.shards)
+        else:
+            locate = [partial(localise, path, manifest, shard.files, cache_dir, check) for shard in manifest.shards]
+        shards = [
+            Shard(where, entry, manifest.index, manifest.vectors, keep=keep)
+            for where, entry in zip(locate, manifest.shards, strict=True)
+        ]
+        if with_support and manifest.support.kind != ALL:
             support = Support.of_manifest(path, manifest, cache_dir=cache_dir, check=check, keep=keep)
+        else:
+            parts = [shard.mapped for shard in shards] if with_support else []
+            support = Support(parts, dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
         return cls(path, [manifest], shards, support)
 
     @property
@@ -123,7 +130,7 @@ class Datastore:
     @property
     def count(self) -> int:
         """Number of captions."""
-        return sum(shard.mapped.count for shard in self._shards)
+        return sum(shard.mapped.count for shard in self.shards)
 
     @property
     def dim(self) -> int:
@@ -135,9 +142,16 @@ class Datastore:
         """Which CLAP made the vectors: only its embeddings may be compared with them."""
         return str(self.manifest.clap["fingerprint"])
 
+    @property
+    def owns_support(self) -> bool:
+        """Is the support the captions' own vectors, so that one pass serves search and projection?"""
+        return len(self.support.mapped) == len(self.shards) and all(
+            part is shard.mapped for part, shard in zip(self.support.mapped, self.shards, strict=True)
+        )
+
     def blocks(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Walk all captions in order: their ids [n] and vectors [n, dim], views of the memory-mapped files."""
-        for shard in self._shards:
+        for shard in self.shards:
             for start in range(0, len(shard.shown), _BLOCK):
                 rows = shard.shown[start : start + _BLOCK]
                 whole = shard.mapped.shown is None
@@ -160,11 +174,11 @@ class Datastore:
 
     def _located(self, rows: IntArray) -> Iterator[tuple[Shard, IntArray, IntArray]]:
         """For each shard with some of these rows: their places among those asked for, and rows within the shard."""
-        starts = np.cumsum([0, *(shard.mapped.count for shard in self._shards)])
+        starts = np.cumsum([0, *(shard.mapped.count for shard in self.shards)])
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
-            shard = self._shards[number]
+            shard = self.shards[number]
             yield shard, places, shard.shown[np.asarray(rows)[places] - starts[number]]
 
     def caption(self, caption_id: int) -> tuple[FloatArray, str]:
@@ -173,7 +187,7 @@ class Datastore:
         Raises:
             OptionError: there is none.
         """
-        for shard in self._shards:
+        for shard in self.shards:
             for row in np.flatnonzero(shard.ids == caption_id)[:1]:
                 return np.array(shard.vectors[row], np.float32), shard.words(int(row))[0]
             shard.release()
@@ -185,7 +199,7 @@ class Datastore:
         Raises:
             OptionError: one is missing.
         """
-        for shard in self._shards if names else ():
+        for shard in self.shards if names else ():
             if missing := set(names) - set(shard.column_names):
                 raise OptionError(
                     f"The captions of {self.path!r} have no column {min(missing)!r}.",
@@ -254,10 +268,7 @@ class Datastore:
         """
         self.support.require()
         check_temperature(temperature)
-        own = len(self.support.mapped) == len(self._shards) and all(
-            part is shard.mapped for part, shard in zip(self.support.mapped, self._shards, strict=True)
-        )
-        if not own or k <= 0 or len(queries) == 0:
+        if not self.owns_support or k <= 0 or len(queries) == 0:
             contexts = self.search(queries, k, where=where)
             return contexts, self.project(queries, temperature=temperature, renormalise=renormalise)
         self.require_columns(where or {})
@@ -273,51 +284,16 @@ class Datastore:
         checked = check_queries(queries, self.dim)
         state = empty_state(*checked.shape)
         found: list[list[Found]] = [[] for _ in checked]
-        for number, shard in enumerate(self._shards if k and len(checked) else ()):
-            seen = shard.look(checked, k=k, temperature=temperature, where=where or {})
-            for best, (scores, rows) in zip(found, seen.nearest, strict=True):
-                best += zip((-scores).tolist(), shard.ids[rows].tolist(), repeat(number), rows.tolist())
+        for number, shard in enumerate(self.shards if k and len(checked) else ()):
+            nearest, softmax = look_in_shard(shard, number, checked, k=k, temperature=temperature, where=where or {})
+            for best, more in zip(found, nearest, strict=True):
+                best += more
                 best.sort()
                 del best[k:]
-            if seen.softmax is not None and temperature is not None:
-                state = merge(state, seen.softmax, temperature)
+            if softmax is not None and temperature is not None:
+                state = merge(state, softmax, temperature)
             shard.release()
-        return self._contexts(found), state
-
-    def _contexts(self, found: list[list[Found]]) -> list[list[Context]]:
-        """The captions of what was found, read shard by shard."""
-        contexts: list[list[Context | None]] = [[None] * len(best) for best in found]
-        places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for query, best in enumerate(found):
-            for rank, (_, _, number, _) in enumerate(best):
-                places[number].append((query, rank))
-        for number in sorted(places):
-            shard = self._shards[number]
-            for query, rank in places[number]:
-                negative, caption_id, _, row = found[query][rank]
-                text, source = shard.words(row)
-                # The product of two unit vectors that were rounded to float32 may exceed one in the last digit.
-                score = min(1.0, max(-1.0, float(np.float32(-negative))))
-                contexts[query][rank] = Context(id=caption_id, text=text, score=score, source=source)
-            shard.release()
-        return contexts  # type: ignore[return-value]  # every place is filled
-
-
-Found = tuple[float, int, int, int]
-"""The negative score of a caption, its id, the number of its shard and its row there."""
-
-
-def _hide_duplicates(stores: Sequence[Sequence[Shard]]) -> None:
-    """Leave out of each store the captions that an earlier one holds."""
-    seen = np.empty(0, np.int64)
-    for shards in stores:
-        own = [seen]
-        for shard in shards:
-            own.append(shard.ids)
-            twice = np.isin(shard.ids, seen)
-            shard.mapped.shown = ~twice if twice.any() else None
-            shard.release()
-        seen = np.concatenate(own)
+        return contexts_of(self.shards, found), state
 
 
 def _require_same(expected: str, given: str, who: str, store: str) -> None:

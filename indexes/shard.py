@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ class Shard:
     """Captions and vectors of one shard.
 
     Args:
-        local: the datastore's directory on this machine.
+        locate: gives the datastore's directory on this machine, where the shard's files are by then.
         entry: what the manifest says of the shard.
         index: what the manifest says of the index.
         dtype: of the vectors, `float32` or `float16`.
@@ -37,14 +37,27 @@ class Shard:
     """
 
     def __init__(
-        self, local: str, entry: ShardEntry, index: IndexEntry, dtype: str = "float32", *, keep: bool = True
+        self,
+        locate: Callable[[], str],
+        entry: ShardEntry,
+        index: IndexEntry,
+        dtype: str = "float32",
+        *,
+        keep: bool = True,
     ) -> None:
         self.entry = entry
-        self.mapped = Mapped(partial(open_vectors, local, entry, dtype), entry.count, keep=keep)
-        self._captions_path = files.join(local, entry.file(CAPTIONS).path)
-        self._index_path = files.join(local, entry.file(INDEX).path) if index.trained else None
+        self._locate = locate
+        self.mapped = Mapped(lambda: open_vectors(self._local, entry, dtype), entry.count, keep=keep)
         self._described, self._keep = index, keep
         self._columns: dict[str, pa.Array] = {}
+
+    @cached_property
+    def _local(self) -> str:
+        return self._locate()
+
+    @property
+    def _captions_path(self) -> str:
+        return files.join(self._local, self.entry.file(CAPTIONS).path)
 
     @property
     def vectors(self) -> FloatArray:
@@ -69,7 +82,8 @@ class Shard:
 
     @cached_property
     def _index(self) -> OpenIndex:
-        return KINDS[self._described.kind].open(self.vectors, self._index_path, self._described)
+        path = files.join(self._local, self.entry.file(INDEX).path) if self._described.trained else None
+        return KINDS[self._described.kind].open(self.vectors, path, self._described)
 
     def release(self) -> None:
         """Let captions and index go, where they need not stay."""
@@ -126,6 +140,19 @@ class Shard:
             column = self.column(name).cast(pa.string())
             allowed = allowed & pc.is_in(column, pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
         return allowed
+
+
+def hide_duplicates(stores: Sequence[Sequence[Shard]]) -> None:
+    """Leave out of each store the captions that an earlier one holds."""
+    seen = np.empty(0, np.int64)
+    for shards in stores:
+        own = [seen]
+        for shard in shards:
+            own.append(shard.ids)
+            twice = np.isin(shard.ids, seen)
+            shard.mapped.shown = ~twice if twice.any() else None
+            shard.release()
+        seen = np.concatenate(own)
 
 
 def open_vectors(local: str, entry: ShardEntry, dtype: str) -> FloatArray:

@@ -9,7 +9,7 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
@@ -31,18 +31,21 @@ from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
     check_datastore_output,
     end_datastore,
+    is_swept,
     kept_units,
 )
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
+from sonogloss.pipelines.running.remote_job import Owner, check_committed
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
 from sonogloss.transforms.drop_duplicates import DropDuplicates
 from sonogloss.transforms.embed_text import EmbedText
 from sonogloss.transforms.embed_text import made_with as made_with_digest
+from sonogloss.transforms.list_dumps import read_dumps, write_dumps
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
@@ -90,37 +93,17 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     check_datastore_output(output)
     if not config.break_lease:
         refuse_held(output)
-    if files.exists(files.join(output, MANIFEST)) and not config.append:
-        if not config.overwrite and _same_job(output, made_with, clap):
-            return _report(output, started, config)
-        if not config.overwrite:
-            raise OutputError(
-                f"--output {output!r} holds a datastore that was made with other options or dumps.",
-                "Name another directory, or replace it with --overwrite.",
-            )
+    if not config.append and _is_built(output, made_with, config):
+        return _done_before(output, started, config)
     files.check_writable(output)
     reference = ClapReference.of(clap, device_for(config.device, config.beam_args))
     base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
     if base is not None:
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
         if made_with in [_asked(added) for added in base.options.get("appended", [])]:
-            return _report(output, started, config)
+            return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
-    wish = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
-    check_wish(wish, reference.load().dim)
-    identity = {"name": clap, "fingerprint": reference.fingerprint, "dim": reference.load().dim}
-    if reference.config_digest is not None:
-        identity["config"] = reference.config_digest
-    check_support(config.support, identity)
-    head = DatastoreHead(
-        clap=identity,
-        options={**made_with, "skipped": dict(dumps.skipped)},
-        licenses={**_licenses(base), **dumps.licenses},
-        base=base,
-        vectors=config.vectors,
-        index=wish,
-        support=config.support,
-    )
+    head = _head(config, reference, made_with, base)
     with (
         lease(output, "build-datastore", by_force=config.break_lease) as held,
         progress_file(options, device=reference.device) as path,
@@ -129,12 +112,71 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         if base is None:
             begin_datastore(output)
         pipeline = make_pipeline(options)
-        parts = dumps.in_parts()
-        _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
-        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.watch)
+        said = {"options": {"dumps": dumps.sizes, "skipped": dumps.skipped}, "licenses": dumps.licenses}
+        head = replace(head, dumps=write_dumps(output, dumps.in_parts(), said))
+        _connect(pipeline, output=output, head=head, clap=reference, config=config, progress=path)
+        owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
+        left = run_pipeline(pipeline, noun="captions embedded", path=path, owner=owner)
+        if left is not None:
+            return {"output": output, "job": asdict(left), "problems": []}
+        check_committed(output, MANIFEST)
         held.check()
         end_datastore(output)
     return _report(output, started, config, kept_units=kept)
+
+
+def _is_built(output: str, made_with: dict[str, Any], config: BuildDatastoreConfig) -> bool:
+    """Does the output hold what is asked for?
+
+    Raises:
+        OutputError: it holds another datastore, which may not be replaced.
+    """
+    if config.overwrite or not files.exists(files.join(output, MANIFEST)):
+        return False
+    manifest = read_manifest(output)
+    if _asked(manifest.options) != made_with or manifest.clap["name"] != str(config.clap):
+        raise OutputError(
+            f"--output {output!r} holds a datastore that was made with other options or dumps.",
+            "Name another directory, or replace it with --overwrite.",
+        )
+    return True
+
+
+def _head(
+    config: BuildDatastoreConfig,
+    reference: ClapReference,
+    made_with: dict[str, Any],
+    base: Manifest | None,
+) -> DatastoreHead:
+    """What is known before captions are read.
+
+    Raises:
+        OptionError: the index or the support cannot be made.
+    """
+    dim = reference.load().dim
+    index = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
+    check_wish(index, dim)
+    clap = {"name": str(config.clap), "fingerprint": reference.fingerprint, "dim": dim}
+    if reference.config_digest is not None:
+        clap["config"] = reference.config_digest
+    check_support(config.support, clap)
+    return DatastoreHead(
+        clap=clap,
+        options={name: value for name, value in made_with.items() if name != "dumps"},
+        licenses=_licenses(base),
+        base=base,
+        vectors=config.vectors,
+        index=index,
+        support=config.support,
+    )
+
+
+def _done_before(output: str, started: Stopwatch, config: BuildDatastoreConfig) -> dict[str, Any]:
+    """The report of a build whose manifest is there; it may have been killed right after it."""
+    if not is_swept(output):
+        with lease(output, "build-datastore"):
+            end_datastore(output)
+    return _report(output, started, config)
 
 
 def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
@@ -153,7 +195,6 @@ def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, A
 
 def _connect(
     pipeline: beam.Pipeline,
-    dumps: list[SourceFile],
     *,
     output: str,
     head: DatastoreHead,
@@ -164,7 +205,8 @@ def _connect(
     """The walk of the captions."""
     read = (
         pipeline
-        | "ListDumps" >> beam.Create(dumps)
+        | "Listing" >> beam.Create([head.dumps])
+        | "ListDumps" >> beam.FlatMap(read_dumps)
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
@@ -181,7 +223,7 @@ def _connect(
     side = beam.pvalue.AsSingleton(columns)
     (
         distinct
-        | "EmbedText" >> embed
+        | "EmbedText" >> embed.with_resource_hints(**config.hints)
         | "WriteShards" >> WriteShards(side, output=output, vectors=config.vectors, first=first)
         | "BuildIndexes"
         >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
@@ -194,11 +236,6 @@ def _merge_all(counts: Any) -> dict[str, str]:
     for count in counts:
         merged = merge_columns(merged, count if isinstance(count, dict) else count.columns)
     return merged
-
-
-def _same_job(output: str, made_with: dict[str, Any], clap: str) -> bool:
-    manifest = read_manifest(output)
-    return _asked(manifest.options) == made_with and manifest.clap["name"] == clap
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,6 +293,8 @@ _ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = plain_console()
+    if "job" in report:
+        return
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:

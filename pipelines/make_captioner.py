@@ -8,24 +8,27 @@ from typing import Any
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.clap.device import choose_device
-from sonogloss.decoding.language_model import load_language_model
-from sonogloss.errors import OutputError
+from sonogloss.decoding.language_model import language_model_directory, load_language_model
+from sonogloss.errors import FormatError, OutputError
 from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
-from sonogloss.methods.registry import get_method
+from sonogloss.methods.registry import get_method, load_object
+from sonogloss.pipelines.config.fields import AnyPath
 from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
 from sonogloss.pipelines.running.inputs import as_list, check_output
 from sonogloss.pipelines.running.terminal import plain_console
+from sonogloss.tables import read_names
 
 
 @command(MakeCaptionerConfig)
 def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     """Put a captioner together from models as they come.
 
-    The files of a language model that is a directory are copied; a hub id is named only.
+    The files of a language model that is a directory, or those made from a GGUF file, are copied; a hub id is named
+    only.
 
     Returns:
         The report: `output`, `method`, `clap`, `language_model`, `keywords` (how many there are to choose from),
@@ -46,9 +49,21 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     decode = replace(method.decode, **with_given(method.decode, given))
     labels = [label for name in as_list(config.labels) for label in read_labels(name)]
     clap = load_clap(str(config.clap), device=choose_device(config.device))
-    language_model = load_language_model(str(config.language_model))
+    base = language_model_directory(str(config.language_model))
+    language_model = load_language_model(base)
     identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
     bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
+    if method.suit is not None:
+        prompt, decode = load_object(method.suit)(
+            prompt,
+            decode,
+            tokenizer=language_model.tokenizer,
+            labels=bank,
+            clap=clap,
+            chat=config.chat,
+            examples=read_examples(config.examples),
+            given=given,
+        )
     parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
     # Parts that do not fit together are found now, not when they caption.
     method.captioner_class()(language_model=language_model, fingerprint="", **parts)
@@ -63,7 +78,7 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
             mapper=None,
             projection=None,
             training={"labels": [files.base_name(name) for name in as_list(config.labels)]},
-            base=str(config.language_model),
+            base=base,
             **parts,
         ),
     )
@@ -76,6 +91,23 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
         "fingerprint": read_manifest(output).fingerprint,
         "problems": [],
     }
+
+
+def read_examples(path: AnyPath | None) -> list[str]:
+    """The captions of `--examples`: one a line, or a csv or json with captions.
+
+    Raises:
+        InputError: there is no such file, or it holds no captions.
+    """
+    if path is None:
+        return []
+    captions = [
+        " ".join(text.split()) for text in read_names(str(path), option="--examples", columns=("caption", "text"))
+    ]
+    found = [text for text in captions if text]
+    if not found:
+        raise FormatError(f"--examples {str(path)!r} holds no captions.", "Write one caption a line.")
+    return found
 
 
 def show(report: dict[str, Any]) -> None:

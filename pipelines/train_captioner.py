@@ -82,23 +82,7 @@ def train_captioner(config: TrainCaptionerOptions) -> dict[str, Any]:
     job = make_job(config, models, corpus.count, inputs.labels)
     if group.is_main_process:
         files.check_writable(directory)
-    data = TrainingData(
-        captions=corpus,
-        datastore=datastore,
-        tokenizer=models.language_model.tokenizer,
-        max_tokens=models.language_model.max_positions,
-        validation=corpora.get(VALIDATION),
-        labels=job.labels,
-        neighbours=mine_neighbours(
-            job.plan,
-            corpus,
-            datastore,
-            output=directory,
-            group=group,
-            options=beam_options(config.beam_args, workers=config.workers),
-        ),
-        targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
-    )
+    data = _training_data(config, job, corpora, datastore, group)
     score, failed = score_of(job, inputs.recordings, datastore)
     problems += [f"{failed} recordings of --validation-audio could not be read."] if failed else []
     record = train(
@@ -180,6 +164,35 @@ def _build_corpora(
         group.barrier()
         corpora[name] = Datastore.open(path)
     return corpora, problems
+
+
+def _training_data(
+    config: TrainCaptionerOptions,
+    job: TrainingJob,
+    corpora: Mapping[str, Datastore],
+    datastore: Datastore,
+    group: ProcessGroup,
+) -> TrainingData:
+    """What a method makes its examples from."""
+    corpus, language_model = corpora[CORPUS], job.models.language_model
+    neighbours = mine_neighbours(
+        job.plan,
+        corpus,
+        datastore,
+        output=files.join(str(config.output), TRAINING),
+        group=group,
+        options=beam_options(config.beam_args, workers=config.workers),
+    )
+    return TrainingData(
+        captions=corpus,
+        datastore=datastore,
+        tokenizer=language_model.tokenizer,
+        max_tokens=language_model.max_positions,
+        validation=corpora.get(VALIDATION),
+        labels=job.labels,
+        neighbours=neighbours,
+        targets={tag: read_column(corpus, column) for tag, column in config.language_columns.items()} or None,
+    )
 
 
 def _report_of_earlier_run(config: TrainCaptionerOptions, options: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import posixpath
+import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -66,6 +68,17 @@ def size(path: str) -> int:
     """Size of a file in bytes."""
     fs, inner = _file_system(path)
     return int(fs.size(inner))
+
+
+def is_pipe(path: str) -> bool:
+    """Is this a named pipe, which may keep its reader waiting for ever?"""
+    local = local_path(path)
+    if local is None or local.startswith(("/dev/", "/proc/")):
+        return False
+    try:
+        return stat.S_ISFIFO(os.stat(local).st_mode)
+    except OSError:
+        return False
 
 
 def base_name(path: str) -> str:
@@ -184,6 +197,13 @@ def check_writable(directory: str) -> None:
     Raises:
         OutputError: it cannot.
     """
+    if (local := local_path(directory)) is not None:
+        try:
+            os.makedirs(local, exist_ok=True)
+            with tempfile.TemporaryFile(dir=local):  # has no name, so that a process that is killed here leaves none
+                return
+        except OSError as error:
+            raise _unwritable(directory, error) from error
     probe = join(directory, f".probe-{uuid.uuid4().hex[:8]}")
     try:
         write_bytes(probe, b"")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from sonogloss.methods import ProjectionSettings, Retriever
 from sonogloss.methods.base import look_up
-from sonogloss.records import Context, FloatArray
+from sonogloss.records import Context, FloatArray, IntArray
 from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
 from sonogloss.transforms.work import Batch
 
@@ -27,12 +27,25 @@ def retrieve(
         contexts: how many captions a clip; 0 for none.
         projection: how embeddings are carried onto the text support (see sonogloss.bridge); None leaves them be.
     """
-    if not batch.clips or datastore is None:
+    if datastore is None:
         return replace(batch, contexts=tuple(() for _ in batch.clips), projected=batch.embeddings)
+    return attach(
+        batch, lambda rows: look_up(batch.embeddings[rows], datastore, contexts=contexts, projection=projection)
+    )
+
+
+def attach(batch: Batch, find: Callable[[IntArray], tuple[list[list[Context]], FloatArray]]) -> Batch:
+    """Give every clip of a batch what was found for it; a clip on which that fails becomes a dead letter.
+
+    Args:
+        batch: clips with embeddings.
+        find: gives the contexts of some clips, by their places in the batch, and their projected embeddings.
+    """
+    if not batch.clips:
+        return replace(batch, contexts=(), projected=batch.embeddings)
 
     def rows_of(rows: Sequence[int]) -> list[tuple[tuple[Context, ...], FloatArray]]:
-        queries = batch.embeddings[np.asarray(rows)]
-        found, projected = look_up(queries, datastore, contexts=contexts, projection=projection)
+        found, projected = find(np.asarray(rows))
         return [(tuple(some), vector) for some, vector in zip(found, projected, strict=True)]
 
     outcomes = run_isolated(rows_of, range(len(batch.clips)), stage=STAGE)

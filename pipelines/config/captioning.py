@@ -152,7 +152,8 @@ class CaptionSettings(WindowOptions):
     )
     search: Literal["replicated", "partitioned"] = option(
         "replicated",
-        help="partitioned maps one shard of the datastore after the other: slower, for stores larger than the memory",
+        help="partitioned opens each shard of the datastore on one worker, which answers all clips: for stores larger "
+        "than a worker's memory",
         recorded=False,
     )
     store_check: str = option(
@@ -223,6 +224,13 @@ class CaptionSettings(WindowOptions):
         metavar="C",
     )
     fast: bool = _decoding(False, help="zeraucap: leave out the CLAP's guidance")
+    no_repeat_ngram: int | None = _decoding(
+        None,
+        help="so many tokens in a row occur once in a caption; 0 for no such rule",
+        default_text="the captioner's",
+        metavar="N",
+        at_least=0,
+    )
     precision: Literal["float32", "bfloat16", "float16", "int8"] | None = _decoding(
         None,
         help="weights of the language model",

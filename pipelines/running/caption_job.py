@@ -20,6 +20,7 @@ from sonogloss.transforms.models import CaptionerReference, CaptionerWithClap, C
 from sonogloss.transforms.pool_windows import PoolWindows, measure_loudness
 from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking, rerank
 from sonogloss.transforms.retrieve import retrieve
+from sonogloss.transforms.retrieve_partitioned import RetrievePartitioned
 from sonogloss.transforms.score import score
 from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
@@ -127,9 +128,12 @@ class CaptionJob:
         found["EmbedAudio"] = BatchStep(embed_audio, clap=self.clap)
         if self.config.long == "pool":
             found["PoolWindows"] = PoolWindows()
-        found["Retrieve"] = BatchStep(
-            retrieve, datastore=self.datastore, contexts=self.contexts, projection=self.projection
-        )
+        if self.config.search == "partitioned" and self.datastore is not None:
+            found["Retrieve"] = RetrievePartitioned(self.datastore, contexts=self.contexts, projection=self.projection)
+        else:
+            found["Retrieve"] = BatchStep(
+                retrieve, datastore=self.datastore, contexts=self.contexts, projection=self.projection
+            )
         captioner = CaptionerWithClap(captioner=self.captioner, clap=self.clap)
         if self.reranking is None:
             found["WriteCaptions"] = BatchStep(write_captions, captioner=captioner)
@@ -166,6 +170,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         beams=config.beams,
         language=config.language,
         fast=config.fast,
+        no_repeat_ngram=config.no_repeat_ngram,
     )
     captioner = CaptionerReference.of(spec)
     made_with = captioner.load().clap

@@ -15,13 +15,17 @@ from sonogloss import files
 from sonogloss.errors import FormatError, OutputError
 from sonogloss.indexes.layout import FORMAT, MANIFEST, read_manifest
 from sonogloss.indexes.verify import FOLDERS, OURS, unlisted
+from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
+from sonogloss.transforms.work_files import remove_work
 
 MARKER = ".sonogloss-build.json"
 _UNITS = re.compile(UNITS + r"/[0-9a-f]{16}-\d{6}-[0-9a-f]{16}-[0-9a-f]{16}\.(npy|parquet)")
 _HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
+_OTHERS = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(MARKER)}|{DEAD_LETTERS}/part-[0-9a-f]{{16}}\.parquet")
+"""What of a build goes only where it is half-written: that a whole file of such a name is ours is proved otherwise."""
 
 
 def check_datastore_output(output: str) -> None:
@@ -47,10 +51,9 @@ def check_datastore_output(output: str) -> None:
         root = files.join(output, folder)
         for path in files.list_below(root):
             name = f"{folder}/{path}"
-            plain = _HALF_WRITTEN.sub("", name)
-            if files.base_name(path).startswith(".") or (ours and _is_ours(plain)):
+            if files.base_name(path).startswith(".") or (ours and _is_ours(name)):
                 continue
-            if folder == DEAD_LETTERS and (plain in letters or _is_dead_letters(files.join(root, path))):
+            if folder == DEAD_LETTERS and (name in letters or _is_dead_letters(files.join(root, path))):
                 continue
             foreign.append(name)
     if foreign:
@@ -73,17 +76,30 @@ def begin_datastore(output: str) -> None:
 
 
 def end_datastore(output: str) -> None:
-    """The manifest is written: what of ours it does not list goes (units, shards of earlier builds), and the marker.
+    """The manifest is written: what of ours it does not list goes, and the marker.
 
-    Files of somebody else stay; a build does not begin where there are any.
+    These are units, shards of earlier builds, and what was half-written when a build was killed. Files of somebody else
+    stay; a build does not begin where there are any.
     """
     stale = unlisted(output, read_manifest(output))
-    stale += [f"{UNITS}/{name}" for name in files.list_below(files.join(output, UNITS))]
+    stale += [files.base_name(path) for path in files.list_dir(output)]
+    stale += [
+        f"{folder}/{name}" for folder in (UNITS, DEAD_LETTERS) for name in files.list_below(files.join(output, folder))
+    ]
     for name in stale:
-        if _is_ours(_HALF_WRITTEN.sub("", name)):
+        if _is_ours(name):
             files.remove(files.join(output, name))
+    remove_work(output)
     files.remove_empty_folders(output, (*FOLDERS, UNITS))
     files.remove(files.join(output, MARKER))
+
+
+def is_swept(output: str) -> bool:
+    """Did the build that wrote the manifest also remove what it no longer needs?"""
+    left = (MARKER, LEASE_FILE)
+    return not files.is_dir(files.join(output, UNITS)) and not any(
+        files.exists(files.join(output, each)) for each in left
+    )
 
 
 def kept_units(output: str, made_with: str) -> int:
@@ -93,7 +109,8 @@ def kept_units(output: str, made_with: str) -> int:
 
 
 def _is_ours(name: str) -> bool:
-    return bool(OURS.fullmatch(name) or _UNITS.fullmatch(name))
+    plain = _HALF_WRITTEN.sub("", name)
+    return bool(OURS.fullmatch(plain) or _UNITS.fullmatch(plain) or (plain != name and _OTHERS.fullmatch(plain)))
 
 
 def _read(path: str) -> object:

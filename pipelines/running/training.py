@@ -15,7 +15,7 @@ from torch import nn
 
 from sonogloss import files
 from sonogloss.clap import Clap, load_clap
-from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.decoding.language_model import LanguageModel, language_model_directory, load_language_model
 from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore
 from sonogloss.methods import Captioner, ClapIdentity, ProjectionSettings
@@ -38,7 +38,7 @@ from sonogloss.transforms.models import DatastoreReference
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingModels:
-    """The models of a training; `base` is the directory or the hub id of the language model."""
+    """The models of a training; `base` is the directory of the language model, or its name on the hub."""
 
     clap: Clap
     identity: ClapIdentity
@@ -49,7 +49,8 @@ class TrainingModels:
 def load_models(config: TrainCaptionerOptions, device: str) -> TrainingModels:
     """The CLAP and the language model that the options name."""
     clap = load_clap(str(config.clap), device=device)
-    base = pocket_language_model() if config.language_model == "pocket" else str(config.language_model)
+    named = str(config.language_model)
+    base = pocket_language_model() if named == "pocket" else language_model_directory(named)
     return TrainingModels(
         clap=clap,
         identity=ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim),

@@ -1,21 +1,33 @@
-"""Load a CLAP by the name a user gives."""
+"""Load a CLAP by the name a user gives.
+
+A backend of another package registers in its own `pyproject.toml`, and its CLAPs are named by the entry point and
+whatever it needs to find a model, as in `my-clap:DIRECTORY`::
+
+    [project.entry-points."sonogloss.claps"]
+    my-clap = "my_package.backend:open_clap"
+
+The function is called as `open_clap("DIRECTORY", name="my-clap:DIRECTORY", device="cpu")` and gives a
+:class:`~sonogloss.clap.protocol.Clap`.
+"""
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files as package_files
 from pathlib import Path
 
 from sonogloss import files
 from sonogloss.clap.protocol import Clap
-from sonogloss.errors import MissingInputError
+from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+GROUP = "sonogloss.claps"
+_OWN = ("pocket", "laion", "laion_clap", "hf")  # what another package's name cannot hide
 _POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}  # names, and their folders among the package's weights
 # The files of a model that are copied or downloaded, as patterns.
 _MODEL_FILES = (
@@ -44,10 +56,10 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 
     Args:
         name: `pocket` or `pocket:ordered` (shipped with this package), a directory (local or any fsspec URL) in the
-            layout of transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION
-            checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs
-            such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only a hub id
-            may use the network.
+            layout of transformers' ClapModel, `hf:owner/name` on the model hub, or `laion:` and the path or URL of a
+            LAION checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:`
+            runs such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only `hf:`
+            may use the network. The entry points of the group `sonogloss.claps` add names of other packages.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
     Raises:
@@ -60,10 +72,32 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
         from sonogloss.clap.laion import LaionClap
 
         return LaionClap.open(name.removeprefix("laion_clap:"), name=name, device=device)
+    if (entry := _entry_point(name)) is not None:
+        return _open_entry(entry, name, device)
     from sonogloss.clap.transformers_clap import TransformersClap
 
     with clap_directory(name) as directory:
         return TransformersClap.open(directory, name=name, device=device)
+
+
+def _entry_point(name: str) -> EntryPoint | None:
+    """The backend of another package that a name asks for; our own names and URLs come first."""
+    backend, colon, rest = name.partition(":")
+    if not colon or rest.startswith("//") or backend in _OWN:
+        return None
+    return next(iter(entry_points(group=GROUP, name=backend)), None)
+
+
+def _open_entry(entry: EntryPoint, name: str, device: str) -> Clap:
+    try:
+        open_clap = entry.load()
+    except (ImportError, AttributeError) as problem:
+        raise OptionError(
+            f"The CLAP {name!r} needs {entry.value!r}, which cannot be loaded ({problem}).",
+            "Repair or remove its package.",
+        ) from problem
+    clap: Clap = open_clap(name.partition(":")[2], name=name, device=device)
+    return clap
 
 
 @contextmanager
@@ -89,12 +123,12 @@ def clap_directory(name: str) -> Iterator[Path]:
             yield Path(temporary)
     elif name and Path(name).is_dir():
         yield Path(name)
-    elif _HUB_ID.fullmatch(name):
-        yield _from_hub(name)
+    elif (on_hub := hub_id(name)) is not None:
+        yield _from_hub(on_hub)
     else:
         raise MissingInputError(
             f"The CLAP {name!r} is not a directory.",
-            "Name 'pocket', 'pocket:ordered', an existing directory, a hub id like 'owner/name' or 'laion:CKPT.pt'.",
+            f"Name 'pocket', 'pocket:ordered', an existing directory or 'laion:CKPT.pt'; {hub_hint(name)}.",
         )
 
 
@@ -127,6 +161,6 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingInputError(
-            f"The CLAP {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+            f"The CLAP {name!r} cannot be loaded from the model hub ({reason}).",
             "Check the name and the network, or name a local directory.",
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,13 +17,15 @@ from transformers.utils import logging as transformers_logging
 
 from sonogloss.decoding.adapter import merge_adapter
 from sonogloss.decoding.beam_state import check_supported
+from sonogloss.decoding.gguf_file import SUFFIX as GGUF
+from sonogloss.decoding.gguf_file import gguf_directory
 from sonogloss.decoding.sequences import end_of_text
 from sonogloss.decoding.stop_criteria import StopCriteria
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
-_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _RESTORE = "Restore the directory, or save the model again with save_pretrained."
 
 
@@ -95,7 +96,8 @@ def load_language_model(
     """Load a language model from safetensors files; code and pickles that come with a model never run.
 
     Args:
-        name: a local directory in transformers' layout, or a hub id such as `owner/name`; only that uses the network.
+        name: a local directory in transformers' layout, a GGUF file, or `hf:owner/name` or a bare name such as `gpt2`
+            on the model hub; only these use the network.
         adapter: a local directory with a peft adapter, which is merged into the weights.
         device: where it runs, as torch names it.
         dtype: kind of the weights: `float32`, `bfloat16`, `float16`, or `int8` (linear layers as small integers; the
@@ -110,6 +112,7 @@ def load_language_model(
         ModelFormatError: a file is missing or malformed, or beam search does not support the model.
         OptionError: there is no such kind of weights.
     """
+    name = language_model_directory(name)
     model, tokenizer = _load(name, revision=revision, dtype=_compute_dtype(dtype, torch.device(device)))
     if adapter is not None:
         model = merge_adapter(model, adapter)
@@ -126,26 +129,40 @@ def load_language_model(
     return replace(loaded, compiled_forward=torch.compile(loaded.model.forward, dynamic=False)) if compiled else loaded
 
 
+def language_model_directory(name: str) -> str:
+    """The name itself, or the directory with the dequantized weights where it is a GGUF file.
+
+    Raises:
+        OptionError: the package `gguf` is not installed.
+        ModelFormatError: the file is damaged, or holds another kind of model.
+    """
+    if not (name.endswith(GGUF) and Path(name).is_file()):
+        return name
+    with without_progress_bar():
+        return str(gguf_directory(Path(name)))
+
+
 def _load(name: str, *, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
     """The model and the tokenizer, from a directory or from the hub."""
     local = bool(name) and Path(name).is_dir()
-    if not local and not _HUB_ID.fullmatch(name):
+    place = name if local else hub_id(name, bare=True)
+    if place is None:
         raise MissingInputError(
-            f"The language model {name!r} is not a directory.", "Name a directory or a hub id like 'owner/name'."
+            f"The language model {name!r} is not a directory.", f"Name a directory or a GGUF file; {hub_hint(name)}."
         )
     if local:
         _check_files(Path(name))
     options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
     with without_progress_bar():
         try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **options)
-            return model, AutoTokenizer.from_pretrained(name, **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, **options)
+            return model, AutoTokenizer.from_pretrained(place, **options)
         except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if local:
                 raise ModelFormatError(f"The language model {name!r} cannot be loaded ({reason}).", _RESTORE) from error
             raise MissingInputError(
-                f"The language model {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+                f"The language model {name!r} cannot be loaded from the model hub ({reason}).",
                 "Check the name and the network, or name a local directory with safetensors weights.",
             ) from error
 
@@ -169,6 +186,12 @@ def _compute_dtype(dtype: str | torch.dtype | None, device: torch.device) -> tor
 
 
 def _check_files(directory: Path) -> None:
+    packed = sorted(path.name for path in directory.glob(f"*{GGUF}"))
+    if packed and not any(directory.glob("*.safetensors")):
+        raise ModelFormatError(
+            f"The language model directory {str(directory)!r} holds GGUF and no safetensors file.",
+            f"Name the file: {str(directory / packed[0])!r}.",
+        )
     if not (directory / "config.json").is_file():
         raise ModelFormatError(f"The language model directory {str(directory)!r} has no config.json.", _RESTORE)
     if not any(directory.glob("*.safetensors")):

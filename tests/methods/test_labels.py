@@ -182,6 +182,7 @@ def test_names_by_index_come_in_the_order_of_the_index(tmp_path: Path) -> None:
         ("a    b", "a b"),
         ("a     b", "a  b"),  # pairs of blanks are halved twice and no more
         ("rain|wind*", "rain wind "),
+        ("rain , ,", "rain  "),  # the first mark takes the blank between the two along
     ],
 )
 def test_text_is_plain_as_the_released_rule_has_it(text: str, plain: str) -> None:

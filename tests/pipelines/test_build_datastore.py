@@ -175,6 +175,10 @@ def test_a_build_that_was_ended_goes_on_and_equals_an_undisturbed_one(
     assert outcome.report["kept_units"] == 4
     assert sum(embedded) == 300  # nothing twice
     assert digests(tmp_path / "ended") == digests(tmp_path / "whole")
+    (tmp_path / "ended/.sonogloss-build.json").write_text("{}")  # as a kill right behind the manifest leaves it
+    (tmp_path / "ended/units").mkdir()
+    assert run(*command, tmp_path / "ended").report["done_before"]
+    assert digests(tmp_path / "ended") == digests(tmp_path / "whole")
     assert verify(str(tmp_path / "ended")) == []
 
 

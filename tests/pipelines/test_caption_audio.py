@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 
 from sonogloss.clap import Clap, transformers_clap
 from sonogloss.errors import FingerprintMismatchError
-from sonogloss.indexes import Datastore, read_manifest
-from sonogloss.indexes.layout import write_manifest
+from sonogloss.indexes import Datastore, read_manifest, shard
+from sonogloss.indexes.layout import ShardEntry, write_manifest
+from sonogloss.indexes.shard import open_vectors
 from sonogloss.pipelines.caption_audio import caption
 from sonogloss.records import CAPTION_ROW_SCHEMA, CARRIED_SCHEMA, FloatArray
 from sonogloss.transforms import write_rows
@@ -106,6 +108,30 @@ def test_contexts_and_scores_are_those_of_the_clip(
 def test_the_same_command_elsewhere_gives_the_same_bytes(run: Run, job: Job, results: Path, tmp_path: Path) -> None:
     assert run(*job(tmp_path)).code == 0
     assert parts(tmp_path) == parts(results)
+
+
+@pytest.mark.parametrize("long", ["windows", "pool"])
+def test_a_store_whose_shards_are_asked_one_by_one_gives_the_same_bytes(
+    run: Run, job: Job, tiny_clap_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    (tmp_path / "dump.txt").write_text("\n".join([*CAPTIONS, "wind", "a car", "two horns"]))
+    build = ["build-datastore", "--captions", tmp_path / "dump.txt", "--output", tmp_path / "store", "--shards", "3"]
+    assert run(*build, "--clap", tiny_clap_dir).code == 0
+    opened = Counter[str]()
+
+    def counted(local: str, entry: ShardEntry, dtype: str) -> FloatArray:
+        opened[f"{local}/{entry.vectors.path}"] += 1
+        return open_vectors(local, entry, dtype)
+
+    monkeypatch.setattr(shard, "open_vectors", counted)
+    options = ["--datastore", tmp_path / "store", "--long", long]  # beside the one that every job has
+    assert run(*job(tmp_path / "whole"), *options).code == 0
+    opened.clear()
+    assert run(*job(tmp_path / "parted"), *options, "--search", "partitioned").code == 0
+    assert parts(tmp_path / "parted") == parts(tmp_path / "whole")
+    assert sorted(opened.values()) == [1, 1, 1, 1]
+    report = json.loads((tmp_path / "parted" / "run.json").read_text())
+    assert "retrieve" in report["stage_times_s"]
 
 
 def test_a_killed_job_goes_on_where_it_stood(

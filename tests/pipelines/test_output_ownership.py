@@ -119,6 +119,9 @@ def test_a_datastore_is_replaced_also_when_its_build_was_killed(run: Run, tiny_c
     (output / "manifest.json").unlink()
     assert_one_line(run(*argv), "not ours")  # nothing says that these shards are
     (output / ".sonogloss-build.json").write_text("{}")
+    letters = next(output.glob("dead_letters/*.parquet"))
+    for path in (letters, output / "manifest.json", output / ".sonogloss-build.json"):
+        path.with_name(f"{path.name}.tmp-01234567").write_text("half")
     assert run(*argv).code == 0
     assert {name: content for name, (content, _) in state(output).items()} == {
         name: content for name, (content, _) in first.items()

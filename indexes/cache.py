@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -63,8 +64,8 @@ def localise(
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
     """One process of this machine copies, the others wait for it."""
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".lock"), "w") as handle:
+    name = f"sonogloss-{os.getuid()}-{hashlib.sha256(folder.encode()).hexdigest()[:16]}.lock"
+    with open(os.path.join(tempfile.gettempdir(), name), "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

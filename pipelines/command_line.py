@@ -218,7 +218,7 @@ def _run(argv: Sequence[str]) -> int:
     how = {option: values.pop(option) for option in ("json", "verbose", "log_file", "log_format")}
     _silence_beam_unless(how["verbose"])
     with run_log(how["log_file"], how["log_format"], name, {**values, **({"beam": others} if others else {})}):
-        if others or takes_beam_options(config):
+        if others or "workers" in values:  # importing Beam takes seconds
             from sonogloss.pipelines.running.beam_options import beam_options
 
             beam_options(others, option_names(name), workers=values.get("workers"))

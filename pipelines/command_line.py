@@ -172,9 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except (SonoglossError, KeyboardInterrupt) as error:
         code = _tell(error, words)
-        if argv is None and code != IMPOSSIBLE:
-            # A thread may be in the middle of a model, and threads of Beam may wait for ever for what has died.
+        if argv is None:
+            # A thread may be in the middle of a model, and threads of libraries may wait for ever for what has died, or
+            # abort the process when the interpreter goes away under them.
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
         return code
     except Exception as error:

@@ -175,7 +175,7 @@ class VerifyConfig(Configuration):
     """Options of `verify`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory", metavar="DIR", positional=True
     )
 
 
@@ -184,5 +184,7 @@ class InspectConfig(Configuration):
     """Options of `inspect`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory, or a page of report",
+        metavar="DIR",
+        positional=True,
     )

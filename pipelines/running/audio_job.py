@@ -20,7 +20,7 @@ from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
-from sonogloss.pipelines.running.progress import Work
+from sonogloss.pipelines.running.progress import Tally, Work
 from sonogloss.pipelines.running.report import report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
@@ -119,6 +119,7 @@ def _run_audio_job(
         units = len(cut_units(sources))
         return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
+    done = None
     with lease(output, COMMANDS[job.rows.folder]) as held:
         plan = plan_units(
             output,
@@ -144,8 +145,9 @@ def _run_audio_job(
                 skipped=skipped_list.counts,
                 skipped_parts=write_skipped(output, skipped_list),
             )
-            _run(config, job, plan, commit, options, held)
-    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+            done = _run(config, job, plan, commit, options, held)
+    share = config.max_dead_letters
+    return report_run(output, plan, max_dead_letters=share, rows=job.rows.folder, left_out=left_out, done=done)
 
 
 def _retrying(config: CaptionConfig | ClassifyConfig, output: str) -> CaptionConfig | ClassifyConfig:
@@ -165,7 +167,7 @@ def _run(
     commit: Callable[..., Gather],
     options: PipelineOptions,
     held: Lease,
-) -> None:
+) -> Tally | None:
     with (
         progress_file(options, device=job.clap.device) as path,
         decoding_notes(str(config.output), options) as journal,
@@ -173,8 +175,9 @@ def _run(
     ):
         pipeline = make_pipeline(options)
         _connect(pipeline, config, job, plan, commit(progress=path), path, journal)
-        run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
+        done = run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
     held.check()
+    return done
 
 
 def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from sonogloss.errors import SonoglossError
 from sonogloss.pipelines.running.beam_options import from_worker, input_error, is_local, share_cores
 from sonogloss.pipelines.running.displays import Display
 from sonogloss.pipelines.running.inputs import count_gpus
-from sonogloss.pipelines.running.progress import Tail, Work
+from sonogloss.pipelines.running.progress import Tail, Tally, Work
 from sonogloss.pipelines.running.run_log import is_logging
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.pipelines.running.worker_main import GPUS, worker_command
@@ -103,7 +103,7 @@ def run_pipeline(
     work: Work | None = None,
     quiet: bool = False,
     watch: Callable[[], None] | None = None,
-) -> None:
+) -> Tally | None:
     """Run a pipeline to its end and show how far it is on standard error.
 
     Args:
@@ -113,6 +113,9 @@ def run_pipeline(
         work: how much there is to do, for the time that is left.
         quiet: show nothing, for a job that is part of another.
         watch: is called now and then and raises when the job must not go on.
+
+    Returns:
+        What the workers have noted; None without a progress file.
 
     Raises:
         InputError: a worker met a user's mistake.
@@ -149,3 +152,4 @@ def run_pipeline(
                     watch()
     if failures:
         raise from_worker(failures[0]) or failures[0]
+    return tail.look() if tail is not None else None

@@ -21,6 +21,7 @@ from transformers.utils.hub import cached_file
 from sonogloss.clap.device import choose_device
 from sonogloss.decoding.language_model import without_progress_bar
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 from sonogloss.metrics.metric import ClipTexts
 from sonogloss.metrics.sums import Numbers
 
@@ -83,7 +84,7 @@ def load_sentence_model(name: str, *, device: str = "auto") -> SentenceModel:
     """Load a model of sentence-transformers.
 
     Args:
-        name: a directory, or an id on the model hub; tensors only (safetensors).
+        name: a directory, or `hf:owner/name` on the model hub; tensors only (safetensors).
         device: where it runs.
 
     Raises:
@@ -91,6 +92,13 @@ def load_sentence_model(name: str, *, device: str = "auto") -> SentenceModel:
         ModelFormatError: its files are missing or malformed.
         OptionError: it does not take the mean over tokens.
     """
+    if not Path(name).is_dir():
+        on_hub = hub_id(name, bare=True)
+        if on_hub is None:
+            raise MissingInputError(
+                f"--sentence-model {name!r} is not a directory.", f"Name a local directory; {hub_hint(name)}."
+            )
+        name = on_hub
     folder = _check_modules(name)
     settings = _read(name, "sentence_bert_config.json", folder, default={})
     options = {"subfolder": folder, "local_files_only": Path(name).is_dir(), "trust_remote_code": False}
@@ -156,6 +164,6 @@ def _unusable(name: str, error: Exception) -> MissingInputError | ModelFormatErr
     if Path(name).is_dir():
         return ModelFormatError(f"--sentence-model {name!r} cannot be loaded ({reason}).", "Get its files again.")
     return MissingInputError(
-        f"--sentence-model {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+        f"--sentence-model {name!r} cannot be loaded from the model hub ({reason}).",
         "Check the name and the network, or name a local directory with safetensors weights.",
     )

@@ -125,6 +125,8 @@ def test_a_newer_pooling_config_is_read(sentence_model: Path) -> None:
 
 def test_what_is_no_model_is_told_in_words(tmp_path: Path, fluency_model: Path) -> None:
     with pytest.raises(InputError, match="cannot be loaded from the model hub"):
+        load_sentence_model("hf:nobody/nothing")
+    with pytest.raises(InputError, match=r"not a directory.*write hf:nobody/nothing"):
         load_sentence_model("nobody/nothing")
     with pytest.raises(InputError, match="not a file"):
         load_fluency_model(str(tmp_path / "none.ckpt"))

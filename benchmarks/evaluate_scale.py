@@ -1,7 +1,7 @@
 """Evaluation of many captions: memory, two workers against one, and CIDEr-D beside pycocoevalcap.
 
-    python -m benchmarks.evaluate_scale --rows 1000000
-    python -m benchmarks.evaluate_scale --part workers --rows 300000
+    python -m benchmarks.evaluate_scale --rows 1000000 --corpora corpora
+    python -m benchmarks.evaluate_scale --part workers --rows 300000 --corpora corpora
     python -m benchmarks.evaluate_scale --part cider
 
 Captions and references are words drawn by Zipf's law, so that most longer n-grams are new, as in large corpora of real
@@ -74,18 +74,20 @@ def run(folder: Path, *options: str) -> tuple[float, float]:
 
 
 def memory(folder: Path, sizes: Sequence[int]) -> Iterator[str]:
-    """One process, corpora of several sizes."""
+    """One process, corpora of several sizes; those that the folder has are not written again."""
     yield "| captions | seconds | captions a second | peak memory |\n|---|---|---|---|"
     for rows in sizes:
-        write_corpus(folder / str(rows), rows)
+        if not (folder / str(rows)).exists():
+            write_corpus(folder / str(rows), rows)
         seconds, megabytes = run(folder / str(rows))
         yield f"| {rows:,} | {seconds:.0f} | {rows / seconds:,.0f} | {megabytes:,.0f} MB |"
 
 
 def workers(folder: Path, rows: int) -> Iterator[str]:
     """One worker process and two."""
-    write_corpus(folder / "workers", rows)
-    one, two = (run(folder / "workers", "--workers", str(count))[0] for count in (1, 2))
+    if not (folder / str(rows)).exists():
+        write_corpus(folder / str(rows), rows)
+    one, two = (run(folder / str(rows), "--workers", str(count))[0] for count in (1, 2))
     yield f"{rows:,} captions: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast"
 
 
@@ -119,10 +121,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("memory", "workers", "cider"), default="memory")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--corpora", type=Path, help="where corpora are kept, by their rows (default: nowhere)")
     parser.add_argument("--short", action="store_true", help="all parts, a few thousand captions each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="evaluate-scale-") as name:
-        folder = Path(name)
+        folder = options.corpora or Path(name)
         parts = {
             "memory": lambda rows: memory(folder, [rows // 10, rows]),
             "workers": lambda rows: workers(folder, rows),

@@ -8,7 +8,7 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -40,12 +40,12 @@ from sonogloss.pipelines.running.remote_job import Owner, check_committed
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
-from sonogloss.transforms.drop_duplicates import DropDuplicates
-from sonogloss.transforms.embed_text import EmbedText
+from sonogloss.transforms.drop_duplicates import DropDuplicates, choose_ranges
+from sonogloss.transforms.embed_text import EmbedText, Unit
 from sonogloss.transforms.embed_text import made_with as made_with_digest
 from sonogloss.transforms.list_dumps import read_dumps, write_dumps
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import ReadCaptions, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, ReadCount, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
@@ -110,7 +110,8 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         pipeline = make_pipeline(options)
         said = {"options": {"dumps": dumps.sizes, "skipped": dumps.skipped}, "licenses": dumps.licenses}
         head = replace(head, dumps=write_dumps(output, dumps.in_parts(), said))
-        _connect(pipeline, output=output, head=head, clap=reference, config=config, progress=path)
+        ranges = choose_ranges(sum(size["bytes"] or 0 for size in dumps.sizes))
+        _connect(pipeline, ranges, output=output, head=head, clap=reference, config=config, progress=path)
         owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
         left = run_pipeline(pipeline, noun="captions embedded", path=path, owner=owner)
         if left is not None:
@@ -191,6 +192,7 @@ def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, A
 
 def _connect(
     pipeline: beam.Pipeline,
+    ranges: int,
     *,
     output: str,
     head: DatastoreHead,
@@ -206,7 +208,7 @@ def _connect(
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
-    distinct = read.lines | "DropDuplicates" >> DropDuplicates()
+    distinct = read.lines | "DropDuplicates" >> DropDuplicates(ranges)
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     base, first = head.base, 0
     known: tuple[str, ...] = ()
@@ -217,13 +219,20 @@ def _connect(
         clap, output=output, shards=config.shards, precision=config.precision, progress=progress, known=known
     )
     side = beam.pvalue.AsSingleton(columns)
+    units = distinct | "EmbedText" >> embed.with_resource_hints(**config.hints)
+    failed = units | "Failed" >> beam.FlatMap(_failed)
+    counts = (read.counts, failed) | "AllCounts" >> beam.Flatten()
     (
-        distinct
-        | "EmbedText" >> embed.with_resource_hints(**config.hints)
+        units
         | "WriteShards" >> WriteShards(side, output=output, vectors=config.vectors, first=first)
         | "BuildIndexes"
-        >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
+        >> BuildIndexes(beam.pvalue.AsList(counts), beam.pvalue.AsList(read.dead), output=output, head=head)
     )
+
+
+def _failed(unit: Unit) -> Iterator[ReadCount]:
+    if unit.failed:
+        yield ReadCount(source="", read=0, empty=0, malformed=0, failed=unit.failed)
 
 
 def _merge_all(counts: Any) -> dict[str, str]:
@@ -254,7 +263,9 @@ def _report(
     lines = counts["read"] + counts["malformed"]
     dumps = len(made["dumps"])
     problems = [
-        *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
+        *too_many(
+            counts["malformed"] + counts.get("failed", 0), lines, share=max_dead_letters, what="lines", where=output
+        ),
         *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
         *_missed(manifest.index, output),
     ]

@@ -160,18 +160,17 @@ def train_index(written: Sequence[Mapping[str, Any]], *, output: str, head: Data
 def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
     """Captions by what became of them.
 
-    `read` is the sum of `kept`, `duplicates`, `too_short` and `too_long`; `empty` and `malformed` are others.
+    `read` is the sum of `kept`, `duplicates`, `too_short`, `too_long` and `failed`; `empty` and `malformed` are others.
     `broken_files` broke off before their end.
     """
     read = sum(count.read for count in counts)
-    too_short, too_long = sum(count.too_short for count in counts), sum(count.too_long for count in counts)
+    lost = {name: sum(getattr(count, name) for count in counts) for name in ("too_short", "too_long", "failed")}
     return {
         "read": read,
         "empty": sum(count.empty for count in counts),
         "malformed": sum(count.malformed for count in counts),
-        "too_short": too_short,
-        "too_long": too_long,
-        "duplicates": read - too_short - too_long - kept,
+        **lost,
+        "duplicates": read - sum(lost.values()) - kept,
         "kept": kept,
         "broken_files": sum(count.broken for count in counts),
     }

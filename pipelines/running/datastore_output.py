@@ -19,7 +19,7 @@ from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
-from sonogloss.transforms.work_files import remove_work
+from sonogloss.transforms.work_files import WORK_FOLDER, remove_work
 
 MARKER = ".sonogloss-build.json"
 _UNITS = re.compile(UNITS + r"/[0-9a-f]{16}-\d{6}-[0-9a-f]{16}-[0-9a-f]{16}\.(npy|parquet)")
@@ -96,10 +96,8 @@ def end_datastore(output: str) -> None:
 
 def is_swept(output: str) -> bool:
     """Did the build that wrote the manifest also remove what it no longer needs?"""
-    left = (MARKER, LEASE_FILE)
-    return not files.is_dir(files.join(output, UNITS)) and not any(
-        files.exists(files.join(output, each)) for each in left
-    )
+    left = (MARKER, LEASE_FILE, UNITS, WORK_FOLDER)
+    return not any(files.exists(files.join(output, name)) for name in left)
 
 
 def kept_units(output: str, made_with: str) -> int:

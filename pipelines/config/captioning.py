@@ -15,6 +15,7 @@ from sonogloss.pipelines.config.fields import (
     AnyPath,
     Configuration,
     Paths,
+    break_lease_option,
     dead_letters_option,
     device_option,
     numbers,
@@ -49,6 +50,7 @@ class JobOptions(BeamOptions):
         recorded=False,
     )
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
+    break_lease: bool = break_lease_option(JOB)
     dry_run: bool = option(
         False, group=JOB, help="check everything, process a batch, estimate the time, write nothing", recorded=False
     )

@@ -112,7 +112,7 @@ def _run_audio_job(
     left_out = len(skipped)
     skipped_list = list_skipped(skipped)
     check_output(output)
-    if not config.dry_run:
+    if not (config.dry_run or config.break_lease):
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
@@ -123,7 +123,7 @@ def _run_audio_job(
         return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
     done = None
-    with lease(output, COMMANDS[job.rows.folder]) as held:
+    with lease(output, COMMANDS[job.rows.folder], by_force=config.break_lease) as held:
         plan = plan_units(
             output,
             sources,

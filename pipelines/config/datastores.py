@@ -178,7 +178,7 @@ class VerifyConfig(Configuration):
     """Options of `verify`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory", metavar="DIR", positional=True
     )
     sample: int | None = option(
         None, help="read N files of results only; counts come from their list", default_text="all", at_least=1
@@ -190,5 +190,7 @@ class InspectConfig(Configuration):
     """Options of `inspect`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory, or a page of report",
+        metavar="DIR",
+        positional=True,
     )

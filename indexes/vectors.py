@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tokenize
 from typing import IO, Any
 
@@ -70,6 +71,7 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
 
     Raises:
         StoreFormatError: it is not such an array.
+        InputError: there is no room to map it.
     """
     try:
         vectors = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
@@ -80,6 +82,11 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
         SyntaxError,
         tokenize.TokenError,
     ) as error:  # numpy parses the header as code
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise InputError(
+                f"{path!r} does not fit into the memory that this process may use.",
+                "Look up with --search partitioned, which maps one shard at a time, or allow more memory.",
+            ) from error
         raise StoreFormatError(
             f"{path!r} is not a .npy file ({error}).", "Run `sonogloss verify`; restore it."
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import tokenize
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -37,13 +37,26 @@ def check_stored(vectors: FloatArray, *, what: str) -> FloatArray:
     return vectors
 
 
-def check_queries(queries: FloatArray, dim: int) -> FloatArray:
-    """Embeddings that are asked about: float32, contiguous, [n, dim], finite.
+class Tensor(Protocol):
+    """A torch tensor of any precision on any device; torch itself is not needed here."""
+
+    def detach(self) -> Any:
+        """The numbers without their history."""
+
+
+Queries = FloatArray | Tensor
+"""Embeddings that are asked about, [n, dim]."""
+
+
+def check_queries(queries: Queries, dim: int) -> FloatArray:
+    """Embeddings that are asked about, as an array: float32, contiguous, [n, dim], finite.
 
     Raises:
         FingerprintMismatchError: they have another width than what is stored.
         ClipError: a row holds NaN or infinity.
     """
+    if not isinstance(queries, np.ndarray):
+        queries = np.asarray(queries.detach().float().cpu())
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise FingerprintMismatchError(
             f"Embeddings of the shape {queries.shape} cannot be compared with stored vectors of width {dim}.",

@@ -15,6 +15,7 @@ from sonogloss.pipelines.config.fields import (
     AnyPath,
     Configuration,
     Paths,
+    check_option,
     dead_letters_option,
     device_option,
     numbers,
@@ -154,13 +155,7 @@ class CaptionSettings(WindowOptions):
         "than a worker's memory",
         recorded=False,
     )
-    store_check: str = option(
-        "sample",
-        flag="--check",
-        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
-        choices=("sample", "full"),
-        recorded=False,
-    )
+    store_check: str = check_option()
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )

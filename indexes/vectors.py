@@ -10,7 +10,7 @@ import numpy as np
 
 from sonogloss import files
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError, StoreFormatError
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, IntArray
 from sonogloss.whole_files import Writing
 
 # Rows that were once rounded to float16 still pass; anything that was never normalised does not.
@@ -27,14 +27,20 @@ def check_stored(vectors: FloatArray, *, what: str) -> FloatArray:
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise InputError(f"The vectors of {what} have the shape {vectors.shape}.", "Give an array [rows, dim].")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1)
-    bad = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))  # NaN compares false, so it is caught here too
+    bad = bad_rows(vectors)
     if len(bad):
+        length = np.linalg.norm(vectors[bad[0]])
         raise InputError(
-            f"{len(bad)} vectors of {what} are not of unit length; the first is row {bad[0]} ({norms[bad[0]]:.4g}).",
+            f"{len(bad)} vectors of {what} are not of unit length; the first is row {bad[0]} ({length:.4g}).",
             "Store the unit-length, finite embeddings that the CLAP returned.",
         )
     return vectors
+
+
+def bad_rows(vectors: FloatArray) -> IntArray:
+    """The rows [rows, dim] that are not finite or not of unit length."""
+    norms = np.linalg.norm(vectors, axis=1)
+    return np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))  # NaN compares false, so it is caught here too
 
 
 class Tensor(Protocol):
@@ -121,8 +127,7 @@ def read_vectors(path: str) -> FloatArray:
 def first_bad_row(vectors: FloatArray) -> tuple[int, float] | None:
     """The first row that is not finite or not of unit length, and its length; None when all are."""
     for start in range(0, len(vectors), _BLOCK):
-        norms = np.linalg.norm(vectors[start : start + _BLOCK].astype(np.float32), axis=1)
-        bad = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))
-        if len(bad):
-            return start + int(bad[0]), float(norms[bad[0]])
+        block = vectors[start : start + _BLOCK].astype(np.float32)
+        for row in bad_rows(block)[:1]:
+            return start + int(row), float(np.linalg.norm(block[row]))
     return None

@@ -8,8 +8,8 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
@@ -36,14 +36,16 @@ from sonogloss.pipelines.running.datastore_output import (
 )
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
+from sonogloss.pipelines.running.remote_job import Owner, check_committed
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.build_indexes import BuildIndexes, DatastoreHead
-from sonogloss.transforms.drop_duplicates import DropDuplicates
-from sonogloss.transforms.embed_text import EmbedText
+from sonogloss.transforms.drop_duplicates import DropDuplicates, choose_ranges
+from sonogloss.transforms.embed_text import EmbedText, Unit
 from sonogloss.transforms.embed_text import made_with as made_with_digest
+from sonogloss.transforms.list_dumps import read_dumps, write_dumps
 from sonogloss.transforms.models import ClapReference
-from sonogloss.transforms.read_captions import ReadCaptions, SourceFile, merge_columns
+from sonogloss.transforms.read_captions import ReadCaptions, ReadCount, merge_columns
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
@@ -100,15 +102,21 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         if made_with in [_asked(added) for added in base.options.get("appended", [])]:
             return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
-    head = _head(config, reference, dumps, made_with, base)
+    head = _head(config, reference, made_with, base)
     with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         if base is None:
             begin_datastore(output)
         pipeline = make_pipeline(options)
-        parts = dumps.in_parts()
-        _connect(pipeline, parts, output=output, head=head, clap=reference, config=config, progress=path)
-        run_pipeline(pipeline, noun="captions embedded", path=path, watch=held.check)
+        said = {"options": {"dumps": dumps.sizes, "skipped": dumps.skipped}, "licenses": dumps.licenses}
+        head = replace(head, dumps=write_dumps(output, dumps.in_parts(), said))
+        ranges = choose_ranges(sum(size["bytes"] or 0 for size in dumps.sizes))
+        _connect(pipeline, ranges, output=output, head=head, clap=reference, config=config, progress=path)
+        owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
+        left = run_pipeline(pipeline, noun="captions embedded", path=path, owner=owner)
+        if left is not None:
+            return {"output": output, "job": asdict(left), "problems": []}
+        check_committed(output, MANIFEST)
         held.check()
         end_datastore(output)
     return _report(output, started, config, kept_units=kept)
@@ -134,7 +142,6 @@ def _is_built(output: str, made_with: dict[str, Any], config: BuildDatastoreConf
 def _head(
     config: BuildDatastoreConfig,
     reference: ClapReference,
-    dumps: CaptionDumps,
     made_with: dict[str, Any],
     base: Manifest | None,
 ) -> DatastoreHead:
@@ -152,8 +159,8 @@ def _head(
     check_support(config.support, clap)
     return DatastoreHead(
         clap=clap,
-        options={**made_with, "skipped": dict(dumps.skipped)},
-        licenses={**_licenses(base), **dumps.licenses},
+        options={name: value for name, value in made_with.items() if name != "dumps"},
+        licenses=_licenses(base),
         base=base,
         vectors=config.vectors,
         index=index,
@@ -185,7 +192,7 @@ def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, A
 
 def _connect(
     pipeline: beam.Pipeline,
-    dumps: list[SourceFile],
+    ranges: int,
     *,
     output: str,
     head: DatastoreHead,
@@ -196,11 +203,12 @@ def _connect(
     """The walk of the captions."""
     read = (
         pipeline
-        | "ListDumps" >> beam.Create(dumps)
+        | "Listing" >> beam.Create([head.dumps])
+        | "ListDumps" >> beam.FlatMap(read_dumps)
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
-    distinct = read.lines | "DropDuplicates" >> DropDuplicates()
+    distinct = read.lines | "DropDuplicates" >> DropDuplicates(ranges)
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     base, first = head.base, 0
     known: tuple[str, ...] = ()
@@ -211,13 +219,20 @@ def _connect(
         clap, output=output, shards=config.shards, precision=config.precision, progress=progress, known=known
     )
     side = beam.pvalue.AsSingleton(columns)
+    units = distinct | "EmbedText" >> embed.with_resource_hints(**config.hints)
+    failed = units | "Failed" >> beam.FlatMap(_failed)
+    counts = (read.counts, failed) | "AllCounts" >> beam.Flatten()
     (
-        distinct
-        | "EmbedText" >> embed
+        units
         | "WriteShards" >> WriteShards(side, output=output, vectors=config.vectors, first=first)
         | "BuildIndexes"
-        >> BuildIndexes(beam.pvalue.AsList(read.counts), beam.pvalue.AsList(read.dead), output=output, head=head)
+        >> BuildIndexes(beam.pvalue.AsList(counts), beam.pvalue.AsList(read.dead), output=output, head=head)
     )
+
+
+def _failed(unit: Unit) -> Iterator[ReadCount]:
+    if unit.failed:
+        yield ReadCount(source="", read=0, empty=0, malformed=0, failed=unit.failed)
 
 
 def _merge_all(counts: Any) -> dict[str, str]:
@@ -248,7 +263,9 @@ def _report(
     lines = counts["read"] + counts["malformed"]
     dumps = len(made["dumps"])
     problems = [
-        *too_many(counts["malformed"], lines, share=max_dead_letters, what="lines", where=output),
+        *too_many(
+            counts["malformed"] + counts.get("failed", 0), lines, share=max_dead_letters, what="lines", where=output
+        ),
         *too_many(counts.get("broken_files", 0), dumps, share=max_dead_letters, what="files", where=output),
         *_missed(manifest.index, output),
     ]
@@ -283,6 +300,8 @@ _ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     console = plain_console()
+    if "job" in report:
+        return
     if report["done_before"]:
         console.print(f"{report['output']} was built from these dumps with these options before: nothing to do.")
     if report["kept_units"]:

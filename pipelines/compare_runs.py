@@ -15,10 +15,12 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.errors import FormatError, OptionError, OutputError
 from sonogloss.metrics import METRICS
-from sonogloss.metrics.bootstrap import Difference, Numbers, bootstrap_interval, compare
+from sonogloss.metrics.bootstrap import Difference, bootstrap_interval, compare
+from sonogloss.metrics.sums import Numbers
 from sonogloss.pipelines.config.evaluation import CompareConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows, value_of
+from sonogloss.pipelines.running.join_references import read_results
+from sonogloss.pipelines.running.scoring import Scores, score_rows
 from sonogloss.pipelines.running.terminal import plain_console
 
 MOST = 5  # clips that are shown in either direction
@@ -39,10 +41,10 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         InputError: an option or a file cannot be used, or the runs share no clip.
     """
     runs = _read(config)
-    shared = [clip for clip in runs[0].numbers if all(clip in run.numbers for run in runs[1:])]
+    shared = [clip for clip in runs[0].places if all(clip in run.places for run in runs[1:])]
     if not shared:
         raise FormatError("The runs share no clip with references.", "Check that all captioned the same recordings.")
-    metrics = [name for name in runs[0].scores.metrics if all(run.has(name, shared) for run in runs)]
+    metrics = [name for name in runs[0].scores.numbers if all(run.has(name, shared) for run in runs)]
     lacking = _lacking(runs, metrics)
     matrices = [{metric: run.matrix(metric, shared) for metric in metrics} for run in runs]
     if config.output is not None:
@@ -55,12 +57,12 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         ],
         "differences": [
             {"name": run.name, "metric": name}
-            | _flat(name, compare(matrices[0][name], numbers, value_of(name), **options))
+            | _flat(name, compare(matrices[0][name], numbers, METRICS[name].value, **options))
             for run, found in zip(runs[1:], matrices[1:], strict=True)
             for name, numbers in found.items()
         ],
         "clips": len(shared),
-        "not_compared": {run.name: len(run.rows) - len(shared) for run in runs if len(run.rows) > len(shared)},
+        "not_compared": {run.name: run.scores.rows - len(shared) for run in runs if run.scores.rows > len(shared)},
         "not_available": lacking,
         "most": _most(shared, runs, matrices),
         "problems": [],
@@ -69,23 +71,23 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """One run: its rows, their scores, and the number of each scored row by what the clip is called in every run."""
+    """One run: its scores, and the place of each clip by what it is called in every run."""
 
     name: str
-    rows: Sequence[dict[str, Any]]
     scores: Scores
-    numbers: dict[str, int]
+    places: dict[str, int]
 
     def has(self, metric: str, clips: Sequence[str]) -> bool:
         """Do all of these clips have this metric?"""
-        values = self.scores.clips
-        return all(metric in values[self.numbers[clip]] for clip in clips)
+        return metric in self.scores.numbers and not np.isnan(self.matrix(metric, clips)).any()
 
     def matrix(self, metric: str, clips: Sequence[str]) -> Numbers:
-        """The statistics of these clips, in this order."""
-        numbers, matrix = self.scores.numbers(metric)
-        place = {number: at for at, number in enumerate(numbers)}
-        return matrix[[place[self.numbers[clip]] for clip in clips]]
+        """What these clips add to the corpus, in this order."""
+        return self.scores.numbers[metric][[self.places[clip] for clip in clips]]
+
+    def about(self, clip: str, column: str) -> str:
+        """What is known of a clip."""
+        return str(self.scores.clips[column][self.places[clip]].as_py())
 
 
 def _read(config: CompareConfig) -> list[_Run]:
@@ -96,23 +98,10 @@ def _read(config: CompareConfig) -> list[_Run]:
         raise OptionError("A run is named twice.", "Name each once.")
     if config.output is not None and files.exists(str(config.output)):
         raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
-    loaded = {name: read_results(name) for name in names}
-    by_id = all("clip_id" in rows[0] for rows in loaded.values())
-    runs = []
-    for name, rows in loaded.items():
-        scores = score_rows(
-            rows,
-            results=name,
-            references=str(config.references),
-            key=config.key,
-            columns=config.references_column,
-            metrics=config.metrics,
-            tokenizer=config.tokenizer,
-            sentence_model=None if config.sentence_model is None else str(config.sentence_model),
-            fluency_model=None if config.fluency_model is None else str(config.fluency_model),
-        )
-        runs.append(_Run(name=name, rows=rows, scores=scores, numbers=_numbers(scores, rows, by_id=by_id)))
-    return runs
+    references = str(config.references)
+    found = {name: score_rows(read_results(name), config, results=name, references=references) for name in names}
+    by_id = all(scores.clips["clip_id"].null_count == 0 for scores in found.values())
+    return [_Run(name=name, scores=scores, places=_places(scores, by_id=by_id)) for name, scores in found.items()]
 
 
 def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
@@ -120,7 +109,7 @@ def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
     found = dict(runs[0].scores.not_available)
     for name in runs[0].scores.metrics:
         if name not in metrics:
-            whole = METRICS[name].statistic is None
+            whole = METRICS[name].numbers is None
             found[name] = "it has no values of clips: see evaluate" if whole else "not every clip of every run has it"
     if not metrics:
         name, why = next(iter(found.items()))
@@ -129,20 +118,19 @@ def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
 
 
 def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:
-    value = value_of(metric)
+    value = METRICS[metric].value
     interval = bootstrap_interval(numbers, value, resamples=resamples, seed=seed)
-    return {"value": value(numbers.sum(axis=0)), **asdict(interval)}
+    return {"value": float(value(numbers.sum(axis=0))), **asdict(interval)}
 
 
-def _numbers(scores: Scores, rows: Sequence[dict[str, Any]], *, by_id: bool) -> dict[str, int]:
+def _places(scores: Scores, *, by_id: bool) -> dict[str, int]:
     """A scored row goes by its clip_id, or by its key and how often that came before."""
     if by_id:
-        return {str(rows[number]["clip_id"]): number for number in scores.clips}
+        return {name: place for place, name in enumerate(scores.clips["clip_id"].to_pylist())}
     seen: Counter[str] = Counter()
     found = {}
-    for number in scores.clips:
-        key = scores.references.keys[number]
-        found[f"{key} ({seen[key] + 1})" if seen[key] else key] = number
+    for place, key in enumerate(scores.clips["key"].to_pylist()):
+        found[f"{key} ({seen[key] + 1})" if seen[key] else key] = place
         seen[key] += 1
     return found
 
@@ -158,7 +146,7 @@ def _by_clip(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dic
     columns: dict[str, Any] = {"clip": list(shared)}
     for run, found in zip(runs, matrices, strict=True):
         for metric, numbers in found.items():
-            columns[f"{metric} {run.name}"] = [value_of(metric)(row) for row in numbers]
+            columns[f"{metric} {run.name}"] = METRICS[metric].value(numbers)
     return pa.table(columns)
 
 
@@ -167,16 +155,16 @@ def _most(shared: Sequence[str], runs: Sequence[_Run], matrices: Sequence[dict[s
     if not matrices[0]:
         return []
     metric = "cider_d" if "cider_d" in matrices[0] else next(iter(matrices[0]))
-    first, second = ([value_of(metric)(row) for row in found[metric]] for found in matrices[:2])
-    gains = np.subtract(second, first)
+    first, second = (METRICS[metric].value(found[metric]) for found in matrices[:2])
+    gains = second - first
     order = np.argsort(-gains, kind="stable")
     return [
         {
             "clip": shared[at],
-            "key": runs[0].scores.references.keys[runs[0].numbers[shared[at]]],
+            "key": runs[0].about(shared[at], "key"),
             "metric": metric,
             "difference": float(gains[at]),
-            "captions": [run.rows[run.numbers[shared[at]]]["caption"] or "" for run in runs[:2]],
+            "captions": [run.about(shared[at], "caption") for run in runs[:2]],
         }
         for at in dict.fromkeys([*order[:MOST], *order[-MOST:]])
         if gains[at] != 0

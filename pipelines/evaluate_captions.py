@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import MissingInputError
-from sonogloss.metrics import METRICS
+from sonogloss.metrics import CaptionStatistics, corpus_rows
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
+from sonogloss.pipelines.running.join_references import Joined, read_results
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
-from sonogloss.pipelines.running.scoring import Scores, read_results, score_rows
+from sonogloss.pipelines.running.run_parts import parts_runner
+from sonogloss.pipelines.running.scoring import Scoring, prepare_scoring
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, table
+from sonogloss.transforms.score_captions import (
+    merge_counts,
+    read_counts,
+    read_sums,
+    read_values,
+    write_counts,
+    write_scores,
+)
+
+UNMATCHED = ("without_references", "without_caption", "several_captions", "empty_captions")
 
 
 @command(EvaluateConfig)
@@ -29,7 +40,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     `classify`, are compared with true labels.
 
     Returns:
-        The report: `corpus` (metric, value, n, low, high), `not_available`, `clips`, `key`, and what did not match.
+        The report: `corpus` (metric, value, n, low, high), `not_available`, `clips`, `key`, and what did not match: the
+        first 1,000 keys of each kind, and how many there are in `counts`.
 
     Raises:
         InputError: an option or a file cannot be used.
@@ -49,61 +61,53 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     results, references, output = str(config.results), str(config.references), str(config.output)
     if holds_tags(results):
         return evaluate_tags(results=results, references=references, output=output, metrics=config.metrics or None)
-    rows = read_results(results)
-    scores = score_rows(
-        rows,
-        results=results,
-        references=references,
-        key=config.key,
-        columns=config.references_column,
-        metrics=config.metrics,
-        tokenizer=config.tokenizer,
-        sentence_model=None if config.sentence_model is None else str(config.sentence_model),
-        fluency_model=None if config.fluency_model is None else str(config.fluency_model),
-    )
-    corpus = scores.corpus(resamples=config.bootstrap, seed=config.seed)
-    clips = _clips(scores, rows)
-    files.write_table(files.join(output, "metrics/clips.parquet"), clips)
-    files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
-    keys, known = scores.references.keys, scores.references.known
-    without = sum(name not in known for name in keys)
-    repeated = [name for name, count in Counter(keys[number] for number in scores.clips).items() if count > 1]
+    with parts_runner(config, output) as (folder, run):
+        scoring = prepare_scoring(read_results(results), config, folder, results=results, references=references)
+        plan = scoring.plan
+        run(write_counts, plan)
+        merge_counts(plan)
+        run(write_scores, plan)
+        captions = read_counts(plan).get("captions", CaptionStatistics())
+        corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions)
+        _write_clips(scoring, files.join(output, "metrics/clips.parquet"))
+        files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
     return {
         "output": output,
-        "key": scores.references.key,
+        "key": scoring.joined.key,
         "tokenizer": config.tokenizer,
-        "clips": clips.num_rows,
+        "clips": sum(scoring.joined.sizes),
         "corpus": [vars(row) for row in corpus],
-        "not_available": dict(scores.not_available),
-        "without_references": sorted({name for name in keys if name not in known}),
-        "without_caption": sorted(set(known) - set(keys)),
-        "several_captions": sorted(repeated),
-        "empty_captions": sorted({keys[number] for number in scores.empty}),
-        "problems": _problems(without, len(keys), config.max_unmatched),
+        "not_available": scoring.not_available,
+        **{name: sorted(getattr(scoring.joined, name).names) for name in UNMATCHED},
+        "counts": {name: getattr(scoring.joined, name).count for name in UNMATCHED},
+        "problems": _problems(scoring.joined, config.max_unmatched),
     }
 
 
-def _problems(without: int, captions: int, allowed: float) -> list[str]:
-    if without <= allowed * captions:
+def _problems(joined: Joined, allowed: float) -> list[str]:
+    without = joined.without_references.count
+    if without <= allowed * joined.rows:
         return []
-    what = f"{without:,} of {captions:,} captions have no references, more than --max-unmatched {allowed:g} allows"
+    what = f"{without:,} of {joined.rows:,} captions have no references, more than --max-unmatched {allowed:g} allows"
     return [f"{what}: the metrics say little of this run"]
 
 
-def _clips(scores: Scores, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """A row a scored clip: its key, its id where it has one, its values."""
-    key, keys = scores.references.key, scores.references.keys
-    names = [name for name in scores.metrics if METRICS[name].statistic is not None]
-    clips = [
-        {
-            key: keys[number],
-            **({"clip_id": rows[number]["clip_id"]} if key != "clip_id" and "clip_id" in rows[number] else {}),
-            **{name: values.get(name) for name in names},
-        }
-        for number, values in scores.clips.items()
-    ]
-    schema = pa.schema([(name, pa.float64() if name in names else pa.string()) for name in clips[0]])
-    return pa.Table.from_pylist(clips, schema=schema)
+def _write_clips(scoring: Scoring, path: str) -> None:
+    """A row a scored clip, in the order of the results: its key, its id where it has one, its values."""
+    key, values = scoring.joined.key, read_values(scoring.plan)
+    first = next(values)
+    columns = first.column_names
+    if key == "clip_id" or first["clip_id"].null_count == first.num_rows:
+        columns.remove("clip_id")
+    names = [key if name == "key" else name for name in columns]
+    with files.atomic_write(path) as handle:
+        writer = None
+        for part in chain([first], values):
+            rows = part.select(columns).rename_columns(names)
+            writer = writer or pq.ParquetWriter(handle, rows.schema, compression="zstd")
+            writer.write_table(rows)
+        if writer is not None:
+            writer.close()
 
 
 def show(report: dict[str, Any]) -> None:

@@ -208,6 +208,6 @@ def show_corpus(console: Console, report: dict[str, Any]) -> None:
 def show_unmatched(console: Console, report: dict[str, Any], **words: str) -> None:
     """Print how many keys of each of these lists of a report there are, in these words, and name the first."""
     for key, what in words.items():
-        if report[key]:
+        if count := report.get("counts", {}).get(key, len(report[key])):
             named = ", ".join(report[key][:_NAMED]) + (" ..." if len(report[key]) > _NAMED else "")
-            console.print(f"{len(report[key]):,} {what}: {named}")
+            console.print(f"{count:,} {what}: {named}")

@@ -9,16 +9,18 @@ from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.clap.device import choose_device
 from sonogloss.decoding.language_model import language_model_directory, load_language_model
-from sonogloss.errors import OutputError
+from sonogloss.errors import FormatError, OutputError
 from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
-from sonogloss.methods.registry import get_method
+from sonogloss.methods.registry import get_method, load_object
+from sonogloss.pipelines.config.fields import AnyPath
 from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.training import MakeCaptionerConfig, MakeCaptionerOptions
 from sonogloss.pipelines.running.inputs import as_list, check_output
 from sonogloss.pipelines.running.terminal import plain_console
+from sonogloss.tables import read_names
 
 
 @command(MakeCaptionerConfig)
@@ -51,6 +53,17 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     language_model = load_language_model(base)
     identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
     bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
+    if method.suit is not None:
+        prompt, decode = load_object(method.suit)(
+            prompt,
+            decode,
+            tokenizer=language_model.tokenizer,
+            labels=bank,
+            clap=clap,
+            chat=config.chat,
+            examples=read_examples(config.examples),
+            given=given,
+        )
     parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
     # Parts that do not fit together are found now, not when they caption.
     method.captioner_class()(language_model=language_model, fingerprint="", **parts)
@@ -78,6 +91,23 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
         "fingerprint": read_manifest(output).fingerprint,
         "problems": [],
     }
+
+
+def read_examples(path: AnyPath | None) -> list[str]:
+    """The captions of `--examples`: one a line, or a csv or json with captions.
+
+    Raises:
+        InputError: there is no such file, or it holds no captions.
+    """
+    if path is None:
+        return []
+    captions = [
+        " ".join(text.split()) for text in read_names(str(path), option="--examples", columns=("caption", "text"))
+    ]
+    found = [text for text in captions if text]
+    if not found:
+        raise FormatError(f"--examples {str(path)!r} holds no captions.", "Write one caption a line.")
+    return found
 
 
 def show(report: dict[str, Any]) -> None:

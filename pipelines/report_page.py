@@ -17,7 +17,7 @@ from sonogloss import files
 from sonogloss.audio.windows import INFORMATIVE_FLAGS
 from sonogloss.errors import MissingInputError, OptionError, OutputError, StoreFormatError
 from sonogloss.page import clip_sounds, embedding_map, page_html
-from sonogloss.pipelines.config.evaluation import ReportConfig
+from sonogloss.pipelines.config.evaluation import ReportConfig, ScoringOptions
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, score_rows
 from sonogloss.pipelines.running.terminal import plain_console
@@ -144,8 +144,8 @@ def read_results(path: str) -> Results:
 def _scores(run: Results, references: Any) -> Scores:
     if run.kind != "captions":
         raise OptionError("--references compares captions, and these results hold labels.", "Use sonogloss evaluate.")
-    rows = run.rows.select(["clip_id", "uri", "caption", "clap_score"]).to_pylist()
-    return score_rows(rows, results=run.path, references=str(references))
+    rows = run.rows.select(["clip_id", "uri", "caption", "clap_score"])
+    return score_rows(lambda: iter(rows.to_pylist()), ScoringOptions(), results=run.path, references=str(references))
 
 
 def _clip(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,23 +170,22 @@ def _clip(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_scores(clips: Sequence[dict[str, Any]], scores: Sequence[Scores]) -> None:
     for one in scores:
-        values = one.clips
+        found = one.by_row()
         for number, clip in enumerate(clips):
-            clip["references"] = one.references.known.get(one.references.keys[number], [])
-            clip["metrics"] = values.get(number, {})
+            clip["references"], clip["metrics"] = found.get(number, ([], {}))
 
 
 def _add_other(clips: Sequence[dict[str, Any]], run: Results, scores: Sequence[Scores]) -> None:
     """The same clips in the other run, found by their ids."""
     wanted = pa.array([clip["id"] for clip in clips])
-    values = scores[0].clips if scores else {}
+    values = scores[0].by_row() if scores else {}
     positions = pc.index_in(wanted, run.rows["clip_id"].combine_chunks()).to_pylist()
     for clip, position in zip(clips, positions, strict=True):
         if position is not None:
             other = _clip(run.rows.slice(position, 1).to_pylist()[0])
             clip["other"] = {"caption": other["caption"], "score": other["score"]}
             if scores:
-                clip["other"]["metrics"] = values.get(position, {})
+                clip["other"]["metrics"] = values.get(position, ([], {}))[1]
 
 
 def _add_sounds(
@@ -243,10 +242,10 @@ def _run(run: Results) -> dict[str, Any]:
 def _metrics(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     if not scores:
         return []
-    values = [{row.metric: row.value for row in one.evaluation.corpus} for one in scores]
+    values = [{row.metric: row.value for row in one.corpus} for one in scores]
     return [
         {"metric": row.metric, "values": [found.get(row.metric) for found in values], "n": row.n}
-        for row in scores[0].evaluation.corpus
+        for row in scores[0].corpus
     ]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import posixpath
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -67,6 +68,17 @@ def size(path: str) -> int:
     """Size of a file in bytes."""
     fs, inner = _file_system(path)
     return int(fs.size(inner))
+
+
+def is_pipe(path: str) -> bool:
+    """Is this a named pipe, which may keep its reader waiting for ever?"""
+    local = local_path(path)
+    if local is None or local.startswith(("/dev/", "/proc/")):
+        return False
+    try:
+        return stat.S_ISFIFO(os.stat(local).st_mode)
+    except OSError:
+        return False
 
 
 def base_name(path: str) -> str:

@@ -4,7 +4,8 @@ csv, tsv, json, jsonl and Parquet, plain or compressed (`.gz`, `.zst`, `.bz2`, `
 UTF-8 with or without a byte order mark, a heading that names each column once, as many cells in a row as in the
 heading, and at least one row. Whatever breaks a rule is one sentence with the file, the line and what to do.
 
-Files of captions are too large for this; :mod:`sonogloss.transforms.read_captions` streams them.
+:func:`read_table` keeps the rows, :func:`open_table` reads them each time that they are walked, for tables of any size.
+Files of captions have readers of their own; :mod:`sonogloss.transforms.read_captions` streams them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import ast
 import contextlib
 import csv
 import io
+import itertools
 import json
+import re
 import tokenize
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,11 +33,16 @@ Row = dict[str, Any]
 
 _COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+_RETURN = re.compile("(?<=\r)(?!\n)")  # ends a line by itself, as on old Macs
+_ROWS = ("data", "annotations")  # members of a JSON document that hold rows
+_LOOKED_AT, _BATCH = 10_000, 8192  # rows
+
+_Parser = Callable[[str, IO[bytes]], tuple[Iterable[str], Iterator[tuple[str, Row]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table that was read whole.
+    """A table.
 
     Attributes:
         name: what messages call it: the option and the path.
@@ -45,7 +53,7 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, Row], ...]
+    rows: Iterable[tuple[str, Row]]
 
     def find(self, names: Iterable[str]) -> str | None:
         """The first of these names that is a column."""
@@ -71,7 +79,7 @@ class Table:
 
 
 def read_table(path: str, *, option: str) -> Table:
-    """A table out of a file.
+    """A table out of a file, read whole.
 
     Args:
         path: of the file; its ending says what it is.
@@ -82,10 +90,50 @@ def read_table(path: str, *, option: str) -> Table:
         FormatError: it is not a table of the kind that its name says.
     """
     name, content = f"{option} {path!r}", _read(path, option)
-    parse = _PARSERS.get(_ending(path))
-    if parse is None:
-        raise FormatError(f"{name} is not a kind of table that can be read.", f"Give one of {_KNOWN}.")
-    return _checked(name, *parse(name, content))
+    return _checked(name, *_parser(name, path)(name, io.BytesIO(content)))
+
+
+def open_table(path: str, *, option: str) -> Table:
+    """A table out of a file, whose rows are read each time that they are walked.
+
+    The columns of JSON are those of its first 10,000 rows. What is wrong with a row is found when it is read.
+
+    Args:
+        path: as of :func:`read_table`.
+        option: likewise.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: it is not a table of the kind that its name says.
+    """
+    name = f"{option} {path!r}"
+    rows = _Walked(path, option, _parser(name, path))
+    with contextlib.closing(rows.parsed()) as parsed:
+        columns = next(parsed)
+        assert isinstance(columns, tuple)
+        first = _checked(name, columns, itertools.islice(parsed, _LOOKED_AT))
+    return Table(name=name, columns=first.columns, rows=rows)
+
+
+@dataclass(frozen=True)
+class _Walked:
+    """The rows of a file that is opened again each time."""
+
+    path: str
+    option: str
+    parser: _Parser
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        parsed = self.parsed()
+        next(parsed)
+        yield from parsed
+
+    def parsed(self) -> Generator[Any]:
+        """The columns, then the rows."""
+        with _opened(self.path, self.option) as handle:
+            columns, rows = self.parser(f"{self.option} {self.path!r}", handle)
+            yield tuple(columns)
+            yield from rows
 
 
 def read_names(path: str, *, option: str, columns: tuple[str, ...]) -> list[str]:
@@ -108,7 +156,7 @@ def read_names(path: str, *, option: str, columns: tuple[str, ...]) -> list[str]
         return found
     if ending in ("csv", "tsv") and (found := _list_without_heading(_text(name, content), ending, columns)) is not None:
         return found
-    table = _checked(name, *_PARSERS[ending](name, content))
+    table = _checked(name, *_PARSERS[ending](name, io.BytesIO(content)))
     column = table.require(*columns)
     for place, row in table.rows:
         if not isinstance(row.get(column), str):
@@ -154,17 +202,32 @@ def text_list(cell: str) -> list[str] | None:
 
 
 def _read(path: str, option: str) -> bytes:
+    with _opened(path, option) as handle:
+        return handle.read()
+
+
+@contextlib.contextmanager
+def _opened(path: str, option: str) -> Iterator[IO[bytes]]:
     if not files.exists(path) or files.is_dir(path):
         raise MissingInputError(f"{option} {path!r} is not a file.", "Check the path.")
+    if files.is_pipe(path):
+        raise MissingInputError(f"{option} {path!r} is a pipe.", "Write its content to a file first.")
     try:
         with files.open_read(path, compression="infer") as handle:
-            return handle.read()
+            yield handle
     except InputError:
         raise
     except Exception as error:  # every kind of compression raises its own errors
         raise FormatError(
             f"{option} {path!r} cannot be read ({error}).", "Check that its content is what its name says."
         ) from error
+
+
+def _parser(name: str, path: str) -> _Parser:
+    parser = _PARSERS.get(_ending(path))
+    if parser is None:
+        raise FormatError(f"{name} is not a kind of table that can be read.", f"Give one of {_KNOWN}.")
+    return parser
 
 
 def _ending(path: str) -> str:
@@ -174,11 +237,12 @@ def _ending(path: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _text(name: str, content: bytes) -> str:
+def _text(name: str, content: bytes, first: int = 1) -> str:
+    """Text out of UTF-8, whose first line has this number."""
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig" if first == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + first
         raise FormatError(f"{name}, line {line}: not UTF-8 ({error.reason}).", "Save the file as UTF-8.") from error
 
 
@@ -188,49 +252,92 @@ def _lines(text: str) -> list[str]:
 
 
 def _checked(name: str, columns: Iterable[str], rows: Iterable[tuple[str, Row]]) -> Table:
-    table = Table(name=name, columns=tuple(columns), rows=tuple(rows))
-    if repeated := [column for column in table.columns if column and table.columns.count(column) > 1]:
+    found, heading = tuple(rows), tuple(columns)
+    if repeated := [column for column in heading if column and heading.count(column) > 1]:
         raise FormatError(f"{name} has two columns {repeated[0]!r}.", "Rename or remove one.")
-    if not table.rows:
+    if not found:
         raise FormatError(f"{name} holds no rows.", "Give a file with at least one row below its heading.")
-    return table
+    return Table(name=name, columns=heading or tuple(dict.fromkeys(key for _, row in found for key in row)), rows=found)
 
 
-def _parse_csv(name: str, content: bytes, delimiter: str) -> tuple[list[str], list[tuple[str, Row]]]:
-    text = io.StringIO(_text(name, content), newline="")
-    reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
-    columns: list[str] = []
-    rows: list[tuple[str, Row]] = []
+def _parse_csv(name: str, handle: IO[bytes], delimiter: str) -> tuple[list[str], Iterator[tuple[str, Row]]]:
+    lines_of_text = (part for line in _decoded(name, handle) for part in _RETURN.split(line))
+    reader = csv.reader(lines_of_text, delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = _csv_lines(name, reader)
+    columns = [cell.strip() for cell in next(lines, ("", []))[1]]
+    return columns, _csv_rows(name, columns, lines)
+
+
+def _csv_lines(name: str, reader: Any) -> Iterator[tuple[str, list[str]]]:
     try:
         for cells in reader:
-            place = f"line {reader.line_num}"
-            if not any(cell.strip() for cell in cells) and len(cells) < 2:
-                continue
-            if not columns:
-                columns = [cell.strip() for cell in cells]
-                continue
-            if len(cells) != len(columns):
-                raise FormatError(
-                    f"{name}, {place}: {len(cells)} cells where the heading has {len(columns)}.",
-                    "Give every row a cell for each column; a cell that holds the delimiter needs quotes.",
-                )
-            rows.append((place, dict(zip(columns, cells, strict=True))))
+            if len(cells) > 1 or any(cell.strip() for cell in cells):
+                yield f"line {reader.line_num}", cells
     except csv.Error as error:
         raise FormatError(f"{name}, line {reader.line_num}: {error}.", "Correct its quotes.") from error
-    return columns, rows
 
 
-def _parse_json(name: str, content: bytes) -> tuple[Iterable[str], list[tuple[str, Row]]]:
-    text = _text(name, content)
-    if text.lstrip().startswith("["):
-        found = [(f"row {number}", value) for number, value in enumerate(_load(name, text), 1)]
+def _csv_rows(name: str, columns: list[str], lines: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, Row]]:
+    for place, cells in lines:
+        if len(cells) != len(columns):
+            raise FormatError(
+                f"{name}, {place}: {len(cells)} cells where the heading has {len(columns)}.",
+                "Give every row a cell for each column; a cell that holds the delimiter needs quotes.",
+            )
+        yield place, dict(zip(columns, cells, strict=True))
+
+
+def _decoded(name: str, handle: IO[bytes]) -> Iterator[str]:
+    """The lines of UTF-8, with their ends, without a byte order mark."""
+    for number, line in enumerate(handle, 1):
+        yield _text(name, line, number)
+
+
+def _parse_json(name: str, handle: IO[bytes]) -> tuple[tuple[()], Iterator[tuple[str, Row]]]:
+    """Rows a line, in an array, or in an object of arrays; which columns there are, the rows say."""
+    lines = enumerate(_decoded(name, handle), 1)
+    start = next(((number, line) for number, line in lines if line.strip()), None)
+    return (), iter(()) if start is None else _json_rows(name, *start, lines)
+
+
+def _json_rows(name: str, number: int, first: str, rest: Iterator[tuple[int, str]]) -> Iterator[tuple[str, Row]]:
+    if first.lstrip().startswith("[") or not _is_whole(first):
+        document = _load(name, first + "".join(line for _, line in rest), number)
+        rows = document if isinstance(document, list) else _rows_of_document(name, document)
+        found: Iterable[tuple[str, Any]] = ((f"row {place}", row) for place, row in enumerate(rows, 1))
     else:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        found = [(f"line {number}", _load(name, line, number)) for number, line in lines]
-    for place, value in found:
-        if not isinstance(value, dict):
+        lines = itertools.chain([(number, first)], rest)
+        found = ((f"line {place}", _load(name, line.rstrip(), place)) for place, line in lines if line.strip())
+    for place, row in found:
+        if not isinstance(row, dict):
             raise FormatError(f"{name}, {place}: JSON, but not an object.", "Give one object a row.")
-    return dict.fromkeys(key for _, row in found for key in row), found
+        yield place, row
+
+
+def _is_whole(line: str) -> bool:
+    """Is this the first of many rows of JSON, or the only one, and not the beginning of a document?"""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return not line.rstrip().endswith(("{", "[", ",", "{}"))
+    return not isinstance(value, dict) or not any(_is_rows(value.get(member)) for member in _ROWS)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _rows_of_document(name: str, document: Any) -> list[Row]:
+    """The rows of an object that holds them: `data` (WavCaps), or `annotations`, each of one of `images` (COCO)."""
+    rows = next((document[member] for member in _ROWS if _is_rows(document.get(member))), None)
+    if rows is None:
+        raise FormatError(f"{name} is JSON, but holds no rows.", f"Give an array of objects, or one as {_ROWS[0]!r}.")
+    described = {image.get("id"): image for member in ("images", "audios") for image in document.get(member) or ()}
+    joined = []
+    for row in rows:
+        owner = described.get(row.get("image_id", row.get("audio_id")), {})
+        joined.append({**{key: value for key, value in owner.items() if key != "id"}, **row})
+    return joined
 
 
 def _load(name: str, text: str, line: int = 1) -> Any:
@@ -249,16 +356,32 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _parse_parquet(name: str, content: bytes) -> tuple[list[str], list[tuple[str, Row]]]:
+def _parse_parquet(name: str, handle: IO[bytes]) -> tuple[list[str], Iterator[tuple[str, Row]]]:
+    with _parquet(name):
+        file = pq.ParquetFile(handle if handle.seekable() else io.BytesIO(handle.read()))
+    return list(file.schema_arrow.names), _parquet_rows(name, file)
+
+
+def _parquet_rows(name: str, file: pq.ParquetFile) -> Iterator[tuple[str, Row]]:
+    number = 0
+    if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+        return
+    with _parquet(name):
+        for batch in file.iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+
+
+@contextlib.contextmanager
+def _parquet(name: str) -> Iterator[None]:
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-        rows = table.to_pylist() if len(set(table.column_names)) == table.num_columns else []
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(
             f"{name} is not Parquet ({reason}).", "Check that its content is what its name says."
         ) from error
-    return table.column_names, [(f"row {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _list_without_heading(text: str, ending: str, columns: tuple[str, ...]) -> list[str] | None:
@@ -293,7 +416,6 @@ def _index(name: str, value: Any) -> int:
         raise FormatError(f"{name}: {value!r} is not the index of a name.", "Give every name a number.") from error
 
 
-_Parser = Callable[[str, bytes], tuple[Iterable[str], list[tuple[str, Row]]]]
 _PARSERS: dict[str, _Parser] = {
     **{ending: partial(_parse_csv, delimiter=delimiter) for ending, delimiter in _DELIMITERS.items()},
     "json": _parse_json,

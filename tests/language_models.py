@@ -48,6 +48,16 @@ def tiny_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", **names)
 
 
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """The same with a chat template, as instruction-tuned models bring one."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    )
+    return tokenizer
+
+
 def tiny_gpt2(*, spread: float = 0.3) -> GPT2LMHeadModel:
     """`spread` is the width of the first weights: wide ones make one token clearly the best, narrow ones learn fast."""
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -18,6 +18,7 @@ from sonogloss.indexes.layout import ALL, to_json
 from sonogloss.indexes.make_support import make_support
 from sonogloss.indexes.train import IndexWish, add_index, measure, train
 from sonogloss.transforms.batch_step import Gather
+from sonogloss.transforms.list_dumps import read_head
 from sonogloss.transforms.read_captions import ReadCount
 
 
@@ -33,6 +34,7 @@ class DatastoreHead:
         index: what is asked of the index.
         support: `all`, `sample:N`, `kmeans:N` or another datastore.
         base: the manifest of the datastore that captions are added to; its index and its own support stay.
+        dumps: where :func:`~sonogloss.transforms.list_dumps.write_dumps` wrote further options and licenses.
     """
 
     clap: Mapping[str, Any]
@@ -42,6 +44,19 @@ class DatastoreHead:
     index: IndexWish = field(default_factory=IndexWish)
     support: str = ALL
     base: Manifest | None = None
+    dumps: str | None = None
+
+    def complete(self) -> DatastoreHead:
+        """The same with what is said of the dumps."""
+        if self.dumps is None:
+            return self
+        found = read_head(self.dumps)
+        return replace(
+            self,
+            options={**self.options, **found["options"]},
+            licenses={**self.licenses, **found["licenses"]},
+            dumps=None,
+        )
 
 
 def build_indexes(
@@ -63,6 +78,7 @@ def build_indexes(
         output: the datastore's directory.
         head: what the driver knows.
     """
+    head = head.complete()
     written = list(written)
     new = sum(entry["count"] for entry in written)
     options = {
@@ -144,18 +160,17 @@ def train_index(written: Sequence[Mapping[str, Any]], *, output: str, head: Data
 def sum_lines(counts: Sequence[ReadCount], kept: int) -> dict[str, int]:
     """Captions by what became of them.
 
-    `read` is the sum of `kept`, `duplicates`, `too_short` and `too_long`; `empty` and `malformed` are others.
+    `read` is the sum of `kept`, `duplicates`, `too_short`, `too_long` and `failed`; `empty` and `malformed` are others.
     `broken_files` broke off before their end.
     """
     read = sum(count.read for count in counts)
-    too_short, too_long = sum(count.too_short for count in counts), sum(count.too_long for count in counts)
+    lost = {name: sum(getattr(count, name) for count in counts) for name in ("too_short", "too_long", "failed")}
     return {
         "read": read,
         "empty": sum(count.empty for count in counts),
         "malformed": sum(count.malformed for count in counts),
-        "too_short": too_short,
-        "too_long": too_long,
-        "duplicates": read - too_short - too_long - kept,
+        **lost,
+        "duplicates": read - sum(lost.values()) - kept,
         "kept": kept,
         "broken_files": sum(count.broken for count in counts),
     }

@@ -19,7 +19,7 @@ from sonogloss.transforms.part_files import DEAD_LETTERS, KINDS, write_again
 from sonogloss.transforms.progress_file import failure_noted
 from sonogloss.transforms.skipped_files import SKIPPED
 from sonogloss.transforms.stopwatch import Stopwatch
-from sonogloss.transforms.work import DoneSource, UnitResult, sum_counts
+from sonogloss.transforms.work import UnitResult, sum_counts
 
 RUN_FILE = "run.json"
 FORMAT = "sonogloss-results"
@@ -48,12 +48,10 @@ class Rewrite:
 
     Attributes:
         units: what is on disk.
-        sources: those that stay.
         drop: uri and member of the recordings whose rows go.
     """
 
     units: tuple[UnitResult, ...]
-    sources: tuple[DoneSource, ...]
     drop: frozenset[tuple[str, str | None]] = frozenset()
 
 
@@ -121,9 +119,10 @@ def _written_again(
 ) -> Iterator[UnitResult]:
     """What is left of units whose rows are partly replaced."""
     for rewrite in rewrites:
-        if rewrite.sources:
-            digest = head["configuration"]["digest"]
-            yield write_again(output, rewrite.units, rewrite.sources, rewrite.drop, configuration=digest, kind=rows)
+        digest = head["configuration"]["digest"]
+        left = write_again(output, rewrite.units, rewrite.drop, configuration=digest, kind=rows)
+        if left is not None:
+            yield left
 
 
 def _counted(results: Sequence[UnitResult], rows: str, skipped: Mapping[str, int]) -> dict[str, Any]:

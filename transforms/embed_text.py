@@ -2,39 +2,44 @@
 
 A unit is a range of ids and holds about 25,000 captions. It is the piece of work that a worker takes and that a build
 which was ended does not do again: its vectors are a file below `units/`, named by range, CLAP, precision and content.
-Only ids and texts pass between workers, as bytes, never vectors.
+Only captions pass between workers, in compressed blocks, never vectors.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
-from apache_beam.transforms.combiners import Count
 
 from sonogloss import files
 from sonogloss.clap import BatchedText, Clap
-from sonogloss.errors import OptionError
-from sonogloss.indexes.vectors import raw, write_header
-from sonogloss.records import CaptionLine, FloatArray
+from sonogloss.errors import ClipError, Code, InputError, OptionError
+from sonogloss.indexes.vectors import bad_rows, raw, write_header
+from sonogloss.records import FloatArray, IntArray
 from sonogloss.transforms.batch_step import Step
+from sonogloss.transforms.drop_duplicates import pack, range_start, split, unpack
+from sonogloss.transforms.isolate import dead_letter, run_isolated
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.progress_file import note, note_total
+from sonogloss.transforms.read_captions import write_letters
 
+STAGE = "embed_text"
 UNITS = "units"
 CAPTIONS_A_UNIT = 25_000
 CAPTIONS_A_SHARD = 1_000_000
 _BATCH = 256  # texts a call, for a CLAP that does not batch by itself
-_ID_BYTES = 8
+
+_UnitKey = tuple[int, int, int]
+"""A unit's shard, its number, and the number of all units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +52,17 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A unit on disk: `name` and `.npy` is the file of its vectors, with `.parquet` that of its captions."""
+    """A unit on disk: `name` and `.npy` is the file of its vectors, with `.parquet` that of its captions.
+
+    `failed` captions are left out, because the CLAP failed on them.
+    """
 
     shard: int
     number: int
     count: int
     dim: int
     name: str
+    failed: int = 0
 
 
 def choose_layout(captions: int, shards: int | None, progress: str | None = None) -> Layout:
@@ -63,46 +72,24 @@ def choose_layout(captions: int, shards: int | None, progress: str | None = None
     return Layout(shards=shards, units=shards * max(1, math.ceil(captions / (CAPTIONS_A_UNIT * shards))))
 
 
-def range_number(caption_id: int, ranges: int) -> int:
-    """Which of equal ranges an id is in: ids are uniform 63-bit numbers, so the ranges are equal shares."""
-    return caption_id * ranges >> 63
-
-
-def pack(line: CaptionLine) -> bytes:
-    """A caption as bytes that begin with its id; Beam keeps and moves them as they are."""
-    content = json.dumps([line.text, line.source, line.extra], ensure_ascii=False, separators=(",", ":"))
-    return line.id.to_bytes(_ID_BYTES, "big") + content.encode("utf-8", "surrogatepass")
-
-
-def unpack(packed: bytes) -> CaptionLine:
-    """The caption of these bytes."""
-    text, source, extra = json.loads(packed[_ID_BYTES:].decode("utf-8", "surrogatepass"))
-    return CaptionLine(id=packed_id(packed), text=text, source=source, extra=extra)
-
-
-def packed_id(packed: bytes) -> int:
-    """The id of a packed caption."""
-    return int.from_bytes(packed[:_ID_BYTES], "big")
-
-
-def _range_start(number: int, ranges: int) -> int:
-    return -(-(number << 63) // ranges)
-
-
-def known_ids(paths: Sequence[str], number: int, ranges: int) -> set[int]:
+def known_ids(paths: Sequence[str], number: int, ranges: int) -> IntArray:
     """The ids in a range that files of captions hold; row groups outside of it are not read."""
-    low, high = _range_start(number, ranges), _range_start(number + 1, ranges) - 1
-    found: set[int] = set()
+    low, high = range_start(number, ranges), range_start(number + 1, ranges) - 1
+    found = [np.zeros(0, np.int64)]
     for path in paths:
         with files.open_read(path) as handle:
             table = pq.read_table(handle, columns=["id"], filters=[("id", ">=", low), ("id", "<=", high)])
-        found.update(table.column("id").to_pylist())
-    return found
+        found.append(table.column("id").to_numpy())
+    return np.concatenate(found)
 
 
-def unit_name(number: int, units: int, ids: Sequence[int], made_with: str) -> str:
+def _unit_name(number: int, units: int, lines: pa.Table, clap: Clap, precision: str) -> str:
+    return unit_name(number, units, lines.column("id").to_numpy(), made_with(clap.fingerprint, precision))
+
+
+def unit_name(number: int, units: int, ids: Sequence[int] | IntArray, made_with: str) -> str:
     """The name of a unit below the output, without ending: where its range of ids begins, the CLAP, and the ids."""
-    first = _range_start(number, units)
+    first = range_start(number, units)
     content = hashlib.sha256(np.asarray(ids, ">i8").tobytes()).hexdigest()
     return f"{UNITS}/{first:016x}-{units:06d}-{made_with[:16]}-{content[:16]}"
 
@@ -113,7 +100,7 @@ def made_with(fingerprint: str, precision: str) -> str:
 
 
 def embed_unit(
-    unit: tuple[tuple[int, int, int], Iterable[bytes]],
+    unit: tuple[_UnitKey, Iterable[bytes]],
     clap: Clap,
     *,
     output: str,
@@ -124,7 +111,7 @@ def embed_unit(
     """Write a unit's captions, and its vectors unless a build before this one has.
 
     Args:
-        unit: its shard, its number and the number of all units; its packed captions in any order, no id twice.
+        unit: its shard, its number and the number of all units; its captions as blocks.
         clap: the model.
         output: the datastore's directory.
         precision: what the text tower computes in.
@@ -133,26 +120,71 @@ def embed_unit(
 
     Returns:
         The unit; without files where no caption is new.
+
+    Raises:
+        Exception: the CLAP can embed no caption of the unit.
     """
-    (shard, number, units), packed = unit
-    lines = [unpack(each) for each in sorted(packed)]
+    (shard, number, units), blocks = unit
+    lines = unpack(blocks).select(["id", "text", "source", "extra"])
     if known:
-        there = known_ids(known, number, units)
-        note_total(progress, -sum(line.id in there for line in lines))
-        lines = [line for line in lines if line.id not in there]
-    if not lines:
-        return Unit(shard=shard, number=number, count=0, dim=clap.dim, name="")
-    name = unit_name(number, units, [line.id for line in lines], made_with(clap.fingerprint, precision))
-    files.write_table(files.join(output, f"{name}.parquet"), _table(lines))
-    path = files.join(output, f"{name}.npy")
-    if files.exists(path):
+        there = pa.array(known_ids(known, number, units), pa.int64())
+        new = lines.filter(pc.invert(pc.is_in(lines.column("id"), there)))
+        note_total(progress, len(new) - len(lines))
+        lines = new
+    failures = dict[int, Exception]()
+    name = _unit_name(number, units, lines, clap, precision)
+    if files.exists(files.join(output, f"{name}.npy")):
         note_total(progress, -len(lines))
-    else:
-        vectors = embed_texts([line.text for line in lines], clap, precision, progress)
-        with files.atomic_write(path) as handle:
+    elif len(lines):
+        vectors, failures = embed_each(lines.column("text").to_pylist(), clap, precision, progress)
+        if failures:
+            _write_dead_letters(lines, failures, output, name)
+            stay = np.setdiff1d(np.arange(len(lines)), [*failures])
+            lines, vectors = lines.take(stay), vectors[stay]
+            name = _unit_name(number, units, lines, clap, precision)
+        with files.atomic_write(files.join(output, f"{name}.npy")) as handle:
             write_header(handle, len(vectors), clap.dim, vectors.dtype)
             handle.write(raw(vectors, vectors.dtype))
-    return Unit(shard=shard, number=number, count=len(lines), dim=clap.dim, name=name)
+    if len(lines):
+        files.write_table(files.join(output, f"{name}.parquet"), lines)
+    return Unit(shard=shard, number=number, count=len(lines), dim=clap.dim, name=name, failed=len(failures))
+
+
+def embed_each(
+    texts: Sequence[str], clap: Clap, precision: str, progress: str | None = None
+) -> tuple[FloatArray, dict[int, Exception]]:
+    """The embeddings of texts, and by row why some have none, or one that is not of unit length.
+
+    Raises:
+        Exception: the CLAP can embed none of them.
+    """
+    outcomes = run_isolated(lambda some: embed_texts(some, clap, precision, progress), texts, stage=STAGE)
+    failures = {row: outcome for row, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    none: FloatArray = np.zeros(clap.dim, np.float32)
+    vectors = np.stack([none if isinstance(outcome, Exception) else outcome for outcome in outcomes])
+    for row in bad_rows(vectors).tolist():
+        failures.setdefault(
+            row, ClipError(Code.NON_FINITE, "The embedding of the text is not finite and of unit length.")
+        )
+    if len(failures) == len(texts):
+        if not isinstance(failures[0], ClipError):
+            raise failures[0]
+        raise InputError(
+            f"The CLAP {clap.name!r} embeds none of {len(texts):,} captions: {failures[0].message}",
+            "Check its weights, or use --precision float32.",
+        )
+    return vectors, failures
+
+
+def _write_dead_letters(lines: pa.Table, failures: Mapping[int, Exception], output: str, unit: str) -> None:
+    letters = [
+        dead_letter(
+            error, stage=STAGE, uri=lines.column("source")[row].as_py(), member=lines.column("text")[row].as_py()
+        )
+        for row, error in failures.items()
+    ]
+    digest = hashlib.sha256(unit.encode()).hexdigest()
+    write_letters(f"part-{digest[:16]}.parquet", letters, output)
 
 
 def embed_texts(
@@ -179,20 +211,8 @@ def embed_texts(
     return vectors
 
 
-def _table(lines: Sequence[CaptionLine]) -> pa.Table:
-    """The captions of a unit; what type further columns have is known only when all dumps are read."""
-    return pa.table(
-        {
-            "id": pa.array([line.id for line in lines], pa.int64()),
-            "text": pa.array([line.text for line in lines], pa.string()),
-            "source": pa.array([line.source for line in lines], pa.string()),
-            "extra": pa.array([json.dumps(line.extra) if line.extra else None for line in lines], pa.string()),
-        }
-    )
-
-
-class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[Unit]]):
-    """Distinct captions -> units on disk.
+class EmbedText(beam.PTransform[PCollection[Any], PCollection[Unit]]):
+    """Distinct captions, in blocks with their number of lines -> units on disk.
 
     Args:
         clap: the model.
@@ -222,22 +242,22 @@ class EmbedText(beam.PTransform[PCollection[CaptionLine], PCollection[Unit]]):
             "known": tuple(known),
         }
 
-    def expand(self, pcoll: PCollection[CaptionLine]) -> PCollection[Unit]:
-        packed = pcoll | "Pack" >> beam.Map(pack).with_output_types(bytes)
+    def expand(self, pcoll: PCollection[Any]) -> PCollection[Unit]:
         layout = (
-            packed
-            | "CountCaptions" >> Count.Globally()
+            pcoll
+            | "Counts" >> beam.Keys().with_output_types(int)
+            | "CountCaptions" >> beam.CombineGlobally(sum)
             | "ChooseLayout" >> beam.Map(choose_layout, self._shards, self._arguments["progress"])
         )
         return (
-            packed
-            | "KeyByUnit" >> beam.Map(_keyed, AsSingleton(layout)).with_output_types(tuple[tuple[int, int, int], bytes])
+            pcoll
+            | "SplitByUnit" >> beam.FlatMap(_by_unit, AsSingleton(layout)).with_output_types(tuple[_UnitKey, bytes])
             | "GatherUnit" >> beam.GroupByKey()
             | "Embed" >> Step(embed_unit, clap=self._clap, **self._arguments)
             | "WithCaptions" >> beam.Filter(lambda unit: unit.count > 0)
         )
 
 
-def _keyed(packed: bytes, layout: Layout) -> tuple[tuple[int, int, int], bytes]:
-    number = range_number(packed_id(packed), layout.units)
-    return (number * layout.shards // layout.units, number, layout.units), packed
+def _by_unit(counted: tuple[int, bytes], layout: Layout) -> Iterator[tuple[_UnitKey, bytes]]:
+    for number, some in split(unpack([counted[1]]), layout.units):
+        yield (number * layout.shards // layout.units, number, layout.units), pack(some)

@@ -10,26 +10,30 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
 from sonogloss.audio import WindowPolicy, expected_windows
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.sndfile import open_sndfile
 from sonogloss.errors import ClipError
-from sonogloss.sources import Source, open_source
+from sonogloss.sources import Source, SourceTable, open_source
 
 PART_BYTES = 64 << 20
 FEWEST_WINDOWS = 32  # a batch
 
 
-def split_long(sources: Iterable[Source], policy: WindowPolicy) -> list[Source]:
+def split_long(sources: Iterable[Source], policy: WindowPolicy) -> SourceTable:
     """The sources, with parts in place of long ones whose every window is wanted.
 
     Args:
         sources: as they were listed. Of one that may be long the header is read.
         policy: how windows are cut.
     """
-    if policy.max_windows is not None:
-        return list(sources)
-    return [part for source in sources for part in _parts(source, policy)]
+    table = SourceTable.of(sources)
+    if policy.max_windows is not None or not np.any(table.sizes >= 2 * PART_BYTES):
+        return table
+    return SourceTable.of(part for source in table for part in _parts(source, policy))
 
 
 def _parts(source: Source, policy: WindowPolicy) -> Iterator[Source]:
@@ -63,6 +67,6 @@ def _announced_seconds(source: Source) -> float:
         return 0.0
 
 
-def is_first(source: Source) -> bool:
-    """Does a recording begin here? Counts of recordings count these."""
-    return source.part is None or source.part[0] == 0
+def firsts(sources: SourceTable) -> npt.NDArray[np.bool_]:
+    """Where does a recording begin? Counts of recordings count these."""
+    return sources.parts <= 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,17 @@ _KEYS = ("clip_id", "uri", "member", "start_s")  # which recordings a file of ro
 _NAME = re.compile(r"part-([0-9a-f]{16})(-\d{3,})?\.parquet(\.tmp-[0-9a-f]{8})?")
 
 
+class PackedSources:
+    """The sources of a unit as its footer lists them; packed until somebody goes through them, for there are many."""
+
+    def __init__(self, content: bytes) -> None:
+        self._packed = zlib.compress(content, 1)
+
+    def __iter__(self) -> Iterator[DoneSource]:
+        for key, uri, member, *silent in json.loads(zlib.decompress(self._packed)):
+            yield DoneSource(key=key, uri=uri, member=member, silent=silent[0] if silent else 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Footer:
     """What a part file says of itself. `kind` and `sources` are None where an earlier format did not note them.
@@ -53,7 +65,7 @@ class Footer:
     unit: str
     kind: str | None
     parts: int | None = None
-    sources: tuple[DoneSource, ...] | None = None
+    sources: PackedSources | None = None
     rows: int = 0
     complete: bool = True
 
@@ -96,7 +108,7 @@ def read_footer(path: str) -> Footer | None:
         unit=said[UNIT_KEY].decode(),
         kind=said[KIND_KEY].decode() if KIND_KEY in said else None,
         parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
-        sources=_decode(said[SOURCES_KEY]) if SOURCES_KEY in said else None,
+        sources=PackedSources(said[SOURCES_KEY]) if SOURCES_KEY in said else None,
         rows=found.num_rows,
         complete=_LAST_COLUMN in found.schema.names,
     )
@@ -156,34 +168,31 @@ def _encode(sources: Sequence[DoneSource]) -> bytes:
     return json.dumps(lines).encode()
 
 
-def _decode(content: bytes) -> tuple[DoneSource, ...]:
-    return tuple(
-        DoneSource(key=key, uri=uri, member=member, silent=silent[0] if silent else 0)
-        for key, uri, member, *silent in json.loads(content)
-    )
-
-
 def write_again(
     output: str,
     units: Sequence[UnitResult],
-    sources: Sequence[DoneSource],
     drop: Collection[tuple[str, str | None]],
     *,
     configuration: str,
     kind: str,
     rows_a_part: int = ROWS_A_PART,
-) -> UnitResult:
+) -> UnitResult | None:
     """Write units again as one, under another name, without the rows of some recordings; their files stay.
 
     Args:
         output: the results directory.
         units: what is on disk.
-        sources: those that stay.
         drop: uri and member of the recordings whose rows go.
         configuration: digest of the options that shape a row.
         kind: the folder of the units' rows.
         rows_a_part: rows after which a file is closed and the next begun.
+
+    Returns:
+        What was written; None where no recording stays.
     """
+    sources = [each for unit in units for each in sources_of(output, unit) if (each.uri, each.member) not in drop]
+    if not sources:
+        return None
     names = [*(unit.unit for unit in units), *(source.key or source.uri for source in sources)]
     footer = Footer(configuration=configuration, unit=unit_id(names), kind=kind)
     dead = pa.concat_tables([_read(output, unit.parts[-1], DEAD_LETTER_SCHEMA, drop) for unit in units])
@@ -206,6 +215,23 @@ def write_again(
         codes=dict(Counter(dead.column("code").to_pylist())),
         seconds=sum_counts(unit.seconds for unit in units),
     )
+
+
+def sources_of(output: str, unit: UnitResult) -> Iterable[DoneSource]:
+    """The sources of a unit; format 1 noted them in its rows only."""
+    footer = read_footer(files.join(output, unit.parts[-1].path))
+    if footer is not None and footer.sources is not None:
+        return footer.sources
+    return sources_of_rows(output, [part.path for part in unit.parts])
+
+
+def sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:
+    """The recordings that these files have rows of, each once."""
+    found: dict[tuple[str, str | None], DoneSource] = {}
+    for name in names:
+        for row in files.read_table(files.join(output, name), columns=["uri", "member"]).to_pylist():
+            found[row["uri"], row["member"]] = DoneSource(key=None, uri=row["uri"], member=row["member"])
+    return tuple(found.values())
 
 
 def _in_parts(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]]:

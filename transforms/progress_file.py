@@ -1,4 +1,4 @@
-"""One short line a batch in a local file: how a driver follows its workers on one machine, threads or processes."""
+"""How far a job is: short lines in a local file, for a driver on this machine, and Beam's counters for others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from apache_beam.metrics.metric import Metrics
+
 from sonogloss.errors import InputError
 from sonogloss.records import ClipInfo
 from sonogloss.sources import printable
 from sonogloss.transforms.work import Batch
+
+NAMESPACE = "sonogloss"
+"""Of the counters."""
 
 
 def note(
@@ -23,10 +28,10 @@ def note(
     ahead: float = 0.0,
     audio_s: float = 0.0,
 ) -> None:
-    """Append what a batch achieved. Lines this short are appended whole, also by several processes at once.
+    """Count what a batch achieved, and append it to a file, whole, for lines are short.
 
     Args:
-        path: a local file; None notes nothing.
+        path: a local file; None for none.
         done: records that went through.
         failed: records that became dead letters.
         units: units of work that ended with this batch.
@@ -34,6 +39,9 @@ def note(
         ahead: by how much the part grew that is done of the unit that goes on, as a share of it.
         audio_s: seconds of sound in what went through.
     """
+    counts = {"done": done, "failed": failed, "units": units, "size": size, "audio_ms": round(1000 * audio_s)}
+    for name, count in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(count)
     sound = f" {ahead:.6f} {audio_s:.3f}" if ahead or audio_s else ""
     _append(path, f"{done} {failed} {units} {size}{sound}\n")
 

@@ -23,7 +23,7 @@ from sonogloss.errors import Code, InputError
 from sonogloss.records import DEAD_LETTER_SCHEMA, CaptionLine, DeadLetter, caption_id, table
 from sonogloss.sources.names import printable
 from sonogloss.transforms.caption_formats import Part, caption_format, first_line, lines_before, numbered_rows
-from sonogloss.transforms.part_files import DATASTORE, KIND_KEY
+from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
 
 STAGE = "read_captions"
 
@@ -65,6 +65,7 @@ class ReadCount:
         too_short: captions out of `read` that have too few words.
         too_long: captions out of `read` that have too many words.
         broken: 1 if the rest of the file could not be read.
+        failed: captions out of `read` that the CLAP could not embed.
         columns: for every further column `int`, `float` or `str`.
         left_out: names of columns of which cells were left out.
     """
@@ -76,6 +77,7 @@ class ReadCount:
     too_short: int = 0
     too_long: int = 0
     broken: int = 0
+    failed: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
@@ -195,7 +197,12 @@ def write_dead_letters(file: SourceFile, number: int, dead_letters: Iterable[Dea
     """
     name = file.uri.encode("utf-8", "surrogateescape")
     name += f"\x00{file.part}\x00{number}".encode() if file.part or number else b""
-    path = f"dead_letters/part-{hashlib.sha256(name).hexdigest()[:16]}.parquet"
+    return write_letters(f"part-{hashlib.sha256(name).hexdigest()[:16]}.parquet", dead_letters, output)
+
+
+def write_letters(name: str, dead_letters: Iterable[DeadLetter], output: str) -> str:
+    """Write a file of dead letters of a build; returns its name below the output."""
+    path = f"{DEAD_LETTERS}/{name}"
     content = table(dead_letters, DEAD_LETTER_SCHEMA).replace_schema_metadata({KIND_KEY: DATASTORE.encode()})
     files.write_table(files.join(output, path), content)
     return path

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sonogloss.records import Clip, Context, DeadLetter, FloatArray, LabelScore
-from sonogloss.sources import Source, source_key
+from sonogloss.sources import Source, SourceTable, source_key
 
 SMALLEST_UNIT = 20
 LARGEST_UNIT = 2048
@@ -31,7 +32,7 @@ class Unit:
     """Sources that are captioned together and whose rows share part files; `id` is a digest of their keys."""
 
     id: str
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,38 +161,40 @@ def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[U
     so that a job that was interrupted writes the files that it would have written; what else is left is cut anew.
 
     Args:
-        sources: all of them.
+        sources: all of them; units hold them in columns.
         done: keys of those that need no work.
     """
-    count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(sources) / UNITS)))
-    size = max(SMALLEST_UNIT_BYTES, math.ceil(sum(source.bytes or 0 for source in sources) / UNITS))
-    whole, others = [], []
-    for cut in _cut(sources, count, size):
-        left = [source for source in cut if source_key(source) not in done]
-        if len(left) == len(cut):
-            whole.append(cut)
+    table = SourceTable.of(sources)
+    sizes = np.maximum(table.sizes, 0)
+    count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(table) / UNITS)))
+    size = max(SMALLEST_UNIT_BYTES, math.ceil(int(sizes.sum()) / UNITS))
+    pending = np.array([key.decode() not in done for key in table.keys.tolist()], bool)
+    whole, others = [], [np.zeros(0, np.int64)]
+    for start, stop in _cut(sizes, count, size):
+        if pending[start:stop].all():
+            whole.append(table[start:stop])
         else:
-            others += left
-    return [make_unit(cut) for cut in [*whole, *_cut(others, count, size)]]
+            others.append(start + np.flatnonzero(pending[start:stop]))
+    rest = table.take(np.concatenate(others))
+    cuts = [*whole, *(rest[start:stop] for start, stop in _cut(np.maximum(rest.sizes, 0), count, size))]
+    return [Unit(id=unit_id(key.decode() for key in cut.keys.tolist()), sources=cut) for cut in cuts]
 
 
-def _cut(sources: Sequence[Source], count: int, size: int) -> Iterator[list[Source]]:
-    """Runs of at most `count` sources and, unless it is a single one, `size` bytes."""
-    cut: list[Source] = []
-    held = 0
-    for source in sources:
-        if cut and (len(cut) == count or held + (source.bytes or 0) > size):
-            yield cut
-            cut, held = [], 0
-        cut.append(source)
-        held += source.bytes or 0
-    if cut:
-        yield cut
+def _cut(sizes: npt.NDArray[np.int64], count: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Runs of at most `count` sources and, unless it is a single one, `limit` bytes."""
+    start = held = 0
+    for place, size in enumerate(sizes.tolist()):
+        if place > start and (place - start == count or held + size > limit):
+            yield start, place
+            start, held = place, 0
+        held += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def make_unit(sources: Sequence[Source]) -> Unit:
     """A unit of these sources."""
-    return Unit(id=unit_id([source_key(source) for source in sources]), sources=tuple(sources))
+    return Unit(id=unit_id(map(source_key, sources)), sources=tuple(sources))
 
 
 def unit_id(keys: Iterable[str]) -> str:

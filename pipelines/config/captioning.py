@@ -217,6 +217,13 @@ class CaptionSettings(WindowOptions):
         metavar="C",
     )
     fast: bool = _decoding(False, help="zeraucap: leave out the CLAP's guidance")
+    no_repeat_ngram: int | None = _decoding(
+        None,
+        help="so many tokens in a row occur once in a caption; 0 for no such rule",
+        default_text="the captioner's",
+        metavar="N",
+        at_least=0,
+    )
     precision: Literal["float32", "bfloat16", "float16", "int8"] | None = _decoding(
         None,
         help="weights of the language model",

@@ -164,8 +164,8 @@ class ConvertClapConfig(Configuration):
     output: AnyPath = option(help="the model's directory, in the layout of transformers' ClapModel", metavar="DIR")
     tokenizer: AnyPath | None = option(
         None,
-        help="directory or hub id of the text tower's tokenizer, which no checkpoint holds; only a hub id named here "
-        "is downloaded",
+        help="directory of the text tower's tokenizer, which no checkpoint holds; or roberta-base or hf:owner/name, "
+        "which is downloaded",
         default_text="roberta-base, if it is on this machine",
         metavar="T",
     )

@@ -61,7 +61,7 @@ class ScoringOptions(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(ScoringOptions):
+class EvaluateConfig(ScoringOptions, BeamOptions):
     """Options of `evaluate`."""
 
     results: AnyPath = option(help="a results directory, or jsonl, csv or parquet with captions", metavar="PATH")

@@ -95,6 +95,7 @@ def _number(help: str, default: str, **more: Any) -> Any:  # noqa: A002  # argpa
     return option(None, help=help, default_text=default, **more)
 
 
+_CHAT = "write prompts as messages, by the tokenizer's chat template; auto where it has one"
 _text = partial(option, group="texts")
 _learning = partial(_number, group="optimization")
 _adapter = partial(_number, group="adapter (LoRA)")
@@ -110,7 +111,9 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     captions: Paths = option(help="txt, jsonl, csv, tsv or parquet, also .gz or .zst", metavar="GLOB")
     output: AnyPath = option(help="the captioner's directory", metavar="DIR", recorded=False)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
-    language_model: AnyPath = option("pocket", help="a directory, a GGUF file or a hub id; any causal one", metavar="L")
+    language_model: AnyPath = option(
+        "pocket", help="a directory, a GGUF file or hf:owner/name; any causal one", metavar="L"
+    )
     preset: str | None = option(
         None,
         help="paper: the method's released hyper-parameters",
@@ -247,13 +250,20 @@ class MakeCaptionerOptions(MethodConfiguration):
 
     method: str = option("zeraucap", help="the method", choices=assembled_methods)
     clap: AnyPath = option("pocket", help=CLAP_NAMES, metavar="C")
-    language_model: AnyPath = option(help="a directory, a GGUF file or a hub id; any causal one", metavar="L")
+    language_model: AnyPath = option(help="a directory, a GGUF file or hf:owner/name; any causal one", metavar="L")
     labels: Paths = option(
         (),
         help="keywords: pocket, one a line, or a csv or json with names, split at commas; several are joined",
         default_text="needed where prompts name keywords",
         metavar="FILE",
     )
+    examples: AnyPath | None = option(
+        None,
+        help="captions to show before the one that is asked for, one a line; each gets the keywords nearest to it",
+        default_text="none",
+        metavar="FILE",
+    )
+    chat: Literal["auto", "on", "off"] = option("auto", help=_CHAT)
     output: AnyPath = option(help="the captioner's directory", metavar="DIR")
     overwrite: bool = option(False, group=JOB, help="replace what the output holds")
     device: str = device_option(JOB)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sonogloss import files
@@ -21,14 +22,15 @@ from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio
 from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
 from sonogloss.pipelines.running.progress import Work
+from sonogloss.pipelines.running.remote_job import Owner, RemoteJob, check_committed
 from sonogloss.pipelines.running.report import report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
-from sonogloss.sources import printable
+from sonogloss.sources import SourceTable, printable
 from sonogloss.sources.patterns import absolute
 from sonogloss.transforms.batch_step import Gather, Step
-from sonogloss.transforms.commit_run import commit_run, read_run
+from sonogloss.transforms.commit_run import RUN_FILE, read_run
 from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.part_files import DEAD_LETTERS
@@ -36,6 +38,7 @@ from sonogloss.transforms.read_audio import ReadAudio
 from sonogloss.transforms.skipped_files import list_skipped, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
+from sonogloss.transforms.work_files import commit_work, list_places, read_place, remove_work, write_work
 from sonogloss.transforms.write_rows import RowKind, WriteRows
 
 BATCH_SIZE = 32
@@ -112,7 +115,7 @@ def _run_audio_job(
     if not config.dry_run:
         refuse_held(output)
     job = prepare()
-    note_pocket(job.clap.name, [source.uri for source in sources])
+    note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
     recordings, sources = sources, sources if config.long == "pool" else split_long(sources, config.policy)
     if config.dry_run:
         here = partial(_list_here, job)
@@ -133,18 +136,24 @@ def _run_audio_job(
         if not plan.finished:
             for name in plan.remove:
                 files.remove(files.join(output, name))
-            commit = partial(
-                Gather,
-                commit_run,
-                output=output,
-                head=_head(config, job, sources=len(recordings), left_out=left_out),
-                started=started,
-                rows=job.rows.folder,
+            remove_work(output)
+            work = write_work(
+                output,
+                units=plan.pending,
+                completed=plan.completed,
                 rewrites=plan.rewrites,
-                skipped=skipped_list.counts,
-                skipped_parts=write_skipped(output, skipped_list),
+                head={
+                    "head": _head(config, job, sources=len(recordings), left_out=left_out),
+                    "skipped": skipped_list.counts,
+                    "skipped_parts": write_skipped(output, skipped_list),
+                },
             )
-            _run(config, job, plan, commit, options, held)
+            commit = partial(Gather, commit_work, folder=work, output=output, started=started, rows=job.rows.folder)
+            left = _run(config, job, plan, work, commit, options, held)
+            if left is not None:
+                return {"output": output, "job": asdict(left), "problems": []}
+            check_committed(output, RUN_FILE)
+            remove_work(output)
     return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
 
 
@@ -162,19 +171,23 @@ def _run(
     config: CaptionConfig | ClassifyConfig,
     job: AudioJob,
     plan: UnitPlan,
+    work: str,
     commit: Callable[..., Gather],
     options: PipelineOptions,
     held: Lease,
-) -> None:
+) -> RemoteJob | None:
     with (
         progress_file(options, device=job.clap.device) as path,
         decoding_notes(str(config.output), options) as journal,
         cleaning(partial(remove_half_written, str(config.output))),
     ):
         pipeline = make_pipeline(options)
-        _connect(pipeline, config, job, plan, commit(progress=path), path, journal)
-        run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), watch=held.check)
-    held.check()
+        _connect(pipeline, config, job, work, commit(progress=path), path, journal)
+        owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
+        left = run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), owner=owner)
+    if left is None:
+        held.check()
+    return left
 
 
 def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:
@@ -204,18 +217,19 @@ def _printable(value: Any) -> Any:
 
 
 def _work(plan: UnitPlan) -> Work:
-    sources = [source for unit in plan.pending for source in unit.sources]
-    sizes = [source.bytes for source in sources if source.bytes is not None]
-    size = sum(sizes) if len(sizes) == len(sources) else None
-    noun = "recordings" if all(source.part is None for source in sources) else "recordings and parts of long ones"
-    return Work(units=len(sources), noun=noun, size=size, before=plan.taken_over)
+    tables = [SourceTable.of(unit.sources) for unit in plan.pending]
+    known = all(np.all(table.sizes >= 0) for table in tables)
+    size = sum(int(table.sizes.sum()) for table in tables) if known else None
+    parts = any(np.any(table.parts >= 0) for table in tables)
+    noun = "recordings and parts of long ones" if parts else "recordings"
+    return Work(units=sum(map(len, tables)), noun=noun, size=size, before=plan.taken_over)
 
 
 def _connect(
     pipeline: beam.Pipeline,
     config: CaptionConfig | ClassifyConfig,
     job: AudioJob,
-    plan: UnitPlan,
+    work: str,
     commit: Gather,
     progress: str | None,
     journal: str | None,
@@ -223,18 +237,19 @@ def _connect(
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
     batches = (
         pipeline
-        | "ListUnits" >> beam.Create(plan.pending)
+        | "Listing" >> beam.Create([work])
+        | "ListUnits" >> beam.FlatMap(list_places)
         | "SpreadUnits" >> beam.Reshuffle()
+        | "OpenUnits" >> beam.Map(read_place)
         | "ReadAudio"
-        >> ReadAudio(policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE, journal=journal)
+        >> ReadAudio(
+            policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE, journal=journal
+        ).with_resource_hints(**config.hints)
     )
     for label, step in job.steps().items():
-        batches |= label >> step
-    written = batches | "WriteRows" >> WriteRows(
-        str(config.output), configuration=job.digest(), kind=job.rows, progress=progress
-    )
-    completed = pipeline | "CompletedUnits" >> beam.Create(plan.completed)
-    (written, completed) | "AllUnits" >> beam.Flatten() | "CommitRun" >> commit
+        batches |= label >> step.with_resource_hints(**config.hints)  # all alike, else they do not fuse
+    rows = WriteRows(str(config.output), configuration=job.digest(), kind=job.rows, progress=progress)
+    batches | "WriteRows" >> rows.with_resource_hints(**config.hints) | "CommitRun" >> commit
 
 
 def run_here(job: AudioJob, batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -44,10 +44,10 @@ def list_validation_audio(audio: Sequence[str], references: str) -> dict[str, li
     if not uris:
         raise _nothing_fits(references)
     found = read_references(references, [{"uri": uri} for uri in uris])
-    named = {uri: found.known.get(key, []) for uri, key in zip(uris, found.keys, strict=True)}
-    if not any(named.values()):
+    named = {uri: texts for uri in uris if (texts := found.of({"uri": uri}))}
+    if not named:
         raise _nothing_fits(references)
-    return {uri: texts for uri, texts in named.items() if texts}
+    return named
 
 
 def score_on_audio(

@@ -170,6 +170,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         beams=config.beams,
         language=config.language,
         fast=config.fast,
+        no_repeat_ngram=config.no_repeat_ngram,
     )
     captioner = CaptionerReference.of(spec)
     made_with = captioner.load().clap

@@ -19,6 +19,7 @@ from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
+from sonogloss.transforms.work_files import WORK_FOLDER, remove_work
 
 MARKER = ".sonogloss-build.json"
 _UNITS = re.compile(UNITS + r"/[0-9a-f]{16}-\d{6}-[0-9a-f]{16}-[0-9a-f]{16}\.(npy|parquet)")
@@ -88,16 +89,15 @@ def end_datastore(output: str) -> None:
     for name in stale:
         if _is_ours(name):
             files.remove(files.join(output, name))
+    remove_work(output)
     files.remove_empty_folders(output, (*FOLDERS, UNITS))
     files.remove(files.join(output, MARKER))
 
 
 def is_swept(output: str) -> bool:
     """Did the build that wrote the manifest also remove what it no longer needs?"""
-    left = (MARKER, LEASE_FILE)
-    return not files.is_dir(files.join(output, UNITS)) and not any(
-        files.exists(files.join(output, each)) for each in left
-    )
+    left = (MARKER, LEASE_FILE, UNITS, WORK_FOLDER)
+    return not any(files.exists(files.join(output, name)) for name in left)
 
 
 def kept_units(output: str, made_with: str) -> int:

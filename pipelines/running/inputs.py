@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sonogloss import files
@@ -15,7 +15,7 @@ from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
 from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.terminal import note
-from sonogloss.sources import Skipped, Source, list_sources
+from sonogloss.sources import Skipped, Source, SourceTable, list_sources
 from sonogloss.transforms.models import ClapReference
 
 DEMO_FILE = "demo.json"
@@ -27,7 +27,7 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
+def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, list[Skipped]]:
     """The recordings that patterns name, sorted by file, each once, and what was left out.
 
     What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
@@ -35,15 +35,8 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
     Raises:
         MissingInputError: there is no recording.
     """
-    sources: list[Source] = []
     skipped: list[Skipped] = []
-    for found in list_sources(map(_failures_of_a_run, patterns)):
-        if isinstance(found, Source):
-            sources.append(found)
-        elif found.failed:
-            sources.append(Source(uri=found.uri, member=found.member, version=str(found.code), refused=found))
-        else:
-            skipped.append(found)
+    sources = SourceTable.of(_sources(patterns, skipped))
     if not sources:
         if not skipped:
             raise MissingInputError(
@@ -54,7 +47,18 @@ def list_audio(patterns: Iterable[str]) -> tuple[list[Source], list[Skipped]]:
             f"{skipped[0].reason}",
             "Name the files with a glob if they are audio all the same.",
         )
-    return sorted(sources, key=lambda source: source.uri), skipped
+    return sources.in_order(), skipped
+
+
+def _sources(patterns: Iterable[str], skipped: list[Skipped]) -> Iterator[Source]:
+    """The recordings; what was left out joins the list."""
+    for found in list_sources(map(_failures_of_a_run, patterns)):
+        if isinstance(found, Source):
+            yield found
+        elif found.failed:
+            yield Source(uri=found.uri, member=found.member, version=str(found.code), refused=found)
+        else:
+            skipped.append(found)
 
 
 def _failures_of_a_run(pattern: str) -> str:
@@ -112,11 +116,13 @@ def check_window(policy: WindowPolicy, clap: ClapReference, option: str = "--cla
 
 def note_pocket(clap: str, paths: Iterable[str]) -> None:
     """Say on standard error that the embedded CLAP is for demonstrations, unless `demo` made these files."""
+    if not is_pocket(clap):
+        return
     folders = {os.path.dirname(path) for path in paths}
     made_by_demo = len(folders) == 1 and any(
         files.exists(files.join(folder, DEMO_FILE)) for path in folders for folder in (path, os.path.dirname(path))
     )
-    if is_pocket(clap) and not made_by_demo:
+    if not made_by_demo:
         note(f"{clap} knows fifty synthetic sounds; name a CLAP for real work")
 
 

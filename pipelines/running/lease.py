@@ -20,6 +20,7 @@ from typing import Any
 
 from sonogloss import files
 from sonogloss.errors import FormatError, InputError, OutputError
+from sonogloss.pipelines.running.remote_job import RemoteJob
 from sonogloss.pipelines.running.signals import cleaning
 
 LEASE_FILE = ".sonogloss-lease.json"
@@ -64,9 +65,17 @@ class Lease:
             files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
+    def note_job(self, job: dict[str, Any], *, alone: bool = False) -> None:
+        """From now on the lease is that of a job on other machines, too; `alone` when this process leaves it."""
+        with self._lock:
+            self._content |= {"job": job, "alone": alone}
+            files.overwrite(self.path, self._bytes())
+
     def release(self) -> None:
-        """Remove the lease if it is still ours; a second call does nothing."""
+        """Remove the lease if it is still ours and nobody else's; a second call does nothing."""
         self._ended.set()
+        if self._content.get("alone"):
+            return
         with self._lock, suppress(Exception):  # whatever is wrong there, the job has ended
             if self._is_ours(_read(self.path)):
                 files.remove(self.path)
@@ -137,6 +146,10 @@ def refuse_held(output: str) -> None:
     content = _read(path)
     if content is None:
         return
+    if "job" in content and RemoteJob(**content["job"]).runs():
+        raise _held(output, content)
+    if content.get("alone"):
+        return
     if content.get("host") == _host():
         holder = _process(int(content.get("pid", 0)))
         if holder is None or content.get("process") != holder:
@@ -155,6 +168,10 @@ def refuse_held(output: str) -> None:
 
 
 def _held(output: str, content: dict[str, Any]) -> InputError:
+    if "job" in content:
+        job = RemoteJob(**content["job"])
+        remedy = "Wait until it ends, or cancel it; or name another directory."
+        return OutputError(f"--output {output!r} is being written by {job} since {content.get('since', '?')}.", remedy)
     return OutputError(
         f"--output {output!r} is being written by `sonogloss {content.get('command', '?')}` on "
         f"{content.get('machine', '?')} (process {content.get('pid', '?')}) since {content.get('since', '?')}.",

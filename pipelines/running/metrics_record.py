@@ -56,7 +56,8 @@ def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str,
 
 
 def _later_defaults(config: EvaluateConfig) -> dict[str, Any]:
-    return {setting.name: setting.default for setting in settings_of(type(config)) if setting.default is None}
+    recorded = (setting for setting in settings_of(type(config)) if setting.option.recorded)
+    return {setting.name: setting.default for setting in recorded if setting.default is None}
 
 
 def write_record(config: EvaluateConfig, inputs: dict[str, Any], report: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def print_captions(config: CaptionConfig) -> dict[str, Any]:
     if config.captioner == "pocket" and config.datastore is None:
         config = replace(config, captioner=WITHOUT_DATASTORE)
     job = prepare(config)
-    note_pocket(job.clap.name, [source.uri for source in sources])
+    note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
     batches = read_units(cut_units(sources), policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE)
     rows, dead = [], []
     for batch in run_here(job, batches):

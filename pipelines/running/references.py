@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from sonogloss import files
 from sonogloss.errors import FormatError
-from sonogloss.tables import Table, cell_values, read_table
+from sonogloss.tables import Table, cell_values, open_table
 
 KEYS = ("clip_id", "uri", "file_name", "filename", "fname")
 _TEXTS = ("references", "captions", "reference", "caption", "text", "raw")
 _NUMBERED = re.compile(r"(?:caption|reference)_?\d+")  # Clotho: caption_1 to caption_5
 _FILE_NAMES = frozenset({"file_name", "filename", "fname"})
+_IDS = ("youtube_id", "audiocap_id", "image_id", "audio_id", "id")  # AudioCaps, COCO, WavCaps
+_AT_ONCE = 10_000  # rows
 
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class References:
-    """References, and how rows find theirs.
+    """References by key, and how rows find theirs.
 
     Attributes:
-        key: the column of the references that they go by; `file_name` however it is spelled.
-        known: the references by key, none of them empty.
-        keys: the key of every row of the results.
+        key: the column that they go by; `file_name` however it is spelled.
+        key_of: what a row of the results is called.
+        places: by key, the place of its texts; keys without texts are not here.
+        texts: a column `references` of lists, one a key.
     """
 
     key: str
-    known: Mapping[str, list[str]]
-    keys: Sequence[str]
+    key_of: Callable[[Row], str]
+    places: Mapping[str, int]
+    texts: pa.Table
+
+    def of(self, row: Row) -> list[str]:
+        """The references of a row; empty where it has none."""
+        place = self.places.get(self.key_of(row))
+        return [] if place is None else list(self.texts["references"][place].as_py())
+
+    def matches(self, rows: Sequence[Row]) -> int:
+        """How many of these rows have references."""
+        return sum(self.key_of(row) in self.places for row in rows)
 
 
 def read_references(
@@ -43,47 +61,46 @@ def read_references(
 
     A key is `clip_id`, `uri` or a file name, which is compared without its folder. Any other column that is named as
     the key is compared with the column of that name in the rows, or else with file names, with and without their
-    ending. AudioCaps' tables go by `youtube_id` and `start_time`, or by `audiocap_id`. Keys match under Unicode NFC.
+    ending. AudioCaps' tables go by `youtube_id` and `start_time`, or by `audiocap_id`; COCO's by the file name of an
+    image or by `image_id`, WavCaps' by `id`. Keys match under Unicode NFC.
 
     Texts are `references` or `captions` (a list), `caption_1`, `caption_2` ... (Clotho), `reference`, `caption`,
     `text` or `raw`. Several rows of one key add up.
 
     Args:
         path: csv, tsv, json, jsonl or Parquet.
-        rows: of the results; at least one.
+        rows: the first ones of the results, which say what they are called by; at least one.
         key: the column to go by, where it is not found by its name.
         columns: the columns with texts, where they are not found by their names.
 
     Raises:
-        FormatError: there is no such key, there are no texts, or nothing matches.
+        FormatError: there is no such key, or there are no texts.
     """
-    table = read_table(path, option="--references")
+    table = open_table(path, option="--references")
     texts = _text_columns(table, columns)
-    candidates = _keys_of_references(table, key)
     best: References | None = None
-    for name, of_reference in candidates:
-        for of_row in _keys_of_rows(name, rows):
-            found = _gather(table, name, of_reference, texts, [of_row(row) for row in rows])
-            if best is None or _matches(found) > _matches(best):
-                best = found
+    most = -1
+    for name, of_reference in _keys_of_references(table, key):
+        if not (of_rows := _keys_of_rows(name, rows)):
+            continue
+        places, content = _gather(path, table, name, of_reference, texts)
+        for of_row in of_rows:
+            found = References(key=name, key_of=of_row, places=places, texts=content)
+            if (matches := found.matches(rows)) > most:
+                best, most = found, matches
+        if most == len(rows):
+            break
     if best is None:
         raise FormatError(
             f"{table.name} (columns: {', '.join(table.columns)}) has no key column that the results have.",
             f"Give one of {', '.join(KEYS[:3])}, or name one with --key.",
         )
-    if best.key == "file_name":
-        column = table.require(*(name for name in KEYS if name in _FILE_NAMES))
-        check_names([str(row[column]) for _, row in table.rows], "--references", path)
     return best
 
 
-def _matches(references: References) -> int:
-    return len(references.known.keys() & set(references.keys))
-
-
-def normal(name: str) -> str:
-    """A key as it is compared: NFC, because macOS writes file names decomposed."""
-    return unicodedata.normalize("NFC", name)
+def _normal(name: object) -> str:
+    """A key as it is compared: NFC, because macOS writes file names decomposed. Null is no word and matches nothing."""
+    return "" if name is None else unicodedata.normalize("NFC", str(name))
 
 
 def _text_columns(table: Table, named: Sequence[str]) -> list[str]:
@@ -100,35 +117,30 @@ def _text_columns(table: Table, named: Sequence[str]) -> list[str]:
 def _keys_of_references(table: Table, key: str | None) -> list[tuple[str, Callable[[Row], str | None]]]:
     """Each column that may be the key, best first, with what it says of a row."""
 
-    def column(name: str) -> Callable[[Row], str | None]:
-        return lambda row: None if row.get(name) is None else str(row[name])
-
-    def file_name(name: str) -> Callable[[Row], str | None]:
-        return lambda row: None if row.get(name) is None else files.base_name(str(row[name]))
+    def column(name: str) -> tuple[str, Callable[[Row], str | None]]:
+        return (
+            "file_name" if name in _FILE_NAMES else name,
+            lambda row: None if row.get(name) is None else str(row[name]),
+        )
 
     if key is not None:
         table.require(key)
-        return [("file_name", file_name(key)) if key in _FILE_NAMES else (key, column(key))]
-    found = [
-        ("file_name", file_name(name)) if name in _FILE_NAMES else (name, column(name))
-        for name in KEYS
-        if name in table.columns
-    ]
+        return [column(key)]
+    found = [column(name) for name in KEYS if name in table.columns]
     if {"youtube_id", "start_time"} <= set(table.columns):
         found.append(("youtube_id", lambda row: f"{row.get('youtube_id')}_{row.get('start_time')}"))
-        found += [(name, column(name)) for name in ("youtube_id", "audiocap_id") if name in table.columns]
-    return found
+    return found + [column(name) for name in _IDS if name in table.columns]
 
 
 def _keys_of_rows(name: str, rows: Sequence[Row]) -> list[Callable[[Row], str]]:
     """What rows may be called by a key of this name."""
     if name in rows[0] and name != "file_name":
-        return [lambda row: _as_key(row.get(name))]
+        return [lambda row: _normal(row.get(name))]
     if name in ("clip_id", "uri") or not {"uri", "file_name"} & rows[0].keys():
         return []
 
     def base(row: Row) -> str:
-        return files.base_name(_as_key(row.get("file_name", row.get("uri"))))
+        return files.base_name(_normal(row.get("file_name", row.get("uri"))))
 
     def stem(row: Row) -> str:
         return PurePosixPath(base(row)).stem
@@ -144,37 +156,67 @@ def _keys_of_rows(name: str, rows: Sequence[Row]) -> list[Callable[[Row], str]]:
     ]
 
 
-def _as_key(value: object) -> str:
-    """A key as text; null is no word, and matches nothing."""
-    return "" if value is None else str(value)
-
-
 def _gather(
-    table: Table, key: str, of_reference: Callable[[Row], str | None], columns: Sequence[str], keys: Sequence[str]
-) -> References:
-    known: dict[str, list[str]] = {}
+    path: str, table: Table, key: str, of_reference: Callable[[Row], str | None], columns: Sequence[str]
+) -> tuple[dict[str, int], pa.Table]:
+    """The place of each key, and the texts in the order of their places."""
+    places: dict[str, int] = {}
+    names = NameCheck("--references", path, lambda: (str(of_reference(row)) for _, row in table.rows))
+    owners = array("q")
+    chunks = []
+    rows = _texts(table, key, of_reference, columns)
+    while some := list(itertools.islice(rows, _AT_ONCE)):
+        for name, texts in some:
+            own = _normal(files.base_name(name) if key == "file_name" else name)
+            place = places.setdefault(own, len(places))
+            owners.extend([place] * len(texts))
+            if key == "file_name":
+                names.add(place, name)
+        chunks.append(pa.array([text for _, texts in some for text in texts], pa.string()))
+    owner = np.frombuffer(owners, np.int64) if owners else np.empty(0, np.int64)
+    ends = np.cumsum(np.bincount(owner, minlength=len(places)))
+    values = pa.chunked_array(chunks, pa.string()).cast(pa.large_string())
+    values = values.take(pa.array(np.argsort(owner, kind="stable"))).combine_chunks()
+    lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int64()), values)
+    return places, pa.table({"references": lists})
+
+
+def _texts(
+    table: Table, key: str, of_reference: Callable[[Row], str | None], columns: Sequence[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """What each row is called, and its texts that are not blank; rows without any are left out."""
     for place, row in table.rows:
         name = of_reference(row)
-        texts = [text for column in columns for text in cell_values(row, column, column)]
-        if name is None or not all(isinstance(text, str) for text in texts):
+        cells = [text for column in columns for text in cell_values(row, column, column)]
+        if name is None or not all(isinstance(text, str) for text in cells):
             raise table.wrong(place, f"no {key}, or references that are not text")
-        known.setdefault(normal(name), []).extend(text for text in texts if text.strip())
-    return References(
-        key=key, known={name: texts for name, texts in known.items() if texts}, keys=[normal(name) for name in keys]
-    )
+        if texts := [text for text in cells if text.strip()]:
+            yield name, texts
 
 
-def check_names(names: Sequence[str], option: str, path: str) -> None:
+class NameCheck:
     """File names are compared without their folders: two files of one name cannot be told apart.
 
-    Raises:
-        FormatError: there are two.
+    Args:
+        option: the option that names them, for messages.
+        path: its value.
+        names: reads all of them again, for messages.
     """
-    seen: dict[str, str] = {}
-    for name in names:
-        first = seen.setdefault(files.base_name(name), name)
-        if first != name:
+
+    def __init__(self, option: str, path: str, names: Callable[[], Iterable[str]]) -> None:
+        self._option, self._path, self._names = option, path, names
+        self._seen: dict[int, int] = {}  # digests, for there may be millions
+
+    def add(self, place: int, name: str) -> None:
+        """Note a file; equal base names have equal places.
+
+        Raises:
+            FormatError: there is another one of its name.
+        """
+        if self._seen.setdefault(place, hash(name)) != hash(name):
+            base = files.base_name(name)
+            first = next(other for other in self._names() if files.base_name(other) == base)
             raise FormatError(
-                f"{option} {path!r} names two files {files.base_name(name)!r}: {first!r} and {name!r}.",
+                f"{self._option} {self._path!r} names two files {base!r}: {first!r} and {name!r}.",
                 "Use the key uri or clip_id.",
             )

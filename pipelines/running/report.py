@@ -14,9 +14,9 @@ from sonogloss.errors import MissingInputError
 from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.sources import Source
+from sonogloss.sources import Source, SourceTable
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
-from sonogloss.transforms.long_sources import is_first
+from sonogloss.transforms.long_sources import firsts
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
@@ -57,7 +57,7 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
     counts = run["counts"]
     if counts["dead_letters"] and not counts[rows]:
         _refuse_unreadable(output, run)
-    computed = sum(is_first(source) for unit in plan.pending for source in unit.sources)
+    computed = sum(int(firsts(SourceTable.of(unit.sources)).sum()) for unit in plan.pending)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
@@ -99,6 +99,8 @@ def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
 
 def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     """Print a report for a person; `done` is what became of the sources ("tagged")."""
+    if "job" in report:  # it was named when it was submitted
+        return
     console = plain_console()
     if report["done_before"]:
         console.print(f"These sources were {done} with these options before: nothing to do.")

@@ -12,16 +12,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.pipelines.running.ownership import Holdings, survey
-from sonogloss.sources import Source, source_key
-from sonogloss.sources.names import printable_name
+from sonogloss.sources import Source, SourceTable, source_key
+from sonogloss.sources.names import SeenNames, printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
-from sonogloss.transforms.long_sources import is_first
-from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name
+from sonogloss.transforms.long_sources import firsts
+from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name, sources_of_rows
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
 from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
 
@@ -61,7 +62,7 @@ class UnitPlan:
 @dataclass(frozen=True, kw_only=True)
 class _DoneUnit:
     result: UnitResult
-    sources: tuple[DoneSource, ...]
+    sources: Iterable[DoneSource]
     complete: bool
     retryable: Collection[Name]
 
@@ -108,9 +109,10 @@ def plan_units(
     done = _done_units(output, held, rows)
     named = {part.path for unit in done for part in unit.result.parts}
     stale = [name for name in held.footers if name not in named]
-    listed = {(source.uri, source.member) for source in sources}
+    table = SourceTable.of(sources)
+    listed = SeenNames(table.names())
     _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
-    plan = _compare(sources, done, listed, retry=retry)
+    plan = _compare(table, done, listed, retry=retry)
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
     if as_committed and not (plan.pending or plan.rewrites or remove):
@@ -126,59 +128,66 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
     return counted == skipped.counts
 
 
-def _compare(sources: Sequence[Source], done: Sequence[_DoneUnit], listed: set[Name], *, retry: bool) -> UnitPlan:
+def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *, retry: bool) -> UnitPlan:
     """What of the work that is done still counts.
 
     A recording that is listed, but in another version or in other ranges than one of its units holds, is replaced there
     as a whole: so no clip can have rows from two versions. So is one that is tried again. Of an earlier format no
     versions are known, and what is done counts.
     """
-    again = _to_retry(done, listed) if retry else set()
-    keys = {source_key(source) for source in sources}
+    again = _to_retry(done, table) if retry else set()
+    keys = [key.decode() for key in table.keys.tolist()]
     # An earlier release did long recordings in one piece.
-    whole = {source_key(part): source_key(replace(part, part=None)) for part in sources if part.part is not None}
-    wanted = keys | set(whole.values())
+    parts = table.take(np.flatnonzero(table.parts >= 0))
+    whole = {source_key(part): source_key(replace(part, part=None)) for part in parts}
+    wanted = SeenNames([*keys, *whole.values()])
     completed, rewrites = [], []
-    ready: set[str] = set()
-    unversioned: set[Name] = set()
+    ready, unversioned = SeenNames(), SeenNames()
     vanished: set[Name] = set()
     for unit in done:
-        names = [(source.uri, source.member) for source in unit.sources]
+        sources = [((source.uri, source.member), source.key) for source in unit.sources]
         drop = {
-            name
-            for name, source in zip(names, unit.sources, strict=True)
-            if name in again or (name in listed and source.key is not None and source.key not in wanted)
+            name for name, key in sources if name in again or (name in listed and key is not None and key not in wanted)
         }
-        vanished.update(name for name in names if name not in listed and name not in drop)
-        kept = tuple(source for name, source in zip(names, unit.sources, strict=True) if name not in drop)
-        ready.update(source.key for source in kept if source.key is not None)
-        unversioned.update((source.uri, source.member) for source in kept if source.key is None)
+        vanished.update(name for name, _ in sources if name not in listed and name not in drop)
+        for name, key in sources:
+            if name not in drop:
+                (unversioned if key is None else ready).add(name if key is None else key)
         if drop:
-            rewrites.append(Rewrite(units=(unit.result,), sources=kept, drop=frozenset(drop)))
+            rewrites.append(Rewrite(units=(unit.result,), drop=frozenset(drop)))
         else:
             completed.append(unit.result)
-    ready |= {source_key(source) for source in sources if (source.uri, source.member) in unversioned}
-    ready |= {part for part, all_of_it in whole.items() if all_of_it in ready}
+    if unversioned:
+        for key, name in zip(keys, table.names(), strict=True):
+            if name in unversioned:
+                ready.add(key)
+    for part, all_of_it in whole.items():
+        if all_of_it in ready:
+            ready.add(part)
+    first = firsts(table)
     return UnitPlan(
-        pending=[_renamed(unit, again, rewrites) for unit in cut_units(sources, done=ready)],
+        pending=[_renamed(unit, again, rewrites) for unit in cut_units(table, done=ready)],
         completed=completed,
         rewrites=rewrites,
-        taken_over=len({source_key(source) for source in sources if is_first(source)} & ready),
+        taken_over=sum(key in ready for key, begins in zip(keys, first.tolist(), strict=True) if begins),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
 
 
-def _to_retry(done: Sequence[_DoneUnit], listed: set[Name]) -> set[Name]:
+def _to_retry(done: Sequence[_DoneUnit], table: SourceTable) -> set[Name]:
     """Recordings with a retryable dead letter; also an archive that could not be opened and has members now."""
     failed = {name for unit in done for name in unit.retryable}
-    there = listed | {(uri, None) for uri, _ in listed} if failed else set()
-    names = {(source.uri, source.member) for unit in done for source in unit.sources} & there
-    return {name for name in names if printable_name(*name) in failed}
+    if not failed:
+        return set()
+    names = ((source.uri, source.member) for unit in done for source in unit.sources)
+    found = {name for name in names if printable_name(*name) in failed}
+    there = {name for uri, member in table.names() for name in ((uri, member), (uri, None)) if name in found}
+    return found & there
 
 
 def _renamed(unit: Unit, again: set[Name], rewrites: Sequence[Rewrite]) -> Unit:
     """A unit of recordings that are tried again has a name of its own: what it replaces stays until the commit."""
-    if again.isdisjoint((source.uri, source.member) for source in unit.sources):
+    if not again or again.isdisjoint((source.uri, source.member) for source in unit.sources):
         return unit
     replaced = sorted(result.unit for rewrite in rewrites for result in rewrite.units)
     return replace(unit, id=unit_id([unit.id, *replaced]))
@@ -192,18 +201,12 @@ def _tidied(plan: UnitPlan, done: Sequence[_DoneUnit]) -> UnitPlan:
     """
     units = {unit.result.unit: unit for unit in done}
     completed = [units[result.unit] for result in plan.completed]
-    small = [unit for unit in completed if unit.result.inputs < SMALL and len(unit.sources) < LARGEST_UNIT]
+    small = [unit for unit in completed if unit.result.inputs < SMALL and unit.result.sources < LARGEST_UNIT]
     groups = [[unit] for unit in completed if not unit.complete]
     if len(small) >= MANY:
         groups = [*_grouped(small), *([unit] for unit in completed if not unit.complete and unit not in small)]
     again = {unit.result.unit for group in groups for unit in group}
-    joined = [
-        Rewrite(
-            units=tuple(unit.result for unit in group),
-            sources=tuple(source for unit in group for source in unit.sources),
-        )
-        for group in groups
-    ]
+    joined = [Rewrite(units=tuple(unit.result for unit in group)) for group in groups]
     kept = [result for result in plan.completed if result.unit not in again]
     return replace(plan, completed=kept, rewrites=[*plan.rewrites, *joined])
 
@@ -215,7 +218,7 @@ def _grouped(units: Iterable[_DoneUnit]) -> Iterator[list[_DoneUnit]]:
         group.append(unit)
         if (
             sum(each.result.inputs for each in group) >= SMALL
-            or sum(len(each.sources) for each in group) >= LARGEST_UNIT
+            or sum(each.result.sources for each in group) >= LARGEST_UNIT
         ):
             yield group
             group = []
@@ -241,15 +244,17 @@ def _done_units(output: str, held: Holdings, folder: str) -> list[_DoneUnit]:
         by_unit[footer.unit][name] = footer
     committed = {held.footers[name].unit for name in held.committed if name in held.footers}
     found: list[_DoneUnit] = []
-    seen: set[tuple[str | None, str, str | None]] = set()
+    seen = SeenNames()
     for unit in sorted(by_unit, key=lambda unit: (unit not in committed, unit)):
         done = _done_unit(output, unit, by_unit[unit], held.committed, folder)
         if done is None:
             continue
-        sources = {(source.key, source.uri, source.member) for source in done.sources}
-        if sources.isdisjoint(seen):  # else a run was killed between writing a unit again and committing it
-            seen |= sources
+        sources = [(source.key, source.uri, source.member) for source in done.sources]
+        if not any(source in seen for source in sources):
+            for source in sources:
+                seen.add(source)
             found.append(done)
+        # else a run was killed between writing a unit again and committing it
     return found
 
 
@@ -271,20 +276,20 @@ def _done_unit(
     parts = [Part(**files.file_entry(output, name), rows=footers[name].rows) for name in names]
     if any(committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in committed):
         return None
-    sources = footers[letters].sources
+    sources: Iterable[DoneSource] | None = footers[letters].sources
     if sources is None:
-        sources = _sources_of_rows(output, names)
+        sources = sources_of_rows(output, names)
+    silent = [source.silent for source in sources]
     failed = files.read_table(files.join(output, letters), columns=["code", "uri", "member"]).to_pylist()
     rows = sum(part.rows for part in parts[:-1])
-    silent = sum(source.silent for source in sources)
     result = UnitResult(
         unit=unit,
         parts=tuple(parts),
-        sources=len(sources),
-        inputs=rows + footers[letters].rows + silent,
+        sources=len(silent),
+        inputs=rows + footers[letters].rows + sum(silent),
         rows=rows,
         dead_letters=footers[letters].rows,
-        silent=silent,
+        silent=sum(silent),
         codes=dict(Counter(letter["code"] for letter in failed)),
     )
     complete = all(footer.complete for footer in footers.values())
@@ -292,20 +297,11 @@ def _done_unit(
     return _DoneUnit(result=result, sources=sources, complete=complete, retryable=retryable)
 
 
-def _sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:
-    """The sources of a unit of format 1, which noted them in its rows only."""
-    found: dict[Name, DoneSource] = {}
-    for name in names:
-        for row in files.read_table(files.join(output, name), columns=["uri", "member"]).to_pylist():
-            found[row["uri"], row["member"]] = DoneSource(key=None, uri=row["uri"], member=row["member"])
-    return tuple(found.values())
-
-
-def _check_stale(output: str, footers: Mapping[str, Footer], listed: set[Name]) -> None:
+def _check_stale(output: str, footers: Mapping[str, Footer], listed: SeenNames) -> None:
     """What is left of a damaged unit goes only when this job covers all its recordings."""
     for name, footer in footers.items():
         try:
-            sources = footer.sources or _sources_of_rows(output, [name])
+            sources = footer.sources or sources_of_rows(output, [name])
         except (OSError, pa.ArrowException):
             continue  # these rows are lost
         for source in sources:

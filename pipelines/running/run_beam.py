@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -24,6 +24,7 @@ from sonogloss.pipelines.running.beam_options import from_worker, input_error, i
 from sonogloss.pipelines.running.displays import Display
 from sonogloss.pipelines.running.inputs import count_gpus
 from sonogloss.pipelines.running.progress import Tail, Work
+from sonogloss.pipelines.running.remote_job import Owner, RemoteJob, run_remotely
 from sonogloss.pipelines.running.run_log import is_logging
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.pipelines.running.worker_main import GPUS, worker_command
@@ -102,8 +103,8 @@ def run_pipeline(
     path: str | None = None,
     work: Work | None = None,
     quiet: bool = False,
-    watch: Callable[[], None] | None = None,
-) -> None:
+    owner: Owner | None = None,
+) -> RemoteJob | None:
     """Run a pipeline to its end and show how far it is on standard error.
 
     Args:
@@ -112,13 +113,18 @@ def run_pipeline(
         path: the progress file the transforms were given; None shows nothing.
         work: how much there is to do, for the time that is left.
         quiet: show nothing, for a job that is part of another.
-        watch: is called now and then and raises when the job must not go on.
+        owner: what to do with a job on another machine; its lease says when any job must not go on.
+
+    Returns:
+        The job, where it was left running on another machine; None when it is done.
 
     Raises:
         InputError: a worker met a user's mistake.
         SonoglossError: a worker process died, or a remote job did not end well; its own log says more.
         KeyboardInterrupt: the user had enough; what is committed stays valid.
     """
+    if not is_local(pipeline.options):
+        return run_remotely(pipeline, owner or Owner(), noun=noun, work=work)
     failures: list[Exception] = []
 
     def run() -> None:
@@ -145,7 +151,8 @@ def run_pipeline(
                     if looked - failed_at >= _ENDS_AFTER_FAILURE_S:  # Beam waits for its others, perhaps for ever
                         raise input_error(*failure)
                 workers.look()
-                if watch is not None:
-                    watch()
+                if owner is not None and owner.lease is not None:
+                    owner.lease.check()
     if failures:
         raise from_worker(failures[0]) or failures[0]
+    return None

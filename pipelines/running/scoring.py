@@ -2,153 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from sonogloss import files
-from sonogloss.errors import FormatError, OptionError, StoreFormatError
-from sonogloss.metrics import METRICS, Evaluation, evaluate
-from sonogloss.metrics.bootstrap import Numbers, Value, bootstrap_interval
+from sonogloss.errors import OptionError
+from sonogloss.metrics import METRICS, CaptionStatistics, corpus_rows
+from sonogloss.metrics.evaluate import clip_values, sum_clips
 from sonogloss.metrics.metric import Need
-from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.selection import choose, needs_of
-from sonogloss.metrics.tokenize import holds_words_without_blanks
-from sonogloss.pipelines.running.references import KEYS, References, check_names, read_references
+from sonogloss.metrics.sums import Numbers
+from sonogloss.pipelines.config.evaluation import ScoringOptions
+from sonogloss.pipelines.running.join_references import Joined, Row, join_references
 from sonogloss.records import MetricRow
-from sonogloss.tables import Table, read_table
-from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
-
-Row = Mapping[str, Any]
+from sonogloss.transforms.score_captions import (
+    ScoringPlan,
+    load_scorers,
+    merge_counts,
+    read_counts,
+    score_part,
+    write_counts,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Captions compared with references.
+class Scoring:
+    """Captions that can be scored.
 
     Attributes:
-        references: the references, and the key of every row.
-        metrics: names of the metrics that could be computed, in the order asked for.
-        not_available: why others could not, by name.
-        evaluation: by the number of the row; only rows with references are in it.
-        empty: numbers of the scored rows whose caption is empty; they score 0.
+        joined: rows beside their references.
+        plan: what is computed of them.
+        not_available: why metrics that were asked for cannot be computed, by name.
     """
 
-    references: References
+    joined: Joined
+    plan: ScoringPlan
+    not_available: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Captions compared with references, in memory.
+
+    Attributes:
+        key: the column of the references that they go by.
+        rows: how many rows there were, with and without references.
+        clips: the scored ones: `row` (its number), `key`, `clip_id`, `caption`, `references`.
+        metrics: names of those that could be computed, in the order asked for.
+        numbers: by metric, what each of them adds to the corpus, [clips, numbers]; metrics of all captions have none.
+        corpus: a row a metric.
+        not_available: why metrics that were asked for could not be computed, by name.
+    """
+
+    key: str
+    rows: int
+    clips: pa.Table
     metrics: tuple[str, ...]
-    not_available: Mapping[str, str]
-    evaluation: Evaluation
-    empty: tuple[int, ...]
+    numbers: dict[str, Numbers]
+    corpus: list[MetricRow]
+    not_available: dict[str, str]
 
-    @property
-    def clips(self) -> dict[int, dict[str, float]]:
-        """Metric values by the number of the row."""
-        return {int(number): values for number, values in self.evaluation.clips.items()}
-
-    def numbers(self, metric: str) -> tuple[list[int], Numbers]:
-        """The rows that have this metric, and their statistics [n, numbers]."""
-        found = {
-            int(number): own.by_metric[metric][0].numbers
-            for number, own in self.evaluation.statistics.items()
-            if metric in own.by_metric
+    def by_row(self) -> dict[int, tuple[list[str], dict[str, float]]]:
+        """References and metric values, by the number of the row; a metric that a clip lacks is left out."""
+        values = {name: own.tolist() for name, own in clip_values(self.numbers).items()}
+        lists = zip(self.clips["row"].to_pylist(), self.clips["references"].to_pylist(), strict=True)
+        return {
+            row: (references, {name: own[at] for name, own in values.items() if own[at] == own[at]})
+            for at, (row, references) in enumerate(lists)
         }
-        return list(found), np.array(list(found.values()), np.float64)
-
-    def corpus(self, *, resamples: int, seed: int) -> list[MetricRow]:
-        """The metric rows, with their intervals."""
-        rows = []
-        for row in self.evaluation.corpus:
-            if resamples and METRICS[row.metric].value_of_numbers is not None:
-                _, numbers = self.numbers(row.metric)
-                interval = bootstrap_interval(numbers, value_of(row.metric), resamples=resamples, seed=seed)
-                row = replace(row, low=interval.low, high=interval.high)
-            rows.append(row)
-        return rows
 
 
-def value_of(metric: str) -> Value:
-    """From a sum of the statistics of clips to the value of a metric."""
-    function = METRICS[metric].value_of_numbers
-    assert function is not None, f"{metric} has no statistics that add up"
-    return lambda numbers: function(numbers.tolist())
-
-
-def score_rows(
-    rows: Sequence[Row],
-    *,
-    results: str,
-    references: str,
-    key: str | None = None,
-    columns: Sequence[str] = (),
-    metrics: str | Sequence[str] | None = None,
-    tokenizer: str = "simple",
-    sentence_model: str | None = None,
-    fluency_model: str | None = None,
-) -> Scores:
-    """Score every row against the references of its key.
-
-    A caption that is missing or empty scores 0.
+def prepare_scoring(
+    read: Callable[[], Iterator[Row]], config: ScoringOptions, folder: str, *, results: str, references: str
+) -> Scoring:
+    """Put rows beside their references, and choose the metrics that can be computed.
 
     Args:
-        rows: with `caption` and a key; at least one.
-        results: where they come from, for messages.
+        read: reads the rows, with `caption` and a key; at least one. A caption that is missing or empty scores 0.
+        config: the options.
+        folder: where files of the work go.
+        results: where the rows come from, for messages.
         references: the table of references.
-        key: the key column of the references, where its name does not say so.
-        columns: the text columns of the references, likewise.
-        metrics: names; those that need no program and no model of others where none are given.
-        tokenizer: how captions are cut into words.
-        sentence_model: directory or hub id, for sbert_sim and fense.
-        fluency_model: checkpoint, for fer, fense and spider_fl.
 
     Raises:
-        InputError: the references cannot be used, or share no key with the rows.
+        InputError: the references cannot be used, or share no key with the rows, or no metric can be computed.
     """
-    found = read_references(references, rows, key=key, columns=columns)
-    matched = _match(found, rows, results=results, references=references)
-    captions = {number: _caption(rows[number]) for number in matched}
-    clap_scores = {
-        str(number): float(rows[number]["clap_score"])
-        for number in matched
-        if rows[number].get("clap_score") is not None
-    }
-    _check_tokenizer(tokenizer, captions, found)
-    available: list[Need] = ["references", "clap_scores"] if clap_scores else ["references"]
-    needed = needs_of(metrics, available) if metrics else set()
-    scorers, reasons = find_scorers(needed, sentence_model=sentence_model, fluency_model=fluency_model)
-    chosen, lacking = choose(metrics or None, [*available, "captions", *scorers] if metrics else available, reasons)
-    names, too_few = _with_enough_clips(chosen, len(matched))
-    evaluation = evaluate(
-        {str(number): captions[number] for number in matched},
-        {str(number): found.known[found.keys[number]] for number in matched},
-        metrics=names,
-        tokenizer=tokenizer,
-        scorers=scorers,
-        clap_scores=clap_scores,
+    plan = ScoringPlan(folder=folder, sizes=(), metrics=(), tokenizer=config.tokenizer)
+    joined = join_references(
+        read,
+        lambda part: plan.path("rows", part),
+        results=results,
+        references=references,
+        key=config.key,
+        columns=config.references_column,
     )
-    return Scores(
-        references=found,
-        metrics=names,
+    _check_tokenizer(config.tokenizer, joined)
+    models = tuple(None if m is None else str(m) for m in (config.sentence_model, config.fluency_model))
+    available: list[Need] = ["references", "clap_scores"] if joined.clap_scores else ["references"]
+    needs = frozenset(needs_of(config.metrics, available) if config.metrics else ())
+    scorers, reasons = load_scorers(needs, *models)
+    known = [*available, "captions", *scorers] if config.metrics else available
+    chosen, lacking = choose(config.metrics or None, known, reasons)
+    names, too_few = _with_enough_clips(chosen, sum(joined.sizes))
+    return Scoring(
+        joined=joined,
+        plan=ScoringPlan(
+            folder=folder,
+            sizes=joined.sizes,
+            metrics=names,
+            tokenizer=config.tokenizer,
+            needs=needs,
+            sentence_model=models[0],
+            fluency_model=models[1],
+            resamples=config.bootstrap,
+            seed=config.seed,
+        ),
         not_available={**lacking, **too_few},
-        evaluation=evaluation,
-        empty=tuple(number for number, caption in captions.items() if not caption.strip()),
     )
 
 
-def _match(found: References, rows: Sequence[Row], *, results: str, references: str) -> list[int]:
-    """The numbers of the rows that have references."""
-    matched = [number for number, name in enumerate(found.keys) if name in found.known]
-    if not matched:
-        raise FormatError(
-            f"--references {references!r} and --results {results!r} have no {found.key} in common "
-            f"({next(iter(found.known), 'nothing')!r} against {found.keys[0]!r}).",
-            "Check that both name the same clips, or name the key column of the references with --key.",
-        )
-    if found.key == "file_name":
-        names_of_rows = [str(rows[number].get("uri", found.keys[number])) for number in matched]
-        check_names(names_of_rows, "--results", results)
-    return matched
+def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, results: str, references: str) -> Scores:
+    """Score every row against the references of its key, in this process and in memory.
+
+    Args:
+        read: as of :func:`prepare_scoring`.
+        config: the options.
+        results: where the rows come from, for messages.
+        references: the table of references.
+
+    Raises:
+        InputError: as of :func:`prepare_scoring`.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonogloss-scores-") as folder:
+        scoring = prepare_scoring(read, config, folder, results=results, references=references)
+        plan = scoring.plan
+        for part in plan.parts:
+            write_counts(part, plan)
+        merge_counts(plan)
+        blocks = [block for part in plan.parts for block in score_part(part, plan)]
+        captions = read_counts(plan).get("captions", CaptionStatistics())
+    numbers = {name: np.concatenate([own[name] for _, own in blocks]) for name in blocks[0][1]}
+    return Scores(
+        key=scoring.joined.key,
+        rows=scoring.joined.rows,
+        clips=pa.concat_tables([rows for rows, _ in blocks]),
+        metrics=plan.metrics,
+        numbers=numbers,
+        corpus=corpus_rows(sum_clips(numbers), metrics=plan.metrics, captions=captions),
+        not_available=scoring.not_available,
+    )
 
 
 def _with_enough_clips(names: Sequence[str], clips: int) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -164,50 +169,9 @@ def _with_enough_clips(names: Sequence[str], clips: int) -> tuple[tuple[str, ...
     return tuple(name for name in names if name not in too_few), too_few
 
 
-def _checked(predictions: Table, place: str, row: Row) -> dict[str, Any]:
-    """A row with a caption, or with null where a tool wrote none, and with a key where others have one."""
-    if not isinstance(row.get("caption"), str | None):
-        raise predictions.wrong(place, "the caption is not text")
-    keys = [key for key in KEYS if key in predictions.columns]
-    if keys and all(row.get(key) in (None, "") for key in keys):
-        raise predictions.wrong(place, f"it has no {' or '.join(keys)}")
-    return {**row, "caption": row.get("caption")}
-
-
-def _caption(row: Row) -> str:
-    """The text; nothing where a tool wrote null."""
-    return row["caption"] or ""
-
-
-def _check_tokenizer(tokenizer: str, captions: Mapping[int, str], references: References) -> None:
-    if tokenizer != "ptb":
-        return
-    texts = [*captions.values(), *(text for name in references.known.values() for text in name)]
-    if (text := next(filter(holds_words_without_blanks, texts), None)) is not None:
+def _check_tokenizer(tokenizer: str, joined: Joined) -> None:
+    if tokenizer == "ptb" and joined.unsplit is not None:
         raise OptionError(
-            f"The tokenizer 'ptb' cannot cut {text[:40]!r}, which has no blanks between its words.",
+            f"The tokenizer 'ptb' cannot cut {joined.unsplit[:40]!r}, which has no blanks between its words.",
             "Choose --tokenizer simple, or cut the words and choose whitespace.",
         )
-
-
-def read_results(path: str) -> list[dict[str, Any]]:
-    """Captions with their keys, from a results directory or any table with `caption`.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if not files.is_dir(path):
-        predictions = read_table(path, option="--results")
-        predictions.require("caption")
-        return [_checked(predictions, place, row) for place, row in predictions.rows]
-    run = read_run(path)
-    if run is None:
-        raise StoreFormatError(
-            f"--results {path!r} has no {RUN_FILE}.", "Let `sonogloss caption` finish, or name a results directory."
-        )
-    parts = [part["path"] for part in read_parts(path, run, "captions")]
-    columns = ["clip_id", "uri", "caption", "clap_score"]
-    rows = [row for part in parts for row in files.read_table(files.join(path, part), columns=columns).to_pylist()]
-    if not rows:
-        raise StoreFormatError(f"--results {path!r} holds no captions.", "Look into its dead_letters.")
-    return sorted(rows, key=lambda row: row["uri"])

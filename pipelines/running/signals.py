@@ -18,6 +18,7 @@ from types import FrameType
 GRACE_S = 1.4
 _CLEAN_WITHIN_S = 0.4
 _cleanings: list[Callable[[], None]] = []
+_patient = False
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,6 +38,17 @@ def cleaning(function: Callable[[], None]) -> Iterator[None]:
     finally:
         _cleanings.remove(function)
         function()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """The first signal raises and no more: a job elsewhere may take its time to be cancelled. A second one ends all."""
+    global _patient
+    before, _patient = _patient, True
+    try:
+        yield
+    finally:
+        _patient = before
 
 
 def end_on_signals() -> None:
@@ -64,7 +76,7 @@ def _listen(hear: socket.socket) -> None:
     number = 0
     while number not in (signal.SIGINT, signal.SIGTERM):
         number = hear.recv(1)[0]
-    hear.settimeout(GRACE_S)
+    hear.settimeout(None if _patient else GRACE_S)
     with suppress(TimeoutError):
         hear.recv(1)
     clean = threading.Thread(target=_clean, daemon=True)

@@ -38,7 +38,7 @@ from sonogloss.transforms.models import DatastoreReference
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingModels:
-    """The models of a training; `base` is the directory or the hub id of the language model."""
+    """The models of a training; `base` is the directory of the language model, or its name on the hub."""
 
     clap: Clap
     identity: ClapIdentity

@@ -12,7 +12,6 @@ The function is called as `open_clap("DIRECTORY", name="my-clap:DIRECTORY", devi
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,10 +24,10 @@ from pathlib import Path
 from sonogloss import files
 from sonogloss.clap.protocol import Clap
 from sonogloss.errors import MissingInputError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 
 GROUP = "sonogloss.claps"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_OWN = ("pocket", "laion", "laion_clap")  # what another package's name cannot hide
+_OWN = ("pocket", "laion", "laion_clap", "hf")  # what another package's name cannot hide
 _POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}  # names, and their folders among the package's weights
 # The files of a model that are copied or downloaded, as patterns.
 _MODEL_FILES = (
@@ -57,9 +56,9 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 
     Args:
         name: `pocket` or `pocket:ordered` (shipped with this package), a directory (local or any fsspec URL) in the
-            layout of transformers' ClapModel, a hub id `owner/name`, or `laion:` and the path or URL of a LAION
-            checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:` runs
-            such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only a hub id
+            layout of transformers' ClapModel, `hf:owner/name` on the model hub, or `laion:` and the path or URL of a
+            LAION checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:`
+            runs such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only `hf:`
             may use the network. The entry points of the group `sonogloss.claps` add names of other packages.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
@@ -124,12 +123,12 @@ def clap_directory(name: str) -> Iterator[Path]:
             yield Path(temporary)
     elif name and Path(name).is_dir():
         yield Path(name)
-    elif _HUB_ID.fullmatch(name):
-        yield _from_hub(name)
+    elif (on_hub := hub_id(name)) is not None:
+        yield _from_hub(on_hub)
     else:
         raise MissingInputError(
             f"The CLAP {name!r} is not a directory.",
-            "Name 'pocket', 'pocket:ordered', an existing directory, a hub id like 'owner/name' or 'laion:CKPT.pt'.",
+            f"Name 'pocket', 'pocket:ordered', an existing directory or 'laion:CKPT.pt'; {hub_hint(name)}.",
         )
 
 
@@ -162,6 +161,6 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingInputError(
-            f"The CLAP {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+            f"The CLAP {name!r} cannot be loaded from the model hub ({reason}).",
             "Check the name and the network, or name a local directory.",
         ) from error

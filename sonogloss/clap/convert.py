@@ -15,6 +15,7 @@ from sonogloss.clap.laion_checkpoint import read_checkpoint
 from sonogloss.clap.torch_file import open_torch_file
 from sonogloss.clap.weights import fingerprint
 from sonogloss.errors import OptionError
+from sonogloss.hub import HUB, hub_id
 
 # laion_clap cuts texts here, in training too.
 _MAX_TOKENS = 77
@@ -50,8 +51,9 @@ def convert_checkpoint(path: str, directory: Path, *, tokenizer: str | None = No
     Args:
         path: the checkpoint, local or any fsspec URL.
         directory: an existing directory to write to.
-        tokenizer: a directory or hub id with the tokenizer of the text tower, which no checkpoint holds; only a hub id
-            given here may use the network. None takes `roberta-base` from this machine's cache.
+        tokenizer: a directory with the tokenizer of the text tower, which no checkpoint holds, or its name on the model
+            hub (`roberta-base`, `hf:owner/name`); only that may use the network. None takes `roberta-base`
+            from this machine's cache.
 
     Raises:
         MissingInputError: there is no such checkpoint.
@@ -118,7 +120,11 @@ def _write_tokenizer(name: str | None, directory: Path, vocabulary: int, *, pad_
 def _load_tokenizer(name: str | None) -> Any:
     for candidate in _TOKENIZERS if name is None else (name,):
         try:
-            return AutoTokenizer.from_pretrained(candidate, local_files_only=name is None or Path(name).is_dir())
+            local = Path(candidate).is_dir()
+            place = candidate if name is None or local else hub_id(candidate, bare=True)
+            if place is None:
+                raise OSError(f"for the model hub write {HUB}owner/name")
+            return AutoTokenizer.from_pretrained(place, local_files_only=name is None or local)
         except Exception as error:  # the hub's client, transformers and tokenizers each raise their own
             if name is not None:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -54,6 +54,11 @@ class Beams(ABC):
     def _make_own_arrays(self, clips: int, device: torch.device) -> None:
         """Make the arrays of `_own_arrays`."""
 
+    @property
+    def new_ids(self) -> Tensor:
+        """[clips, beams, t] the tokens of every beam so far."""
+        return self._ids[:, :, : self._length]
+
     @abstractmethod
     def advance(self, logits: Tensor) -> None:
         """Choose the next tokens by logits [clips, beams, vocabulary]; at first [clips, 1, vocabulary]."""

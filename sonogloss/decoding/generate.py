@@ -17,6 +17,7 @@ from torch import Tensor
 from sonogloss.decoding.beam_state import BeamState
 from sonogloss.decoding.beams import AverageBeams, Beams, TransformersBeams
 from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.decoding.repetition import without_repetition
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
@@ -141,7 +142,7 @@ def _beam_search(
     results: list[_Found] = [[] for _ in range(clips)]
     rows: list[int | None] = list(range(clips))  # the clip of each row; None when it is done
     while True:
-        beams.advance(logits)
+        beams.advance(without_repetition(logits, beams.new_ids, settings.no_repeat_ngram))
         done = beams.done.tolist()
         over = [row for row, clip in enumerate(rows) if clip is not None and done[row]]
         if over:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,10 +22,10 @@ from sonogloss.decoding.gguf_file import gguf_directory
 from sonogloss.decoding.sequences import end_of_text
 from sonogloss.decoding.stop_criteria import StopCriteria
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
-_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _RESTORE = "Restore the directory, or save the model again with save_pretrained."
 
 
@@ -97,8 +96,8 @@ def load_language_model(
     """Load a language model from safetensors files; code and pickles that come with a model never run.
 
     Args:
-        name: a local directory in transformers' layout, a GGUF file, or a hub id such as `owner/name`; only that uses
-            the network.
+        name: a local directory in transformers' layout, a GGUF file, or `hf:owner/name` or a bare name such as `gpt2`
+            on the model hub; only these use the network.
         adapter: a local directory with a peft adapter, which is merged into the weights.
         device: where it runs, as torch names it.
         dtype: kind of the weights: `float32`, `bfloat16`, `float16`, or `int8` (linear layers as small integers; the
@@ -146,24 +145,24 @@ def language_model_directory(name: str) -> str:
 def _load(name: str, *, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
     """The model and the tokenizer, from a directory or from the hub."""
     local = bool(name) and Path(name).is_dir()
-    if not local and not _HUB_ID.fullmatch(name):
+    place = name if local else hub_id(name, bare=True)
+    if place is None:
         raise MissingInputError(
-            f"The language model {name!r} is not a directory.",
-            "Name a directory, a GGUF file or a hub id like 'owner/name'.",
+            f"The language model {name!r} is not a directory.", f"Name a directory or a GGUF file; {hub_hint(name)}."
         )
     if local:
         _check_files(Path(name))
     options: dict[str, Any] = {"local_files_only": local, "revision": revision, "trust_remote_code": False}
     with without_progress_bar():
         try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, **options)
-            return model, AutoTokenizer.from_pretrained(name, **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, **options)
+            return model, AutoTokenizer.from_pretrained(place, **options)
         except (SafetensorError, RuntimeError, ValueError, KeyError, OSError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             if local:
                 raise ModelFormatError(f"The language model {name!r} cannot be loaded ({reason}).", _RESTORE) from error
             raise MissingInputError(
-                f"The language model {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+                f"The language model {name!r} cannot be loaded from the model hub ({reason}).",
                 "Check the name and the network, or name a local directory with safetensors weights.",
             ) from error
 

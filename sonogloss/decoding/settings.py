@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from sonogloss.errors import OptionError
+from sonogloss.later_fields import LATER
 
 Scoring = Literal["transformers", "average"]
 
@@ -22,6 +23,7 @@ class DecodeSettings:
             that many unfinished beams go on (DRCap; what transformers' `generate` does). `average`: finished and
             unfinished ones compete by their mean log-probability (ClipCap, soft and hard prompts).
         stop: strings that end a caption besides the tokenizer's EOS; they stay in it.
+        no_repeat_ngram: so many tokens in a row occur once in a caption; 0 for no such rule.
     """
 
     num_beams: int = 4
@@ -29,11 +31,14 @@ class DecodeSettings:
     batch_size: int = 16
     scoring: Scoring = "transformers"
     stop: tuple[str, ...] = ()
+    no_repeat_ngram: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "max_new_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}.", "Give 1 or more.")
+        if self.no_repeat_ngram < 0:
+            raise OptionError(f"no_repeat_ngram is {self.no_repeat_ngram}.", "Give 0 or more.")
         if self.scoring not in get_args(Scoring):
             raise OptionError(f"scoring is {self.scoring!r}.", f"Choose one of {', '.join(get_args(Scoring))}.")
         if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):

@@ -32,6 +32,8 @@ class CaptionerSpec:
         beams: how many beams to decode with; None means the captioner's own number.
         language: language tag of a multilingual captioner; None means the captioner's own.
         fast: leave the CLAP out of a guided search: captions from keywords alone.
+        no_repeat_ngram: so many tokens in a row occur once in a caption, 0 for no such rule; None means the captioner's
+            own.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CaptionerSpec:
     beams: int | None = None
     language: str | None = None
     fast: bool = False
+    no_repeat_ngram: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", os.fspath(self.name))

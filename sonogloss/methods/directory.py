@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonogloss import files
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError, unknown
+from sonogloss.hub import HUB
 from sonogloss.methods.base import Captioner, CaptionerSpec, ClapIdentity, ProjectionSettings, Prompt
 from sonogloss.methods.labels import LabelBank, load_bank, save_bank
 from sonogloss.methods.manifest import MAPPER, LanguageModelReference, Manifest, read_manifest, write_manifest
@@ -76,7 +77,7 @@ def _open_parts(directory: Path, manifest: Manifest, spec: CaptionerSpec) -> dic
     reference, slots = manifest.language_model, manifest.prompt.audio_slots
     own = reference.path is not None
     language_model = load_language_model(
-        str(directory / reference.path) if reference.path is not None else str(reference.name),
+        str(directory / reference.path) if reference.path is not None else f"{HUB}{reference.name}",
         adapter=str(directory / reference.adapter) if reference.adapter is not None else None,
         device=spec.device,
         # Our own may be stored as float16 to be small, not to be computed with.
@@ -191,10 +192,10 @@ def _reference(new: NewCaptioner) -> LanguageModelReference:
     base, adapted = new.base, hasattr(new.language_model, "get_base_model")
     if adapted and base is None:
         raise OptionError("A language model with an adapter needs its base.", "Name the directory or hub id it is of.")
-    hub_id = base if base is not None and not Path(base).is_dir() else None
+    on_hub = None if base is None or Path(base).is_dir() else base.removeprefix(HUB)
     return LanguageModelReference(
-        path=LANGUAGE_MODEL if hub_id is None else None,
-        name=hub_id,
+        path=LANGUAGE_MODEL if on_hub is None else None,
+        name=on_hub,
         revision=getattr(new.language_model.config, "_commit_hash", None) if base is not None else None,
         adapter=ADAPTER if adapted else None,
     )

@@ -70,27 +70,47 @@ class LabelBank:
         # A product's last bits differ with its shape. They are rounded away here, so that equal labels score alike.
         return (embeddings.astype(np.float64) @ self.embeddings.T.astype(np.float64)).astype(np.float32)
 
-    def top(self, embeddings: FloatArray, k: int) -> npt.NDArray[np.int64]:
+    def top(self, embeddings: FloatArray, k: int, *, most_alike: float = 1.0) -> npt.NDArray[np.int64]:
         """Indices [b, k] of the nearest labels to unit embeddings [b, dim], best first, ties by lower index.
+
+        Args:
+            embeddings: [b, dim].
+            k: how many labels.
+            most_alike: a label whose cosine with one that is chosen already is larger is skipped, as long as enough are
+                left.
 
         Raises:
             OptionError: k is negative or there are fewer labels than k.
         """
         if not 0 <= k <= len(self.labels):
             raise OptionError(f"{k} of {len(self.labels)} labels cannot be chosen.", "Ask for fewer, or name more.")
-        return np.argsort(-self.scores(embeddings), axis=1, kind="stable")[:, :k].astype(np.int64)
+        order = np.argsort(-self.scores(embeddings), axis=1, kind="stable").astype(np.int64)
+        if most_alike >= 1:
+            return order[:, :k]
+        return np.array([self._unlike(row, k, most_alike) for row in order], np.int64).reshape(len(order), k)
 
-    def names(self, embeddings: FloatArray, k: int) -> list[list[str]]:
+    def _unlike(self, order: npt.NDArray[np.int64], k: int, most_alike: float) -> list[int]:
+        """The first `k` of an order that are not too like one another; where there are fewer, the first others."""
+        chosen: list[int] = []
+        for place in order:
+            if len(chosen) == k:
+                break
+            if not chosen or (self.embeddings[chosen] @ self.embeddings[place]).max() <= most_alike:
+                chosen.append(int(place))
+        rest = [int(place) for place in order[: 2 * k] if place not in chosen]
+        return [*chosen, *rest][:k]
+
+    def names(self, embeddings: FloatArray, k: int, *, most_alike: float = 1.0) -> list[list[str]]:
         """The names of the `k` nearest labels to each embedding, see :meth:`top`."""
-        return [[self.labels[i] for i in row] for row in self.top(embeddings, k)]
+        return [[self.labels[i] for i in row] for row in self.top(embeddings, k, most_alike=most_alike)]
 
-    def nearest(self, embeddings: FloatArray, k: int) -> list[tuple[LabelScore, ...]]:
+    def nearest(self, embeddings: FloatArray, k: int, *, most_alike: float = 1.0) -> list[tuple[LabelScore, ...]]:
         """The `k` nearest labels to each embedding [b, dim], see :meth:`top`, with cosines whatever its length."""
         lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
         cosines = np.clip(self.scores(embeddings) / np.maximum(lengths, 1e-30), -1.0, 1.0)
         return [
             tuple(LabelScore(label=self.labels[i], score=float(row[i])) for i in found)
-            for row, found in zip(cosines, self.top(embeddings, k), strict=True)
+            for row, found in zip(cosines, self.top(embeddings, k, most_alike=most_alike), strict=True)
         ]
 
 

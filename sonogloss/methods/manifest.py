@@ -10,6 +10,7 @@ from typing import Any
 
 from sonogloss import __version__, files
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.later_fields import values_that_count
 from sonogloss.methods.base import ClapIdentity, ProjectionSettings, Prompt
 from sonogloss.methods.registry import Method, get_method
 
@@ -67,7 +68,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """The sha256 of all that decides a caption. The model card and the record of the training do not."""
-        content = asdict(self)
+        content = _values(self)
         for name in ("training", "created_by"):
             del content[name]
         content["files"] = [entry for entry in content["files"] if entry["path"] != "README.md"]
@@ -76,9 +77,15 @@ class Manifest:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _values(manifest: Manifest) -> dict[str, Any]:
+    """The fields of a manifest, without settings that joined later and are at their defaults."""
+    settings = {"prompt": manifest.prompt, "decode": manifest.decode}
+    return asdict(manifest) | {name: values_that_count(each) for name, each in settings.items()}
+
+
 def write_manifest(directory: str, manifest: Manifest) -> None:
     """Write `captioner.json`: the last step of making a captioner."""
-    values = asdict(manifest)
+    values = _values(manifest)
     values["language_model"] = {key: value for key, value in values["language_model"].items() if value is not None}
     order = ["created_by", "method", "clap", "language_model", "prompt", "contexts", "projection", "decode", "training"]
     if manifest.labels is not None:

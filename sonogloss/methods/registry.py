@@ -48,6 +48,9 @@ class Method:
         contexts: how many retrieved captions the released system reads.
         projection: how the released system projects embeddings; None for not at all.
         parity: search settings that only `parity` has.
+        parity_prompt: fields of its prompts that `parity` sets back to what the released code does.
+        suit: import string of the function that suits the prompt and the search of a new captioner to its language
+            model, see :func:`sonogloss.methods.zeraucap.suit.suit`; None leaves both as they are.
         fast: search settings that leave a guided search's CLAP out; empty for a search without guidance.
         embed_labels: makes the bank of labels that its prompts name, from names, a CLAP and `template=`; None for
             prompts that name nothing.
@@ -62,6 +65,8 @@ class Method:
     contexts: int = 0
     projection: ProjectionSettings | None = None
     parity: Mapping[str, Any] = field(default_factory=dict)
+    parity_prompt: Mapping[str, Any] = field(default_factory=dict)
+    suit: str | None = None
     fast: Mapping[str, Any] = field(default_factory=dict)
     embed_labels: Callable[..., LabelBank] | None = None
     training: MethodTraining | None = None
@@ -76,13 +81,14 @@ class Method:
         decode = replace(self.decode, batch_size=manifest.decode.batch_size, **self.parity)
         return replace(
             manifest,
+            prompt=replace(cast(Any, manifest.prompt), **self.parity_prompt),
             contexts=self.contexts,
             projection=self.projection,
             decode=fit_positions(decode, positions),
         )
 
     def configured(self, manifest: Manifest, spec: CaptionerSpec) -> Manifest:
-        """A captioner with the beams, the language and the guidance that a spec asks for.
+        """A captioner with the beams, the language, the guidance and the rule of repetition that a spec asks for.
 
         Raises:
             OptionError: the method has no such beams, language or guidance.
@@ -98,6 +104,12 @@ class Method:
                     f"The captioner {spec.name!r} is not guided, so there is nothing to leave out.", "Leave --fast out."
                 )
             decode = replace(decode, **self.fast)
+        if spec.no_repeat_ngram is not None:
+            if not hasattr(decode, "no_repeat_ngram"):
+                raise OptionError(
+                    f"The captioner {spec.name!r} has no rule against repetition.", "Leave --no-repeat-ngram out."
+                )
+            decode = replace(decode, no_repeat_ngram=spec.no_repeat_ngram)
         if spec.language is not None:
             if not getattr(prompt, "languages", ()):
                 raise OptionError(f"The captioner {spec.name!r} has one language only.", "Leave --language out.")

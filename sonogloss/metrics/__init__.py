@@ -4,19 +4,13 @@ Names and fractions are those of aac-metrics. METEOR and SPICE run their publish
 models are the user's.
 """
 
-from sonogloss.metrics.bleu import BleuCounts as BleuCounts
-from sonogloss.metrics.bleu import bleu as bleu
-from sonogloss.metrics.bleu import bleu_counts as bleu_counts
 from sonogloss.metrics.cider_d import DocumentFrequencies as DocumentFrequencies
-from sonogloss.metrics.cider_d import cider_d as cider_d
-from sonogloss.metrics.cider_d import document_frequencies as document_frequencies
 from sonogloss.metrics.diversity import CaptionStatistics as CaptionStatistics
-from sonogloss.metrics.evaluate import CorpusStatistics as CorpusStatistics
+from sonogloss.metrics.evaluate import CorpusSum as CorpusSum
 from sonogloss.metrics.evaluate import Evaluation as Evaluation
 from sonogloss.metrics.evaluate import corpus_rows as corpus_rows
 from sonogloss.metrics.evaluate import evaluate as evaluate
-from sonogloss.metrics.evaluate import score_clip as score_clip
-from sonogloss.metrics.metric import Mean as Mean
+from sonogloss.metrics.evaluate import score_clips as score_clips
 from sonogloss.metrics.metric import Metric as Metric
 from sonogloss.metrics.registry import METRICS as METRICS
 from sonogloss.metrics.rouge_l import rouge_l as rouge_l

@@ -8,88 +8,57 @@ common 4-gram scores about 1e-8 rather than 0.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import numpy as np
 
-from sonogloss.metrics.ngrams import ORDER, count_ngrams
-from sonogloss.metrics.tokenize import Tokens
+from sonogloss.metrics.ngrams import ORDER, Integers, starts_of_runs
+from sonogloss.metrics.overlap import Overlap
+from sonogloss.metrics.sums import Numbers
 
 _TINY = 1e-15  # in numerators
 _SMALL = 1e-9  # in denominators
 
 
-@dataclass(frozen=True, kw_only=True)
-class BleuCounts:
-    """What a clip, or any number of clips, adds to BLEU; `BleuCounts()` adds nothing.
+def bleu_counts(overlap: Overlap) -> Numbers:
+    """What each clip adds, [clips, 10].
 
-    Attributes:
-        matches: clipped matches of 1- to 4-grams.
-        guesses: 1- to 4-grams of the candidates.
-        candidate_length: words of the candidates.
-        reference_length: words of the references whose lengths come closest.
+    Clipped matches of 1- to 4-grams, 1- to 4-grams of the caption, its words, and those of the reference whose length
+    comes closest.
     """
-
-    matches: tuple[int, ...] = (0,) * ORDER
-    guesses: tuple[int, ...] = (0,) * ORDER
-    candidate_length: int = 0
-    reference_length: int = 0
-
-    def merge(self, other: BleuCounts) -> BleuCounts:
-        """Both together; associative and commutative."""
-        return BleuCounts(
-            matches=tuple(a + b for a, b in zip(self.matches, other.matches, strict=True)),
-            guesses=tuple(a + b for a, b in zip(self.guesses, other.guesses, strict=True)),
-            candidate_length=self.candidate_length + other.candidate_length,
-            reference_length=self.reference_length + other.reference_length,
-        )
-
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """The counts in a row; those of merged counts are their sums."""
-        return (*self.matches, *self.guesses, self.candidate_length, self.reference_length)
-
-    @classmethod
-    def of_numbers(cls, numbers: Sequence[float]) -> BleuCounts:
-        """The counts behind such a row, or behind a weighted sum of rows."""
-        return cls(
-            matches=tuple(numbers[:ORDER]),  # type: ignore[arg-type]  # weights make them floats
-            guesses=tuple(numbers[ORDER : 2 * ORDER]),  # type: ignore[arg-type]
-            candidate_length=numbers[-2],  # type: ignore[arg-type]
-            reference_length=numbers[-1],  # type: ignore[arg-type]
-        )
+    ngrams, clips = overlap.ngrams, len(overlap.caption)
+    length = ngrams.lengths[overlap.caption]
+    return np.column_stack(
+        [
+            _matches(overlap),
+            np.maximum(0, length[:, None] - np.arange(ORDER)),
+            length,
+            _closest(ngrams.lengths[overlap.reference], length[overlap.clip], overlap.clip, clips),
+        ]
+    ).astype(np.float64)
 
 
-def bleu_counts(candidate: Tokens, references: Sequence[Tokens]) -> BleuCounts:
-    """The counts of one clip.
-
-    Args:
-        candidate: words of the caption.
-        references: words of each reference; at least one.
-    """
-    allowed: Counter[Tokens] = Counter()
-    for reference in references:
-        allowed |= count_ngrams(reference)
-    matches = [0] * ORDER
-    for ngram, count in count_ngrams(candidate).items():
-        matches[len(ngram) - 1] += min(count, allowed[ngram])
-    length = len(candidate)
-    return BleuCounts(
-        matches=tuple(matches),
-        guesses=tuple(max(0, length - n) for n in range(ORDER)),
-        candidate_length=length,
-        reference_length=min((abs(len(r) - length), len(r)) for r in references)[1],
-    )
+def _matches(overlap: Overlap) -> Integers:
+    """Of each n-gram of a caption, as often as the reference that has it most often allows."""
+    ngrams, width, clips = overlap.ngrams, len(overlap.ngrams.ngrams), len(overlap.caption)
+    ngram = ngrams.ngram[overlap.own]
+    matched = np.minimum(ngrams.counts[overlap.own], ngrams.counts[overlap.other])
+    order = np.lexsort((matched, overlap.clip[overlap.pair] * width + ngram))
+    keys = (overlap.clip[overlap.pair] * width + ngram)[order]
+    last = np.append(starts_of_runs(keys)[1:], np.ones(min(1, len(keys)), bool))
+    cells = (keys // max(1, width) * ORDER + ngrams.orders[keys % max(1, width)] - 1)[last]
+    return np.bincount(cells, matched[order][last], clips * ORDER).reshape(clips, ORDER).astype(np.int64)
 
 
-def bleu(counts: BleuCounts) -> dict[str, float]:
-    """`bleu_1` to `bleu_4`, fractions in [0, 1], of one clip's counts or of a corpus's."""
-    ratio = (counts.candidate_length + _TINY) / (counts.reference_length + _SMALL)
-    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    product = 1.0
-    scores = {}
-    for n, (match, guess) in enumerate(zip(counts.matches, counts.guesses, strict=True), start=1):
-        product *= (match + _TINY) / (guess + _SMALL)
-        scores[f"bleu_{n}"] = product ** (1 / n) * brevity
-    return scores
+def _closest(lengths: Integers, own: Integers, clip: Integers, clips: int) -> Integers:
+    """The length of each clip's references that comes closest to the caption's."""
+    far = int(max(lengths.max(initial=0), own.max(initial=0))) + 1
+    best = np.minimum.reduceat(np.abs(lengths - own) * far + lengths, np.searchsorted(clip, np.arange(clips)))
+    return np.asarray(best % far)
+
+
+def bleu(counts: Numbers, order: int) -> Numbers:
+    """BLEU of an order from 1 to 4, in [0, 1], of counts [..., 10]: those of clips, or summed ones."""
+    matches, guesses, lengths = counts[..., :order], counts[..., ORDER : ORDER + order], counts[..., -2:]
+    ratio = (lengths[..., 0] + _TINY) / (lengths[..., 1] + _SMALL)
+    brevity = np.exp(np.minimum(0.0, 1 - 1 / ratio))
+    product = np.prod((matches + _TINY) / (guesses + _SMALL), axis=-1)
+    return np.asarray(product ** (1 / order) * brevity)

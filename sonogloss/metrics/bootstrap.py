@@ -1,24 +1,29 @@
 """How far a corpus value can be trusted: bootstrap intervals, paired differences, a permutation test.
 
-All of them rest on one fact: a metric's statistic is a vector of numbers that add up over clips, and its value for a
-corpus is a function of the sum. A resampled corpus is the same vectors with other weights. Document frequencies of
+All of them rest on one fact: a metric's statistic is a row of numbers that add up over clips, and its value for a
+corpus is a function of the sum. A resampled corpus is the same rows with other weights. Document frequencies of
 CIDEr-D stay those of the whole corpus. Clips are what is resampled: those of one recording count as independent.
+
+A corpus that comes in blocks is resampled block by block: first it is drawn how many of a resampled corpus's clips
+come from each block (:func:`share_draws`), then which (:func:`resample`). That is drawing from all clips at once.
 
 Efron & Tibshirani 1993 (percentile intervals, chapter 13; permutation test, chapter 15).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers = npt.NDArray[np.float64]
-Value = Callable[[Numbers], float]
-"""From a sum of vectors to the value of the metric."""
+from sonogloss.metrics.ngrams import Integers
+from sonogloss.metrics.sums import Numbers
 
+Value = Callable[[Numbers], Numbers]
+"""From rows of numbers [..., numbers], or sums of them, to values [...]."""
+
+_AT_ONCE = 1 << 20  # weights
 LEVEL = 0.95
 
 
@@ -51,17 +56,55 @@ class Difference:
     ties: int
 
 
+def share_draws(sizes: Sequence[int], resamples: int, seed: int) -> Integers:
+    """How many clips of each resampled corpus come from each block, [resamples, blocks].
+
+    Args:
+        sizes: clips of each block.
+        resamples: how many corpora are drawn, each of as many clips as there are, with replacement.
+        seed: of the draws.
+    """
+    clips = sum(sizes)
+    if len(sizes) == 1 or not clips:
+        return np.full((resamples, len(sizes)), clips, np.int64)
+    return np.random.default_rng(seed).multinomial(clips, np.divide(sizes, clips), resamples)
+
+
+def resample(clips: Numbers, draws: Integers, seed: int | Sequence[int]) -> Numbers:
+    """The sums of resampled corpora, [resamples, numbers].
+
+    Args:
+        clips: the rows of a block, [n, numbers].
+        draws: how many of its clips each corpus has, [resamples].
+        seed: of this block.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(clips)
+    sums = [np.zeros((0, clips.shape[1]))]
+    step = max(1, _AT_ONCE // max(1, count))
+    for start in range(0, len(draws), step):
+        drawn = (rng.integers(0, count, size) for size in draws[start : start + step].tolist())
+        weights = np.array([np.bincount(places, minlength=count) for places in drawn], np.float64)
+        sums.append(weights @ clips)
+    return np.concatenate(sums)
+
+
+def interval(values: Numbers) -> Interval:
+    """The interval of the values of resampled corpora."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(low=float(low), high=float(high))
+
+
 def bootstrap_interval(clips: Numbers, value: Value, *, resamples: int = 1000, seed: int = 0) -> Interval:
     """The interval of a corpus value.
 
     Args:
-        clips: the statistics, [n, numbers].
+        clips: the rows, [n, numbers].
         value: of a sum of them.
         resamples: how many corpora are drawn, each of n clips with replacement.
         seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
-    return _interval([value(_weights(rng, len(clips)) @ clips) for _ in range(resamples)])
+    return interval(value(resample(clips, share_draws([len(clips)], resamples, seed)[:, 0], seed)))
 
 
 def compare(
@@ -77,35 +120,21 @@ def compare(
         seed: of both.
         tolerance: values of a clip that differ by no more are equal.
     """
-    rng = np.random.default_rng(seed)
-    observed = value(second.sum(axis=0)) - value(first.sum(axis=0))
-    differences = []
-    for _ in range(resamples):
-        weights = _weights(rng, len(first))
-        differences.append(value(weights @ second) - value(weights @ first))
     total, change = first.sum(axis=0), second - first
-    at_least = 0
-    for _ in range(resamples):
-        moved = rng.integers(0, 2, len(first)).astype(np.float64) @ change
-        swapped = value(total + moved) - value(total + change.sum(axis=0) - moved)
-        at_least += abs(swapped) >= abs(observed) - tolerance
-    by_clip = np.array([value(two) - value(one) for one, two in zip(first, second, strict=True)])
+    observed = float(value(total + change.sum(axis=0)) - value(total))
+    sums = resample(np.hstack([first, second]), np.full(resamples, len(first)), seed)
+    differences = value(sums[:, first.shape[1] :]) - value(sums[:, : first.shape[1]])
+    rng = np.random.default_rng([seed, 1])
+    moved = np.array([rng.integers(0, 2, len(first)).astype(np.float64) @ change for _ in range(resamples)])
+    swapped = value(total + moved) - value(total + change.sum(axis=0) - moved)
+    at_least = int((np.abs(swapped) >= abs(observed) - tolerance).sum())
+    by_clip = value(second) - value(first)
     wins, losses = int((by_clip > tolerance).sum()), int((by_clip < -tolerance).sum())
     return Difference(
         value=observed,
-        interval=_interval(differences),
+        interval=interval(differences),
         p=(1 + at_least) / (1 + resamples),
         wins=wins,
         losses=losses,
         ties=len(by_clip) - wins - losses,
     )
-
-
-def _weights(rng: np.random.Generator, count: int) -> Numbers:
-    """How often each clip is drawn when as many as there are come back."""
-    return np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
-
-
-def _interval(values: list[float]) -> Interval:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(low=float(low), high=float(high))

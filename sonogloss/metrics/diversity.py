@@ -9,32 +9,45 @@ counts of each n-gram and the number of captions of each length, so the value is
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
-from sonogloss.metrics.bleu import BleuCounts, bleu
-from sonogloss.metrics.ngrams import ORDER, count_ngrams
+import numpy as np
+
+from sonogloss.metrics.bleu import bleu
+from sonogloss.metrics.ngrams import (
+    ORDER,
+    Digests,
+    Integers,
+    NGrams,
+    count_ngrams,
+    digest_texts,
+    digest_words,
+    starts_of_runs,
+)
+from sonogloss.metrics.sums import Numbers
 from sonogloss.metrics.tokenize import Tokens
 
+_WORD_OF_REFERENCE, _CAPTION, _LENGTH = 5, 6, 7  # kinds beside n-grams of 1 to 4 words
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CaptionStatistics:
     """All captions of a corpus, counted; `CaptionStatistics()` has seen none.
 
     Attributes:
-        largest: by n-gram (n of 1 to 4), the two largest counts that captions have of it; the second one may be 0.
-        ngrams: how many 1- to 4-grams there are, each as often as it occurs.
-        captions: how often a caption occurs, by its words.
-        lengths: how many captions have so many words.
-        reference_words: the words of the references.
+        digests: of what is counted, ascending; of a length, the length itself.
+        kinds: 1 to 4 for n-grams of captions, 5 for words of references, 6 for captions, 7 for lengths of captions.
+        counts: how often each occurs.
+        largest: the largest count that a single caption has of it, or of what its kind counts.
+        second: the second largest one, or 0.
     """
 
-    largest: Mapping[Tokens, tuple[int, int]] = field(default_factory=dict)
-    ngrams: tuple[int, ...] = (0,) * ORDER
-    captions: Mapping[Tokens, int] = field(default_factory=dict)
-    lengths: Mapping[int, int] = field(default_factory=dict)
-    reference_words: Set[str] = frozenset()
+    digests: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
+    kinds: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    counts: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    largest: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    second: Integers = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def of(cls, captions: Sequence[Tokens], references: Sequence[Sequence[Tokens]] = ()) -> CaptionStatistics:
@@ -44,78 +57,105 @@ class CaptionStatistics:
             captions: words of each caption.
             references: words of each reference of each caption, for the size of their vocabulary.
         """
-        largest: dict[Tokens, tuple[int, int]] = {}
-        ngrams = [0] * ORDER
-        for caption in captions:
-            for ngram, count in count_ngrams(caption).items():
-                ngrams[len(ngram) - 1] += count
-                largest[ngram] = _two_largest(largest.get(ngram, (0, 0)), (count, 0))
-        return cls(
-            largest=largest,
-            ngrams=tuple(ngrams),
-            captions=Counter(captions),
-            lengths=Counter(map(len, captions)),
-            reference_words=frozenset(word for texts in references for text in texts for word in text),
-        )
-
-    def merge(self, other: CaptionStatistics) -> CaptionStatistics:
-        """Both together; associative and commutative, exactly."""
-        both = self.largest.keys() & other.largest.keys()
-        shared = {ngram: _two_largest(self.largest[ngram], other.largest[ngram]) for ngram in both}
-        return CaptionStatistics(
-            largest={**self.largest, **other.largest, **shared},
-            ngrams=tuple(a + b for a, b in zip(self.ngrams, other.ngrams, strict=True)),
-            captions=Counter(self.captions) + Counter(other.captions),
-            lengths=Counter(self.lengths) + Counter(other.lengths),
-            reference_words=self.reference_words | other.reference_words,
-        )
+        ngrams = count_ngrams(captions)
+        words = digest_words(sorted({word for texts in references for text in texts for word in text}))
+        of_kinds = [
+            (ngrams.ngrams[ngrams.ngram], ngrams.orders[ngrams.ngram], ngrams.counts),
+            (words, np.full(len(words), _WORD_OF_REFERENCE), np.ones(len(words), np.int64)),
+            (digest_texts(captions), np.full(len(captions), _CAPTION), np.ones(len(captions), np.int64)),
+            (ngrams.lengths.astype(np.uint64), np.full(len(captions), _LENGTH), np.ones(len(captions), np.int64)),
+        ]
+        digests, kinds, counts = (np.concatenate(columns) for columns in zip(*of_kinds, strict=True))
+        return _grouped(digests, kinds, counts, counts, np.zeros_like(counts))
 
     @property
     def clips(self) -> int:
         """How many captions there are."""
-        return sum(self.lengths.values())
+        return int(self.counts[self.kinds == _LENGTH].sum())
 
     def distinct(self, n: int) -> float:
         """Different n-grams per n-gram, n of 1 to 4; in [0, 1], and 0 where there is no n-gram."""
-        different = sum(len(ngram) == n for ngram in self.largest)
-        return different / self.ngrams[n - 1] if different else 0.0
+        counts = self.counts[self.kinds == n]
+        return len(counts) / float(counts.sum()) if len(counts) else 0.0
 
     @property
     def vocabulary(self) -> int:
         """How many different words the captions have."""
-        return sum(len(ngram) == 1 for ngram in self.largest)
+        return int((self.kinds == 1).sum())
+
+    @property
+    def reference_vocabulary(self) -> int:
+        """How many different words the references have."""
+        return int((self.kinds == _WORD_OF_REFERENCE).sum())
 
     @property
     def vocabulary_ratio(self) -> float:
         """Different words of the captions per different word of the references; 0 where these have none."""
-        return self.vocabulary / len(self.reference_words) if self.reference_words else 0.0
+        return self.vocabulary / self.reference_vocabulary if self.reference_vocabulary else 0.0
 
-    def is_repeated(self, caption: Tokens) -> bool:
-        """Does a caption of these occur more than once?"""
-        return self.captions.get(caption, 0) > 1
+    def repeated(self, captions: Sequence[Tokens]) -> Numbers:
+        """1 for each of these captions that occurs more than once, else 0."""
+        places = self._find(digest_texts(captions), np.array(_CAPTION))
+        return np.asarray(self.counts[places] > 1, np.float64)
 
-    def self_bleu(self, caption: Tokens) -> float:
-        """BLEU-4 of a caption of these against all others, in [0, 1]; at least two captions."""
-        matches = [0] * ORDER
-        for ngram, count in count_ngrams(caption).items():
-            first, second = self.largest[ngram]
-            matches[len(ngram) - 1] += min(count, second if count == first else first)
-        length = len(caption)
-        others = (other for other, count in self.lengths.items() if count > (other == length))
-        counts = BleuCounts(
-            matches=tuple(matches),
-            guesses=tuple(max(0, length - n) for n in range(ORDER)),
-            candidate_length=length,
-            reference_length=min((abs(other - length), other) for other in others)[1],
-        )
-        return bleu(counts)["bleu_4"]
+    def self_bleu(self, captions: NGrams) -> Numbers:
+        """BLEU-4 of captions of these against all others, in [0, 1]; at least two captions."""
+        places = self._find(captions.ngrams, captions.orders)[captions.ngram]
+        largest, second = self.largest[places], self.second[places]
+        matched = np.minimum(captions.counts, np.where(captions.counts == largest, second, largest))
+        cells = captions.text * ORDER + captions.orders[captions.ngram] - 1
+        matches = np.bincount(cells, matched, len(captions.lengths) * ORDER).reshape(-1, ORDER)
+        guesses = np.maximum(0, captions.lengths[:, None] - np.arange(ORDER))
+        return bleu(np.column_stack([matches, guesses, captions.lengths, self._closest(captions.lengths)]), ORDER)
+
+    def _closest(self, lengths: Integers) -> Integers:
+        """The length of another caption that comes closest, the shorter one of two."""
+        there = self.kinds == _LENGTH
+        known, counts = self.digests[there].astype(np.int64), self.counts[there]
+        closest = {}
+        for length in np.unique(lengths).tolist():
+            others = known[(counts > 1) | (known != length)]
+            closest[length] = int(others[np.lexsort((others, np.abs(others - length)))[0]])
+        return np.array([closest[length] for length in lengths.tolist()], np.int64)
+
+    def _find(self, digests: Digests, kinds: Integers) -> Integers:
+        """The places of entries that are all there; equal digests of different kinds stand side by side."""
+        places = np.searchsorted(self.digests, digests)
+        while (wrong := self.kinds[places] != kinds).any():
+            places = places + wrong
+        return places
 
 
-def repeats_ngram(caption: Tokens, n: int = 3) -> bool:
-    """Does an n-gram, n of 1 to 4, occur twice in this caption? Language models that loop do that."""
-    return any(len(ngram) == n and count > 1 for ngram, count in count_ngrams(caption).items())
+_NOTHING = CaptionStatistics()
 
 
-def _two_largest(one: tuple[int, int], two: tuple[int, int]) -> tuple[int, int]:
-    first, second = sorted((*one, *two))[-1:-3:-1]
-    return first, second
+def merge_statistics(pieces: Sequence[CaptionStatistics]) -> CaptionStatistics:
+    """All pieces together, in any order."""
+    names = [field.name for field in fields(CaptionStatistics)]
+    return _grouped(*(np.concatenate([getattr(piece, name) for piece in (_NOTHING, *pieces)]) for name in names))
+
+
+def _grouped(
+    digests: Digests, kinds: Integers, counts: Integers, largest: Integers, second: Integers
+) -> CaptionStatistics:
+    """Equal entries as one: counts are summed, and of the largest counts the two largest stay."""
+    order = np.lexsort((-largest, kinds, digests))
+    digests, kinds, largest = digests[order], kinds[order], largest[order]
+    new = starts_of_runs(digests) | starts_of_runs(kinds)
+    first = np.flatnonzero(new)
+    if not len(first):
+        return _NOTHING
+    runner_up = np.where(np.append(new, True)[first + 1], 0, np.append(largest, 0)[first + 1])
+    return CaptionStatistics(
+        digests=digests[first],
+        kinds=kinds[first],
+        counts=np.add.reduceat(counts[order], first),
+        largest=largest[first],
+        second=np.maximum(runner_up, np.maximum.reduceat(second[order], first)),
+    )
+
+
+def repeats_ngram(captions: NGrams, n: int = 3) -> Numbers:
+    """1 for each caption in which an n-gram, n of 1 to 4, occurs twice, else 0; language models that loop do that."""
+    twice = (captions.counts > 1) & (captions.orders[captions.ngram] == n)
+    return np.asarray(np.bincount(captions.text[twice], minlength=len(captions.lengths)) > 0, np.float64)

@@ -1,123 +1,197 @@
 """From captions and references to metric rows: pure, and in pieces that merge.
 
-The pieces, for whoever gathers a corpus on many workers: document frequencies of all references first (they merge),
-then :func:`score_clip` for each clip (it needs nothing but them), then :class:`CorpusStatistics` of the clips (they
-merge exactly, in any order) and :func:`corpus_rows`. :func:`evaluate` does just that in one go.
+The pieces, for whoever gathers a corpus block by block: document frequencies of all references first, and statistics of
+all captions where a metric asks for them (both merge); then :func:`score_clips` of each block, which needs nothing but
+these; then the :class:`CorpusSums` of the blocks (they merge) and :func:`corpus_rows`. :func:`evaluate` does just that
+with one block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
 
 from sonogloss.errors import InputError
+from sonogloss.metrics.bootstrap import interval, resample
 from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies
 from sonogloss.metrics.diversity import CaptionStatistics
-from sonogloss.metrics.metric import ClipTexts, Need, ScoredClip, Scorer
+from sonogloss.metrics.metric import ClipBatch, ClipTexts, Need, Scorer
+from sonogloss.metrics.ngrams import Integers
 from sonogloss.metrics.registry import METRICS
 from sonogloss.metrics.selection import REFERENCE_METRICS, check_metrics
-from sonogloss.metrics.tokenize import Tokens, tokenize
+from sonogloss.metrics.sums import Numbers
+from sonogloss.metrics.tokenize import tokenize
 from sonogloss.records import MetricRow
 
 _NO_CAPTIONS = CaptionStatistics()
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusStatistics:
-    """What scored clips add to the corpus; `CorpusStatistics()` adds nothing.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CorpusSum:
+    """What clips add to one metric of a corpus.
 
     Attributes:
-        by_metric: the merged statistic, and the number of clips that gave one.
+        total: the sum of their rows, [numbers].
+        clips: how many have the metric.
+        resampled: the same sum in resampled corpora, [resamples, numbers].
     """
 
-    by_metric: Mapping[str, tuple[Any, int]] = field(default_factory=dict)
+    total: Numbers
+    clips: int
+    resampled: Numbers
 
-    def merge(self, other: CorpusStatistics) -> CorpusStatistics:
-        """Both together; associative and commutative, exactly."""
-        merged = {**self.by_metric, **other.by_metric}
-        for name in self.by_metric.keys() & other.by_metric.keys():
-            (one, count), (two, further) = self.by_metric[name], other.by_metric[name]
-            merged[name] = one.merge(two), count + further
-        return CorpusStatistics(by_metric=merged)
+    def merge(self, other: CorpusSum) -> CorpusSum:
+        """Both together; associative and commutative but for rounding."""
+        return CorpusSum(
+            total=self.total + other.total,
+            clips=self.clips + other.clips,
+            resampled=self.resampled + other.resampled,
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """The result of :func:`evaluate`.
 
     Attributes:
         corpus: one row a metric, in the order asked for.
-        clips: metric values by key; the keys that have both a caption and references, in the captions' order.
-        statistics: what each of them adds to the corpus, by key.
-        without_references: keys that were captioned but have no references; they are not in `clips`.
+        keys: those that have both a caption and references, in the captions' order.
+        numbers: by metric, what each of them adds to the corpus, [keys, numbers].
+        without_references: keys that were captioned but have no references; they are not in `keys`.
         without_caption: keys that have references but were not captioned.
     """
 
     corpus: list[MetricRow]
-    clips: dict[str, dict[str, float]]
-    statistics: dict[str, CorpusStatistics]
+    keys: list[str]
+    numbers: Mapping[str, Numbers]
     without_references: list[str]
     without_caption: list[str]
 
+    @property
+    def clips(self) -> dict[str, dict[str, float]]:
+        """Metric values by key; a metric that a clip lacks is left out."""
+        values = {name: value.tolist() for name, value in clip_values(self.numbers).items()}
+        return {
+            key: {name: column[place] for name, column in values.items() if column[place] == column[place]}
+            for place, key in enumerate(self.keys)
+        }
 
-def score_clip(
-    candidate: Tokens,
-    references: Sequence[Tokens],
+
+def needs_frequencies(metrics: Sequence[str]) -> bool:
+    """Does one of these metrics need the document frequencies of the corpus?"""
+    return any(METRICS[name].frequencies for name in metrics)
+
+
+def needs_captions(metrics: Sequence[str]) -> bool:
+    """Does one of these metrics need all captions of the corpus?"""
+    return any(METRICS[name].captions for name in metrics)
+
+
+def clip_texts(captions: Sequence[str], references: Sequence[Sequence[str]], tokenizer: str) -> list[ClipTexts]:
+    """Clips with their words.
+
+    Args:
+        captions: of each clip.
+        references: of each clip; at least one.
+        tokenizer: see :func:`sonogloss.metrics.tokenize.tokenize`.
+    """
+    distinct = list(dict.fromkeys([*captions, *(text for texts in references for text in texts)]))
+    words = dict(zip(distinct, tokenize(distinct, tokenizer), strict=True))
+    return [
+        ClipTexts(
+            caption=caption, references=texts, words=words[caption], reference_words=[words[text] for text in texts]
+        )
+        for caption, texts in zip(captions, references, strict=True)
+    ]
+
+
+def score_clips(
+    texts: Sequence[ClipTexts],
     *,
     metrics: Sequence[str],
     frequencies: DocumentFrequencies,
     captions: CaptionStatistics = _NO_CAPTIONS,
-    clap_score: float | None = None,
-    said: Mapping[Need, Any] | None = None,
-) -> tuple[dict[str, float], CorpusStatistics]:
-    """One clip's values, and what it adds to the corpus.
+    clap_scores: Numbers | None = None,
+    scorers: Mapping[Need, Scorer] | None = None,
+) -> dict[str, Numbers]:
+    """What each clip adds to the corpus, by metric, [clips, numbers]; metrics of all captions together have none.
 
     Args:
-        candidate: words of the caption.
-        references: words of each reference; at least one.
+        texts: of each clip.
         metrics: names out of :data:`~sonogloss.metrics.registry.METRICS`.
         frequencies: document frequencies of the whole corpus, for cider_d.
-        captions: all captions of the corpus, for those that compare a caption with the others.
-        clap_score: cosine of caption and clip, for clap_sim; without it this clip has no clap_sim.
-        said: what programs and models of others say of this clip, by need.
+        captions: all captions of the corpus, for metrics that compare a caption with the others.
+        clap_scores: cosine of caption and clip, for clap_sim, [clips]; not a number where there is none.
+        scorers: programs and models of others, as :func:`sonogloss.metrics.scorers.find_scorers` gives them.
     """
-    clip = ScoredClip(
-        candidate=candidate,
-        references=references,
+    needed = {need for name in metrics for need in METRICS[name].needs}
+    batch = ClipBatch(
+        texts=texts,
         frequencies=frequencies,
         captions=captions,
-        clap_score=clap_score,
-        said=said or {},
+        clap_scores=clap_scores,
+        said={need: scorer(texts) for need, scorer in (scorers or {}).items() if need in needed},
     )
-    found: dict[Any, Any] = {}  # by function: BLEU's four metrics share one
-    for function in (METRICS[name].statistic for name in metrics):
-        if function is not None and function not in found:
-            found[function] = function(clip)
-    statistics = {name: found.get(METRICS[name].statistic) for name in metrics}
-    present = {name: statistic for name, statistic in statistics.items() if statistic is not None}
-    values = {name: METRICS[name].value(statistic) for name, statistic in present.items()}
-    return values, CorpusStatistics(by_metric={name: (statistic, 1) for name, statistic in present.items()})
+    functions = {name: METRICS[name].numbers for name in metrics}
+    # BLEU's four metrics share a function.
+    found = {function: function(batch) for function in functions.values() if function is not None}
+    return {name: found[function] for name, function in functions.items() if function is not None}
+
+
+def sum_clips(
+    numbers: Mapping[str, Numbers], draws: Integers | None = None, seed: int | Sequence[int] = 0
+) -> dict[str, CorpusSum]:
+    """What clips add to the corpus, by metric.
+
+    Args:
+        numbers: rows of clips, as :func:`score_clips` gives them.
+        draws: how many of these clips each resampled corpus has, [resamples]; without it there are none.
+        seed: of the draws.
+    """
+    if not numbers:
+        return {}
+    distinct = {id(rows): rows for rows in numbers.values()}  # BLEU's four share one
+    ends = np.cumsum([0, *(rows.shape[1] for rows in distinct.values())])
+    columns = {key: slice(*cut) for key, cut in zip(distinct, pairwise(ends.tolist()), strict=True)}
+    known = np.nan_to_num(np.hstack(list(distinct.values())))
+    resampled = resample(known, np.empty(0, np.int64) if draws is None else draws, seed)
+    return {
+        name: CorpusSum(
+            total=known[:, columns[id(rows)]].sum(axis=0),
+            clips=int((~np.isnan(rows[:, 0])).sum()),
+            resampled=resampled[:, columns[id(rows)]],
+        )
+        for name, rows in numbers.items()
+    }
+
+
+def clip_values(numbers: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """The values of clips by metric, [clips]; not a number where a clip lacks the metric."""
+    return {name: METRICS[name].value(rows) for name, rows in numbers.items()}
 
 
 def corpus_rows(
-    statistics: CorpusStatistics, *, metrics: Sequence[str], captions: CaptionStatistics = _NO_CAPTIONS
+    sums: Mapping[str, CorpusSum], *, metrics: Sequence[str], captions: CaptionStatistics = _NO_CAPTIONS
 ) -> list[MetricRow]:
-    """The corpus's metric rows of merged statistics; a metric that no clip has is left out.
+    """The corpus's metric rows, with intervals where corpora were resampled; a metric that no clip has is left out.
 
     Args:
-        statistics: of all clips.
+        sums: of all clips, by metric.
         metrics: names, in the order of the rows.
         captions: all captions of the corpus, for metrics of them together.
     """
     rows = []
     for name in metrics:
         metric = METRICS[name]
-        if metric.statistic is None and captions.clips:
+        if metric.numbers is None and captions.clips:
             rows.append(MetricRow(metric=name, value=float(metric.value(captions)), n=captions.clips))
-        elif name in statistics.by_metric:
-            statistic, count = statistics.by_metric[name]
-            rows.append(MetricRow(metric=name, value=metric.value(statistic), n=count))
+        elif name in sums and sums[name].clips:
+            found = sums[name]
+            ends = vars(interval(metric.value(found.resampled))) if len(found.resampled) else {}
+            rows.append(MetricRow(metric=name, value=float(metric.value(found.total)), n=found.clips, **ends))
     return rows
 
 
@@ -146,52 +220,28 @@ def evaluate(
 
     Example:
         >>> evaluate({"a": "rain falls"}, {"a": ["rain falls"]}, metrics=["rouge_l"]).corpus
-        [MetricRow(metric='rouge_l', value=1.0, n=1)]
+        [MetricRow(metric='rouge_l', value=1.0, n=1, low=None, high=None)]
     """
     available: set[Need] = {"captions", "references", *(scorers or {})}
     metrics = check_metrics(metrics, {*available, "clap_scores"} if clap_scores else available)
     keys = [key for key in candidates if references.get(key)]
     if not keys:
         raise InputError("No clip has both a caption and references.", "Check that both sides use the same keys.")
-    cut = iter(tokenize([text for key in keys for text in (candidates[key], *references[key])], tokenizer))
-    words = {key: (next(cut), [next(cut) for _ in references[key]]) for key in keys}
-    frequencies = document_frequencies(
-        [r for _, r in words.values()] if any(METRICS[name].frequencies for name in metrics) else []
+    texts = clip_texts([candidates[key] for key in keys], [references[key] for key in keys], tokenizer)
+    words = [clip.reference_words for clip in texts]
+    captions = CaptionStatistics.of([clip.words for clip in texts], words) if needs_captions(metrics) else _NO_CAPTIONS
+    numbers = score_clips(
+        texts,
+        metrics=metrics,
+        frequencies=document_frequencies(words) if needs_frequencies(metrics) else DocumentFrequencies(),
+        captions=captions,
+        clap_scores=np.array([(clap_scores or {}).get(key, np.nan) for key in keys]),
+        scorers=scorers,
     )
-    captions = _captions(words.values()) if any(METRICS[name].captions for name in metrics) else _NO_CAPTIONS
-    texts = [
-        ClipTexts(caption=candidates[key], references=references[key], words=caption, reference_words=refs)
-        for key, (caption, refs) in words.items()
-    ]
-    said = _ask(scorers or {}, metrics, texts)
-    clips, statistics, whole = {}, {}, CorpusStatistics()
-    for number, (key, (candidate, refs)) in enumerate(words.items()):
-        clips[key], statistics[key] = score_clip(
-            candidate,
-            refs,
-            metrics=metrics,
-            frequencies=frequencies,
-            captions=captions,
-            clap_score=(clap_scores or {}).get(key),
-            said={need: answers[number] for need, answers in said.items()},
-        )
-        whole = whole.merge(statistics[key])
     return Evaluation(
-        corpus=corpus_rows(whole, metrics=metrics, captions=captions),
-        clips=clips,
-        statistics=statistics,
+        corpus=corpus_rows(sum_clips(numbers), metrics=metrics, captions=captions),
+        keys=keys,
+        numbers=numbers,
         without_references=[key for key in candidates if not references.get(key)],
         without_caption=[key for key in references if key not in candidates],
     )
-
-
-def _captions(words: Collection[tuple[Tokens, Sequence[Tokens]]]) -> CaptionStatistics:
-    return CaptionStatistics.of([caption for caption, _ in words], [references for _, references in words])
-
-
-def _ask(
-    scorers: Mapping[Need, Scorer], metrics: Sequence[str], texts: Sequence[ClipTexts]
-) -> dict[Need, Sequence[Any]]:
-    """What the programs and models that the metrics need say of each clip."""
-    needed = {need for name in metrics for need in METRICS[name].needs}
-    return {need: scorer(texts) for need, scorer in scorers.items() if need in needed}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -23,6 +24,7 @@ from sonogloss.clap.pickle_data import StoredTensor
 from sonogloss.clap.torch_file import open_torch_file
 from sonogloss.errors import MissingInputError, ModelFormatError
 from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.sums import Numbers
 
 _BATCH = 64
 _MAX_TOKENS = 64
@@ -58,9 +60,10 @@ class FluencyModel:
             found.append(torch.sigmoid(logits[:, -1]).cpu())
         return torch.cat(found)
 
-    def errors(self, clips: Sequence[ClipTexts]) -> list[float]:
-        """For each caption 1 where it has an error, else 0."""
-        return [float(error) for error in self.probabilities([clip.caption for clip in clips]) > _THRESHOLD]
+    def errors(self, clips: Sequence[ClipTexts]) -> Numbers:
+        """For each caption 1 where it has an error, else 0, [clips]."""
+        found = self.probabilities([clip.caption for clip in clips]) > _THRESHOLD
+        return np.asarray(found.numpy(), np.float64)
 
 
 def load_fluency_model(path: str, *, device: str = "auto") -> FluencyModel:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import IO
+
+import numpy as np
 
 from sonogloss.errors import OptionError
 from sonogloss.metrics.java import find_program, reason
 from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.sums import Numbers
 from sonogloss.metrics.tokenize import Tokens
 
 _JAR = "meteor/meteor-1.5.jar"
@@ -26,61 +28,37 @@ _COUNTS = 4 + 4 * len(_STAGES) + 3
 _AT_ONCE = 100  # clips: what the program answers to them fits into a pipe that nobody reads yet
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeteorCounts:
-    """Counts of the alignment of one clip, or of any number of clips; `MeteorCounts()` adds nothing.
+def counts_of_line(line: str) -> list[float]:
+    """The counts that the program gives of a clip, in the order of :func:`meteor_counts`.
 
-    Attributes:
-        numbers: words of caption and reference; function words of both; for each stage matched content words of both
-            and matched function words of both; chunks; matched words of both. A caption that equals its reference
-            has no chunks: it is not fragmented.
+    Raises:
+        ValueError: the line holds something else.
     """
-
-    numbers: tuple[float, ...] = (0.0,) * _COUNTS
-
-    @classmethod
-    def of_line(cls, line: str) -> MeteorCounts:
-        """The counts that the program gives of a clip.
-
-        Raises:
-            ValueError: the line holds something else.
-        """
-        numbers = [float(word) for word in line.split()]
-        if len(numbers) != _COUNTS:
-            raise ValueError(line)
-        chunks, *matched = numbers[-3:]
-        if chunks == 1 and matched == numbers[:2]:
-            numbers[-3] = 0.0
-        return cls(numbers=tuple(numbers))
-
-    def merge(self, other: MeteorCounts) -> MeteorCounts:
-        """Both together; associative and commutative."""
-        return MeteorCounts(numbers=tuple(a + b for a, b in zip(self.numbers, other.numbers, strict=True)))
-
-    @property
-    def value(self) -> float:
-        """The score."""
-        return meteor(self.numbers)
+    numbers = [float(word) for word in line.split()]
+    if len(numbers) != _COUNTS:
+        raise ValueError(line)
+    chunks, *matched = numbers[-3:]
+    if chunks == 1 and matched == numbers[:2]:
+        numbers[-3] = 0.0  # a caption that equals its reference is not fragmented
+    return numbers
 
 
-def meteor(counts: Sequence[float]) -> float:
-    """The score, a fraction in [0, 1], of one clip's counts or of a corpus's."""
-    words, functions, matches = counts[0:2], counts[2:4], counts[4:-3]
-    shares = []
-    for side in (0, 1):  # of the caption: precision; of the reference: recall
-        found = sum(
-            weight * (_DELTA * matches[4 * stage + side] + (1 - _DELTA) * matches[4 * stage + 2 + side])
-            for stage, weight in enumerate(_STAGES)
-        )
-        whole = _DELTA * (words[side] - functions[side]) + (1 - _DELTA) * functions[side]
-        shares.append(found / whole if whole else 0.0)
-    precision, recall = shares
-    if not precision or not recall:
-        return 0.0
-    mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
-    chunks, of_caption, of_reference = counts[-3:]
-    fragmentation = chunks / ((of_caption + of_reference) / 2)
-    return float(mean * (1 - _GAMMA * fragmentation**_BETA))
+def meteor(counts: Numbers) -> Numbers:
+    """Scores, in [0, 1], of counts [..., 23]: those of clips, or summed ones."""
+    words, functions, matches = counts[..., 0:2], counts[..., 2:4], counts[..., 4:-3]
+    stages = np.reshape(matches, (*counts.shape[:-1], len(_STAGES), 2, 2))  # by stage, content or function, side
+    weights = np.multiply.outer(_STAGES, (_DELTA, 1 - _DELTA))
+    whole = _DELTA * (words - functions) + (1 - _DELTA) * functions
+    # Of the caption's side the share is precision, of the reference's recall.
+    precision, recall = np.moveaxis(_divided(np.einsum("sk,...skv->...v", weights, stages), whole), -1, 0)
+    mean = _divided(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall)
+    fragmentation = _divided(counts[..., -3], (counts[..., -2] + counts[..., -1]) / 2)
+    return np.asarray(mean * (1 - _GAMMA * fragmentation**_BETA))
+
+
+def _divided(numbers: Numbers, by: Numbers) -> Numbers:
+    """0 where nothing is divided."""
+    return np.divide(numbers, by, out=np.zeros_like(numbers), where=by != 0)
 
 
 def find_meteor() -> list[str]:
@@ -94,8 +72,11 @@ def find_meteor() -> list[str]:
     return [java, "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", jar, *options]
 
 
-def meteor_counts(clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
-    """The counts of each clip; the program runs once for all of them.
+def meteor_counts(clips: Sequence[ClipTexts]) -> Numbers:
+    """The counts of each clip, [clips, 23]; the program runs once for all of them.
+
+    Words of caption and reference; function words of both; for each stage matched content words of both and matched
+    function words of both; chunks; matched words of both.
 
     Raises:
         OptionError: the program is not here, or fails.
@@ -106,11 +87,12 @@ def meteor_counts(clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            return [
+            found = [
                 counts
                 for start in range(0, len(clips), _AT_ONCE)
                 for counts in _ask(process.stdin, process.stdout, clips[start : start + _AT_ONCE])
             ]
+            return np.reshape(np.array(found, np.float64), (len(clips), _COUNTS))
         except (OSError, ValueError) as error:
             process.kill()
             process.wait()
@@ -123,10 +105,10 @@ def meteor_counts(clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
             process.communicate()
 
 
-def _ask(stdin: IO[bytes], stdout: IO[bytes], clips: Sequence[ClipTexts]) -> list[MeteorCounts]:
+def _ask(stdin: IO[bytes], stdout: IO[bytes], clips: Sequence[ClipTexts]) -> list[list[float]]:
     stdin.write("".join(map(_question, clips)).encode("utf-8", "replace"))
     stdin.flush()
-    return [MeteorCounts.of_line(stdout.readline().decode(errors="replace")) for _ in clips]
+    return [counts_of_line(stdout.readline().decode(errors="replace")) for _ in clips]
 
 
 def _question(clip: ClipTexts) -> str:

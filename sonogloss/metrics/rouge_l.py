@@ -19,7 +19,10 @@ def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
         candidate: words of the caption.
         references: words of each reference; at least one.
     """
-    common = [_longest_common_subsequence(candidate, reference) for reference in references]
+    places: dict[str, int] = {}  # by word, a bit for each place where the caption has it
+    for number, word in enumerate(candidate):
+        places[word] = places.get(word, 0) | 1 << number
+    common = [_longest_common_subsequence(places, len(candidate), reference) for reference in references]
     if not candidate or not any(common):
         return 0.0
     precision = max(common) / len(candidate)
@@ -27,12 +30,10 @@ def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
     return (1 + _BETA_SQUARED) * precision * recall / (recall + _BETA_SQUARED * precision)
 
 
-def _longest_common_subsequence(first: Tokens, second: Tokens) -> int:
-    lengths = [0] * (len(second) + 1)  # lengths[j]: of the words of `first` so far, and the first j of `second`
-    for word in first:
-        diagonal = 0
-        for j, other in enumerate(second, start=1):
-            above = lengths[j]
-            lengths[j] = diagonal + 1 if word == other else max(above, lengths[j - 1])
-            diagonal = above
-    return lengths[-1]
+def _longest_common_subsequence(places: dict[str, int], length: int, other: Tokens) -> int:
+    """Hyyrö 2004, "Bit-parallel LCS-length computation revisited": a row of the table is the bits of one number."""
+    row = every = (1 << length) - 1
+    for word in other:
+        if matches := row & places.get(word, 0):
+            row = ((row + matches) | (row - matches)) & every
+    return length - row.bit_count()

@@ -17,7 +17,7 @@ def find_scorers(
 
     Args:
         needs: of metrics; those that no scorer answers are left out.
-        sentence_model: directory or hub id of a sentence model, if there is one.
+        sentence_model: directory or `hf:owner/name` of a sentence model, if there is one.
         fluency_model: checkpoint of a detector of fluency errors, if there is one.
 
     Raises:

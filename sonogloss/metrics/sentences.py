@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -20,7 +21,9 @@ from transformers.utils.hub import cached_file
 from sonogloss.clap.device import choose_device
 from sonogloss.decoding.language_model import without_progress_bar
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
+from sonogloss.hub import hub_hint, hub_id
 from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.sums import Numbers
 
 _BATCH = 64
 _REMEDY = "Name a model of sentence-transformers that takes the mean over tokens, such as paraphrase-TinyBERT-L6-v2."
@@ -54,19 +57,18 @@ class SentenceModel:
                 found[number] = vector
         return torch.stack(found)
 
-    def similarities(self, clips: Sequence[ClipTexts]) -> list[float]:
-        """For each clip the mean of the caption's cosines with its references, in [-1, 1]; 0 for an empty caption."""
+    def similarities(self, clips: Sequence[ClipTexts]) -> Numbers:
+        """For each clip the mean of the caption's cosines with its references, [clips] in [-1, 1]; 0 for no caption."""
         texts = dict.fromkeys(text for clip in clips for text in (clip.caption, *clip.references))
-        if not texts:
-            return []
         place = {text: number for number, text in enumerate(texts)}
-        vectors = self.embed(list(texts))
-        return [
+        vectors = self.embed(list(texts)) if texts else torch.empty(0)
+        found = [
             float((vectors[[place[text] for text in clip.references]] @ vectors[place[clip.caption]]).mean())
             if clip.caption.strip()
             else 0.0
             for clip in clips
         ]
+        return np.array(found, np.float64)
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         cut = [text.strip().lower() if self.lower_case else text.strip() for text in texts]
@@ -82,7 +84,7 @@ def load_sentence_model(name: str, *, device: str = "auto") -> SentenceModel:
     """Load a model of sentence-transformers.
 
     Args:
-        name: a directory, or an id on the model hub; tensors only (safetensors).
+        name: a directory, or `hf:owner/name` on the model hub; tensors only (safetensors).
         device: where it runs.
 
     Raises:
@@ -90,6 +92,13 @@ def load_sentence_model(name: str, *, device: str = "auto") -> SentenceModel:
         ModelFormatError: its files are missing or malformed.
         OptionError: it does not take the mean over tokens.
     """
+    if not Path(name).is_dir():
+        on_hub = hub_id(name, bare=True)
+        if on_hub is None:
+            raise MissingInputError(
+                f"--sentence-model {name!r} is not a directory.", f"Name a local directory; {hub_hint(name)}."
+            )
+        name = on_hub
     folder = _check_modules(name)
     settings = _read(name, "sentence_bert_config.json", folder, default={})
     options = {"subfolder": folder, "local_files_only": Path(name).is_dir(), "trust_remote_code": False}
@@ -155,6 +164,6 @@ def _unusable(name: str, error: Exception) -> MissingInputError | ModelFormatErr
     if Path(name).is_dir():
         return ModelFormatError(f"--sentence-model {name!r} cannot be loaded ({reason}).", "Get its files again.")
     return MissingInputError(
-        f"--sentence-model {name!r} is not a directory and cannot be loaded from the model hub ({reason}).",
+        f"--sentence-model {name!r} cannot be loaded from the model hub ({reason}).",
         "Check the name and the network, or name a local directory with safetensors weights.",
     )

@@ -13,9 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sonogloss.errors import OptionError
 from sonogloss.metrics.java import find_program, reason
 from sonogloss.metrics.metric import ClipTexts
+from sonogloss.metrics.sums import Numbers
 
 _JAR = "spice/spice-1.0.jar"
 _CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -39,8 +42,8 @@ def find_spice() -> list[str]:
     return [java, "-Dfile.encoding=UTF-8", "-Xmx8G", "-jar", jar]
 
 
-def spice_scores(clips: Sequence[ClipTexts]) -> list[float]:
-    """The score of each clip, in [0, 1]; the program runs once for all of them.
+def spice_scores(clips: Sequence[ClipTexts]) -> Numbers:
+    """The score of each clip, [clips] in [0, 1]; the program runs once for all of them.
 
     Raises:
         OptionError: the program or its files are not here, or it fails.
@@ -58,7 +61,7 @@ def spice_scores(clips: Sequence[ClipTexts]) -> list[float]:
         try:
             with open(answers, encoding="utf-8") as file:
                 found = {int(answer["image_id"]): _score(answer) for answer in json.load(file)}
-            return [found[number] for number in range(len(clips))]
+            return np.array([found[number] for number in range(len(clips))], np.float64)
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OptionError(
                 f"SPICE failed ({reason(run.stderr)}).",

@@ -9,12 +9,14 @@ from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import printable, unprinted
 from sonogloss.sources.open import open_members, open_source
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits, source_key
+from sonogloss.sources.source_table import SourceTable
 
 __all__ = [
     "Source",
     "Skipped",
     "SkipCode",
     "SourceLimits",
+    "SourceTable",
     "Opened",
     "list_sources",
     "open_source",

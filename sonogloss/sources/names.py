@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 from sonogloss.sources.source import SkipCode
@@ -146,9 +147,11 @@ class SeenNames:
     The hash is Python's own, keyed anew in every process, so nobody can make two names that collide.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[object] = ()) -> None:
         self._table = array("Q", bytes(8 * 1024))
         self._count = 0
+        for name in names:
+            self.add(name)
 
     def add(self, name: object) -> bool:
         """Note a name; was it new?"""
@@ -164,12 +167,25 @@ class SeenNames:
             self._table = larger
         return True
 
-    @staticmethod
-    def _put(table: array[int], value: int) -> bool:
-        slot, size = value % len(table), len(table)
-        while table[slot]:
-            if table[slot] == value:
-                return False
-            slot = (slot + 1) % size
+    def __contains__(self, name: object) -> bool:
+        value = hash(name) & 0xFFFFFFFFFFFFFFFF or 1
+        return self._table[self._slot(self._table, value)] == value
+
+    def __len__(self) -> int:
+        return self._count
+
+    @classmethod
+    def _put(cls, table: array[int], value: int) -> bool:
+        slot = cls._slot(table, value)
+        if table[slot]:
+            return False
         table[slot] = value
         return True
+
+    @staticmethod
+    def _slot(table: array[int], value: int) -> int:
+        """Where the value stands, or would."""
+        slot, size = value % len(table), len(table)
+        while table[slot] not in (0, value):
+            slot = (slot + 1) % size
+        return slot

@@ -63,7 +63,10 @@ def test_a_directory_behind_a_url(tiny_clap_dir: Path, tiny_clap: Clap) -> None:
         ("no-such-thing", MissingInputError, "not a directory"),
         ("/no/such/directory", MissingInputError, "not a directory"),
         ("./no/such", MissingInputError, "not a directory"),
-        ("nobody/nothing", MissingInputError, "model hub"),
+        ("hf:nobody/nothing", MissingInputError, "loaded from the model hub"),
+        ("models/clap", MissingInputError, "not a directory.*write hf:models/clap"),
+        ("hf:a/b/c", MissingInputError, "not a directory"),
+        ("gpt2", MissingInputError, "not a directory"),
         ("", MissingInputError, "not a directory"),
     ],
 )

@@ -127,8 +127,14 @@ def test_loading_prints_nothing(directory: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["", "a/b/c", "../model", "https://example.org/model"])
+@pytest.mark.parametrize("name", ["", "a/b/c", "models/llama", "../model", "https://example.org/model"])
 def test_a_name_that_is_neither_directory_nor_hub_id_is_missing(name: str) -> None:
     with pytest.raises(MissingInputError, match="is not a directory") as caught:
         load_language_model(name)
-    assert "hub id" in caught.value.remedy
+    assert "for the model hub write hf:" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["hf:nobody/nothing", "nothing"])
+def test_a_name_of_the_hub_is_asked_for_there(name: str) -> None:
+    with pytest.raises(MissingInputError, match="cannot be loaded from the model hub"):
+        load_language_model(name)

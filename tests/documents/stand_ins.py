@@ -78,6 +78,7 @@ def write_files(folder: Path) -> None:
     _write(folder / "birds.txt", "\n".join(SENTENCES[20:]).encode())
     _write(folder / "held-out.txt", "\n".join(SENTENCES[:4]).encode())
     _write(folder / "labels.txt", "\n".join(CLASSES).encode())
+    _write(folder / "examples.txt", b"rain falls\n")
     _write(folder / "class_labels_indices.csv", _csv(["index", "mid", "display_name"], [(0, "/m/0", "Dog, bark")]))
     references = [{"file_name": name, "references": SENTENCES[:2]} for name in ("dog.flac", "rain.flac")]
     _write(folder / "references.jsonl", "".join(json.dumps(row) + "\n" for row in references).encode())

@@ -9,22 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.metrics import METRICS, BleuCounts, bleu, bleu_counts
-from sonogloss.metrics.bootstrap import bootstrap_interval, compare
-from sonogloss.metrics.metric import Mean
-
-
-def mean(numbers: np.ndarray) -> float:
-    return float(numbers[0] / numbers[1])
-
-
-def means(values: list[float]) -> np.ndarray:
-    return np.array([Mean.of([value]).numbers for value in values])
+from sonogloss.metrics.bootstrap import bootstrap_interval, compare, resample, share_draws
+from sonogloss.metrics.sums import mean
+from sonogloss.metrics.sums import of_values as means
 
 
 def test_an_interval_is_that_of_the_normal_distribution_where_many_clips_make_one() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, 4000)
-    found = bootstrap_interval(means(list(values)), mean, resamples=4000, seed=5)
+    found = bootstrap_interval(means(values), mean, resamples=4000, seed=5)
     half = 1.96 * values.std() / np.sqrt(4000)
     assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
@@ -56,23 +48,22 @@ def test_a_run_does_not_differ_from_itself() -> None:
     assert (found.interval.low, found.interval.high) == (0.0, 0.0)
 
 
+def test_blocks_are_resampled_as_one_corpus_is() -> None:
+    """Mean and spread over resampled corpora do not depend on how clips are cut into blocks."""
+    clips = np.random.default_rng(0).gamma(1.0, 1.0, (60, 1))
+    draws = share_draws([10, 30, 20], 20_000, seed=1)
+    assert set(draws.sum(axis=1).tolist()) == {60}
+    blocks = np.split(clips, [10, 40])
+    cut = sum(resample(block, draws[:, number], [1, number]) for number, block in enumerate(blocks))
+    whole = resample(clips, share_draws([60], 20_000, seed=2)[:, 0], 2)
+    assert cut.mean() == pytest.approx(whole.mean(), rel=0.005)
+    assert cut.std() == pytest.approx(whole.std(), rel=0.03)
+    assert resample(clips[:0], np.zeros(3, np.int64), 0).tolist() == [[0], [0], [0]]
+
+
 @settings(max_examples=50)
-@given(
-    st.lists(
-        st.tuples(
-            st.lists(st.sampled_from("abc"), max_size=8), st.lists(st.sampled_from("abc"), min_size=1, max_size=8)
-        ),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_the_numbers_of_bleu_add_up_to_bleu(clips: list[tuple[list[str], list[str]]]) -> None:
-    counts = [bleu_counts(tuple(candidate), [tuple(reference)]) for candidate, reference in clips]
-    merged = BleuCounts()
-    for one in counts:
-        merged = merged.merge(one)
-    total = np.array([one.numbers for one in counts]).sum(axis=0)
-    for name, expected in bleu(merged).items():
-        value = METRICS[name].value_of_numbers
-        assert value is not None
-        assert value(total.tolist()) == pytest.approx(expected, abs=1e-15)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_rows_of_a_mean_add_up_to_it(one: list[float], two: list[float]) -> None:
+    total = means(one).sum(axis=0) + means(two).sum(axis=0)
+    assert mean(total) == pytest.approx(np.mean([*one, *two]))
+    assert np.isnan(mean(np.zeros(2)))

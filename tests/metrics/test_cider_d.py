@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 from itertools import chain
 
 import numpy as np
@@ -11,7 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.metrics import DocumentFrequencies, cider_d, document_frequencies, evaluate
+from sonogloss.metrics import DocumentFrequencies, evaluate
+from sonogloss.metrics.cider_d import cider_d as cider_d_of_overlap
+from sonogloss.metrics.cider_d import document_frequencies, frequent, merge_frequencies
+from sonogloss.metrics.ngrams import count_ngrams
+from sonogloss.metrics.overlap import find_overlap
 from sonogloss.metrics.tokenize import Tokens
 
 WORDS = ["a", "dog", "barks", "rain", "falls"]
@@ -21,6 +24,10 @@ references_of_clips = st.lists(st.lists(texts, min_size=1, max_size=3), min_size
 
 def grams(tokens: Tokens, n: int) -> list[Tokens]:
     return [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
+
+
+def cider_d(candidate: Tokens, references: list[Tokens], frequencies: DocumentFrequencies) -> float:
+    return float(cider_d_of_overlap(find_overlap([candidate], [references]), frequencies)[0])
 
 
 def slow_cider_d(candidate: Tokens, references: list[Tokens], corpus: list[list[Tokens]]) -> float:
@@ -51,18 +58,40 @@ def slow_cider_d(candidate: Tokens, references: list[Tokens], corpus: list[list[
 @settings(deadline=None, max_examples=150)
 def test_a_clip_scores_what_the_definition_says(corpus: list[list[Tokens]], candidate: Tokens, clip: int) -> None:
     references = corpus[clip % len(corpus)]
-    found = cider_d(candidate, references, document_frequencies(corpus))
+    frequencies = document_frequencies(corpus)
+    found = cider_d(candidate, references, frequencies)
     assert found == pytest.approx(slow_cider_d(candidate, references, corpus), abs=1e-9)
+    assert cider_d(candidate, references, frequent(frequencies)) == found
+
+
+@given(corpus=references_of_clips)
+@settings(deadline=None)
+def test_clips_scored_together_score_what_they_do_alone(corpus: list[list[Tokens]]) -> None:
+    frequencies = document_frequencies(corpus)
+    captions = [references[-1][::-1] for references in corpus]
+    together = cider_d_of_overlap(find_overlap(captions, corpus), frequencies)
+    alone = [cider_d(caption, clip, frequencies) for caption, clip in zip(captions, corpus, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-12)
+
+
+def as_dict(frequencies: DocumentFrequencies) -> dict[int, int]:
+    return dict(zip(frequencies.ngrams.tolist(), frequencies.counts.tolist(), strict=True))
 
 
 @given(corpus=references_of_clips, cut=st.integers(0, 5))
 def test_document_frequencies_are_counted_by_clip_and_merge(corpus: list[list[Tokens]], cut: int) -> None:
     whole = document_frequencies(corpus)
     assert whole.clips == len(corpus)
-    for gram, count in whole.counts.items():
-        assert count == sum(any(gram in grams(text, len(gram)) for text in clip) for clip in corpus)
+    expected = {}
+    for gram in {gram for clip in corpus for text in clip for n in (1, 2, 3, 4) for gram in grams(text, n)}:
+        digest = count_ngrams([gram]).ngrams[count_ngrams([gram]).orders == len(gram)].item()
+        expected[digest] = sum(any(gram in grams(text, len(gram)) for text in clip) for clip in corpus)
+    assert as_dict(whole) == expected
     halves = [document_frequencies(part) for part in (corpus[:cut], corpus[cut:])]
-    assert reduce(DocumentFrequencies.merge, halves) == reduce(DocumentFrequencies.merge, halves[::-1]) == whole
+    for pieces in (halves, halves[::-1]):
+        merged = merge_frequencies(pieces)
+        assert (as_dict(merged), merged.clips) == (expected, len(corpus))
+    assert as_dict(document_frequencies(corpus, [2] * len(corpus))) == {key: 2 * n for key, n in expected.items()}
 
 
 def test_a_word_of_all_clips_weighs_nothing_and_a_rare_one_log_n() -> None:

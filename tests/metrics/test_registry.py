@@ -13,15 +13,13 @@ from sonogloss.errors import OptionError
 from sonogloss.metrics import (
     METRICS,
     REFERENCE_METRICS,
-    Mean,
-    Metric,
     RankedClips,
     TagCounts,
     TagStatistics,
     check_metrics,
     evaluate,
 )
-from sonogloss.metrics.metric import Need, ScoredClip
+from sonogloss.metrics.metric import ClipBatch, Need, mean_metric
 from sonogloss.metrics.selection import choose
 
 CAPTIONS: set[Need] = {"references"}
@@ -114,16 +112,10 @@ def test_metrics_of_tags_read_their_value_off_the_same_statistics(name: str) -> 
 
 
 def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_long(clip: ScoredClip) -> Mean:
-        return Mean.of([max(0, len(clip.candidate) - max(map(len, clip.references)))])
+    def too_long(clips: ClipBatch) -> list[int]:
+        return [max(0, len(clip.words) - max(map(len, clip.reference_words))) for clip in clips.texts]
 
-    metric = Metric(
-        needs=frozenset(["references"]),
-        statistic=too_long,
-        value=lambda mean: mean.value,
-        high=float("inf"),
-        higher_is_better=False,
-    )
+    metric = mean_metric(too_long, "references", high=float("inf"), higher_is_better=False)
     monkeypatch.setitem(METRICS, "too_long", metric)
     captions = {"a": "one two three four", "b": "one"}
     result = evaluate(captions, {"a": ["one", "one two"], "b": ["one two"]}, metrics=["too_long", "bleu_1"])

@@ -70,7 +70,7 @@ def test_sbert_sim_is_the_mean_cosine_over_references(sentence_model: Path) -> N
     dog, cat, rain = model.embed(["a dog", "a cat barks", "rain"])
     expected = [float(dog @ cat + dog @ rain) / 2, 1.0, 0.0]
     assert model.similarities(clips) == pytest.approx(expected, abs=1e-6)
-    assert model.similarities([]) == []
+    assert model.similarities([]).tolist() == []
 
 
 def test_fense_is_a_tenth_where_the_caption_has_an_error(sentence_model: Path, fluency_model: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_detector_reads_the_last_logit_of_words_without_punctuation(fluency_
         ids = torch.tensor([model.tokenizer("rain falls")["input_ids"]])
         expected = torch.sigmoid(model.head(model.encoder(ids).last_hidden_state[:, 0])[0, -1])
     torch.testing.assert_close(model.probabilities(["Rain falls!"])[0], expected)
-    assert model.errors([]) == []
+    assert model.errors([]).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,8 @@ def test_a_newer_pooling_config_is_read(sentence_model: Path) -> None:
 
 def test_what_is_no_model_is_told_in_words(tmp_path: Path, fluency_model: Path) -> None:
     with pytest.raises(InputError, match="cannot be loaded from the model hub"):
+        load_sentence_model("hf:nobody/nothing")
+    with pytest.raises(InputError, match=r"not a directory.*write hf:nobody/nothing"):
         load_sentence_model("nobody/nothing")
     with pytest.raises(InputError, match="not a file"):
         load_fluency_model(str(tmp_path / "none.ckpt"))

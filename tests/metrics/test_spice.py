@@ -35,7 +35,7 @@ json.dump(found[::-1], open(answers, "w"))
 def test_answers_belong_to_their_clips(java_program: MakeJava) -> None:
     java_program(PROGRAM, JAR, *CORENLP)
     clips = [clip("a dog", "a cat"), clip("", "rain"), clip("rain", "snow", "rain")]
-    assert spice_scores(clips) == [0.5, 0.0, 1.0]
+    assert spice_scores(clips).tolist() == [0.5, 0.0, 1.0]
 
 
 def test_spider_is_the_mean_of_cider_d_and_spice(java_program: MakeJava) -> None:

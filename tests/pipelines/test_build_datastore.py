@@ -39,7 +39,7 @@ def test_dumps_become_a_datastore_that_finds_its_captions(
     outcome = run(*command, "--max-dead-letters", "0.2", "--license", "CC0", "--json")
     assert outcome.code == 0, outcome.err
     counts = {
-        "read": 11, "empty": 1, "malformed": 1, "too_short": 0, "too_long": 0, "duplicates": 3, "kept": 8,
+        "read": 11, "empty": 1, "malformed": 1, "too_short": 0, "too_long": 0, "failed": 0, "duplicates": 3, "kept": 8,
         "broken_files": 0,
     }  # fmt: skip
     assert outcome.report["counts"] == counts

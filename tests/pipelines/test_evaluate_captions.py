@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sonogloss.metrics import METRICS
+from sonogloss.pipelines.running import join_references
+from sonogloss.transforms import score_captions
 from tests.sentence_models import write_sentence_model
 
 from .conftest import Run, assert_one_line
@@ -247,3 +250,45 @@ def test_keys_that_some_rows_lack_end_in_no_traceback(run: Run, tmp_path: Path) 
     report = json.loads(outcome.out)
     assert outcome.code == 0, outcome
     assert report["without_caption"] == ["None"]
+
+
+def test_a_corpus_of_many_parts_scores_what_one_part_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["rain", "wind", "dog", "barks", "falls", "loudly", "far", "away"]
+    rng = random.Random(0)
+
+    def text() -> str:
+        return " ".join(rng.choices(words, k=rng.randint(2, 8)))
+
+    rows = [{"clip_id": f"{n}", "caption": text(), "clap_score": None if n % 5 else 0.5} for n in range(70)]
+    predictions = jsonl(tmp_path / "p.jsonl", rows)
+    known = [{"clip_id": f"{n}", "captions": [text() for _ in range(1 + n % 3)]} for n in range(3, 72)]
+    references = jsonl(tmp_path / "r.jsonl", known)
+    command = ["evaluate", "--results", predictions, "--references", references, "--metrics", "all", "--json"]
+    whole = run(*command, "--output", tmp_path / "whole").report
+    monkeypatch.setattr(join_references, "ROWS_A_PART", 16)
+    monkeypatch.setattr(score_captions, "_ROWS_AT_ONCE", 7)
+    parts = run(*command, "--output", tmp_path / "parts").report
+    assert len(whole["corpus"]) > 10
+    for one, other in zip(whole["corpus"], parts["corpus"], strict=True):
+        assert (one["metric"], one["n"]) == (other["metric"], other["n"])
+        assert one["value"] == pytest.approx(other["value"], abs=1e-12), one["metric"]
+        if one["low"] is not None:
+            assert (other["low"], other["high"]) == pytest.approx((one["low"], one["high"]), abs=0.05), one["metric"]
+    tables = [pq.read_table(tmp_path / name / "metrics/clips.parquet").to_pylist() for name in ("whole", "parts")]
+    for one, other in zip(*tables, strict=True):
+        assert one == pytest.approx(other, abs=1e-12)
+    for name in ("without_references", "without_caption", "counts", "not_available"):
+        assert whole[name] == parts[name]
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_bytes(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ["evaluate", "--results", predictions, "--references", references, "--metrics", "bleu,self_bleu_4"]
+    assert run(*command, "--output", tmp_path / "here").code == 0
+    assert run(*command, "--output", tmp_path / "there", "--workers", "2").code == 0
+    for name in ("corpus", "clips"):
+        here, there = (tmp_path / folder / f"metrics/{name}.parquet" for folder in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()

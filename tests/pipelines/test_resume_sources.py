@@ -245,11 +245,11 @@ def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path
     def piece(start: float) -> Source:
         return replace(recording(4), start_s=start, end_s=start + 10)
 
-    run_job(tmp_path, [piece(0), piece(20)])
-    plan = plan_units(str(tmp_path), [piece(0), piece(30)], configuration="c", begin_anew=False)
+    run_job(tmp_path, [piece(0.0), piece(20.0)])
+    plan = plan_units(str(tmp_path), [piece(0.0), piece(30.0)], configuration="c", begin_anew=False)
     assert [source.start_s for unit in plan.pending for source in unit.sources] == [0, 30]
     assert plan.vanished == []
-    more = plan_units(str(tmp_path), [piece(0), piece(20), piece(30)], configuration="c", begin_anew=False)
+    more = plan_units(str(tmp_path), [piece(0.0), piece(20.0), piece(30.0)], configuration="c", begin_anew=False)
     assert [source.start_s for unit in more.pending for source in unit.sources] == [30]
 
 

@@ -19,7 +19,7 @@ from sonogloss.methods.labels import TextEncoder
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts
-from sonogloss.records import FloatArray
+from sonogloss.records import FloatArray, LabelScore
 
 
 class ZerAuCapCaptioner(Captioner):
@@ -46,7 +46,6 @@ class ZerAuCapCaptioner(Captioner):
         self._text_encoder: TextEncoder | None = None
         self.search = GuidedDecoder(self.language_model, self._embed_text, self.decode)
         self._known: dict[tuple[str, ...], str] = {}  # captions by keywords, when they depend on nothing else
-        self.max_prompt_tokens = self.search.max_tokens - 1
         self._check_prompt_length()
 
     def read_text_with(self, clap: TextEncoder) -> None:
@@ -86,6 +85,18 @@ class ZerAuCapCaptioner(Captioner):
         self._known.update(zip(new, captions, strict=True))
         return [self._known[words] for words in named]
 
+    def names(self, embeddings: FloatArray) -> list[list[str]]:
+        """See :meth:`~sonogloss.methods.base.Captioner.names`; keywords too like one another are skipped."""
+        if self.labels is None:
+            return [[] for _ in embeddings]
+        return self.labels.names(embeddings, self.prompt.keywords, most_alike=self.prompt.keyword_cosine)
+
+    def keywords(self, embeddings: FloatArray) -> list[tuple[LabelScore, ...]]:
+        """See :meth:`~sonogloss.methods.base.Captioner.keywords`."""
+        if self.labels is None:
+            return [() for _ in embeddings]
+        return self.labels.nearest(embeddings, self.prompt.keywords, most_alike=self.prompt.keyword_cosine)
+
     def _write(self, names: Sequence[Sequence[str]], embeddings: FloatArray) -> list[str]:
         prompts = compose_keyword_prompts(names, self.prompt, self.language_model.tokenizer)
         return [self.prompt.caption_of(text) for text in self.search.decode_texts(prompts, embeddings)]
@@ -104,9 +115,11 @@ class ZerAuCapCaptioner(Captioner):
         order = sorted(range(len(labels)), key=lambda i: lengths[i], reverse=True)
         longest = [labels[i] for i in order[: self.prompt.keywords]]
         [prompt] = compose_keyword_prompts([longest], self.prompt, tokenizer)
-        if len(prompt) >= self.search.max_tokens:
+        most = self.search.longest(len(prompt))
+        self.max_prompt_tokens = max(len(prompt), most - 1)
+        if len(prompt) >= most:
             raise OptionError(
-                f"With its longest keywords the prompt takes {len(prompt)} tokens, and prompt and caption together may "
-                f"have {self.search.max_tokens}.",
-                "Allow for more tokens, or name fewer keywords.",
+                f"With its longest keywords{' and its examples' * bool(self.prompt.examples)} the prompt takes "
+                f"{len(prompt)} tokens, and prompt and caption together may have {most}.",
+                f"Allow for more tokens, name fewer keywords{' or give fewer examples' * bool(self.prompt.examples)}.",
             )

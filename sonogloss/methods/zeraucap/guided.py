@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonogloss.decoding.language_model import LanguageModel
+from sonogloss.decoding.repetition import repeating
 from sonogloss.errors import OptionError
 from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
 from sonogloss.methods.zeraucap.guided_text import EmbedText, TextMemo, candidate_texts, ending_tokens, finished_text
@@ -33,16 +34,18 @@ from sonogloss.records import FloatArray
 Doubles = npt.NDArray[np.float64]
 LANGUAGE_MEMORY, TEXT_MEMORY = 1 << 30, 256 << 20
 _FEW = 6  # contenders; with more of them, their own embeddings hardly ever decide
+_NEVER = -1e3  # below every score, and no infinity: it is multiplied by the end penalty, which may be zero
 _MARGIN = 1e-9  # far above the rounding errors of a score in float64, far below any real difference
 
 
 @dataclass(eq=False)
 class _Clip:
-    """An unfinished caption; `step` counts its tokens."""
+    """An unfinished caption; `step` counts its tokens, and `longest` is that of prompt and caption."""
 
     row: int
     audio: FloatArray
     state: State
+    longest: int = 0
     step: int = 0
 
 
@@ -74,7 +77,7 @@ class GuidedDecoder:
         self._ending_ids = np.array(sorted(self.endings))
         self._lock = threading.Lock()  # the workers of one process share the caches
         self._tokenizer = language_model.tokenizer
-        self.max_tokens = min(settings.max_tokens, language_model.max_positions or settings.max_tokens)
+        self._positions = language_model.max_positions
         self.states = LanguageStates(
             language_model, candidates=settings.candidates, hidden=settings.alpha > 0, max_bytes=language_memory
         )
@@ -91,29 +94,36 @@ class GuidedDecoder:
             audio: [n, d] the clips' embeddings, of any length.
 
         Returns:
-            New ids, with the one that ended the caption; fewer where prompt and caption reached `max_tokens`, and none
-            where the prompt alone did.
+            New ids, with the one that ended the caption; fewer where prompt and caption reached :meth:`longest`, and
+            none where the prompt alone did.
         """
         if len(audio) != len(prompts):
             raise OptionError(f"There are {len(prompts)} prompts for {len(audio)} clips.", "Give one prompt a clip.")
         unit = audio / np.maximum(np.linalg.norm(audio, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         results: list[list[int]] = [[] for _ in prompts]
-        order = [row for row in range(len(prompts)) if len(prompts[row]) < self.max_tokens]
+        order = [row for row in range(len(prompts)) if len(prompts[row]) < self.longest(len(prompts[row]))]
         waiting = deque(sorted(order, key=lambda row: tuple(prompts[row])))  # equal prompts share their first steps
         running: list[_Clip] = []
         with self._lock:
             while waiting or running:
                 while waiting and len(running) < self.settings.batch_size:
                     row = waiting.popleft()
-                    running.append(_Clip(row, unit[row], self.states.root(prompts[row])))
+                    longest = self.longest(len(prompts[row]))
+                    running.append(_Clip(row, unit[row], self.states.root(prompts[row]), longest))
                 advancing = []
                 for clip, token in zip(running, self._choose(running), strict=True):
                     results[clip.row].append(token)
-                    if token not in self.endings and clip.state.length + 1 < self.max_tokens:
+                    if token not in self.endings and clip.state.length + 1 < clip.longest:
                         clip.state, clip.step = clip.state.child(token), clip.step + 1
                         advancing.append(clip)
                 running = advancing
         return results
+
+    def longest(self, prompt_tokens: int) -> int:
+        """How many tokens prompt and caption may have together, for a prompt of so many."""
+        new, limit = self.settings.max_new_tokens, self._positions
+        longest = prompt_tokens + new if new else self.settings.max_tokens
+        return longest if limit is None else min(longest, limit)
 
     def decode_texts(self, prompts: Sequence[Sequence[int]], audio: FloatArray) -> list[str]:
         """:meth:`decode` as text on one line: up to EOS, blanks before punctuation removed."""
@@ -144,11 +154,14 @@ class GuidedDecoder:
         return [int(clip.state.top_ids[winners[i]]) for i, clip in enumerate(clips)]
 
     def _unguided(self, clip: _Clip) -> Doubles:
-        """The scores [m] without guidance and end penalty."""
+        """The scores [m] without guidance and end penalty; far below all others for what would repeat."""
         scores: Doubles = clip.state.probabilities.astype(np.float64)
         if self.settings.alpha > 0:
             repetition = self.states.weigh_repetition(clip.state)
             scores = (1 - self.settings.alpha) * scores - self.settings.alpha * repetition
+        if self.settings.no_repeat_ngram:
+            repeated = repeating(clip.state.tokens(), self.settings.no_repeat_ngram)
+            scores[np.isin(clip.state.top_ids, list(repeated))] = _NEVER
         return scores
 
     def _contenders(self, clip: _Clip, scores: Doubles) -> npt.NDArray[np.intp]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from sonogloss.errors import OptionError
+from sonogloss.later_fields import LATER
 from sonogloss.methods.registry import Method
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, embed_keywords
 
@@ -34,7 +35,14 @@ class GuidedSettings:
     gamma: float = field(
         default=0.1, metadata={"help": "the score of a token that ends a caption is multiplied by X * t at step t"}
     )
-    max_tokens: int = field(default=78, metadata={"help": "tokens of BOS, prompt and caption together"})
+    max_tokens: int = field(
+        default=78,
+        metadata={"help": "tokens of BOS, prompt and caption together; counts where --max-new-tokens is 0"},
+    )
+    max_new_tokens: int = field(default=0, metadata=LATER | {"help": "tokens of a caption, however long its prompt is"})
+    no_repeat_ngram: int = field(
+        default=0, metadata=LATER | {"help": "so many tokens in a row occur once in a caption; 0 for no such rule"}
+    )
     text_tokens: int = 77
     batch_size: int = 64
     compat: bool = field(default=False, metadata={"help": "apply the end penalty as the released code does"})
@@ -43,6 +51,9 @@ class GuidedSettings:
         for name in ("candidates", "max_tokens", "text_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}.", "Give 1 or more.")
+        for name in ("max_new_tokens", "no_repeat_ngram"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} is {getattr(self, name)}.", "Give 0 or more.")
         for name in ("beta", "kappa", "gamma"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise OptionError(f"{name} is {getattr(self, name)}.", "Give zero or a positive number.")
@@ -56,6 +67,15 @@ METHOD = Method(
     prompt=KeywordPrompt,
     decode=GuidedSettings(),
     parity={"compat": True},
+    parity_prompt={
+        "keyword_cosine": 1.0,
+        "system": "",
+        "bos": True,
+        "mend_blank": False,
+        "chat": False,
+        "examples": (),
+    },
+    suit="sonogloss.methods.zeraucap.suit:suit",
     fast={"beta": 0.0},
     embed_labels=embed_keywords,
     card="""# A ZerAuCap captioner

@@ -1,0 +1,258 @@
+"""score_captions: parts of captions with their references -> what the whole corpus counts, then scores.
+
+Each part is a Parquet file of its own, so that workers share nothing but files. Two passes: :func:`write_counts` counts
+n-grams of a part, :func:`merge_counts` adds the parts up, a range of digests at a time, and :func:`write_scores` scores
+a part with these. Corpora of any size are scored in bounded memory, and the result does not depend on who scores what.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sonogloss import files
+from sonogloss.errors import InputError
+from sonogloss.metrics.bootstrap import share_draws
+from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies, frequent, merge_frequencies
+from sonogloss.metrics.diversity import CaptionStatistics, merge_statistics
+from sonogloss.metrics.evaluate import (
+    CorpusSum,
+    clip_texts,
+    clip_values,
+    needs_captions,
+    needs_frequencies,
+    score_clips,
+    sum_clips,
+)
+from sonogloss.metrics.metric import ClipTexts, Need, Scorer
+from sonogloss.metrics.ngrams import Integers, cut_ranges
+from sonogloss.metrics.scorers import find_scorers
+from sonogloss.metrics.sums import Numbers
+from sonogloss.transforms.progress_file import note
+
+ROWS_A_PART = 16_384
+_ROWS_AT_ONCE = 4096
+FREQUENCIES, CAPTIONS = "frequencies", "captions"  # what is counted in the whole corpus, as score_clips calls it
+
+PART_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("clip_id", pa.string()),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("references", pa.large_list(pa.large_string()), nullable=False),
+        pa.field("clap_score", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringPlan:
+    """What is computed of the parts in a folder.
+
+    Attributes:
+        folder: where the parts lie, and where everything is written.
+        sizes: rows of each part.
+        metrics: names.
+        tokenizer: how captions are cut into words.
+        needs: what programs and models of others have to say.
+        sentence_model, fluency_model: such models.
+        resamples, seed: of the intervals.
+    """
+
+    folder: str
+    sizes: tuple[int, ...]
+    metrics: tuple[str, ...]
+    tokenizer: str
+    needs: frozenset[Need] = frozenset()
+    sentence_model: str | None = None
+    fluency_model: str | None = None
+    resamples: int = 0
+    seed: int = 0
+
+    @property
+    def parts(self) -> range:
+        """The number of each part."""
+        return range(len(self.sizes))
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """What has to be counted in the whole corpus first."""
+        needed = {FREQUENCIES: needs_frequencies(self.metrics), CAPTIONS: needs_captions(self.metrics)}
+        return tuple(kind for kind, wanted in needed.items() if wanted)
+
+    def path(self, kind: str, part: int | None = None) -> str:
+        """Of a file: of a part, or of the whole corpus."""
+        return files.join(self.folder, kind if part is None else f"{kind}-{part:05d}")
+
+
+def write_counts(part: int, plan: ScoringPlan, progress: str | None = None) -> int:
+    """Count what the metrics need of a part."""
+    found: dict[str, list[Any]] = {kind: [] for kind in plan.counts}
+    for _, texts in _blocks(part, plan) if found else ():
+        if FREQUENCIES in found:
+            clips = Counter(tuple(clip.reference_words) for clip in texts)
+            found[FREQUENCIES].append(document_frequencies(list(clips), list(clips.values())))
+        if CAPTIONS in found:
+            words = [clip.reference_words for clip in texts]
+            found[CAPTIONS].append(CaptionStatistics.of([clip.words for clip in texts], words))
+    for kind, pieces in found.items():
+        _write_arrays(plan.path(kind, part), _in_ranges(_MERGE[kind](pieces)))
+    note(progress, done=plan.sizes[part], units=1)
+    return part
+
+
+def merge_counts(plan: ScoringPlan) -> None:
+    """Add the counts of all parts up, a range of digests at a time."""
+    for kind in plan.counts:
+        pieces = [_read_ranges(kind, plan.path(kind, part)) for part in plan.parts]
+        merged = (_MERGE[kind](ranged) for ranged in zip(*pieces, strict=True))
+        # An n-gram of one clip weighs as much as one that no clip has.
+        _write_arrays(plan.path(kind), merged if kind == CAPTIONS else (frequent(each) for each in merged))
+
+
+def score_part(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, dict[str, Numbers]]]:
+    """Blocks of a part, and by metric what each clip adds to the corpus, [clips, numbers]."""
+    scorers, _ = load_scorers(plan.needs, plan.sentence_model, plan.fluency_model)
+    corpus = read_counts(plan)
+    for rows, texts in _blocks(part, plan):
+        yield (
+            rows,
+            score_clips(
+                texts,
+                metrics=plan.metrics,
+                clap_scores=np.asarray(rows["clap_score"].to_numpy(), np.float64),
+                scorers=scorers,
+                **corpus,
+            ),
+        )
+
+
+def write_scores(part: int, plan: ScoringPlan, progress: str | None = None) -> int:
+    """Score a part: the values of its clips, and what they add to the corpus."""
+    blocks, draws = _draws(plan.sizes, plan.resamples, plan.seed)
+    values, sums = [], []
+    for number, (rows, numbers) in enumerate(score_part(part, plan)):
+        drawn = draws[:, blocks[part] + number]
+        sums.append(sum_clips(numbers, drawn, (plan.seed, part, number)))
+        columns = {name: pa.array(own, from_pandas=True) for name, own in clip_values(numbers).items()}
+        values.append(pa.table({"key": rows["key"], "clip_id": rows["clip_id"], **columns}))
+        note(progress, done=rows.num_rows)
+    files.write_table(plan.path("values", part), pa.concat_tables(values))
+    content = io.BytesIO()
+    merged = _merged(sums)
+    np.savez(
+        content, **{f"{name} {field}": array for name, own in merged.items() for field, array in vars(own).items()}
+    )
+    files.write_bytes(plan.path("sums", part), content.getvalue())
+    note(progress, done=0, units=1)
+    return part
+
+
+def read_sums(plan: ScoringPlan) -> dict[str, CorpusSum]:
+    """What all parts add to the corpus, by metric."""
+    return _merged([_read_sums(plan.path("sums", part)) for part in plan.parts])
+
+
+def read_values(plan: ScoringPlan) -> Iterator[pa.Table]:
+    """The values of the clips, part by part: `key`, `clip_id`, and a column a metric."""
+    for part in plan.parts:
+        yield files.read_table(plan.path("values", part))
+
+
+def read_counts(plan: ScoringPlan) -> dict[str, Any]:
+    """Document frequencies and statistics of all captions, as far as the metrics need them."""
+    return {"frequencies": DocumentFrequencies()} | {kind: _read_whole(kind, plan) for kind in plan.counts}
+
+
+def _blocks(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, list[ClipTexts]]]:
+    rows = files.read_table(plan.path("rows", part))
+    for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
+        block = rows.slice(start, _ROWS_AT_ONCE)
+        yield block, clip_texts(block["caption"].to_pylist(), block["references"].to_pylist(), plan.tokenizer)
+
+
+@lru_cache(maxsize=1)
+def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[list[int], Integers]:
+    """The number of the first block of each part, and how many clips of each block each resampled corpus has."""
+    first: list[int] = []
+    blocks: list[int] = []
+    for size in sizes:
+        first.append(len(blocks))
+        blocks += [min(_ROWS_AT_ONCE, size - start) for start in range(0, size, _ROWS_AT_ONCE)]
+    return first, share_draws(blocks, resamples, seed)
+
+
+@lru_cache(maxsize=1)
+def load_scorers(
+    needs: frozenset[Need], sentence_model: str | None, fluency_model: str | None
+) -> tuple[Mapping[Need, Scorer], Mapping[Need, InputError]]:
+    """As :func:`~sonogloss.metrics.scorers.find_scorers`; models load once a process."""
+    return find_scorers(needs, sentence_model=sentence_model, fluency_model=fluency_model)
+
+
+def _merged(sums: Sequence[Mapping[str, CorpusSum]]) -> dict[str, CorpusSum]:
+    """In order, so that rounding is the same wherever the parts were scored."""
+    return {name: reduce(CorpusSum.merge, [each[name] for each in sums]) for name in sums[0]}
+
+
+def _read_sums(path: str) -> dict[str, CorpusSum]:
+    with np.load(io.BytesIO(files.read_bytes(path))) as content:
+        names = dict.fromkeys(entry.rpartition(" ")[0] for entry in content)
+        return {
+            name: CorpusSum(
+                total=content[f"{name} total"],
+                clips=int(content[f"{name} clips"]),
+                resampled=content[f"{name} resampled"],
+            )
+            for name in names
+        }
+
+
+def _arrays(counts: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(counts).items() if isinstance(value, np.ndarray)}
+
+
+def _in_ranges(counts: Any) -> Iterator[Any]:
+    """Counts cut at the same digests everywhere."""
+    arrays = _arrays(counts)
+    for cut in cut_ranges(next(iter(arrays.values()))):
+        yield replace(counts, **{name: array[cut] for name, array in arrays.items()})
+
+
+def _write_arrays(path: str, ranges: Iterable[Any]) -> None:
+    """Counts, one Arrow batch for each range of digests."""
+    with files.atomic_write(path) as handle:
+        batches = (pa.record_batch(_arrays(counts)) for counts in ranges)
+        first = next(batches)
+        with pa.ipc.new_file(handle, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+
+
+def _read_ranges(kind: str, path: str) -> Iterator[Any]:
+    """The counts of a part, range by range."""
+    with files.open_read(path) as handle, pa.ipc.open_file(handle) as reader:
+        for number in range(reader.num_record_batches):
+            yield _of_arrays(kind, pa.Table.from_batches([reader.get_batch(number)]))
+
+
+def _read_whole(kind: str, plan: ScoringPlan) -> Any:
+    with files.open_read(plan.path(kind)) as handle, pa.ipc.open_file(handle) as reader:
+        return _of_arrays(kind, reader.read_all(), sum(plan.sizes))
+
+
+def _of_arrays(kind: str, table: pa.Table, clips: int = 0) -> Any:
+    arrays = {name: table[name].to_numpy() for name in table.column_names}
+    return CaptionStatistics(**arrays) if kind == CAPTIONS else DocumentFrequencies(clips=clips, **arrays)
+
+
+_MERGE: dict[str, Callable[[Sequence[Any]], Any]] = {FREQUENCIES: merge_frequencies, CAPTIONS: merge_statistics}

@@ -1,0 +1,127 @@
+"""What a job has to do, as files under its output: the graph holds their folder's name, however large the archive is.
+
+`.sonogloss-work/<job>/units-*.parquet` are listings with a row group a unit of work, `finished.jsonl` are units that
+an earlier run has done, `head.json` is what the driver knows. The folder goes when the job is done.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sonogloss import files
+from sonogloss.sources import SourceTable
+from sonogloss.sources.source_table import SCHEMA
+from sonogloss.transforms.commit_run import Rewrite, commit_run
+from sonogloss.transforms.stopwatch import Stopwatch
+from sonogloss.transforms.work import Part, Unit, UnitResult
+
+WORK_FOLDER = ".sonogloss-work"
+UNITS_A_FILE = 256
+
+_UNIT = pa.field("unit", pa.string(), nullable=False)
+
+Place = tuple[str, int]
+"""Of a unit: a listing, and the number of its row group."""
+
+
+def new_folder(output: str) -> str:
+    """The name of a folder for the files of one job."""
+    return files.join(output, WORK_FOLDER, uuid.uuid4().hex[:12])
+
+
+def write_work(
+    output: str,
+    *,
+    units: Iterable[Unit],
+    completed: Iterable[UnitResult],
+    rewrites: Iterable[Rewrite],
+    head: Mapping[str, Any],
+) -> str:
+    """Write what a job has to do.
+
+    Args:
+        output: the results directory.
+        units: those that are pending.
+        completed: results of an earlier run that stay.
+        rewrites: results that are written again.
+        head: arguments of :func:`~sonogloss.transforms.commit_run.commit_run`, as JSON has them.
+
+    Returns:
+        The folder.
+    """
+    folder = new_folder(output)
+    pending = list(units)
+    for start in range(0, len(pending), UNITS_A_FILE):
+        with (
+            files.atomic_write(files.join(folder, f"units-{start // UNITS_A_FILE:05d}.parquet")) as handle,
+            pq.ParquetWriter(handle, SCHEMA.append(_UNIT), compression="zstd") as writer,
+        ):
+            for unit in pending[start : start + UNITS_A_FILE]:
+                table = SourceTable.of(unit.sources).table
+                ids = pa.array([unit.id] * table.num_rows, _UNIT.type)
+                writer.write_table(table.append_column(_UNIT, ids), row_group_size=table.num_rows)
+    lines: list[dict[str, Any]] = [{"units": [asdict(unit)]} for unit in completed]
+    lines += [{"units": list(map(asdict, each.units)), "drop": sorted(each.drop, key=repr)} for each in rewrites]
+    with files.atomic_write(files.join(folder, "finished.jsonl")) as handle:
+        for line in lines:
+            handle.write(f"{json.dumps(line)}\n".encode())
+    files.write_bytes(files.join(folder, "head.json"), json.dumps(head).encode())
+    return folder
+
+
+def list_places(folder: str) -> Iterator[Place]:
+    """Where the units are."""
+    for path in files.list_dir(folder, ".parquet"):
+        with files.open_read(path) as handle:
+            groups = pq.read_metadata(handle).num_row_groups
+        yield from ((path, group) for group in range(groups))
+
+
+def read_place(place: Place) -> Unit:
+    """The unit at a place."""
+    path, group = place
+    with files.open_read(path) as handle:
+        table = pq.ParquetFile(handle).read_row_group(group)
+    return Unit(id=table.column("unit")[0].as_py(), sources=tuple(SourceTable(table.drop_columns(["unit"]))))
+
+
+def commit_work(
+    results: Sequence[UnitResult], *, folder: str, output: str, started: Stopwatch, rows: str, progress: str | None
+) -> dict[str, Any]:
+    """Commit these results and those that the folder names, see :func:`~sonogloss.transforms.commit_run.commit_run`."""
+    head = files.read_json(files.join(folder, "head.json"))
+    with files.open_read(files.join(folder, "finished.jsonl")) as handle:
+        lines = [json.loads(line) for line in handle]
+    finished = [(tuple(map(_result, line["units"])), line.get("drop")) for line in lines]
+    return commit_run(
+        [*results, *(units[0] for units, drop in finished if drop is None)],
+        output=output,
+        started=started,
+        rows=rows,
+        rewrites=[
+            Rewrite(units=units, drop=frozenset((uri, member) for uri, member in drop))
+            for units, drop in finished
+            if drop is not None
+        ],
+        progress=progress,
+        **head,
+    )
+
+
+def _result(content: dict[str, Any]) -> UnitResult:
+    return UnitResult(**{**content, "parts": tuple(Part(**part) for part in content["parts"])})
+
+
+def remove_work(output: str) -> None:
+    """Remove what jobs that are over have left."""
+    folder = files.join(output, WORK_FOLDER)
+    for name in files.list_below(folder):
+        files.remove(files.join(folder, name))
+    files.remove_empty_folders(output, [WORK_FOLDER])

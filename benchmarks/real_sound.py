@@ -48,7 +48,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--clap", nargs="+", default=["pocket"])
     parser.add_argument("--language-model", help="without one, systems that need one are left out")
-    parser.add_argument("--examples", type=Path, default=Path("recipes/real/examples.txt"))
     parser.add_argument("--datastore-captions", type=int, default=4000, help="human captions to copy from")
     parser.add_argument("--half", choices=("development", "test"), default="test")
     parser.add_argument("--fast", action="store_true", help="leave the CLAP's guidance out")
@@ -63,7 +62,6 @@ def main() -> None:
     references = {str(path): captions for path, captions in clips}
     scorers, _ = find_scorers({"meteor", "sentence_model"}, sentence_model=arguments.sentence_model)
     language_model = load_language_model(arguments.language_model) if arguments.language_model else None
-    examples = arguments.examples.read_text(encoding="utf-8").splitlines()
     own = {
         text
         for half in ("development", "test")
@@ -78,7 +76,7 @@ def main() -> None:
     for name in arguments.clap:
         clap = load_clap(name)
         sounds = embed_clips(clap, [path for path, _ in clips])
-        made = caption(clap, sounds, human, embed_keywords(labels, clap), language_model, examples, fast=arguments.fast)
+        made = caption(clap, sounds, human, embed_keywords(labels, clap), language_model, fast=arguments.fast)
         table = {
             system: score(dict(zip(references, texts, strict=True)), references, scorers)
             for system, texts in made.items()
@@ -134,7 +132,6 @@ def caption(
     human: Sequence[str],
     labels: LabelBank,
     language_model: LanguageModel | None,
-    examples: Sequence[str],
     *,
     fast: bool,
 ) -> dict[str, Captions]:
@@ -146,11 +143,11 @@ def caption(
     }
     if language_model is None:
         return made
-    ways: dict[str, tuple[str, Sequence[str]]] = {
-        "ZerAuCap, plain": ("off", ()),
-        "ZerAuCap, examples": ("off", examples),
+    ways: dict[str, tuple[str, Sequence[str] | None]] = {
+        "ZerAuCap, chat and examples (default)": ("on", None),
+        "ZerAuCap, examples": ("off", None),
         "ZerAuCap, chat": ("on", ()),
-        "ZerAuCap, chat and examples": ("on", examples),
+        "ZerAuCap, plain": ("off", ()),
     }
     for way, (chat, shown) in ways.items():
         began = time.monotonic()
@@ -162,7 +159,13 @@ def caption(
 
 
 def make(
-    clap: Clap, labels: LabelBank, language_model: LanguageModel, chat: str, examples: Sequence[str], *, beta: float
+    clap: Clap,
+    labels: LabelBank,
+    language_model: LanguageModel,
+    chat: str,
+    examples: Sequence[str] | None,
+    *,
+    beta: float,
 ) -> ZerAuCapCaptioner:
     """What make-captioner writes and caption loads."""
     prompt, decode = suit(
@@ -173,6 +176,7 @@ def make(
         clap=clap,
         chat=chat,  # type: ignore[arg-type]  # on or off
         examples=examples,
+        positions=language_model.max_positions,
         given={},
     )
     identity = ClapIdentity(name=clap.name, fingerprint=clap.fingerprint, dim=clap.dim)

@@ -272,9 +272,26 @@ def device_option(group: str | None = None) -> Any:
     )
 
 
+def check_option() -> Any:
+    """How much of a datastore is checked before it is used; results do not depend on it."""
+    return option(
+        "sample",
+        flag="--check",
+        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        choices=("sample", "full"),
+        recorded=False,
+    )
+
+
 def resume_option(group: str | None = None, what: str = "what an earlier run of the same options left") -> Any:
     """`--resume`, which continues `what`."""
     return option(True, group=group, help=f"continue {what}; --no-resume begins anew", recorded=False)
+
+
+def break_lease_option(group: str) -> Any:
+    """`--break-lease`, of a job that writes into a directory that another one may hold."""
+    help_ = "take the directory from another job, which ends when it notices"
+    return option(False, group=group, help=help_, recorded=False)
 
 
 def dead_letters_option(what: str, group: str | None = None) -> Any:

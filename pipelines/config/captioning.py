@@ -16,6 +16,7 @@ from sonogloss.pipelines.config.fields import (
     Configuration,
     Paths,
     break_lease_option,
+    check_option,
     dead_letters_option,
     device_option,
     numbers,
@@ -156,13 +157,7 @@ class CaptionSettings(WindowOptions):
         "than a worker's memory",
         recorded=False,
     )
-    store_check: str = option(
-        "sample",
-        flag="--check",
-        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
-        choices=("sample", "full"),
-        recorded=False,
-    )
+    store_check: str = check_option()
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )
@@ -269,14 +264,15 @@ class CaptionConfig(CaptionSettings, JobOptions):
         None, help="the results directory", default_text="none, captions are printed", metavar="DIR", recorded=False
     )
     format: Literal["txt", "jsonl", "csv", "srt", "vtt"] | None = option(
-        None, help="how captions are printed", default_text="txt", recorded=False
+        None,
+        help="how captions are printed; with --output they are written below its exports, too",
+        default_text="txt; with --output none",
+        recorded=False,
     )
 
     def check(self) -> None:
         """Refuse options of printing and of results that do not go together."""
         super().check()
-        if self.output is not None and self.format is not None:
-            raise OptionError("--format is for captions that are printed.", "Leave --output or --format out.")
         if self.output is None and (self.dry_run or self.begin_anew or self.retry_dead_letters or self.workers):
             raise OptionError(
                 "--dry-run, --overwrite, --no-resume, --retry-dead-letters and --workers are for a results directory.",

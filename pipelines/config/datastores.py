@@ -14,6 +14,7 @@ from sonogloss.pipelines.config.fields import (
     Configuration,
     Paths,
     break_lease_option,
+    check_option,
     dead_letters_option,
     device_option,
     option,
@@ -130,6 +131,7 @@ class SearchConfig(Configuration):
     search: Literal["replicated", "partitioned"] = option(
         "replicated", help="partitioned maps one shard after the other, for stores larger than the memory"
     )
+    store_check: str = check_option()
     clap: AnyPath | None = option(
         None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )
@@ -178,7 +180,7 @@ class VerifyConfig(Configuration):
     """Options of `verify`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory", metavar="DIR", positional=True
     )
 
 
@@ -187,5 +189,7 @@ class InspectConfig(Configuration):
     """Options of `inspect`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory, or a page of report",
+        metavar="DIR",
+        positional=True,
     )

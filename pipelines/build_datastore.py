@@ -91,7 +91,8 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     made_with = _made_with(config, dumps)
     check_output(output)
     check_datastore_output(output)
-    refuse_held(output)
+    if not config.break_lease:
+        refuse_held(output)
     if not config.append and _is_built(output, made_with, config):
         return _done_before(output, started, config)
     files.check_writable(output)
@@ -103,7 +104,10 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
             return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
     head = _head(config, reference, made_with, base)
-    with lease(output, "build-datastore") as held, progress_file(options, device=reference.device) as path:
+    with (
+        lease(output, "build-datastore", by_force=config.break_lease) as held,
+        progress_file(options, device=reference.device) as path,
+    ):
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         if base is None:
             begin_datastore(output)

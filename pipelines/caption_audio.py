@@ -10,6 +10,7 @@ r"""caption: recordings -> captions, contexts and scores, one row a clip.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from sonogloss.pipelines.config.captioning import CaptionConfig
@@ -17,7 +18,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.dry_run import show_dry_run
-from sonogloss.pipelines.running.print_captions import formatted, print_captions
+from sonogloss.pipelines.running.print_captions import export, formatted, print_captions
 from sonogloss.pipelines.running.report import show_run
 from sonogloss.pipelines.running.terminal import plain, plain_console, say
 from sonogloss.transforms.write_rows import CaptionRows
@@ -43,6 +44,8 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
     report = run_audio_job(config, lambda: prepare(config))
     if config.datastore is not None and not report.get("done_before"):
         report["datastore_checked"] = CHECKED[config.store_check]
+    if config.format is not None and not config.dry_run:
+        report["exports"] = export(str(config.output), config.format)
     return report
 
 
@@ -59,6 +62,10 @@ def show(report: dict[str, Any]) -> None:
         show_run(report, rows=CaptionRows.folder, done="captioned")
         if checked := report.get("datastore_checked"):
             plain_console().print(f"Checked of the datastore: {checked}.", markup=False)
+        if exports := report.get("exports"):
+            more = f" and {len(exports) - 1:,} more" if len(exports) > 1 else ""
+            plain_console().print(f"Exported: {exports[0]}{more}", soft_wrap=True)
+        plain_console().print(f"Next: sonogloss report {shlex.quote(report['output'])}", soft_wrap=True)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -172,9 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except (SonoglossError, KeyboardInterrupt) as error:
         code = _tell(error, words)
-        if argv is None and code != IMPOSSIBLE:
-            # A thread may be in the middle of a model, and threads of Beam may wait for ever for what has died.
+        if argv is None:
+            # A thread may be in the middle of a model, and threads of libraries may wait for ever for what has died, or
+            # abort the process when the interpreter goes away under them.
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
         return code
     except Exception as error:
@@ -218,7 +220,7 @@ def _run(argv: Sequence[str]) -> int:
     how = {option: values.pop(option) for option in ("json", "verbose", "log_file", "log_format")}
     _silence_beam_unless(how["verbose"])
     with run_log(how["log_file"], how["log_format"], name, {**values, **({"beam": others} if others else {})}):
-        if others or takes_beam_options(config):
+        if others or "workers" in values:  # importing Beam takes seconds
             from sonogloss.pipelines.running.beam_options import beam_options
 
             beam_options(others, option_names(name), workers=values.get("workers"))

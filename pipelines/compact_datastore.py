@@ -43,7 +43,7 @@ def compact(config: CompactConfig) -> dict[str, Any]:
         )
     if names <= set(config.remove_source):
         raise InputError("--remove-source names all sources; nothing would be left.", "Remove the directory.")
-    with lease(directory, "compact") as held:
+    with lease(directory, "compact", by_force=config.break_lease) as held:
         manifest = read_manifest(directory)
         left = sum(source.count for source in manifest.sources if source.name not in config.remove_source)
         written = rewrite(

@@ -100,7 +100,7 @@ def _read(config: CompareConfig) -> list[_Run]:
         raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
     references = str(config.references)
     found = {name: score_rows(read_results(name), config, results=name, references=references) for name in names}
-    by_id = all(scores.clips["clip_id"].null_count == 0 for scores in found.values())
+    by_id = config.per == "clip" and all(scores.clips["clip_id"].null_count == 0 for scores in found.values())
     return [_Run(name=name, scores=scores, places=_places(scores, by_id=by_id)) for name, scores in found.items()]
 
 

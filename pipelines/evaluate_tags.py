@@ -17,8 +17,9 @@ from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, MetricRow, table
 from sonogloss.tables import cell_values, read_table
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
-from sonogloss.transforms.write_rows import LabelRows
+from sonogloss.transforms.part_files import KINDS
 
+_, LABELS = KINDS
 KEYS = ("clip_id", "uri", "file_name")
 _NAMED = 10  # how many unmatched keys are named; the report counts all
 
@@ -38,7 +39,7 @@ _CLASSES_SCHEMA = pa.schema(
 def holds_tags(results: str) -> bool:
     """Is this a results directory of `classify`?"""
     run = read_run(results) if files.is_dir(results) else None
-    return run is not None and LabelRows.folder in run["counts"]
+    return run is not None and LABELS in run.get("counts", {})
 
 
 def evaluate_tags(*, results: str, references: str, output: str, metrics: str | Sequence[str] | None) -> dict[str, Any]:
@@ -60,10 +61,7 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     Raises:
         InputError: a file cannot be used.
     """
-    run = read_run(results)
-    if run is None or not isinstance(run.get("labels"), list) or not all(isinstance(x, str) for x in run["labels"]):
-        path = files.join(results, RUN_FILE)
-        raise StoreFormatError(f"{path!r} names no labels.", "Restore the file, or run `sonogloss classify` again.")
+    run = _read_labelled_run(results)
     names = {_words(label): label for label in run["labels"]}
     all_scores = bool(run.get("configuration", {}).get("all_scores"))
     chosen, lacking = choose(metrics, {"labels", "all_scores"} if all_scores else {"labels"})
@@ -83,11 +81,12 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     counts = statistics.counts
     corpus = [MetricRow(metric=name, value=METRICS[name].value(statistics), n=counts.clips) for name in chosen]
     classes = [_class_row(label, counts, statistics.ranked[label]) for label in run["labels"]]
-    for name, content in (
-        ("corpus", table(corpus, METRIC_ROW_SCHEMA)),
-        ("clips", pa.Table.from_pylist(clips)),
-        ("classes", pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA)),
-    ):
+    tables = {
+        "corpus": table(corpus, METRIC_ROW_SCHEMA),
+        "clips": pa.Table.from_pylist(clips),
+        "classes": pa.Table.from_pylist(classes, schema=_CLASSES_SCHEMA),
+    }
+    for name, content in tables.items():
         files.write_table(files.join(output, f"metrics/{name}.parquet"), content)
     return {
         "output": output,
@@ -105,8 +104,16 @@ def evaluate_tags(*, results: str, references: str, output: str, metrics: str | 
     }
 
 
+def _read_labelled_run(results: str) -> dict[str, Any]:
+    run = read_run(results)
+    if run is None or not isinstance(run.get("labels"), list) or not all(isinstance(x, str) for x in run["labels"]):
+        path = files.join(results, RUN_FILE)
+        raise StoreFormatError(f"{path!r} names no labels.", "Restore the file, or run `sonogloss classify` again.")
+    return run
+
+
 def _read_tags(results: str, run: dict[str, Any]) -> list[dict[str, Any]]:
-    parts = [part["path"] for part in read_parts(results, run, LabelRows.folder)]
+    parts = [part["path"] for part in read_parts(results, run, LABELS)]
     rows = [row for part in parts for row in files.read_table(files.join(results, part)).to_pylist()]
     return sorted(rows, key=lambda row: (row["uri"], row["start_s"]))
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from sonogloss import files
 from sonogloss.audio.windows import INFORMATIVE_FLAGS
 from sonogloss.errors import MissingInputError, OptionError, OutputError, StoreFormatError
-from sonogloss.page import clip_sounds, embedding_map, page_html
+from sonogloss.page import GENERATOR, clip_sounds, embedding_map, page_html
 from sonogloss.pipelines.config.evaluation import ReportConfig, ScoringOptions
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.scoring import Scores, score_rows
@@ -106,7 +106,7 @@ def _refuse_foreign(output: str) -> None:
         raise OutputError(f"--output {output!r} is a directory.", "Name a file that ends in .html.")
     if files.exists(output):
         with files.open_read(output) as handle:
-            if b'<meta name="generator" content="sonogloss">' not in handle.read(2000):
+            if GENERATOR.encode() not in handle.read(2000):
                 raise OutputError(f"--output {output!r} is no page of ours.", "Name another file.")
 
 

@@ -54,6 +54,9 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         from sonogloss.tagging.label_prompts import verify_label_prompts
 
         problems = verify_label_prompts(directory, manifest)
+    elif kind == "sonogloss-metrics":
+        tables = (f"metrics/{name}.parquet" for name in ("clips", "corpus"))
+        problems = [f"{name} is missing." for name in tables if not files.exists(files.join(directory, name))]
     else:
         problems = _verify_results(directory, manifest)
     return {"directory": directory, "kind": kind, "problems": problems}

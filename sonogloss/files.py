@@ -130,10 +130,12 @@ def _expand_one(pattern: str) -> list[str]:
 def list_dir(path: str, suffix: str = "") -> list[str]:
     """Files directly in a directory whose names end in `suffix`, sorted; empty when there is no such directory."""
     fs, inner = _file_system(path)
-    if not fs.isdir(inner):
+    try:
+        names = [str(name).rstrip("/") for name in fs.ls(inner, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    names = fs.ls(inner, detail=False)
-    return sorted(join(path, base_name(str(n))) for n in names if str(n).endswith(suffix))
+    # Of a file some list itself, and object stores keep an empty object in the place of a folder.
+    return sorted(join(path, base_name(n)) for n in names if n.endswith(suffix) and n != inner.rstrip("/"))
 
 
 @retried
@@ -156,8 +158,8 @@ def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
 @retried
 def read_bytes(path: str) -> bytes:
     """The whole content of a file."""
-    with open_read(path) as handle:
-        return handle.read()
+    fs, inner = _file_system(path)
+    return bytes(fs.cat_file(inner))  # one request; to open it takes another one
 
 
 @contextmanager
@@ -309,7 +311,9 @@ def write_table(path: str, table: pa.Table, *, new: bool = False) -> Writing:
 
 @retried
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read one Parquet file."""
+    """Read one Parquet file; from a store all of it at once, if all columns are wanted, for parts are small."""
+    if columns is None and local_path(path) is None:
+        return pq.read_table(pa.BufferReader(read_bytes(path)))
     with open_read(path) as handle:
         return pq.read_table(handle, columns=columns)
 

@@ -14,6 +14,7 @@ from sonogloss.records import ClipInfo
 from sonogloss.sources import printable
 from sonogloss.transforms.work import Batch
 
+_LONGEST = 300  # letters of an example
 NAMESPACE = "sonogloss"
 """Of the counters."""
 
@@ -87,6 +88,16 @@ def note_total(path: str | None, captions: int) -> None:
         captions: records.
     """
     _append(path, f"of {captions}\n")
+
+
+def note_example(path: str | None, text: str) -> None:
+    """Note something that went through, in words, for whoever watches.
+
+    Args:
+        path: a local file; None notes nothing.
+        text: of one line when printed; what makes it longer than a line that is appended whole is cut off.
+    """
+    _append(path, f"eg {json.dumps(text[:_LONGEST])}\n")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
+from sonogloss import files
 from sonogloss.records import (
     CaptionRow,
     DeadLetter,
@@ -20,8 +21,10 @@ from sonogloss.records import (
     table,
 )
 from sonogloss.transforms.part_files import ROWS_A_PART, Footer, write_dead_letters, write_rows_part
-from sonogloss.transforms.progress_file import audio_seconds, failure_noted, note, share_ahead
+from sonogloss.transforms.progress_file import audio_seconds, failure_noted, note, note_example, share_ahead
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
+
+EXAMPLES = 3  # captions that each worker says
 
 
 class RowKind(Protocol):
@@ -181,6 +184,7 @@ class _WriteRowsFn(beam.DoFn):
         self._configuration = configuration
         self._kind = kind
         self._progress = progress
+        self._examples = EXAMPLES
 
     def start_bundle(self) -> None:
         self._writer = UnitWriter(self._output, configuration=self._configuration, kind=self._kind)
@@ -200,6 +204,10 @@ class _WriteRowsFn(beam.DoFn):
             audio_s=audio_seconds(batch.clips),
         )
         self._ahead = ahead
+        for clip, caption in zip(batch.clips[: self._examples], batch.captions, strict=False):  # tags have none
+            where = files.base_name(clip.member or clip.uri)
+            note_example(self._progress, f"{where} {clip.start_s:g}-{clip.end_s:g} s: {caption}")
+            self._examples -= 1
         if result is not None:
             yield result
 

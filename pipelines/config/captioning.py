@@ -15,6 +15,7 @@ from sonogloss.pipelines.config.fields import (
     AnyPath,
     Configuration,
     Paths,
+    break_lease_option,
     dead_letters_option,
     device_option,
     numbers,
@@ -49,6 +50,7 @@ class JobOptions(BeamOptions):
         recorded=False,
     )
     overwrite: bool = option(False, group=JOB, help="replace the results that the output holds", recorded=False)
+    break_lease: bool = break_lease_option(JOB)
     dry_run: bool = option(
         False, group=JOB, help="check everything, process a batch, estimate the time, write nothing", recorded=False
     )
@@ -267,14 +269,15 @@ class CaptionConfig(CaptionSettings, JobOptions):
         None, help="the results directory", default_text="none, captions are printed", metavar="DIR", recorded=False
     )
     format: Literal["txt", "jsonl", "csv", "srt", "vtt"] | None = option(
-        None, help="how captions are printed", default_text="txt", recorded=False
+        None,
+        help="how captions are printed; with --output they are written below its exports, too",
+        default_text="txt; with --output none",
+        recorded=False,
     )
 
     def check(self) -> None:
         """Refuse options of printing and of results that do not go together."""
         super().check()
-        if self.output is not None and self.format is not None:
-            raise OptionError("--format is for captions that are printed.", "Leave --output or --format out.")
         if self.output is None and (self.dry_run or self.begin_anew or self.retry_dead_letters or self.workers):
             raise OptionError(
                 "--dry-run, --overwrite, --no-resume, --retry-dead-letters and --workers are for a results directory.",

@@ -13,6 +13,7 @@ from sonogloss.pipelines.config.fields import (
     AnyPath,
     Configuration,
     Paths,
+    break_lease_option,
     dead_letters_option,
     device_option,
     option,
@@ -80,6 +81,7 @@ class BuildDatastoreConfig(BeamOptions):
         choices=("float32", "bfloat16", "float16"),
     )
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
+    break_lease: bool = break_lease_option(JOB)
     append: bool = option(
         False, group=JOB, help="add what is new to the datastore that the output holds", recorded=False
     )
@@ -101,6 +103,7 @@ class CompactConfig(Configuration):
     datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
     remove_source: tuple[str, ...] = option((), help="sources whose captions go", default_text="none", metavar="NAME")
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
+    break_lease: bool = break_lease_option(JOB)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,7 @@ class VerifyConfig(Configuration):
     """Options of `verify`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory", metavar="DIR", positional=True
     )
 
 
@@ -184,5 +187,7 @@ class InspectConfig(Configuration):
     """Options of `inspect`."""
 
     directory: AnyPath = option(
-        help="a datastore, captioner, label prompts or results directory", metavar="DIR", positional=True
+        help="a datastore, captioner, label prompts, results or metrics directory, or a page of report",
+        metavar="DIR",
+        positional=True,
     )

@@ -56,6 +56,9 @@ class ScoringOptions(Configuration):
     references_column: Sequence[str] = option(
         (), help="columns with references", default_text="found by their names", metavar="COLUMN"
     )
+    per: Literal["clip", "recording"] = option(
+        "clip", help="score every caption, or of each recording the one that fits its sound best by clap_score"
+    )
     bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals; 0 for none", at_least=0)
     seed: int = option(0, help="of the resampling", at_least=0)
 

@@ -277,6 +277,12 @@ def resume_option(group: str | None = None, what: str = "what an earlier run of 
     return option(True, group=group, help=f"continue {what}; --no-resume begins anew", recorded=False)
 
 
+def break_lease_option(group: str) -> Any:
+    """`--break-lease`, of a job that writes into a directory that another one may hold."""
+    help_ = "take the directory from another job, which ends when it notices"
+    return option(False, group=group, help=help_, recorded=False)
+
+
 def dead_letters_option(what: str, group: str | None = None) -> Any:
     """`--max-dead-letters`, a share of `what`."""
     return option(0.05, group=group, help=f"share of {what} that may fail", metavar="SHARE", at_least=0, at_most=1)

@@ -21,7 +21,7 @@ from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
-from sonogloss.pipelines.running.progress import Work
+from sonogloss.pipelines.running.progress import Tail, Tally, Work
 from sonogloss.pipelines.running.remote_job import Owner, RemoteJob, check_committed
 from sonogloss.pipelines.running.report import report_run
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
@@ -112,7 +112,7 @@ def _run_audio_job(
     left_out = len(skipped)
     skipped_list = list_skipped(skipped)
     check_output(output)
-    if not config.dry_run:
+    if not (config.dry_run or config.break_lease):
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
@@ -122,7 +122,8 @@ def _run_audio_job(
         units = len(cut_units(sources))
         return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
     survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
-    with lease(output, COMMANDS[job.rows.folder]) as held:
+    done = None
+    with lease(output, COMMANDS[job.rows.folder], by_force=config.break_lease) as held:
         plan = plan_units(
             output,
             sources,
@@ -149,12 +150,13 @@ def _run_audio_job(
                 },
             )
             commit = partial(Gather, commit_work, folder=work, output=output, started=started, rows=job.rows.folder)
-            left = _run(config, job, plan, work, commit, options, held)
+            left, done = _run(config, job, plan, work, commit, options, held)
             if left is not None:
                 return {"output": output, "job": asdict(left), "problems": []}
             check_committed(output, RUN_FILE)
             remove_work(output)
-    return report_run(output, plan, max_dead_letters=config.max_dead_letters, rows=job.rows.folder, left_out=left_out)
+    share = config.max_dead_letters
+    return report_run(output, plan, max_dead_letters=share, rows=job.rows.folder, left_out=left_out, done=done)
 
 
 def _retrying(config: CaptionConfig | ClassifyConfig, output: str) -> CaptionConfig | ClassifyConfig:
@@ -175,7 +177,7 @@ def _run(
     commit: Callable[..., Gather],
     options: PipelineOptions,
     held: Lease,
-) -> RemoteJob | None:
+) -> tuple[RemoteJob | None, Tally | None]:
     with (
         progress_file(options, device=job.clap.device) as path,
         decoding_notes(str(config.output), options) as journal,
@@ -185,9 +187,10 @@ def _run(
         _connect(pipeline, config, job, work, commit(progress=path), path, journal)
         owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
         left = run_pipeline(pipeline, noun="clips", path=path, work=_work(plan), owner=owner)
+        done = None if path is None else Tail(path).look()
     if left is None:
         held.check()
-    return left
+    return left, done
 
 
 def _head(config: CaptionConfig | ClassifyConfig, job: AudioJob, *, sources: int, left_out: int) -> dict[str, Any]:

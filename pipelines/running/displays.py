@@ -13,7 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sonogloss.pipelines.running.progress import Tally, Work
 from sonogloss.pipelines.running.run_log import log_event
+from sonogloss.pipelines.running.terminal import plain
 
+EXAMPLES = 5  # shown as they come
 _SAY_EVERY_S, _SAY_AT_LEAST_EVERY_S = 10.0, 300.0
 
 
@@ -34,6 +36,7 @@ class Display:
     def __init__(self, noun: str, work: Work | None, *, quiet: bool = False) -> None:
         self._noun, self._work, self._quiet = noun, work, quiet
         self._start = self._said = time.monotonic()
+        self._examples = 0
         self._bar = _Bar(noun, work) if sys.stderr.isatty() and not quiet else None
 
     def __enter__(self) -> Display:
@@ -51,6 +54,7 @@ class Display:
         """What the workers have noted."""
         now = time.monotonic()
         seconds = now - self._start
+        self._show_examples(tally)
         if self._bar is not None:
             self._bar.show(tally, seconds)
         if now - self._said < pause_s(seconds):
@@ -60,6 +64,16 @@ class Display:
         log_event("progress", line, level=logging.INFO, **tally.as_json(seconds, self._work))
         if self._bar is None and not self._quiet:
             print(line, file=sys.stderr, flush=True)
+
+    def _show_examples(self, tally: Tally) -> None:
+        """The first ones as they come, above the bar."""
+        for text in [] if self._quiet else tally.examples[self._examples : EXAMPLES]:
+            line = plain(text)
+            if self._bar is not None:
+                self._bar.print(line)
+            else:
+                print(line, file=sys.stderr, flush=True)
+            self._examples += 1
 
 
 class _Bar:
@@ -75,6 +89,10 @@ class _Bar:
         self._task = self._progress.add_task(noun, total=1.0 if work is not None else None)
         self.start: Callable[[], None] = self._progress.start
         self.stop: Callable[[], None] = self._progress.stop
+
+    def print(self, line: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def show(self, tally: Tally, seconds: float) -> None:
         share = tally.share(self._work) if self._work is not None else 0.0

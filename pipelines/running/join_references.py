@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sonogloss import files
-from sonogloss.errors import FormatError, StoreFormatError
+from sonogloss.errors import FormatError, OptionError, StoreFormatError
+from sonogloss.metrics.ngrams import Integers
 from sonogloss.metrics.tokenize import holds_words_without_blanks
 from sonogloss.pipelines.running.references import KEYS, NameCheck, References, read_references
 from sonogloss.tables import Table, open_table
@@ -75,6 +77,7 @@ def join_references(
     references: str,
     key: str | None = None,
     columns: Iterable[str] = (),
+    best: bool = False,
 ) -> Joined:
     """Find the references of every row, and write the parts.
 
@@ -85,6 +88,7 @@ def join_references(
         references: the table of references.
         key: the key column of the references, where its name does not say so.
         columns: the text columns of the references, likewise.
+        best: of several captions of a key, only the one with the highest `clap_score` counts, the first of equal ones.
 
     Raises:
         InputError: the references cannot be used, or share no key with the rows.
@@ -92,7 +96,9 @@ def join_references(
     rows = read()
     first = list(itertools.islice(rows, _LOOKED_AT))
     found = read_references(references, first, key=key, columns=list(columns))
-    join = _Join(found, path_of, NameCheck("--results", results, lambda: (str(row.get("uri")) for row in read())))
+    chosen = _choose_best(found, read(), results) if best else None
+    names = NameCheck("--results", results, lambda: (str(row.get("uri")) for row in read()))
+    join = _Join(found, path_of, names, chosen)
     for row in itertools.chain(first, rows):
         join.add(row)
     if not join.sizes and not join.pending:
@@ -104,9 +110,36 @@ def join_references(
     return join.finish()
 
 
+def _choose_best(references: References, rows: Iterable[Row], results: str) -> Integers:
+    """The number of the row that counts, by the place of the references; -1 where there is none."""
+    if references.key == "clip_id":
+        raise OptionError(
+            "--per recording needs references of recordings, and these go by clip_id.",
+            "Give references by file_name or uri, or leave it out.",
+        )
+    chosen, scores = np.full(len(references.places), -1), np.full(len(references.places), np.nan)
+    for number, row in enumerate(rows):
+        if (place := references.places.get(key := references.key_of(row))) is not None:
+            score = math.nan if row.get("clap_score") is None else float(row["clap_score"])
+            if chosen[place] >= 0 and math.isnan(score + scores[place]):
+                raise FormatError(
+                    f"--results {results!r} has several captions of {key!r}, and not all of them have a clap_score.",
+                    "Leave --per recording out.",
+                )
+            if chosen[place] < 0 or score > scores[place]:
+                chosen[place], scores[place] = number, score
+    return chosen
+
+
 class _Join:
-    def __init__(self, references: References, path_of: Callable[[int], str], names: NameCheck) -> None:
-        self._references, self._path_of, self._names = references, path_of, names
+    def __init__(
+        self,
+        references: References,
+        path_of: Callable[[int], str],
+        names: NameCheck,
+        chosen: Integers | None,
+    ) -> None:
+        self._references, self._path_of, self._names, self._chosen = references, path_of, names, chosen
         self._captions = np.zeros(len(references.places), np.int64)  # by place
         self._rows = 0
         self._without, self._empty = Names(), Names()
@@ -125,6 +158,8 @@ class _Join:
             return
         if self._references.key == "file_name":
             self._names.add(place, str(row.get("uri", key)))
+        if self._chosen is not None and self._chosen[place] != number:
+            return
         self._captions[place] += 1
         caption = row["caption"] or ""  # nothing where a tool wrote null
         if not caption.strip():

@@ -51,8 +51,11 @@ class Lease:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="sonogloss-lease", daemon=True)
 
-    def take(self) -> None:
+    def take(self, *, by_force: bool = False) -> None:
         """Take the lease.
+
+        Args:
+            by_force: from whoever holds it.
 
         Raises:
             OutputError: another job holds it, or the place cannot be written.
@@ -61,7 +64,8 @@ class Lease:
             if files.create_new(self.path, self._bytes()):
                 self._thread.start()
                 return
-            refuse_held(self._output)
+            if not by_force:
+                refuse_held(self._output)
             files.remove(self.path)
         raise _held(self._output, _read(self.path) or {})
 
@@ -80,16 +84,24 @@ class Lease:
             if self._is_ours(_read(self.path)):
                 files.remove(self.path)
 
-    def check(self) -> None:
+    def check(self, *, look: bool = True) -> None:
         """Raise if the lease was lost.
+
+        Args:
+            look: now, and do not rely on what was seen when it was last renewed.
 
         Raises:
             OutputError: the output was removed, or another job took it over.
         """
-        with self._lock:
-            self._look()
+        if look:
+            with self._lock:
+                self._look()
         if self.lost:
             raise OutputError(self.lost, "Run the same command again, and leave the directory alone.")
+
+    def watch(self) -> None:
+        """Look often at a local file, where that costs nothing; see :meth:`check`."""
+        self.check(look=files.local_path(self.path) is not None)
 
     def _look(self) -> None:
         if self._ended.is_set() or self.lost:
@@ -120,18 +132,19 @@ class Lease:
 
 
 @contextmanager
-def lease(output: str, command: str) -> Iterator[Lease]:
+def lease(output: str, command: str, *, by_force: bool = False) -> Iterator[Lease]:
     """Hold the lease of an output.
 
     Args:
         output: the directory; it is made if need be.
         command: what the second job is told.
+        by_force: take it from whoever holds it.
 
     Raises:
         OutputError: another job holds it, or the place cannot be written.
     """
     held = Lease(output, command)
-    held.take()
+    held.take(by_force=by_force)
     with cleaning(held.release):
         yield held
 
@@ -175,7 +188,7 @@ def _held(output: str, content: dict[str, Any]) -> InputError:
     return OutputError(
         f"--output {output!r} is being written by `sonogloss {content.get('command', '?')}` on "
         f"{content.get('machine', '?')} (process {content.get('pid', '?')}) since {content.get('since', '?')}.",
-        "Wait until it ends, or name another directory.",
+        "Wait until it ends, name another directory, or write there all the same with --break-lease.",
     )
 
 

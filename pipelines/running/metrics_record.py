@@ -46,7 +46,7 @@ def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str,
     if config.overwrite or not there:
         return None
     # A record of an earlier release lacks options that came later; those stood at their defaults.
-    if {**_later_defaults(config), **record.get("inputs", {})} == inputs:
+    if {**_defaults(config), **record.get("inputs", {})} == inputs:
         report: dict[str, Any] = record["report"]
         return {**report, "done_before": True}
     raise OutputError(
@@ -55,9 +55,10 @@ def computed_before(config: EvaluateConfig, inputs: dict[str, Any]) -> dict[str,
     )
 
 
-def _later_defaults(config: EvaluateConfig) -> dict[str, Any]:
-    recorded = (setting for setting in settings_of(type(config)) if setting.option.recorded)
-    return {setting.name: setting.default for setting in recorded if setting.default is None}
+def _defaults(config: EvaluateConfig) -> dict[str, Any]:
+    found = {setting.name: setting.default for setting in settings_of(type(config)) if not setting.required}
+    recorded = {name: value for name, value in found.items() if name in config.as_json()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in recorded.items()}
 
 
 def write_record(config: EvaluateConfig, inputs: dict[str, Any], report: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Captions without a results directory: a few recordings, in this process, as text for a person or a program."""
+"""Captions as text for a person or a program: a few recordings in this process, or what a results directory holds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain, groupby
+from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
+from sonogloss import files
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE, run_here
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.inputs import as_list, list_audio, note_pocket
+from sonogloss.transforms.commit_run import read_parts, read_run
 from sonogloss.transforms.read_audio import read_units
 from sonogloss.transforms.work import cut_units
 
+SUBTITLES = ("srt", "vtt")
+_BATCH = 8192
 COLUMNS = ("uri", "member", "start_s", "end_s", "caption", "clap_score")
 WITHOUT_DATASTORE = "pocket:soft-hard"
 """The embedded captioner that reads no retrieved captions."""
@@ -41,7 +49,7 @@ def print_captions(config: CaptionConfig) -> dict[str, Any]:
         raise OptionError(f"{config.beam_args[0]} is for a results directory.", "Give --output DIR.")
     form = config.format or "txt"
     sources, skipped = list_audio(as_list(config.audio))
-    if form in ("srt", "vtt") and len(sources) > 1:
+    if form in SUBTITLES and len(sources) > 1:
         raise OptionError(f"--format {form} holds the captions of one recording.", "Name one recording.")
     if config.captioner == "pocket" and config.datastore is None:
         config = replace(config, captioner=WITHOUT_DATASTORE)
@@ -72,48 +80,90 @@ def formatted(rows: Sequence[Row], form: str) -> str:
         rows: in order.
         form: `txt`, `jsonl`, `csv`, `srt` or `vtt`.
     """
-    return FORMATS[form](rows)
+    return "".join(FORMATS[form](rows))
 
 
-def _txt(rows: Sequence[Row]) -> str:
+def export(output: str, form: str) -> list[str]:
+    """Write the captions of a results directory once more, for other programs.
+
+    Args:
+        output: the results directory.
+        form: `txt`, `jsonl` or `csv` gives `exports/captions.*`; `srt` or `vtt` gives a file for each recording.
+
+    Returns:
+        The files.
+    """
+    run = read_run(output) or {}
+    parts = [part["path"] for part in read_parts(output, run, "captions") if part["rows"]]
+    tables = [files.read_table(files.join(output, part), list(COLUMNS)) for part in parts]
+    if not tables:
+        return []
+    rows = pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("uri", "member", "start_s")])
+    every = (row for batch in rows.to_batches(_BATCH) for row in batch.to_pylist())
+    if form not in SUBTITLES:
+        return [_write(files.join(output, f"exports/captions.{form}"), FORMATS[form](every))]
+    names: Counter[str] = Counter()
+    written = []
+    for (uri, member), cues in groupby(every, key=lambda row: (row["uri"], row["member"])):
+        name = PurePosixPath(files.base_name(member or uri)).stem
+        names[name] += 1
+        name = name if names[name] == 1 else f"{name}-{names[name]}"  # two recordings of one name
+        written.append(_write(files.join(output, f"exports/{name}.{form}"), FORMATS[form](cues)))
+    return written
+
+
+def _write(path: str, pieces: Iterable[str]) -> str:
+    with files.atomic_write(path) as handle:
+        for piece in pieces:
+            handle.write(piece.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _txt(rows: Iterable[Row]) -> Iterator[str]:
     """A line a clip, under the name of its recording where there are several."""
-    several = len({(row["uri"], row["member"]) for row in rows}) > 1
-    lines, before = [], None
+    before: str | None = None
+    pending: list[str] = []  # of the first recording, until another one comes
+    several = False
     for row in rows:
         name = row["uri"] if row["member"] is None else f"{row['uri']} {row['member']}"
-        if several and name != before:
-            lines.append(name)
+        line = f"[{_time(row['start_s'], '.')} --> {_time(row['end_s'], '.')}]  {row['caption']}\n"
+        if before is not None and name != before and not several:
+            several = True
+            yield from (f"{before}\n", *pending)
+        if not several:
+            pending.append(line)
+        else:
+            yield f"{name}\n{line}" if name != before else line
         before = name
-        lines.append(f"[{_time(row['start_s'], '.')} --> {_time(row['end_s'], '.')}]  {row['caption']}")
-    return "".join(f"{line}\n" for line in lines)
+    if not several:
+        yield from pending
 
 
-def _jsonl(rows: Sequence[Row]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _jsonl(rows: Iterable[Row]) -> Iterator[str]:
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    target = io.StringIO(newline="")
-    writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
+def _csv(rows: Iterable[Row]) -> Iterator[str]:
+    for row in chain([dict(zip(COLUMNS, COLUMNS, strict=True))], rows):
+        target = io.StringIO(newline="")
+        csv.DictWriter(target, COLUMNS, lineterminator="\n").writerow(row)
+        yield target.getvalue()
 
 
-def _srt(rows: Sequence[Row]) -> str:
+def _srt(rows: Iterable[Row]) -> Iterator[str]:
     """SubRip: numbered cues, a comma before the milliseconds."""
-    return "".join(
+    return (
         f"{number}\n{_time(row['start_s'], ',')} --> {_time(row['end_s'], ',')}\n{row['caption']}\n\n"
         for number, row in enumerate(rows, 1)
     )
 
 
-def _vtt(rows: Sequence[Row]) -> str:
+def _vtt(rows: Iterable[Row]) -> Iterator[str]:
     """WebVTT (W3C), whose text may hold no `-->` and escapes `&`, `<` and `>`."""
     cues = (
         f"{_time(row['start_s'], '.')} --> {_time(row['end_s'], '.')}\n{_escaped(row['caption'])}\n\n" for row in rows
     )
-    return "WEBVTT\n\n" + "".join(cues)
+    return chain(["WEBVTT\n\n"], cues)
 
 
 def _escaped(text: str) -> str:
@@ -128,7 +178,7 @@ def _time(seconds: float, mark: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
 
 
-FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
+FORMATS: dict[str, Callable[[Iterable[Row]], Iterator[str]]] = {
     "txt": _txt,
     "jsonl": _jsonl,
     "csv": _csv,

@@ -6,8 +6,9 @@ does.
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 HOUR_S = 3600.0
@@ -36,6 +37,7 @@ class Tally:
         audio_s: seconds of sound in the records that went through.
         total: how many records there are, where a step has counted them.
         counted: the moment when it had.
+        examples: some of what went through, in words.
     """
 
     done: int = 0
@@ -46,6 +48,7 @@ class Tally:
     audio_s: float = 0.0
     total: int | None = None
     counted: float = 0.0
+    examples: list[str] = field(default_factory=list)
 
     def share(self, work: Work) -> float:
         """How much of the work is done, from 0 to 1: by bytes where they are known."""
@@ -128,6 +131,9 @@ class Tail:
             if line.startswith(b"of "):
                 self.tally.total = (self.tally.total or 0) + int(line[3:])
                 self.tally.counted = self.tally.counted or time.monotonic()
+                continue
+            if line.startswith(b"eg "):
+                self.tally.examples.append(json.loads(line[3:]))
                 continue
             done, failed, units, size, *sound = line.split()
             self.tally.done += int(done)

@@ -93,8 +93,8 @@ class JobLease(Protocol):
         """From now on it is this job's, `alone` when this process ends."""
         ...
 
-    def check(self) -> None:
-        """Raise if it was lost."""
+    def watch(self) -> None:
+        """Raise if it was lost, as far as is known without asking a store."""
         ...
 
 
@@ -184,7 +184,7 @@ def _follow(result: PipelineResult, job: RemoteJob, owner: Owner, display: Displ
                 with suppress(Exception):  # numbers are a help
                     display.show(_tally(result))
                 if owner.lease is not None:
-                    owner.lease.check()
+                    owner.lease.watch()
                 time.sleep(ASK_EVERY_S)
         except SonoglossError:
             raise

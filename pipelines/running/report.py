@@ -12,6 +12,7 @@ from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
 from sonogloss.pipelines.running.inputs import too_many
+from sonogloss.pipelines.running.progress import Tally, in_words
 from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import Source, SourceTable
@@ -40,7 +41,9 @@ def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate:
     raise _unreadable(batch.dead[0].uri, batch.dead[0].message, "Name audio files.")
 
 
-def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str, left_out: int) -> dict[str, Any]:
+def report_run(
+    output: str, plan: UnitPlan, *, max_dead_letters: float, rows: str, left_out: int, done: Tally | None
+) -> dict[str, Any]:
     """The report of a job whose `run.json` is written.
 
     Args:
@@ -49,6 +52,7 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
         max_dead_letters: share of inputs that may fail.
         rows: what the rows are, `captions` or `labels`.
         left_out: files in the folders that are not named like audio.
+        done: what this run of the job has done, where workers on this machine noted it.
 
     Raises:
         MissingInputError: not one input could be read.
@@ -76,7 +80,18 @@ def report_run(output: str, plan: UnitPlan, *, max_dead_letters: float, rows: st
         "vanished": {"count": len(plan.vanished), "first": [_name(*name) for name in plan.vanished[:NAMED]]},
         "wall_time_s": run["wall_time_s"],
         "stage_times_s": run["stage_times_s"],
+        **({"speed": _speed(done, run["wall_time_s"])} if done and done.done and done.audio_s else {}),
         "problems": problems,
+    }
+
+
+def _speed(done: Tally, seconds: float) -> dict[str, Any]:
+    """How fast a job was, its start included; a real-time factor of 0.1 is ten times as fast as listening."""
+    return {
+        "clips": done.done,
+        "audio_s": round(done.audio_s, 3),
+        "clips_per_s": round(done.done / max(seconds, 1e-9), 3),
+        "real_time_factor": seconds / done.audio_s,
     }
 
 
@@ -110,6 +125,10 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     numbers = [f"{report['counts'][name]:,}" for name in ("inputs", rows, "dead_letters", "skipped")]
     table.add_row(*numbers, f"{report['wall_time_s']:.1f}")
     console.print(table)
+    if speed := report.get("speed"):
+        done_now = f"{speed['clips']:,} clips, {in_words(speed['audio_s'])} of sound"
+        rate = f"{speed['clips_per_s']:,.1f} clips a second, real-time factor {speed['real_time_factor']:.3g}"
+        console.print(f"{done_now}: {rate}")
     for code, count in report["skipped_codes"].items():
         console.print(f"  {count:,} x {code} left out")
     if vanished := report["vanished"]["count"]:
@@ -119,3 +138,5 @@ def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
         )
     for code, count in report["dead_letter_codes"].items():
         console.print(f"  {count:,} x {code}")
+    if report["dead_letter_codes"]:
+        console.print(f"  each with its reason in {files.join(report['output'], DEAD_LETTERS)}", soft_wrap=True)

@@ -152,7 +152,7 @@ def run_pipeline(
                         raise input_error(*failure)
                 workers.look()
                 if owner is not None and owner.lease is not None:
-                    owner.lease.check()
+                    owner.lease.watch()
     if failures:
         raise from_worker(failures[0]) or failures[0]
     return None

@@ -98,6 +98,7 @@ def prepare_scoring(
         references=references,
         key=config.key,
         columns=config.references_column,
+        best=config.per == "recording",
     )
     _check_tokenizer(config.tokenizer, joined)
     models = tuple(None if m is None else str(m) for m in (config.sentence_model, config.fluency_model))

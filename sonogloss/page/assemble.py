@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+GENERATOR = '<meta name="generator" content="sonogloss">'
+"""Stands near the beginning of every page of ours."""
 SCRIPTS = ("charts.js", "detail.js", "summary.js", "page.js")
 
 

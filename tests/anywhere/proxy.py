@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -11,17 +12,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
+_NAME = re.compile(rb'"name": "([^"]*)"')
 _HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
 
 @dataclass
 class Proxy:
-    """Passes requests on to `target` (a URL) and notes each as `METHOD path`.
+    """Passes requests on to `target` (a URL) and notes each as `METHOD path`, uploads to gs:// with a name.
 
     Attributes:
         target: the server behind it.
-        fault: what becomes of a request: None to pass it on, `503`, `429`, `cut` to close the connection, or `stall` to
-            answer only when the test is over.
+        fault: what becomes of a request: None to pass it on, `503`, `429`, `cut` to close the connection, `half` to
+            do so in the middle of the answer, `slow` to answer after a while, `stall` only when the test is over.
         requests: those that arrived, in order, whatever process they came from.
     """
 
@@ -44,6 +46,8 @@ class Proxy:
             def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path = unquote(self.path)
+                if path.startswith("/upload/") and (named := _NAME.search(body, 0, 1000)):
+                    path += f"&name={named[1].decode()}"
                 with lock:
                     proxy.requests.append(f"{self.command} {path}")
                     fault = proxy.fault(self.command, path)
@@ -51,8 +55,8 @@ class Proxy:
                     self.close_connection = True
                     self.connection.close()
                     return
-                if fault == "stall":
-                    proxy._over.wait(30)
+                if fault in ("stall", "slow"):
+                    proxy._over.wait(30 if fault == "stall" else 0.2)
                 if fault is not None and fault.isdigit():
                     self.answer(int(fault), {}, b"slow down")
                     return
@@ -63,6 +67,9 @@ class Proxy:
                     content = answer.read()
                 with suppress(ConnectionError):  # the client has gone
                     length = answer.getheader("Content-Length") or "0" if self.command == "HEAD" else ""
+                    if fault == "half":
+                        length, content = str(len(content) or 1), content[: len(content) // 2]
+                        self.close_connection = True
                     self.answer(answer.status, headers, content, length)
 
             def answer(self, status: int, headers: dict[str, str], content: bytes, length: str = "") -> None:
@@ -72,7 +79,8 @@ class Proxy:
                         self.send_header(name, value)
                 self.send_header("Content-Length", length or str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                if self.command != "HEAD":
+                    self.wfile.write(content)
 
         for method in ("GET", "PUT", "POST", "DELETE", "HEAD", "PATCH"):
             setattr(Handler, f"do_{method}", Handler.pass_on)

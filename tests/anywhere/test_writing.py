@@ -9,6 +9,7 @@ from fsspec.config import conf
 
 from sonogloss import files, urls
 from sonogloss.errors import OutputError, TransientError
+from sonogloss.sources.doors import open_file
 from tests.anywhere.conftest import Store
 
 MIB = 1 << 20
@@ -96,6 +97,25 @@ def test_a_store_that_does_not_answer_is_not_waited_for_for_ever(
     store.proxy.fault = lambda method, path: "stall"
     with pytest.raises(TransientError, match=r"part' cannot be reached"):
         files.write_bytes(files.join(store.root, "part"), b"content")
+
+
+@pytest.mark.parametrize("name", ["gs", "s3"])
+@pytest.mark.parametrize("fault", ["503", "cut", "half"])
+@pytest.mark.parametrize("size", [None, 3 * MIB])
+def test_a_recording_is_read_again_when_a_read_breaks(
+    name: str, fault: str, size: int | None, request: pytest.FixtureRequest
+) -> None:
+    """In one request where its size is known, else in blocks."""
+    store: Store = request.getfixturevalue(name)
+    assert store.proxy is not None
+    path, content = files.join(store.root, "a.wav"), bytes(range(256)) * (3 * MIB // 256)
+    files.write_bytes(path, content)
+    faults = [fault]
+    store.proxy.fault = lambda method, at: faults.pop() if faults and method == "GET" else None
+    with open_file(path, size=size) as handle:
+        assert handle.read() == content
+        handle.check()
+    assert not faults
 
 
 @pytest.mark.parametrize("name", ["gs", "s3"])

@@ -292,3 +292,17 @@ def test_workers_give_the_same_bytes(run: Run, tmp_path: Path, predictions: Path
     for name in ("corpus", "clips"):
         here, there = (tmp_path / folder / f"metrics/{name}.parquet" for folder in ("here", "there"))
         assert here.read_bytes() == there.read_bytes()
+
+
+def test_metrics_are_inspected_and_verified(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    output = tmp_path / "out"
+    assert run("evaluate", "--results", predictions, "--references", references, "--output", output).code == 0
+    report = run("inspect", output, "--json").report
+    assert report["kind"] == "sonogloss-metrics"
+    assert report["facts"]["results"] == str(predictions)
+    assert report["facts"]["rouge_l"].endswith("of 2 clips")
+    assert "rouge_l: " in run("inspect", output).out
+    assert run("verify", output).code == 0
+    (output / "metrics/clips.parquet").unlink()
+    assert run("verify", output, "--json").report["problems"] == ["metrics/clips.parquet is missing."]

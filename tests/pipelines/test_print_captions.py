@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,6 @@ def test_failures_are_said_and_counted(run: Run, recordings: Path, common: list[
     ("options", "words"),
     [
         (["--format", "srt"], "one recording"),
-        (["--format", "txt", "--output", "x"], "--format"),
         (["--workers", "2"], "--output"),
         (["--dry-run"], "--output"),
         (["--runner", "DirectRunner"], "--runner"),
@@ -83,3 +83,31 @@ def test_what_belongs_to_a_results_directory_is_refused(
     run: Run, recordings: Path, common: list[object], options: list[str], words: str
 ) -> None:
     assert_one_line(run("caption", recordings, *common, *options), words)
+
+
+def test_results_are_exported_and_the_job_says_what_it_did(
+    run: Run, recordings: Path, common: list[object], tmp_path: Path
+) -> None:
+    output = tmp_path / "results"
+    (tmp_path / "b").mkdir()
+    shutil.copy(recordings / "3.wav", tmp_path / "b/0.wav")
+    command = ["caption", recordings / "0.wav", tmp_path / "b/0.wav", *common, "--output", output]
+    outcome = run(*command, "--format", "jsonl")
+    assert outcome.code == 0, outcome.err
+    assert "clips a second, real-time factor" in outcome.out
+    assert f"Next: sonogloss report {output}" in outcome.out
+    assert "0.wav 0-10 s: " in outcome.err
+    rows = [json.loads(line) for line in (output / "exports/captions.jsonl").read_text().splitlines()]
+    assert [(row["uri"], row["start_s"]) for row in rows] == sorted((row["uri"], row["start_s"]) for row in rows)
+    assert len(rows) == len(run(*command[:3], *common, "--json").report["rows"]) == 4
+    again = run(*command, "--format", "srt", "--json").report
+    assert [Path(name).name for name in again["exports"]] == ["0.srt", "0-2.srt"]
+    assert sorted((output / f"exports/{name}.srt").read_text().count("-->") for name in ("0", "0-2")) == [1, 3]
+    assert run("verify", output).code == 0
+
+
+def test_names_stand_above_captions_of_several_recordings_only() -> None:
+    other = {**ROWS[0], "uri": "/b.wav"}
+    text = formatted([*ROWS, other], "txt")
+    assert [line for line in text.splitlines() if not line.startswith("[")] == ["/a.wav", "/b.wav"]
+    assert formatted([], "txt") == ""

@@ -125,3 +125,65 @@ def test_intervals_hold_the_value_and_can_be_left_out(evaluate: Evaluate) -> Non
     assert rows == evaluate(captions, references).report["corpus"]
     without = evaluate(captions, references, "--bootstrap", "0").report["corpus"]
     assert all(row["low"] is row["high"] is None for row in without)
+
+
+def test_a_recording_is_one_item_with_its_best_caption(run: Run, tmp_path: Path) -> None:
+    said = [("a", 0.1, "wind"), ("a", 0.7, "a dog barks"), ("a", 0.7, "dogs"), ("b", 0.2, "rain"), ("c", 0.9, "x")]
+    rows = [
+        {"uri": f"/x/{name}.wav", "clip_id": f"{name}{number}", "caption": caption, "clap_score": score}
+        for number, (name, score, caption) in enumerate(said)
+    ]
+    path = tmp_path / "windows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "r.jsonl").write_text(lines(REFERENCES, "references"))
+    command = ["evaluate", "--results", path, "--references", tmp_path / "r.jsonl", "--output", tmp_path / "out"]
+    command += ["--metrics", "bleu_1,clap_sim", "--overwrite", "--json"]
+    report = run(*command, "--per", "recording").report
+    assert (report["clips"], report["several_captions"]) == (2, [])
+    assert [row["n"] for row in report["corpus"]] == [2, 2]
+    clips = pq.read_table(tmp_path / "out/metrics/clips.parquet").to_pylist()
+    assert [(clip["clip_id"], clip["clap_sim"]) for clip in clips] == [("a1", 0.7), ("b3", 0.2)]
+    assert run(*command).report["clips"] == 4
+    by_id = tmp_path / "ids.jsonl"
+    by_id.write_text('{"clip_id": "a1", "references": ["a dog"]}\n')
+    assert_one_line(run(*command, "--per", "recording", "--references", by_id), "references of recordings", "file_name")
+    path.write_text("".join(json.dumps({**row, "clap_score": None}) + "\n" for row in rows))
+    assert_one_line(run(*command, "--metrics", "bleu_1", "--per", "recording"), "several captions of 'a.wav'")
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        (
+            "coco.json",
+            {
+                "images": [{"id": 7, "file_name": "a.wav"}, {"id": 8, "file_name": "b.wav"}],
+                "annotations": [
+                    {"id": 1, "image_id": 7, "caption": "a dog barks"},
+                    {"id": 2, "image_id": 8, "caption": "rain"},
+                    {"id": 3, "image_id": 7, "caption": "a dog"},
+                    {"id": 4, "image_id": 8, "caption": "water falls"},
+                ],
+            },
+        ),
+        (
+            "bare_coco.json",
+            {
+                "annotations": [
+                    {"id": number, "image_id": name[0], "caption": text}
+                    for name, texts in REFERENCES.items()
+                    for number, text in enumerate(texts)
+                ]
+            },
+        ),
+        (
+            "wavcaps.json",
+            {"num_captions_per_audio": 2, "data": [{"id": n[0], "caption": t} for n, t in REFERENCES.items()]},
+        ),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_documents_are_references(evaluate: Evaluate, name: str, document: Any, indent: int | None) -> None:
+    found = evaluate(CAPTIONS, (name, json.dumps(document, indent=indent)))
+    assert found.code == 0, found.err
+    assert found.report["corpus"] == evaluate(CAPTIONS, REFERENCES).report["corpus"]

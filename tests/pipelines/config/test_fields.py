@@ -114,6 +114,7 @@ def test_every_option_of_caption_says_whether_it_shapes_a_row() -> None:
         "overwrite",
         "dry_run",
         "retry_dead_letters",
+        "break_lease",
         "max_dead_letters",
         "workers",
         "wait",

@@ -1,0 +1,86 @@
+"""Real recordings of half a minute with five human captions: the embedded captioners, a recording an item.
+
+    python -m benchmarks.clotho_recordings --clips ../shared/data/audio/clotho_captioned
+
+Every captioner writes a caption for each window; of a recording counts the one that fits its sound best by CLAP score,
+as `evaluate --per recording` chooses. `copy the nearest` takes the nearest caption of the datastore as it is. The
+recordings have nothing to do with the synthetic scenes that the pocket models know. Writes the report page, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from sonogloss.pipelines.build_datastore import build_datastore
+from sonogloss.pipelines.caption_audio import caption
+from sonogloss.pipelines.compare_runs import compare_runs
+from sonogloss.pipelines.report_page import report
+from sonogloss.soundscapes import caption_dump
+
+METRICS = ("cider_d", "rouge_l", "bleu_1", "clap_sim")
+CAPTIONERS = ("pocket", "pocket:soft-hard", "pocket:zeraucap")
+
+
+def copy_nearest(results: Path, path: Path) -> None:
+    """The nearest caption of every window, with its own score."""
+    rows = ds.dataset(results / "captions", format="parquet").to_table().to_pylist()
+    with path.open("w", encoding="utf-8") as handle:
+        for row in rows:
+            nearest = row["contexts"][0]
+            found = {"uri": row["uri"], "caption": nearest["text"], "clap_score": nearest["score"]}
+            handle.write(json.dumps(found) + "\n")
+
+
+def cell(value: dict[str, Any], sign: str = "") -> str:
+    """A value and its interval."""
+    return f"{value['value']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, default=Path("../shared/data/audio/clotho_captioned"))
+    parser.add_argument("--captions", type=Path, help="captions of the datastore (default: 10,000 of synthetic scenes)")
+    parser.add_argument("--text-column", default="caption")
+    parser.add_argument("--output", type=Path, default=Path("bench-output/clotho-recordings"))
+    parser.add_argument("--short", action="store_true", help="accepted for `make bench`; this benchmark is short")
+    options = parser.parse_args()
+    references = options.clips / "metadata.jsonl"
+    if not references.exists():
+        print(f"{options.clips} holds no metadata.jsonl: nothing to measure")
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    dump, column = options.captions, options.text_column
+    if dump is None:
+        dump = options.output / "captions.txt"
+        dump.write_text("\n".join(caption_dump(10_000, seed=1)) + "\n", encoding="utf-8")
+    store = options.output / "store"
+    build_datastore(captions=dump, text_column=column, output=store, clap="pocket", overwrite=True)
+    runs = []
+    for name in CAPTIONERS:
+        runs.append(options.output / name.replace(":", "-"))
+        caption(audio=options.clips, captioner=name, datastore=store, output=runs[-1], embedding=True, overwrite=True)
+    runs.append(options.output / "copy-the-nearest.jsonl")
+    copy_nearest(runs[0], runs[-1])
+    compared = compare_runs(results=runs, references=references, metrics=METRICS, per="recording")
+    print(f"{compared['clips']} recordings\n\n| run | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}")
+    for run in compared["runs"]:
+        cells = [cell(run["values"][name]) for name in METRICS if name in run["values"]]
+        print(f"| {Path(run['name']).name} | {' | '.join(cells)} |")
+    print("\n| less `pocket` | metric | difference | p | wins, losses |\n|---|---|---|---|---|")
+    for row in compared["differences"]:
+        name = Path(row["name"]).name
+        print(f"| {name} | {row['metric']} | {cell(row, '+')} | {row['p']:.3f} | {row['wins']}, {row['losses']} |")
+    page = report(
+        results=runs[0], compare=runs[1], references=references, output=options.output / "report.html", audio_mb=8.0
+    )
+    print(f"\n{page['output']}: {page['clips']} clips, {page['sounds']} with sound, {page['bytes'] / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A CLAP of real parts for `--clap study:DIRECTORY`; `python -m study_clap` makes it."""

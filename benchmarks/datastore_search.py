@@ -51,7 +51,7 @@ def main() -> None:
     batches = (1, 32) if options.short else options.batches
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output) as folder:
-        vectors = _store(Path(folder) / "vectors.npy", count, options.width)
+        vectors = clustered(Path(folder) / "vectors.npy", count, options.width)
         index = faiss.IndexFlatIP(options.width)
         index.add(vectors)
         queries = _queries(vectors, max(batches))
@@ -59,7 +59,7 @@ def main() -> None:
     (options.output / "report.json").write_text(json.dumps(rows, indent=2))
 
 
-def _store(path: Path, count: int, width: int) -> FloatArray:
+def clustered(path: Path, count: int, width: int) -> FloatArray:
     """Clustered unit vectors with a common direction, as embeddings of captions have."""
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((2000, width), dtype=np.float32) + rng.standard_normal(width, dtype=np.float32)

@@ -62,11 +62,12 @@ class ApproximateIndex:
 
     Attributes:
         vectors: [rows, dim] of the shard.
+        faiss_index: over the same rows.
         candidates: how many rows FAISS finds for a query, at least four times those asked for.
     """
 
     def __init__(self, vectors: FloatArray, index: Any) -> None:
-        self.vectors, self._index, self.candidates = vectors, index, 100
+        self.vectors, self.faiss_index, self.candidates = vectors, index, 100
 
     def set(self, parameters: dict[str, int] | Any) -> None:
         """Set `candidates`, and what the index itself has (`nprobe`, `efSearch`)."""
@@ -74,11 +75,11 @@ class ApproximateIndex:
             if name == "candidates":
                 self.candidates = int(value)
             else:
-                faiss.ParameterSpace().set_index_parameter(self._index, name, float(value))
+                faiss.ParameterSpace().set_index_parameter(self.faiss_index, name, float(value))
 
     def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[DoubleArray, IntArray]]:
         """See :meth:`sonogloss.indexes.kinds.OpenIndex.search`."""
-        _, found = self._index.search(queries, min(len(self.vectors), max(self.candidates, 4 * k)))
+        _, found = self.faiss_index.search(queries, min(len(self.vectors), max(self.candidates, 4 * k)))
         return [self._settle(query, rows[rows >= 0], k, ids) for query, rows in zip(queries, found, strict=True)]
 
     def _settle(self, query: FloatArray, rows: IntArray, k: int, ids: IntArray) -> tuple[DoubleArray, IntArray]:

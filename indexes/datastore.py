@@ -17,7 +17,7 @@ from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import ALL, Manifest, read_manifest
 from sonogloss.indexes.shard import Shard, hide_duplicates
 from sonogloss.indexes.support import Support
-from sonogloss.indexes.vectors import check_queries
+from sonogloss.indexes.vectors import Queries, check_queries
 from sonogloss.records import Context, FloatArray, IntArray
 
 _BLOCK = 16_384
@@ -227,14 +227,14 @@ class Datastore:
         made_with = f"{self.path!r} (made with {self.manifest.clap['name']!r})"
         _require_same(self.clap_fingerprint, fingerprint, f"The CLAP {name!r}", made_with)
 
-    def search(self, queries: FloatArray, k: int, *, where: Where | None = None) -> list[list[Context]]:
+    def search(self, queries: Queries, k: int, *, where: Where | None = None) -> list[list[Context]]:
         """The `k` nearest captions of each query, best first; equal scores come by ascending caption id.
 
         Shards are searched apart and merged; the result of an exact index is that of one search in float64 over all
         captions, and a query's contexts do not depend on the other queries.
 
         Args:
-            queries: [n, dim], unit rows.
+            queries: [n, dim], unit rows; an array or a torch tensor.
             k: at least 0; all captions come back when the datastore holds fewer.
             where: only captions that have one of the values in each of these columns, such as
                 `{"source": ["clotho", "bbc"]}`.
@@ -247,12 +247,12 @@ class Datastore:
         self.require_columns(where or {})
         return self._look(queries, k, None, where)[0]
 
-    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+    def project(self, queries: Queries, *, temperature: float, renormalise: bool) -> FloatArray:
         """Queries carried onto the text support; see :meth:`sonogloss.indexes.support.Support.project`."""
         return self.support.project(queries, temperature=temperature, renormalise=renormalise)
 
     def search_and_project(
-        self, queries: FloatArray, k: int, *, temperature: float, renormalise: bool, where: Where | None = None
+        self, queries: Queries, k: int, *, temperature: float, renormalise: bool, where: Where | None = None
     ) -> tuple[list[list[Context]], FloatArray]:
         """What :meth:`search` and :meth:`project` give, bit for bit, in one pass where the support is the captions'.
 
@@ -268,6 +268,7 @@ class Datastore:
         """
         self.support.require()
         check_temperature(temperature)
+        queries = check_queries(queries, self.dim)
         if not self.owns_support or k <= 0 or len(queries) == 0:
             contexts = self.search(queries, k, where=where)
             return contexts, self.project(queries, temperature=temperature, renormalise=renormalise)
@@ -276,7 +277,7 @@ class Datastore:
         return contexts, finish(state, renormalise=renormalise)
 
     def _look(
-        self, queries: FloatArray, k: int, temperature: float | None, where: Where | None
+        self, queries: Queries, k: int, temperature: float | None, where: Where | None
     ) -> tuple[list[list[Context]], SoftmaxState]:
         """Ask every shard once, and put together what they found."""
         if k < 0:

@@ -19,7 +19,7 @@ from sonogloss.indexes.layout import ALL, Manifest, SupportPart, read_manifest
 from sonogloss.indexes.mapped import Mapped
 from sonogloss.indexes.scan import scan
 from sonogloss.indexes.shard import open_vectors
-from sonogloss.indexes.vectors import check_queries, load_vectors
+from sonogloss.indexes.vectors import Queries, check_queries, load_vectors
 from sonogloss.records import FloatArray
 
 
@@ -86,7 +86,7 @@ class Support:
             ]
         return cls(parts, dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
 
-    def project(self, queries: FloatArray, *, temperature: float, renormalise: bool) -> FloatArray:
+    def project(self, queries: Queries, *, temperature: float, renormalise: bool) -> FloatArray:
         """Audio embeddings, carried onto the captions (see :func:`sonogloss.bridge.project`).
 
         Args:

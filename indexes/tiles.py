@@ -21,7 +21,7 @@ ROWS = 4096
 """Stored vectors of one tile: 8 MiB at a width of 512, read from memory once and then from cache."""
 # Columns of one product. 8 are the fewest that some BLAS sums like the columns of a wide product; OpenBLAS cuts what is
 # wider than 320 into pieces with edges of their own.
-_WIDTHS = (8, 32, 48, 64, 128, 320)
+_WIDTHS = (8, 32, 48, 64, 112, 144, 320)
 # Packing the rows for a product costs as much as multiplying them with so many more columns.
 _PACKING = 20
 _PARTS = 4

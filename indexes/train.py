@@ -8,7 +8,7 @@ found.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,12 +26,17 @@ from sonogloss.indexes.shard_writer import file_entry
 from sonogloss.indexes.vectors import read_vectors
 from sonogloss.records import FloatArray, IntArray
 
+Setting = dict[str, int]
+"""Parameters of an index by name."""
 GIB = 1 << 30
 _QUERIES = 500
 _ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
 _FEWEST_ROWS = 1000
 _BLOCK = 65_536
+_CANDIDATES = (100, 400, 1600)  # rows a shard whose exact scores decide
+_FEWEST_PROBES = 8
+_NO_GAIN = 1e-3  # of recall, by twice as many lists: what is missed lies in quantization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +87,8 @@ def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str
         return FACTORY.kind, name
     if count < _FEWEST_ROWS:
         return "flat", "Flat"
-    return name, kind.factory(count - _asked(count), dim) if isinstance(kind, Approximate) else "Flat"
-
-
-def _asked(count: int) -> int:
-    """How many of so many rows recall is measured with."""
-    return min(_QUERIES, count // 4 + 1)
+    trained_on = count - len(held_out(count))
+    return name, kind.factory(trained_on, dim) if isinstance(kind, Approximate) else "Flat"
 
 
 class Rows:
@@ -121,6 +122,11 @@ def spread(count: int, wanted: int) -> IntArray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(np.int64))
 
 
+def held_out(count: int) -> IntArray:
+    """The rows that recall is measured with."""
+    return spread(count, min(_QUERIES, count // 4 + 1))
+
+
 def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, *, dtype: str) -> dict[str, Any] | None:
     """Choose and train the index of a store; None when it is exact and needs no file.
 
@@ -138,9 +144,9 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     if kind == "flat":
         return None
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    held_out = spread(rows.count, _asked(rows.count))
+    asked = held_out(rows.count)
     chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * _list_count(index)))
-    chosen = np.setdiff1d(chosen, held_out) if len(chosen) > 2 * len(held_out) else chosen
+    chosen = np.setdiff1d(chosen, asked) if len(chosen) > 2 * len(asked) else chosen
     try:
         index.train(rows.take(chosen))
     except RuntimeError as error:
@@ -177,41 +183,74 @@ def measure(
         The manifest's entry, and `queries_per_s` by queries at a time, which differs from run to run.
     """
     rows = Rows(directory, [shard_from_json(shard) for shard in shards if shard["count"]], dtype)
-    asked = spread(rows.count, _asked(rows.count))
+    asked = held_out(rows.count)
     queries = rows.take(asked)
-    exact = _nearest([FlatIndex(rows.open(shard)) for shard in rows.shards], rows, queries, asked)
-    opened = [_open(rows, shard, directory) for shard in rows.shards]
-    lists = _list_count(opened[0]._index)
-    settings = [{"candidates": 100}]
-    if lists:
-        probes = [2**power for power in range(lists.bit_length()) if 2**power <= lists]
-        settings = [{"nprobe": probe, "candidates": wanted} for wanted in (100, 400) for probe in probes]
-    recalls: tuple[float, float] = (0.0, 0.0)
-    for setting in settings:
+    exact = nearest_others([FlatIndex(rows.open(shard)) for shard in rows.shards], rows, queries, asked)
+    opened = [open_index(rows, shard, directory) for shard in rows.shards]
+
+    def recalls(setting: Setting) -> tuple[float, float]:
         for index in opened:
             index.set(setting)
-        found = _nearest(opened, rows, queries, asked)
-        recalls = _recall(exact, found, 1), _recall(exact, found, 10)
-        if recalls[1] >= wish.recall:
-            break
+        found = nearest_others(opened, rows, queries, asked)
+        return recall(exact, found, 1), recall(exact, found, 10)
+
+    largest = max(shard.count for shard in rows.shards)
+    (recall_at_1, recall_at_10), setting = _choose_setting(
+        recalls, largest, _list_count(opened[0].faiss_index), wish.recall
+    )
+    for index in opened:
+        index.set(setting)
     entry = IndexEntry(
         kind=trained["kind"],
         factory=trained["factory"],
-        recall_at_10=round(recalls[1], 4),
-        recall_at_1=round(recalls[0], 4),
+        recall_at_10=round(recall_at_10, 4),
+        recall_at_1=round(recall_at_1, 4),
         recall_wanted=wish.recall,
         measured_on=f"{len(queries)} captions that were not trained on, each with itself left out",
         parameters=setting,
         trained=file_entry(directory, TRAINED),
     )
-    return entry, {"queries_per_s": _speed(opened, rows, queries)}
+    return entry, {"queries_per_s": search_speed(opened, rows, queries)}
 
 
-def _open(rows: Rows, shard: ShardEntry, directory: str) -> ApproximateIndex:
+def _choose_setting(
+    recalls: Callable[[Setting], tuple[float, float]], rows: int, lists: int, wanted: float
+) -> tuple[tuple[float, float], Setting]:
+    """The first setting that finds enough, or the one that finds most.
+
+    More lists come first, while they help, and then more candidates.
+
+    Args:
+        recalls: the recall of one and of ten rows with a setting.
+        rows: of the largest shard.
+        lists: of an inverted file; 0 for other kinds, which have candidates only.
+        wanted: the recall of ten rows.
+
+    Returns:
+        Both recalls, and the setting.
+    """
+    tried: list[tuple[tuple[float, float], Setting]] = []
+    first = 1
+    for candidates in [number for number in _CANDIDATES if number <= max(_CANDIDATES[0], rows // 4)]:
+        before = -1.0
+        for probe in [2**power for power in range(lists.bit_length()) if first <= 2**power <= lists] or [0]:
+            setting = {"candidates": candidates} | ({"nprobe": probe} if probe else {})
+            tried.append((recalls(setting), setting))
+            found = tried[-1][0][1]
+            if found >= wanted:
+                return tried[-1]
+            if probe >= _FEWEST_PROBES and found - before < _NO_GAIN:
+                break
+            first, before = probe, found
+    return max(tried, key=lambda one: one[0][1])
+
+
+def open_index(rows: Rows, shard: ShardEntry, directory: str) -> ApproximateIndex:
+    """The filled index of a shard."""
     return ApproximateIndex(rows.open(shard), _read(files.join(directory, shard.file(INDEX).path)))
 
 
-def _nearest(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: IntArray) -> list[list[int]]:
+def nearest_others(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: IntArray) -> list[list[int]]:
     """The ten nearest rows of each query but itself, best first."""
     merged: list[list[tuple[float, int]]] = [[] for _ in queries]
     for start, shard, index in zip(rows.starts, rows.shards, indexes, strict=False):
@@ -222,12 +261,14 @@ def _nearest(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: Int
     ]
 
 
-def _recall(exact: list[list[int]], found: list[list[int]], k: int) -> float:
+def recall(exact: list[list[int]], found: list[list[int]], k: int) -> float:
+    """The share of the `k` nearest rows that was found among as many."""
     hits = sum(len(set(true[:k]) & set(other[:k])) for true, other in zip(exact, found, strict=True))
     return hits / max(1, sum(len(true[:k]) for true in exact))
 
 
-def _speed(indexes: Sequence[Any], rows: Rows, queries: FloatArray) -> dict[str, float]:
+def search_speed(indexes: Sequence[Any], rows: Rows, queries: FloatArray) -> dict[str, float]:
+    """Queries a second, by how many are asked together."""
     speeds = {}
     for together in (1, 32):
         batches = [queries[start : start + together] for start in range(0, min(len(queries), 8 * together), together)]

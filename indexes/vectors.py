@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import tokenize
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -42,13 +43,26 @@ def bad_rows(vectors: FloatArray) -> IntArray:
     return np.flatnonzero(~(np.abs(norms - 1) <= _NORM_TOLERANCE))  # NaN compares false, so it is caught here too
 
 
-def check_queries(queries: FloatArray, dim: int) -> FloatArray:
-    """Embeddings that are asked about: float32, contiguous, [n, dim], finite.
+class Tensor(Protocol):
+    """A torch tensor of any precision on any device; torch itself is not needed here."""
+
+    def detach(self) -> Any:
+        """The numbers without their history."""
+
+
+Queries = FloatArray | Tensor
+"""Embeddings that are asked about, [n, dim]."""
+
+
+def check_queries(queries: Queries, dim: int) -> FloatArray:
+    """Embeddings that are asked about, as an array: float32, contiguous, [n, dim], finite.
 
     Raises:
         FingerprintMismatchError: they have another width than what is stored.
         ClipError: a row holds NaN or infinity.
     """
+    if not isinstance(queries, np.ndarray):
+        queries = np.asarray(queries.detach().float().cpu())
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise FingerprintMismatchError(
             f"Embeddings of the shape {queries.shape} cannot be compared with stored vectors of width {dim}.",
@@ -76,6 +90,7 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
 
     Raises:
         StoreFormatError: it is not such an array.
+        InputError: there is no room to map it.
     """
     try:
         vectors = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
@@ -86,6 +101,11 @@ def load_vectors(path: str, *, count: int, dim: int, dtype: str = "float32") -> 
         SyntaxError,
         tokenize.TokenError,
     ) as error:  # numpy parses the header as code
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise InputError(
+                f"{path!r} does not fit into the memory that this process may use.",
+                "Look up with --search partitioned, which maps one shard at a time, or allow more memory.",
+            ) from error
         raise StoreFormatError(
             f"{path!r} is not a .npy file ({error}).", "Run `sonogloss verify`; restore it."
         ) from error

@@ -30,7 +30,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     Raises:
         InputError: an option or an input cannot be used.
     """
-    store = Datastore.open(store_paths(config.datastore), search=config.search)
+    store = Datastore.open(store_paths(config.datastore), search=config.search, check=config.store_check)
     where = config.filters
     store.require_columns(where)
     if config.id is not None:

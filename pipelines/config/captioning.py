@@ -16,6 +16,7 @@ from sonogloss.pipelines.config.fields import (
     Configuration,
     Paths,
     break_lease_option,
+    check_option,
     dead_letters_option,
     device_option,
     numbers,
@@ -156,13 +157,7 @@ class CaptionSettings(WindowOptions):
         "than a worker's memory",
         recorded=False,
     )
-    store_check: str = option(
-        "sample",
-        flag="--check",
-        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
-        choices=("sample", "full"),
-        recorded=False,
-    )
+    store_check: str = check_option()
     captioner: AnyPath = _shaping(
         "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
     )

@@ -14,6 +14,7 @@ from sonogloss.pipelines.config.fields import (
     Configuration,
     Paths,
     break_lease_option,
+    check_option,
     dead_letters_option,
     device_option,
     option,
@@ -130,6 +131,7 @@ class SearchConfig(Configuration):
     search: Literal["replicated", "partitioned"] = option(
         "replicated", help="partitioned maps one shard after the other, for stores larger than the memory"
     )
+    store_check: str = check_option()
     clap: AnyPath | None = option(
         None, help="a datastore fixes its CLAP; name it where it has moved", default_text="the datastore's", metavar="C"
     )

@@ -272,6 +272,17 @@ def device_option(group: str | None = None) -> Any:
     )
 
 
+def check_option() -> Any:
+    """How much of a datastore is checked before it is used; results do not depend on it."""
+    return option(
+        "sample",
+        flag="--check",
+        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        choices=("sample", "full"),
+        recorded=False,
+    )
+
+
 def resume_option(group: str | None = None, what: str = "what an earlier run of the same options left") -> Any:
     """`--resume`, which continues `what`."""
     return option(True, group=group, help=f"continue {what}; --no-resume begins anew", recorded=False)

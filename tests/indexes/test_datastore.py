@@ -311,6 +311,20 @@ def test_shards_mapped_one_by_one_answer_the_same_bits(tmp_path):
     np.testing.assert_array_equal(mapped.project(queries, **ask), projected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_tensors_are_queries_too(tmp_path, dtype):
+    torch = pytest.importorskip("torch")
+    store = Datastore.open(build(tmp_path, unit_rows(40), shards=2, support="all"))
+    tensor = torch.tensor(unit_rows(3, seed=1)).to(getattr(torch, dtype)).requires_grad_()
+    array = tensor.detach().float().numpy()
+    ask = {"temperature": 0.05, "renormalise": True}
+    assert store.search(tensor, 4) == store.search(array, 4)
+    np.testing.assert_array_equal(store.project(tensor, **ask), store.project(array, **ask))
+    contexts, projected = store.search_and_project(tensor, 4, **ask)
+    assert contexts == store.search(array, 4)
+    np.testing.assert_array_equal(projected, store.project(array, **ask))
+
+
 def two_stores(tmp_path, **kinds):
     """Captions 0-19 in two stores that share 8-11, and all of them in one."""
     vectors, ids = unit_rows(20), list(range(100, 120))

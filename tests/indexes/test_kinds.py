@@ -11,7 +11,7 @@ from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import IndexEntry, Manifest
-from sonogloss.indexes.train import IndexWish, add_index, check_wish, choose, measure, train
+from sonogloss.indexes.train import IndexWish, _choose_setting, add_index, check_wish, choose, measure, train
 from tests.indexes.conftest import CLAP, captions, unit_rows
 
 
@@ -86,6 +86,23 @@ def test_a_target_that_cannot_be_met_is_said(tmp_path):
     vectors = unit_rows(1000, dim=64)
     manifest = indexed(tmp_path, vectors, IndexWish(name="PQ2x4", recall=1.0))
     assert manifest.index.recall_at_10 < 1 == manifest.index.recall_wanted
+
+
+def test_a_setting_looks_in_more_lists_while_that_helps_and_then_at_more_candidates():
+    tried = []
+
+    def recalls(setting):
+        tried.append((setting.get("nprobe", 0), setting["candidates"]))
+        share = min(1.0, (setting.get("nprobe", 16)) / 16)
+        return share, share * {100: 0.8, 400: 0.95, 1600: 0.97}[setting["candidates"]]
+
+    assert _choose_setting(recalls, 9000, 64, 0.9) == ((1, 0.95), {"candidates": 400, "nprobe": 16})
+    assert tried == [(1, 100), (2, 100), (4, 100), (8, 100), (16, 100), (32, 100), (16, 400)]
+    tried.clear()
+    assert _choose_setting(recalls, 9000, 64, 0.99)[1] == {"candidates": 1600, "nprobe": 16}  # the best there is
+    assert len(tried) == 10
+    assert _choose_setting(recalls, 9000, 0, 0.9)[1] == {"candidates": 400}
+    assert _choose_setting(recalls, 1000, 0, 0.9)[1] == {"candidates": 100}  # more would be a search of all
 
 
 @pytest.mark.parametrize("name", ["ivf-flat", "ivf-pq", "ivf-rabitq", "auto", "flat"])

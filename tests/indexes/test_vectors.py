@@ -1,10 +1,12 @@
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sonogloss.errors import ClipError, Code, FingerprintMismatchError, InputError
-from sonogloss.indexes.vectors import check_queries, check_stored
+from sonogloss.indexes.vectors import check_queries, check_stored, load_vectors
 from tests.indexes.conftest import unit_rows
 
 
@@ -58,3 +60,15 @@ def test_queries_need_not_be_of_unit_length_nor_contiguous():
     assert checked.dtype == np.float32
     assert checked.flags.c_contiguous
     np.testing.assert_allclose(checked, queries, rtol=1e-6)
+
+
+def test_a_file_that_there_is_no_room_to_map_is_not_called_damaged(tmp_path, monkeypatch):
+    np.save(tmp_path / "vectors.npy", unit_rows(3))
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "memmap", no_room)
+    monkeypatch.setattr(np.lib.format, "open_memmap", no_room)
+    with pytest.raises(InputError, match="--search partitioned"):
+        load_vectors(str(tmp_path / "vectors.npy"), count=3, dim=8)

@@ -209,6 +209,11 @@ def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path:
     poor = run(*command, tmp_path / "poor", "--index", "PQ1x2", "--recall", "1")
     assert poor.code == 1
     assert "1 was asked for" in poor.err
+    auto = ["--index", "auto", "--recall", ".99", "--index-memory"]
+    for name, memory, code in (("reached", 1e-4, 0), ("missed", 0, 1)):
+        chosen = run(*command, tmp_path / name, *auto, memory)
+        index = Datastore.open(str(tmp_path / name)).manifest.index
+        assert (chosen.code, index.kind != "flat", index.recall_at_10 >= 0.99) == (code, True, not code), index
     assert_one_line(run(*command, tmp_path / "none", "--index", "banana"), "banana", "auto, flat")
     assert_one_line(run(*command, tmp_path / "none", "--support", "kmeans"), "--support", "kmeans:1000")
 

@@ -37,6 +37,17 @@ def test_search_by_caption_by_column_and_in_several_datastores(run: Run, store: 
         assert len(found["queries"][0]["contexts"]) == count
 
 
+def test_search_compares_every_byte_where_it_is_asked_to(run: Run, store: Path, tmp_path: Path) -> None:
+    asked = ["search", tmp_path / "copy", "--text", "a cat meows", "--json"]
+    shutil.copytree(store, tmp_path / "copy")
+    assert run(*asked, "--check", "full").report == run(*asked).report
+    captions = tmp_path / "copy/shards/00000/captions.parquet"
+    flipped = bytearray(captions.read_bytes())
+    flipped[-1] ^= 1
+    captions.write_bytes(flipped)
+    assert_one_line(run(*asked, "--check", "full"), "captions.parquet", "sonogloss verify")
+
+
 def test_search_says_what_is_wrong(run: Run, store: Path, recordings: Path, tmp_path: Path) -> None:
     assert_one_line(run("search", tmp_path, "--text", "x"), "unfinished")
     assert_one_line(run("search", store, "--text", " "), "--text")

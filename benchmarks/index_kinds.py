@@ -1,0 +1,124 @@
+"""What the kinds of index find in a large store, how large they are, and how fast.
+
+    python -m benchmarks.index_kinds [--vectors captions.npy] [--count 1000000] [--width 512] [--recall 0.95]
+
+Vectors are those of a .npy file (embeddings of captions), or clustered ones. For each kind, in one process: CPU
+seconds to train it and to fill it, its bytes a vector beside the vectors, recall of the ten nearest of 500 rows that it
+was not trained on, as FAISS ranks them (raw) and as the stored vectors decide (re-ranked), and queries a second, 1 and
+32 at a time, at the cheapest setting that reaches `--recall`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.datastore_search import clustered
+from sonogloss.indexes import write_shard
+from sonogloss.indexes.flat import FlatIndex
+from sonogloss.indexes.layout import INDEX, shard_from_json
+from sonogloss.indexes.train import (
+    IndexWish,
+    Rows,
+    add_index,
+    held_out,
+    measure,
+    nearest_others,
+    open_index,
+    recall,
+    search_speed,
+    train,
+)
+from sonogloss.records import FloatArray
+
+KINDS = ("flat", "ivf-flat", "ivf-rabitq", "ivf-pq", "HNSW32")
+SHARDS = 4
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vectors", type=Path, help="embeddings of captions, [rows, dim]")
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--output", type=Path, default=Path("bench-output/index-kinds"))
+    parser.add_argument("--short", action="store_true", help="20,000 vectors of width 64, two kinds")
+    options = parser.parse_args()
+    count, width = (20_000, 64) if options.short else (options.count, options.width)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.output) as folder:
+        if options.vectors is None:
+            vectors = clustered(Path(folder) / "clustered.npy", count, width)
+        else:
+            vectors = np.load(options.vectors, mmap_mode="r")[:count]
+        shards = [
+            write_shard(folder, number, _captions(rows), vectors[rows])
+            for number, rows in enumerate(np.array_split(np.arange(len(vectors)), SHARDS))
+        ]
+        for kind in KINDS[:2] if options.short else options.kinds:
+            print(json.dumps(try_kind(folder, shards, IndexWish(name=kind, recall=options.recall))), flush=True)
+
+
+def _captions(rows: np.ndarray[Any, Any]) -> pa.Table:
+    return pa.table({"id": rows, "text": [""] * len(rows), "source": [""] * len(rows)})
+
+
+def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict[str, Any]:
+    """Train, fill and measure one kind of index."""
+    start = time.process_time()
+    trained = train(folder, shards, wish, dtype="float32")
+    training = time.process_time() - start
+    rows = Rows(folder, [shard_from_json(shard) for shard in shards], "float32")
+    row: dict[str, Any] = {"kind": wish.name, "vectors": rows.count}
+    asked = held_out(rows.count)
+    queries = rows.take(asked)
+    exact = [FlatIndex(rows.open(shard)) for shard in rows.shards]
+    if trained is None:
+        return {**row, "queries_per_s": search_speed(exact, rows, queries)}
+    filled = [add_index(shard, trained, directory=folder, dtype="float32") for shard in shards]
+    building = time.process_time() - start
+    entry, measured = measure(folder, filled, trained, wish, dtype="float32")
+    rows = Rows(folder, [shard_from_json(shard) for shard in filled], "float32")
+    size = sum(shard.file(INDEX).bytes for shard in rows.shards)
+    opened = [open_index(rows, shard, folder) for shard in rows.shards]
+    for index in opened:
+        index.set(entry.parameters or {})
+    raw = [_Raw(index) for index in opened]
+    true = nearest_others(exact, rows, queries, asked)
+    return {
+        **row,
+        "factory": entry.factory,
+        "bytes_a_vector": round(size / rows.count, 1),
+        "train_cpu_s": round(training, 1),
+        "build_cpu_s": round(building, 1),
+        "setting": entry.parameters,
+        "recall_at_10_raw": round(recall(true, nearest_others(raw, rows, queries, asked), 10), 4),
+        "recall_at_10": entry.recall_at_10,
+        **measured,
+    }
+
+
+class _Raw:
+    """The order in which FAISS ranks what it finds, by its own estimate of each score."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def search(self, queries: FloatArray, k: int, ids: Any) -> list[tuple[Any, Any]]:
+        return [
+            (scores[rows >= 0], rows[rows >= 0])
+            for scores, rows in zip(*self._index.faiss_index.search(queries, k), strict=True)
+        ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,11 @@
 """build-datastore beside the bare loop that it cannot beat: tokenize, embed and write the same captions in one process.
 
-Captions are distinct sentences of a small grammar. Job and loop run in processes of their own, by turns; what is said
-of memory is the largest resident size of a process.
+    python -m benchmarks.datastore_build --captions 200000 --runs loop 1 2
+
+Captions are real ones recombined, the begin of one and the end of another, all distinct; where there are none,
+sentences of a small grammar. Job and loop run in processes of their own, by turns. `--stub` takes vectors out of thin
+air in place of a CLAP: what is left is what the job itself costs. Processor seconds are those of all processes of a
+run; what is said of memory is the largest resident size of one.
 """
 
 from __future__ import annotations
@@ -13,9 +17,13 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.real_text_data import read_corpora
 
 SUBJECTS = [
     "dog",
@@ -78,16 +86,43 @@ def caption(number: int) -> str:
     return "a {} {} in the {} while a {} {}".format(*words) + tail
 
 
+def recombined(texts: Sequence[str], count: int) -> Iterator[str]:
+    """So many distinct captions, each the first half of one text and the second half of another."""
+    words = [text.split() for text in texts]
+    random = np.random.default_rng(0)
+    seen = set[int]()
+    while len(seen) < count:
+        for one, other in random.integers(0, len(words), (10_000, 2)).tolist():
+            text = " ".join(words[one][: -(-len(words[one]) // 2)] + words[other][len(words[other]) // 2 :])
+            if len(seen) < count and hash(text) not in seen:
+                seen.add(hash(text))
+                yield text
+
+
+def write_dump(path: Path, folder: Path, count: int) -> None:
+    """A caption a line."""
+    grammar = map(caption, range(count))
+    texts = recombined(read_corpora(folder)["audiocaps"].train, count) if folder.is_dir() else grammar
+    with path.open("w") as file:
+        file.writelines(f"{text}\n" for text in texts)
+
+
+def stub(texts: Sequence[str], clap: Any, *_: Any) -> np.ndarray[Any, Any]:
+    """Unit vectors that cost little."""
+    vectors = np.random.default_rng(len(texts)).standard_normal((len(texts), clap.dim), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def bare_loop(dump: Path, output: Path) -> None:
     """Read, tokenize, embed in order of length, write."""
     from sonogloss.clap import load_clap
-    from sonogloss.transforms.embed_text import embed_texts
+    from sonogloss.transforms import embed_text
 
     texts = dump.read_text().splitlines()
     clap = load_clap("pocket")
     output.mkdir()
     for start in range(0, len(texts), 25_000):
-        np.save(output / f"{start}.npy", embed_texts(texts[start : start + 25_000], clap))
+        np.save(output / f"{start}.npy", embed_text.embed_texts(texts[start : start + 25_000], clap))
 
 
 def job(dump: Path, output: Path, workers: int) -> None:
@@ -100,49 +135,59 @@ def job(dump: Path, output: Path, workers: int) -> None:
     assert main(argv) == 0
 
 
-def measured(kind: str, dump: Path, output: Path) -> dict[str, float]:
-    """Seconds and the largest process of one run in a process of its own."""
+def run_here(kind: str, dump: Path, output: Path, with_stub: bool) -> None:
+    """One run; its last line says what it took."""
+    if with_stub:
+        from sonogloss.transforms import embed_text
+
+        embed_text.embed_texts = stub
+    if kind == "loop":
+        bare_loop(dump, output)
+    else:
+        job(dump, output, int(kind))
+    used = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    print(json.dumps({"peak_mib": max(each.ru_maxrss for each in used) / 1024, "cpu_s": cpu}))
+
+
+def measured(kind: str, dump: Path, output: Path, with_stub: bool) -> dict[str, float]:
+    """What one run takes in a process of its own."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.datastore_build", "--run", kind, str(dump), str(output)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_mib": json.loads(done.stdout.splitlines()[-1])["peak_kib"] / 1024}
+    done = subprocess.run([*command, *["--stub"] * with_stub], check=True, capture_output=True, text=True)
+    return {"seconds": time.perf_counter() - start, **json.loads(done.stdout.splitlines()[-1])}
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=int, default=200_000)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--runs", nargs="+", default=["loop", "1", "2"], help="loop, or a number of workers")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--stub", action="store_true", help="embed without a CLAP")
+    parser.add_argument("--texts", type=Path, default=Path("../shared/data/captions"), help="AudioCaps and Clotho")
     parser.add_argument("--output", type=Path, default=Path("bench-output/datastore_build"))
-    parser.add_argument("--short", action="store_true")
-    parser.add_argument("--run", nargs=3)
+    parser.add_argument("--short", action="store_true", help="5,000 captions")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         kind, dump, output = options.run
-        if kind == "loop":
-            bare_loop(Path(dump), Path(output))
-        else:
-            job(Path(dump), Path(output), int(kind))
-        used = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        cpu = sum(each.ru_utime + each.ru_stime for each in used)
-        print(json.dumps({"peak_kib": max(each.ru_maxrss for each in used), "cpu_s": cpu}))
+        run_here(kind, Path(dump), Path(output), options.stub)
         return
-    count, repeats = (5_000, 1) if options.short else (options.captions, options.repeats)
+    count = 5_000 if options.short else options.captions
     folder = options.output / str(time.time_ns())
     folder.mkdir(parents=True)
-    dump = folder / "captions.txt"
-    dump.write_text("\n".join(caption(number) for number in range(count)))
-    kinds = ("loop", "1", "2")
-    runs = {kind: [measured(kind, dump, folder / f"{kind}-{turn}") for turn in range(repeats)] for kind in kinds}
-    loop = statistics.median(run["seconds"] for run in runs["loop"])
-    print(f"{count:,} captions, {repeats} repeats\n")
-    print("| run | seconds (each) | to the loop | largest process, MiB |\n|---|---|---|---|")
+    write_dump(folder / "captions.txt", options.texts, count)
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in options.runs}
+    for turn in range(options.repeats):
+        for kind, found in runs.items():
+            found.append(measured(kind, folder / "captions.txt", folder / f"{kind}-{turn}", options.stub))
+    print(f"{count:,} captions{', stub' if options.stub else ''}\n")
+    print("| run | seconds | processor seconds | largest process, MiB |\n|---|---|---|---|")
     for kind, found in runs.items():
-        name = "bare loop" if kind == "loop" else f"build-datastore, {kind} worker{'s' * (kind != '1')}"
-        each = ", ".join(f"{run['seconds']:.1f}" for run in found)
-        ratio = statistics.median(run["seconds"] for run in found) / loop
-        print(f"| {name} | {each} | {ratio:.2f} | {max(run['peak_mib'] for run in found):,.0f} |")
+        name = "bare loop" if kind == "loop" else f"build-datastore, workers: {kind}"
+        seconds, cpu = (statistics.median(run[key] for run in found) for key in ("seconds", "cpu_s"))
+        print(f"| {name} | {seconds:.1f} | {cpu:.1f} | {max(run['peak_mib'] for run in found):,.0f} |")
 
 
 if __name__ == "__main__":

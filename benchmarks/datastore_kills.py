@@ -14,33 +14,39 @@ import argparse
 import hashlib
 import json
 import shutil
-import sys
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.datastore_build import caption
 from benchmarks.killing import Killer
+from sonogloss.clap import transformers_clap  # noqa: F401  # imported before attempts are forked
 from sonogloss.indexes import Datastore, verify
+from sonogloss.pipelines import build_datastore, command_line  # noqa: F401
+from sonogloss.transforms import embed_text
 
-JOB = """
-import functools, os, sys
-from sonogloss.transforms import embed_text as step
-step.CAPTIONS_A_UNIT = int(sys.argv.pop(1))
-embed, name = step.embed_texts, step.unit_name
-def named(*arguments):
-    step.named = name(*arguments)
-    return step.named
-@functools.wraps(embed)
-def noted(texts, *arguments):
-    with open(os.environ["NOTES"], "a") as file:
-        file.write(f"{step.named} {len(texts)}\\n")
-    return embed(texts, *arguments)
-step.embed_texts, step.unit_name = noted, named
-from sonogloss.pipelines.command_line import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command with smaller units, which notes those that it begins to embed."""
 _BROKEN_EVERY = 97  # lines; their dead letters are files that a kill may cut as well
+
+
+def job(arguments: Sequence[str], notes: Path, *, unit: int) -> int:
+    """The command with units of so many captions, which notes those that it begins to embed."""
+    embed, name = embed_text.embed_texts, embed_text.unit_name
+    named = ""
+
+    def noted_name(*values: Any) -> str:
+        nonlocal named
+        named = name(*values)
+        return named
+
+    def noted(texts: Sequence[str], *values: Any) -> Any:
+        with notes.open("a") as file:
+            file.write(f"{named} {len(texts)}\n")
+        return embed(texts, *values)
+
+    embed_text.CAPTIONS_A_UNIT, embed_text.embed_texts, embed_text.unit_name = unit, noted, noted_name
+    return command_line.main(arguments)
 
 
 def write_dump(path: Path, numbers: range) -> None:
@@ -98,12 +104,12 @@ def main() -> None:
     dumps = {"build": folder / "first.jsonl", "append": folder / "more.jsonl"}
     write_dump(dumps["build"], range(1, captions))
     write_dump(dumps["append"], range(captions // 2, 3 * captions // 2))
-    job = [sys.executable, "-c", JOB, str(options.unit), "build-datastore", "--shards", "3"]
+    command = ["build-datastore", "--shards", "3", "--captions"]
     commands = {
-        "build": [*job, "--captions", str(dumps["build"]), "--output"],
-        "append": [*job, "--append", "--captions", str(dumps["append"]), "--output"],
+        "build": [*command, str(dumps["build"]), "--output"],
+        "append": [*command, str(dumps["append"]), "--append", "--output"],
     }
-    killer = Killer(folder, kills=kills, seed=options.seed)
+    killer = Killer(folder, partial(job, unit=options.unit), kills=kills, seed=options.seed)
     whole = folder / "undisturbed"
     seconds, expected, alone = {}, {}, {}
     for kind, command in commands.items():
@@ -136,6 +142,7 @@ def main() -> None:
         total.update(units.counts)
         rounds += 1
         shutil.rmtree(output)
+        print(f"round {rounds}, {kind}: {killer.done} kills so far", flush=True)
     times = ", ".join(f"{kind} {each:.1f} s" for kind, each in seconds.items())
     print(f"{killer.done} kills in {rounds} rounds; undisturbed: {times}, {dict(alone['build'])}")
     print(f"units on disk after a kill: {total['kept']}; of them embedded again: {total['again']}")

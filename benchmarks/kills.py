@@ -11,11 +11,12 @@ repeated is counted in clips that went through the audio tower, which comes firs
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import shutil
-import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +25,12 @@ import pyarrow.parquet as pq
 import soundfile
 
 from benchmarks.killing import Killer
+from sonogloss.clap import Clap, transformers_clap  # noqa: F401  # imported before attempts are forked
+from sonogloss.pipelines import caption_audio, command_line  # noqa: F401
+from sonogloss.transforms import embed_audio
+from sonogloss.transforms.work import Batch
 
 RATE = 16000
-JOB = """
-import functools, os, sys
-from sonogloss.transforms import embed_audio as room
-embed = room.embed_audio
-@functools.wraps(embed)
-def counted(batch, clap):
-    with open(os.environ["NOTES"], "a") as file:
-        file.write(f"{len(batch.clips)} ")
-    return embed(batch, clap)
-room.embed_audio = counted
-from sonogloss.pipelines.command_line import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command, which notes how many clips it embeds."""
 A_SHARD = 50
 
 
@@ -70,6 +61,20 @@ def rows(output: Path) -> pa.Table:
     return pq.read_table(output / "captions").sort_by("clip_id")
 
 
+def job(arguments: Sequence[str], notes: Path) -> int:
+    """The command, which notes how many clips it embeds."""
+    embed = embed_audio.embed_audio
+
+    @functools.wraps(embed)
+    def counted(batch: Batch, clap: Clap) -> Batch:
+        with notes.open("a") as file:
+            file.write(f"{len(batch.clips)} ")
+        return embed(batch, clap)
+
+    embed_audio.embed_audio = counted
+    return command_line.main(arguments)
+
+
 def embedded(killer: Killer) -> int:
     """Clips that went through the audio tower in all attempts since this was last asked."""
     count = sum(map(int, killer.notes.read_text().split()))
@@ -90,9 +95,8 @@ def main() -> None:
     shutil.rmtree(options.output, ignore_errors=True)
     write_audio(options.output / "audio", clips)
     whole, output = options.output / "undisturbed", options.output / "killed"
-    base = [sys.executable, "-c", JOB, "caption", "--audio", str(options.output / "audio"), "--captioner"]
-    base += ["pocket:soft-hard", "--output"]
-    killer = Killer(options.output, kills=kills, seed=options.seed)
+    base = ["caption", "--audio", str(options.output / "audio"), "--captioner", "pocket:soft-hard", "--output"]
+    killer = Killer(options.output, job, kills=kills, seed=options.seed)
     seconds = killer.undisturbed([*base, str(whole)])
     expected = rows(whole)
     assert embedded(killer) == clips

@@ -87,11 +87,8 @@ class Datastore:
             _require_same(first.clap_fingerprint, store.clap_fingerprint, f"The datastore {store.path!r}", first.path)
         if len(stores) > 1:
             hide_duplicates([store.shards for store in stores])
-        own = Support(
-            [part for store in stores for part in store.support.mapped],
-            dim=first.dim,
-            clap_fingerprint=first.clap_fingerprint,
-        )
+        parts = [part for store in stores for part in store.support.mapped]
+        own = Support(parts, dim=first.dim, clap_fingerprint=first.clap_fingerprint)
         if support is not None:
             own = Support.open(support, cache_dir=cache_dir, check=check)
             _require_same(first.clap_fingerprint, own.clap_fingerprint, f"The support of {support!r}", first.path)
@@ -287,10 +284,7 @@ class Datastore:
         found: list[list[Found]] = [[] for _ in checked]
         for number, shard in enumerate(self.shards if k and len(checked) else ()):
             nearest, softmax = look_in_shard(shard, number, checked, k=k, temperature=temperature, where=where or {})
-            for best, more in zip(found, nearest, strict=True):
-                best += more
-                best.sort()
-                del best[k:]
+            found = [sorted(best + more)[:k] for best, more in zip(found, nearest, strict=True)]
             if softmax is not None and temperature is not None:
                 state = merge(state, softmax, temperature)
             shard.release()

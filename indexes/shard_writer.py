@@ -103,7 +103,15 @@ class ShardWriter:
                 count=self._rows,
                 dim=self._dim,
                 sources=dict(sorted(self._sources.items())),
-                files=tuple(file_entry(self._directory, name) for name in self._names),
+                files=tuple(
+                    FileEntry(
+                        path=name,
+                        bytes=handle.size,
+                        sha256=handle.sha256,
+                        sample=files.sample_digest(files.join(self._directory, name)),
+                    )
+                    for name, handle in zip(self._names, (self._captions, self._vectors), strict=True)
+                ),
             )
         )
 

@@ -62,6 +62,7 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
             clap=clap,
             chat=config.chat,
             examples=read_examples(config.examples),
+            positions=language_model.max_positions,
             given=given,
         )
     parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
@@ -93,14 +94,14 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
     }
 
 
-def read_examples(path: AnyPath | None) -> list[str]:
-    """The captions of `--examples`: one a line, or a csv or json with captions.
+def read_examples(path: AnyPath | None) -> list[str] | None:
+    """The captions of `--examples`: one a line, or a csv or json with captions; None for the method's own.
 
     Raises:
         InputError: there is no such file, or it holds no captions.
     """
-    if path is None:
-        return []
+    if path is None or str(path) == "none":
+        return None if path is None else []
     captions = [
         " ".join(text.split()) for text in read_names(str(path), option="--examples", columns=("caption", "text"))
     ]

@@ -259,8 +259,8 @@ class MakeCaptionerOptions(MethodConfiguration):
     )
     examples: AnyPath | None = option(
         None,
-        help="captions to show before the one that is asked for, one a line; each gets the keywords nearest to it",
-        default_text="none",
+        help="captions to show first, one a line, or none; each is written with the keywords nearest to it",
+        default_text="five of the method's own, where they leave half of the context free",
         metavar="FILE",
     )
     chat: Literal["auto", "on", "off"] = option("auto", help=_CHAT)

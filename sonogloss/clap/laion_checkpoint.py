@@ -18,6 +18,7 @@ import torch
 from transformers import ClapConfig, ClapModel
 
 from sonogloss.audio.mel import MelSettings, mel_filters
+from sonogloss.clap.layouts import nearest_layout
 from sonogloss.clap.pickle_data import StoredTensor
 from sonogloss.clap.torch_file import TorchFile
 from sonogloss.errors import ModelFormatError
@@ -110,7 +111,13 @@ def find_weights(content: Any) -> dict[str, StoredTensor]:
     if weights and all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     if "logit_scale_a" not in weights:
-        raise _unusable("it holds no weights of a LAION CLAP")
+        nearest = nearest_layout(content)
+        other = (
+            f"; it looks like a checkpoint of {nearest}, which is not converted"
+            if nearest not in (None, "LAION")
+            else ""
+        )
+        raise _unusable(f"it holds no weights of a LAION CLAP{other}")
     return weights
 
 

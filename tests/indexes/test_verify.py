@@ -79,14 +79,15 @@ def test_an_id_that_occurs_twice_in_a_shard_is_named(tmp_path):
     assert verify(store) == ["shards/00000/captions.parquet holds 1 ids twice."]
 
 
-def test_every_flip_is_found_and_none_in_the_manifest_is_used(tmp_path):
+@pytest.mark.parametrize("flips", [8, pytest.param(34, marks=pytest.mark.slow)])
+def test_every_flip_is_found_and_none_in_the_manifest_is_used(tmp_path, flips):
     random = np.random.default_rng(7)
     store = build(tmp_path, unit_rows(40), shards=2)
     paths = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
     assert len(paths) == 6
     for path in paths:
         intact = path.read_bytes()
-        for position in random.integers(0, len(intact), size=8):
+        for position in random.integers(0, len(intact), size=flips):
             damaged = bytearray(intact)
             damaged[position] ^= 1 << random.integers(8)
             path.write_bytes(damaged)

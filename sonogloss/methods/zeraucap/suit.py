@@ -16,9 +16,17 @@ from sonogloss.decoding.chat import ChatChoice, chat_pieces, choose_chat
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import LabelBank, TextEncoder
 from sonogloss.methods.zeraucap.method import GuidedSettings
-from sonogloss.methods.zeraucap.prompt import KeywordPrompt
+from sonogloss.methods.zeraucap.prompt import Example, KeywordPrompt, compose_keyword_prompts
 
 _NEW_TOKENS, _ROW = 40, 3
+EXAMPLES = (
+    "a dog barking while rain falls",
+    "church bells ringing over chirping birds",
+    "a crying baby and a snoring person",
+    "a car horn and a siren in the street",
+    "footsteps and a creaking wooden door",
+)
+"""Captions that name two sounds each, as prompts do: a language model that has read them names both keywords."""
 
 
 def suit(
@@ -29,7 +37,8 @@ def suit(
     labels: LabelBank | None,
     clap: TextEncoder,
     chat: ChatChoice | None,
-    examples: Sequence[str],
+    examples: Sequence[str] | None,
+    positions: int | None,
     given: Mapping[str, Any],
 ) -> tuple[KeywordPrompt, GuidedSettings]:
     """The prompt and the search of a new captioner.
@@ -41,7 +50,9 @@ def suit(
         labels: the vocabulary, of which each example gets the keywords nearest to its text.
         clap: embeds the examples.
         chat: write messages of a chat, or not; None and `auto` for what the tokenizer can.
-        examples: captions to show before the one that is asked for.
+        examples: captions to show before the one that is asked for. None takes as many of :data:`EXAMPLES` as leave
+            half of the language model's positions free.
+        positions: of the language model; None for no limit.
         given: the options that the user gave; these stay.
 
     Raises:
@@ -50,24 +61,33 @@ def suit(
     talks = choose_chat(tokenizer, chat)
     if prompt.system and not talks:
         raise OptionError("--system belongs to a chat.", "Use --chat on, or leave the system message out.")
-    named: list[list[str]] = [[] for _ in examples]
-    if examples and labels is not None:
-        embeddings = clap.embed_text(list(examples))
-        named = labels.names(embeddings, prompt.keywords, most_alike=prompt.keyword_cosine)
-    prompt = replace(
-        prompt,
-        bos=adds_bos(tokenizer),
-        mend_blank=True,
-        chat=talks,
-        examples=tuple((tuple(words), text) for words, text in zip(named, examples, strict=True)),
-    )
+    prompt = replace(prompt, bos=adds_bos(tokenizer), mend_blank=True, chat=talks)
     if talks:  # fails here, not at a clip
-        chat_pieces(tokenizer, turns=len(examples) + 1, system=prompt.system)
+        chat_pieces(tokenizer, system=prompt.system)
+    shown = _with_keywords(EXAMPLES if examples is None else examples, prompt, labels, clap)
+    prompt = replace(prompt, examples=shown)
     if not {"max_tokens", "max_new_tokens"} & set(given):
         decode = replace(decode, max_new_tokens=_NEW_TOKENS)
+    limits = [limit for limit in (positions, None if decode.max_new_tokens else decode.max_tokens) if limit is not None]
+    while examples is None and limits and prompt.examples:
+        [ids] = compose_keyword_prompts([prompt.examples[0][0]], prompt, tokenizer)
+        if len(ids) <= min(limits) // 2:
+            break
+        prompt = replace(prompt, examples=prompt.examples[:-1])
     if "no_repeat_ngram" not in given:
         decode = replace(decode, no_repeat_ngram=_ROW)
     return prompt, decode
+
+
+def _with_keywords(
+    texts: Sequence[str], prompt: KeywordPrompt, labels: LabelBank | None, clap: TextEncoder
+) -> tuple[Example, ...]:
+    """Captions with the keywords that lie nearest to them."""
+    if not texts or labels is None:
+        return tuple(((), text) for text in texts)
+    count = min(prompt.keywords, len(labels.labels))  # too few labels are refused where the captioner is made
+    named = labels.names(clap.embed_text(list(texts)), count, most_alike=prompt.keyword_cosine)
+    return tuple((tuple(words), text) for words, text in zip(named, texts, strict=True))
 
 
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

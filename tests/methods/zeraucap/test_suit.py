@@ -18,7 +18,7 @@ from sonogloss.methods.registry import get_method
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts
-from sonogloss.methods.zeraucap.suit import suit
+from sonogloss.methods.zeraucap.suit import EXAMPLES, suit
 from sonogloss.records import FloatArray
 from tests.language_models import chat_tokenizer, tiny_gpt2, tiny_tokenizer
 
@@ -37,7 +37,7 @@ class Ears:
 
 
 def suited(tokenizer: Any, prompt: KeywordPrompt | None = None, **options: Any) -> tuple[KeywordPrompt, GuidedSettings]:
-    chosen: dict[str, Any] = {"chat": None, "examples": [], "given": {}} | options
+    chosen: dict[str, Any] = {"chat": None, "examples": [], "positions": None, "given": {}} | options
     return suit(prompt or KeywordPrompt(), GuidedSettings(), tokenizer=tokenizer, labels=LABELS, clap=Ears(), **chosen)
 
 
@@ -68,6 +68,17 @@ def test_examples_get_the_keywords_nearest_to_them() -> None:
         "Objects: Dog, and a Bark. This is a sound of a dog barks!\n"
         "Objects: Dog, and a Rain. This is a sound of"
     )
+
+
+def test_examples_of_the_method_stand_where_nobody_names_others_and_they_fit() -> None:
+    tokenizer = tiny_tokenizer()
+    whole = suited(tokenizer, examples=None)[0]
+    assert [text for _, text in whole.examples] == list(EXAMPLES)
+    some = suited(tokenizer, examples=None, positions=500)[0]
+    assert 0 < len(some.examples) < len(EXAMPLES)
+    [ids] = compose_keyword_prompts([some.examples[0][0]], some, tokenizer)
+    assert len(ids) <= 250
+    assert suited(tokenizer, examples=None, positions=40)[0].examples == ()
 
 
 def test_a_chat_asks_and_begins_the_answer() -> None:

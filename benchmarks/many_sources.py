@@ -2,7 +2,7 @@
 
 Names only: the listing is made up, and the reader gives one clip a source without opening anything.
 
-    python benchmarks/many_sources.py [--short]
+    python -m benchmarks.many_sources [--short]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`sonogloss caption` as a Flex Template of Dataflow: its parameters are the options, and it submits and leaves.
 
-python deploy/flex_template.py --metadata > deploy/metadata.json
+python deploy/flex_template.py metadata > deploy/metadata.json
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def words(arguments: Iterable[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--metadata"]:
+    if sys.argv[1:] == ["metadata"]:
         sys.stdout.write(json.dumps(metadata(), indent=2) + "\n")
     else:
         sys.exit(main(["caption", *words(sys.argv[1:]), "--no-wait", "--json"]))

@@ -22,7 +22,7 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 
 
 def test_the_template_has_todays_options() -> None:
-    """python deploy/flex_template.py --metadata > deploy/metadata.json."""
+    """python deploy/flex_template.py metadata > deploy/metadata.json."""
     assert json.loads((DEPLOY / "metadata.json").read_text()) == metadata()
     assert set(SETTINGS) <= {setting.name for setting in settings_of(CaptionConfig)}
     required = [each["name"] for each in metadata()["parameters"] if not each["isOptional"]]

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
 DOCUMENTS = [*GUIDES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md")), *RESULTS]
-PROGRAMS = ("sonogloss", "python", "make", "pip", "accelerate", "docker", "git")
+PROGRAMS = ("sonogloss", "python", "make", "pip", "accelerate", "docker", "gcloud", "git")
 """What a shell block may call; anything else in one is a mistake."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from sonogloss import files
 from sonogloss.errors import StoreFormatError
@@ -29,7 +32,7 @@ def localise(
     """A local directory that holds the listed files of a datastore, as far as `check` looks as they were written.
 
     A local datastore is its own; a remote one is copied below the cache, into a folder named after its manifest, file
-    by file under temporary names, so that several processes may do so at once. Digests are checked while copying.
+    by file under temporary names, by one process of the machine at a time. Digests are checked while copying.
 
     Args:
         directory: the datastore's path or URL.
@@ -45,16 +48,26 @@ def localise(
     if local is None:
         name = hashlib.sha256(json.dumps(to_json(manifest), sort_keys=True).encode()).hexdigest()[:32]
         local = files.join(cache_dir or default_cache(), name)
-        for entry in entries:
-            if not _complete(local, entry):
-                _copy(directory, local, entry)
-            _check(directory, local, entry, check)
+        with _alone(local):
+            for entry in entries:
+                if not _complete(local, entry):
+                    _copy(directory, local, entry)
+                _check(directory, local, entry, check)
         return local
     for entry in entries:
         if not _complete(local, entry):
             raise _damaged(directory, entry, "is missing or has lost bytes")
         _check(directory, local, entry, check)
     return local
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """One process of this machine copies, the others wait for it."""
+    name = f"sonogloss-{os.getuid()}-{hashlib.sha256(folder.encode()).hexdigest()[:16]}.lock"
+    with open(os.path.join(tempfile.gettempdir(), name), "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _check(directory: str, local: str, entry: FileEntry, check: str) -> None:

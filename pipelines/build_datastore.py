@@ -25,7 +25,7 @@ from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
-from sonogloss.pipelines.running.beam_options import beam_options
+from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
@@ -96,7 +96,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     if not config.append and _is_built(output, made_with, config):
         return _done_before(output, started, config)
     files.check_writable(output)
-    reference = ClapReference.of(clap, device_for(config.device, config.beam_args))
+    reference = ClapReference.of(clap, device_for(config.device, config.beam_args), look=not is_local(options))
     base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
     if base is not None:
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
@@ -154,7 +154,7 @@ def _head(
     Raises:
         OptionError: the index or the support cannot be made.
     """
-    dim = reference.load().dim
+    dim = reference.outline.dim
     index = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
     check_wish(index, dim)
     clap = {"name": str(config.clap), "fingerprint": reference.fingerprint, "dim": dim}

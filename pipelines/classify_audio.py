@@ -47,7 +47,7 @@ class TagJob:
     @property
     def sample_rate(self) -> int:
         """The CLAP's rate, in Hz."""
-        return self.clap.load().sample_rate
+        return self.clap.outline.sample_rate
 
     @property
     def rows(self) -> LabelRows:
@@ -58,18 +58,26 @@ class TagJob:
         """Which CLAP and which labels."""
         return {"clap": self.clap.fingerprint, "labels": self.tagger.fingerprint}
 
-    def digest(self) -> str:
-        """A digest of everything that shapes a row; part files carry it."""
+    def digest(self, device: str = "cpu") -> str:
+        """A digest of everything that shapes a row; part files carry it.
+
+        Where models run is no part of it: earlier releases noted a device, and their results on a CPU go on under this
+        digest, the others under those of :meth:`earlier_digests`.
+        """
         shape = {
             "rows": LabelRows.folder,
             **self.fingerprints(),
-            "device": self.clap.device.partition(":")[0],
+            "device": device,
             "choice": asdict(self.selection),
             "policy": self.config.policy_digest(),
             "all_scores": self.config.all_scores,
             **self.config.row_options(),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+    def earlier_digests(self) -> tuple[str, ...]:
+        """Those of results that an earlier release made elsewhere than on a CPU."""
+        return self.digest("cuda"), self.digest("auto")
 
     def record(self) -> dict[str, Any]:
         """What the options became, and the labels."""

@@ -58,7 +58,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         tables = (f"metrics/{name}.parquet" for name in ("clips", "corpus"))
         problems = [f"{name} is missing." for name in tables if not files.exists(files.join(directory, name))]
     else:
-        problems = _verify_results(directory, manifest)
+        problems = _verify_results(directory, manifest, config.sample)
     return {"directory": directory, "kind": kind, "problems": problems}
 
 
@@ -74,26 +74,30 @@ def _damaged_manifest(directory: str) -> tuple[str, str] | None:
     return None
 
 
-def _verify_results(directory: str, run: dict[str, Any]) -> list[str]:
+def _verify_results(directory: str, run: dict[str, Any], sample: int | None) -> list[str]:
     lacking = [] if {"parts", "manifest"} & run.keys() else ["parts"]
     if lacking := sorted({*lacking, *({"counts"} - run.keys())}):
         return [f"run.json lacks {' and '.join(lacking)}."]
     try:
         if problems := [text for entry in run.get("manifest", []) if (text := files.file_problem(directory, entry))]:
             return problems
-        return _verify_parts(directory, run)
+        return _verify_parts(directory, run, sample)
     except (KeyError, TypeError, AttributeError) as error:
         return [f"run.json has an entry missing or malformed ({error!r})."]
 
 
-def _verify_parts(directory: str, run: dict[str, Any]) -> list[str]:
+def _verify_parts(directory: str, run: dict[str, Any], sample: int | None) -> list[str]:
     problems = []
     rows: Counter[str] = Counter()
     ids: Counter[str] = Counter()
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
     parts = read_parts(directory, run)
-    for part in parts:
+    step = max(1, len(parts) // (sample or len(parts) or 1))
+    for number, part in enumerate(parts):
+        if number % step:
+            rows[part["path"].partition("/")[0]] += part["rows"]
+            continue
         if problem := files.file_problem(directory, part):
             problems.append(problem)
             continue

@@ -100,6 +100,7 @@ def commit_run(
             "created_by": f"sonogloss {__version__}",
             **_counted(results, rows, skipped or {}),
             **head,
+            "ran_on": sum_counts({result.device: 1} for result in results if result.device),
             "wall_time_s": round(started.seconds(), 3),
             "stage_times_s": {
                 step: round(seconds, 3) for step, seconds in sum_counts(result.seconds for result in results).items()

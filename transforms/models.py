@@ -11,19 +11,23 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.device import choose_device
+from sonogloss.clap.outline import ClapOutline, outline_clap
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.indexes import Datastore
 from sonogloss.indexes.datastore import Search
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.methods import Captioner, CaptionerSpec, load_captioner
+from sonogloss.methods.directory import CaptionerOutline, outline_captioner
 
 M = TypeVar("M")
 
 _loaded: dict[object, object] = {}
+_outlines: dict[object, object] = {}
+_devices: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -47,8 +51,10 @@ class ClapReference:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, name: str, device: str = "cpu") -> ClapReference:
-        """The reference to the CLAP that has this name now."""
+    def of(cls, name: str, device: str = "cpu", *, look: bool = False) -> ClapReference:
+        """The reference to the CLAP that has this name now; to look at it loads no weights, where that can be."""
+        if look and (outline := outline_clap(name)) is not None:
+            return _seen(cls(name=name, fingerprint=outline.fingerprint, device=device), outline)
         clap = load_clap(name, device=_device_here(device))
         reference = cls(name=name, fingerprint=clap.fingerprint, device=device)
         return _keep(reference, clap)
@@ -58,12 +64,17 @@ class ClapReference:
         return _once(self, self._load)
 
     @property
+    def outline(self) -> ClapOutline | Clap:
+        """What it is: looked at, or loaded."""
+        return cast(ClapOutline | None, _outlines.get(self)) or self.load()
+
+    @property
     def config_digest(self) -> str | None:
         """Of the values of its configuration that decide an embedding; None where the backend does not tell."""
-        return getattr(self.load(), "config_digest", None)
+        return getattr(self.outline, "config_digest", None)
 
     def _load(self) -> Clap:
-        clap = load_clap(self.name, device=choose_device(self.device))
+        clap = load_clap(self.name, device=_noted(choose_device(self.device)))
         _require("CLAP", self.name, self.fingerprint, clap.fingerprint)
         return clap
 
@@ -76,10 +87,18 @@ class CaptionerReference:
     fingerprint: str
 
     @classmethod
-    def of(cls, spec: CaptionerSpec) -> CaptionerReference:
-        """The reference to the captioner that has this name now."""
+    def of(cls, spec: CaptionerSpec, *, look: bool = False) -> CaptionerReference:
+        """The reference to the captioner that has this name now; to look at it loads no weights."""
+        if look:
+            outline = outline_captioner(spec)
+            return _seen(cls(spec=spec, fingerprint=outline.fingerprint), outline)
         captioner = load_captioner(replace(spec, device=_device_here(spec.device)))
         return _keep(cls(spec=spec, fingerprint=captioner.fingerprint), captioner)
+
+    @property
+    def outline(self) -> CaptionerOutline | Captioner:
+        """What it is: looked at, or loaded."""
+        return cast(CaptionerOutline | None, _outlines.get(self)) or self.load()
 
     def load(self) -> Captioner:
         """The captioner, loaded once a process."""
@@ -92,7 +111,7 @@ class CaptionerReference:
         return captioner
 
     def _load(self) -> Captioner:
-        captioner = load_captioner(replace(self.spec, device=choose_device(self.spec.device)))
+        captioner = load_captioner(replace(self.spec, device=_noted(choose_device(self.spec.device))))
         _require("captioner", self.spec.name, self.fingerprint, captioner.fingerprint)
         return captioner
 
@@ -131,9 +150,13 @@ class DatastoreReference:
         *,
         search: Search = "replicated",
         check: str = "sample",
+        look: bool = False,
     ) -> DatastoreReference:
-        """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`."""
-        datastore = Datastore.open(path, support=support, search=search, check=check)
+        """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`.
+
+        To look at one that lies elsewhere reads its manifest and copies nothing.
+        """
+        datastore = Datastore.open(path, support=support, search="partitioned" if look else search, check=check)
         reference = cls(
             path=path if isinstance(path, str) else tuple(path),
             fingerprint=_fingerprint(datastore),
@@ -141,7 +164,12 @@ class DatastoreReference:
             support_fingerprint=_digest_of(support),
             search=search,
         )
-        return _keep(reference, datastore)
+        return _seen(reference, datastore) if look else _keep(reference, datastore)
+
+    @property
+    def outline(self) -> Datastore:
+        """What it is: looked at, or opened."""
+        return cast(Datastore | None, _outlines.get(self)) or self.load()
 
     def load(self) -> Datastore:
         """The datastore, opened once a process."""
@@ -174,9 +202,19 @@ def manifest_digest(manifest: Manifest) -> str:
 def _device_here(device: str) -> str:
     """What the launching machine has of a device that the workers are to use; it only looks at the models."""
     try:
-        return choose_device(device)
+        return _noted(choose_device(device))
     except OptionError:
         return "cpu"
+
+
+def _noted(device: str) -> str:
+    _devices.add(device.partition(":")[0])
+    return device
+
+
+def devices_used() -> str | None:
+    """Where models of this process run: `cpu`, `cuda`, or both with a plus between; None before one is loaded."""
+    return "+".join(sorted(_devices)) or None
 
 
 def _once(reference: object, load: Callable[[], M]) -> M:
@@ -189,6 +227,11 @@ def _once(reference: object, load: Callable[[], M]) -> M:
 def _keep(reference: M, loaded: object) -> M:
     with _lock:
         _loaded.setdefault(reference, loaded)
+    return reference
+
+
+def _seen(reference: M, outline: object) -> M:
+    _outlines[reference] = outline
     return reference
 
 

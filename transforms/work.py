@@ -139,7 +139,8 @@ class Part:
 class UnitResult:
     """What one unit left on disk, and its counts: `rows` are captions or tags, `codes` dead letters by code.
 
-    `parts` are those of rows, in order, then the one of dead letters. `silent` windows were left out.
+    `parts` are those of rows, in order, then the one of dead letters. `silent` windows were left out. `device` is where
+    the models ran, where that is known.
     """
 
     unit: str
@@ -151,6 +152,7 @@ class UnitResult:
     silent: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    device: str | None = None
 
 
 def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[Unit]:
@@ -168,7 +170,7 @@ def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[U
     sizes = np.maximum(table.sizes, 0)
     count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(table) / UNITS)))
     size = max(SMALLEST_UNIT_BYTES, math.ceil(int(sizes.sum()) / UNITS))
-    pending = np.array([key.decode() not in done for key in table.keys.tolist()], bool)
+    pending = np.array([key not in done for key in table.keys()], bool)  # noqa: SIM118  # it is no mapping
     whole, others = [], [np.zeros(0, np.int64)]
     for start, stop in _cut(sizes, count, size):
         if pending[start:stop].all():
@@ -177,7 +179,7 @@ def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[U
             others.append(start + np.flatnonzero(pending[start:stop]))
     rest = table.take(np.concatenate(others))
     cuts = [*whole, *(rest[start:stop] for start, stop in _cut(np.maximum(rest.sizes, 0), count, size))]
-    return [Unit(id=unit_id(key.decode() for key in cut.keys.tolist()), sources=cut) for cut in cuts]
+    return [Unit(id=unit_id(cut.keys()), sources=cut) for cut in cuts]
 
 
 def _cut(sizes: npt.NDArray[np.int64], count: int, limit: int) -> Iterator[tuple[int, int]]:

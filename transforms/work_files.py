@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.sources import SourceTable
-from sonogloss.sources.source_table import SCHEMA
+from sonogloss.sources.source_table import SCHEMA, sources_in
 from sonogloss.transforms.commit_run import Rewrite, commit_run
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Part, Unit, UnitResult
@@ -89,7 +89,7 @@ def read_place(place: Place) -> Unit:
     path, group = place
     with files.open_read(path) as handle:
         table = pq.ParquetFile(handle).read_row_group(group)
-    return Unit(id=table.column("unit")[0].as_py(), sources=tuple(SourceTable(table.drop_columns(["unit"]))))
+    return Unit(id=table.column("unit")[0].as_py(), sources=tuple(sources_in(table.drop_columns(["unit"]))))
 
 
 def commit_work(

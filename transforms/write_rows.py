@@ -20,6 +20,7 @@ from sonogloss.records import (
     label_row_schema,
     table,
 )
+from sonogloss.transforms.models import devices_used
 from sonogloss.transforms.part_files import ROWS_A_PART, Footer, write_dead_letters, write_rows_part
 from sonogloss.transforms.progress_file import audio_seconds, failure_noted, note, note_example, share_ahead
 from sonogloss.transforms.work import Batch, DoneSource, Part, UnitResult, sum_counts
@@ -164,6 +165,7 @@ class UnitWriter:
             silent=sum(source.silent for source in self._sources),
             codes=dict(Counter(dead_letter.code for dead_letter in self._dead)),
             seconds=self._seconds,
+            device=devices_used(),
         )
         self._begin()
         return result

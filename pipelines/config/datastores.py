@@ -182,6 +182,9 @@ class VerifyConfig(Configuration):
     directory: AnyPath = option(
         help="a datastore, captioner, label prompts, results or metrics directory", metavar="DIR", positional=True
     )
+    sample: int | None = option(
+        None, help="read N files of results only; counts come from their list", default_text="all", at_least=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

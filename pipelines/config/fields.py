@@ -268,7 +268,11 @@ def check_device(name: str) -> None:
 def device_option(group: str | None = None) -> Any:
     """`--device`."""
     return option(
-        "auto", group=group, help="auto, cpu, cuda or cuda:N", metavar="D", check=check_device, digest="resolved"
+        "auto",
+        group=group,
+        help="auto, cpu, cuda or cuda:N, of the machine that runs the models",
+        metavar="D",
+        check=check_device,
     )
 
 

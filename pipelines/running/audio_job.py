@@ -70,6 +70,10 @@ class AudioJob(Protocol):
         """A digest of everything that shapes a row; part files carry it."""
         ...
 
+    def earlier_digests(self) -> tuple[str, ...]:
+        """Digests of earlier releases that say the same."""
+        ...
+
     def record(self) -> dict[str, Any]:
         """What `run.json` says of the job beside the options: what they became, and the labels of a tag job."""
         ...
@@ -128,6 +132,7 @@ def _run_audio_job(
             output,
             sources,
             configuration=job.digest(),
+            earlier=job.earlier_digests(),
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             retry=config.retry_dead_letters,

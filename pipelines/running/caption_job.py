@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
+from sonogloss.methods import CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
+from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.inputs import check_window, device_for, store_paths
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
@@ -53,12 +54,12 @@ class CaptionJob:
     @property
     def method(self) -> str:
         """The captioner's method."""
-        return self.captioner.load().method
+        return self.captioner.outline.method
 
     @property
     def sample_rate(self) -> int:
         """The CLAP's rate, in Hz."""
-        return self.clap.load().sample_rate
+        return self.clap.outline.sample_rate
 
     @property
     def other_reranker(self) -> ClapReference | None:
@@ -72,8 +73,8 @@ class CaptionJob:
         """What a row holds."""
         return CaptionRows(
             method=self.method,
-            keywords=self.captioner.load().has_keywords,
-            embedding_dim=self.clap.load().dim if self.config.embedding else None,
+            keywords=self.captioner.outline.has_keywords,
+            embedding_dim=self.clap.outline.dim if self.config.embedding else None,
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -87,11 +88,15 @@ class CaptionJob:
             found["rerank"] = self.reranking.clap.fingerprint
         return found
 
-    def digest(self) -> str:
-        """A digest of everything that shapes a row; part files carry it."""
+    def digest(self, device: str = "cpu") -> str:
+        """A digest of everything that shapes a row; part files carry it.
+
+        Where models run is no part of it: earlier releases noted a device, and their results on a CPU go on under this
+        digest, the others under those of :meth:`earlier_digests`.
+        """
         shape = {
             **self.fingerprints(),
-            "device": self.clap.device.partition(":")[0],
+            "device": device,
             "precision": self.captioner.spec.precision,
             "contexts": self.contexts,
             "projection": asdict(self.projection) if self.projection else None,
@@ -103,6 +108,10 @@ class CaptionJob:
             **self.config.row_options(),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+    def earlier_digests(self) -> tuple[str, ...]:
+        """Those of results that an earlier release made elsewhere than on a CPU."""
+        return self.digest("cuda"), self.digest("auto")
 
     def record(self) -> dict[str, Any]:
         """What the options became."""
@@ -161,7 +170,9 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         InputError: one of them cannot be used.
     """
     device = device_for(config.device, getattr(config, "beam_args", ()))
-    datastore = _datastore(config)
+    # A launcher of workers elsewhere looks at what they will load, unless it tries a batch itself.
+    look = not is_local(beam_options(getattr(config, "beam_args", ()))) and not getattr(config, "dry_run", False)
+    datastore = _datastore(config, look)
     spec = CaptionerSpec(
         name=str(config.captioner),
         device=device,
@@ -172,11 +183,11 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         fast=config.fast,
         no_repeat_ngram=config.no_repeat_ngram,
     )
-    captioner = CaptionerReference.of(spec)
-    made_with = captioner.load().clap
-    clap = ClapReference.of(str(config.clap or made_with.name), device)
+    captioner = CaptionerReference.of(spec, look=look)
+    made_with = captioner.outline.clap
+    clap = ClapReference.of(str(config.clap or made_with.name), device, look=look)
     if datastore is not None:
-        datastore.load().require_clap(clap.name, clap.fingerprint, clap.config_digest)
+        datastore.outline.require_clap(clap.name, clap.fingerprint, clap.config_digest)
     if made_with.fingerprint != clap.fingerprint:
         raise FingerprintMismatchError(
             f"The captioner {config.captioner!r} works with the CLAP {made_with.name!r} "
@@ -185,7 +196,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
             "Leave --clap out, or make or train a captioner with this CLAP.",
         )
     check_window(config.policy, clap)
-    projection = _projection(config, captioner.load().projection, clap.load().temperature)
+    projection = _projection(config, captioner.outline.projection, clap.outline.temperature)
     contexts = _contexts(captioner, config.contexts)
     _check_datastore(config, captioner, datastore, contexts, projection)
     return CaptionJob(
@@ -199,16 +210,16 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     )
 
 
-def _datastore(config: CaptionSettings) -> DatastoreReference | None:
+def _datastore(config: CaptionSettings, look: bool) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     support = None if config.support is None else str(config.support)
     if config.datastore is None:
         if support is None:
             return None
-        return DatastoreReference.of(support, search=config.search, check=config.store_check)
+        return DatastoreReference.of(support, search=config.search, check=config.store_check, look=look)
     found = store_paths(config.datastore)
     paths = found[0] if len(found) == 1 else found
-    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check)
+    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check, look=look)
 
 
 def _projection(
@@ -232,7 +243,7 @@ def _projection(
 
 def _contexts(captioner: CaptionerReference, contexts: int | None) -> int:
     """How many captions are retrieved for each clip."""
-    loaded: Captioner = captioner.load()
+    loaded = captioner.outline
     if contexts is None:
         return loaded.contexts
     if contexts and not loaded.contexts:
@@ -270,7 +281,7 @@ def _check_datastore(
                 "Name one, name a --support, or give --no-projection.",
             )
         return
-    opened = datastore.load()
+    opened = datastore.outline
     if config.contexts is not None and contexts > opened.count:
         raise OptionError(
             f"--contexts {contexts}: the datastore {opened.path!r} holds {opened.count} captions.",
@@ -331,7 +342,7 @@ def _reranker(config: CaptionSettings, clap: ClapReference) -> ClapReference:
     """The CLAP of `--rerank`, or the job's own: the same model under another name has embedded the audio already."""
     if config.rerank is None:
         return clap
-    other = ClapReference.of(str(config.rerank), clap.device)
+    other = ClapReference.of(str(config.rerank), clap.device, look=True)
     if other.fingerprint == clap.fingerprint:
         return clap
     check_window(config.policy, other, option="--rerank")

@@ -106,7 +106,7 @@ def check_window(policy: WindowPolicy, clap: ClapReference, option: str = "--cla
     Raises:
         OptionError: it is longer.
     """
-    longest = clap.load().window_s
+    longest = clap.outline.window_s
     if policy.window_s > longest:
         raise OptionError(
             f"--window {policy.window_s:g} is longer than the {longest:g} s that {option} {clap.name!r} takes at once.",

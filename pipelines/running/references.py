@@ -166,17 +166,20 @@ def _gather(
     chunks = []
     rows = _texts(table, key, of_reference, columns)
     while some := list(itertools.islice(rows, _AT_ONCE)):
-        for name, texts in some:
+        for name, own_texts in some:
             own = _normal(files.base_name(name) if key == "file_name" else name)
             place = places.setdefault(own, len(places))
-            owners.extend([place] * len(texts))
+            owners.extend([place] * len(own_texts))
             if key == "file_name":
                 names.add(place, name)
-        chunks.append(pa.array([text for _, texts in some for text in texts], pa.string()))
+        chunks.append(pa.array([text for _, own in some for text in own], pa.large_string()))
     owner = np.frombuffer(owners, np.int64) if owners else np.empty(0, np.int64)
     ends = np.cumsum(np.bincount(owner, minlength=len(places)))
-    values = pa.chunked_array(chunks, pa.string()).cast(pa.large_string())
-    values = values.take(pa.array(np.argsort(owner, kind="stable"))).combine_chunks()
+    texts = pa.chunked_array(chunks, pa.large_string())
+    chunks.clear()  # millions of texts: no copy stays that is not needed
+    if (np.diff(owner) < 0).any():
+        texts = texts.take(pa.array(np.argsort(owner, kind="stable")))
+    values = texts.combine_chunks()
     lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int64()), values)
     return places, pa.table({"references": lists})
 

@@ -51,6 +51,8 @@ class RemoteJob:
     @classmethod
     def of(cls, result: PipelineResult, pipeline: beam.Pipeline) -> RemoteJob:
         """What was submitted."""
+        if not getattr(result, "has_job", True):
+            return cls(id="of a template")  # the service submits what was staged
         named = getattr(result, "job_id", None)
         if not callable(named):
             return cls(id=str(getattr(result, "_job_id", "without a name")))

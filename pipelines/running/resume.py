@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def plan_units(
     sources: Sequence[Source],
     *,
     configuration: str,
+    earlier: Collection[str] = (),
     begin_anew: bool,
     retry: bool = False,
     rows: str = "captions",
@@ -84,6 +86,7 @@ def plan_units(
         output: the results directory; it need not exist.
         sources: all sources of the job.
         configuration: digest of the options that shape a row.
+        earlier: digests that say the same.
         begin_anew: replace what is there instead of continuing it.
         retry: do recordings again that have a dead letter of a retryable code.
         rows: the folder of the job's rows, `captions` or `labels`.
@@ -100,7 +103,7 @@ def plan_units(
         return UnitPlan(
             pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped]
         )
-    if any(footer.configuration != configuration for footer in held.footers.values()):
+    if not {footer.configuration for footer in held.footers.values()} <= {configuration, *earlier}:
         raise OutputError(
             f"--output {output!r} holds results that were made with other options or models"
             f"{_differences(held.run, options or {})}.",
@@ -136,11 +139,10 @@ def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *
     versions are known, and what is done counts.
     """
     again = _to_retry(done, table) if retry else set()
-    keys = [key.decode() for key in table.keys.tolist()]
     # An earlier release did long recordings in one piece.
     parts = table.take(np.flatnonzero(table.parts >= 0))
     whole = {source_key(part): source_key(replace(part, part=None)) for part in parts}
-    wanted = SeenNames([*keys, *whole.values()])
+    wanted = SeenNames(chain(table.keys(), whole.values()))
     completed, rewrites = [], []
     ready, unversioned = SeenNames(), SeenNames()
     vanished: set[Name] = set()
@@ -158,7 +160,7 @@ def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *
         else:
             completed.append(unit.result)
     if unversioned:
-        for key, name in zip(keys, table.names(), strict=True):
+        for key, name in zip(table.keys(), table.names(), strict=True):
             if name in unversioned:
                 ready.add(key)
     for part, all_of_it in whole.items():
@@ -169,7 +171,7 @@ def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *
         pending=[_renamed(unit, again, rewrites) for unit in cut_units(table, done=ready)],
         completed=completed,
         rewrites=rewrites,
-        taken_over=sum(key in ready for key, begins in zip(keys, first.tolist(), strict=True) if begins),
+        taken_over=sum(key in ready for key, begins in zip(table.keys(), first.tolist(), strict=True) if begins),
         vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
     )
 

@@ -46,6 +46,11 @@ _MODEL_FILES = (
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
 
+def is_transformers(name: str) -> bool:
+    """Is this a directory of transformers' ClapModel, or what becomes one?"""
+    return not name.startswith("laion_clap:") and _entry_point(name) is None
+
+
 def is_pocket(name: str) -> bool:
     """Is this a CLAP of the package, which knows its fifty synthetic sounds only?"""
     return name in _POCKET

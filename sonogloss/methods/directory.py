@@ -17,13 +17,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sonogloss import files
+from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError, unknown
 from sonogloss.hub import HUB
 from sonogloss.methods.base import Captioner, CaptionerSpec, ClapIdentity, ProjectionSettings, Prompt
@@ -67,6 +68,44 @@ def load_captioner(captioner: str | os.PathLike[str] | CaptionerSpec, **settings
             manifest = method.released(manifest, _positions(manifest, directory))
         manifest = method.configured(manifest, spec)
         return method.captioner_class()(**_open_parts(directory, manifest, spec))
+
+
+def outline_captioner(spec: CaptionerSpec) -> CaptionerOutline:
+    """Look at a captioner: `captioner.json` is read, and no weight is loaded.
+
+    Raises:
+        InputError: as of :func:`load_captioner`.
+    """
+    with nullcontext(Path(spec.name)) if "://" in spec.name else _local_directory(spec.name) as directory:
+        manifest = read_manifest(spec.name if "://" in spec.name else str(directory))
+        positions = _positions(manifest, directory)
+    method = get_method(manifest.method)
+    if spec.parity:
+        manifest = method.released(manifest, positions)
+    manifest = method.configured(manifest, spec)
+    tokens = manifest.decode.max_new_tokens if isinstance(manifest.decode, DecodeSettings) else None
+    return CaptionerOutline(
+        method=manifest.method,
+        clap=manifest.clap,
+        contexts=manifest.contexts,
+        projection=manifest.projection,
+        fingerprint=manifest.fingerprint,
+        has_keywords=bool(cast(Any, manifest.prompt).label_count),
+        max_prompt_tokens=None if positions is None or tokens is None else positions - tokens,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerOutline:
+    """What a job's launcher asks of a captioner; attributes of :class:`~sonogloss.methods.base.Captioner`."""
+
+    method: str
+    clap: ClapIdentity
+    contexts: int
+    projection: ProjectionSettings | None
+    fingerprint: str
+    has_keywords: bool
+    max_prompt_tokens: int | None
 
 
 def _open_parts(directory: Path, manifest: Manifest, spec: CaptionerSpec) -> dict[str, Any]:

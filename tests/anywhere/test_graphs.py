@@ -12,12 +12,17 @@ import torch
 from apache_beam import Pipeline
 from apache_beam.portability.api import beam_runner_api_pb2 as beam_api
 
+from sonogloss.clap.outline import outline_clap
+from sonogloss.indexes.mapped import Mapped
 from sonogloss.pipelines import build_datastore
 from sonogloss.pipelines.command_line import main
 from sonogloss.pipelines.running import audio_job, caption_dumps
 from sonogloss.sources import Source, SourceTable
+from sonogloss.transforms import models
 from sonogloss.transforms.read_captions import SourceFile
 from tests.anywhere.dataflow import payloads, steps, unpacked
+from tests.indexes.conftest import build as build_store
+from tests.indexes.conftest import unit_rows
 
 REMOTE = ("--runner", "PortableRunner", "--job_endpoint", "localhost:1", "--environment_type", "DOCKER")
 KIB = 1 << 10
@@ -38,7 +43,14 @@ def submit(monkeypatch: pytest.MonkeyPatch) -> Submit:
         graphs.append(pipeline.to_runner_api())
         raise SubmittedError
 
+    def load(*arguments: object, **options: object) -> None:
+        raise AssertionError("a launcher loads no weights and no vectors")
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(models, "_loaded", {})
+    monkeypatch.setattr(models, "load_clap", load)
+    monkeypatch.setattr(models, "load_captioner", load)
+    monkeypatch.setattr(Mapped, "get", load)
     for module in (audio_job, build_datastore):
         monkeypatch.setattr(module, "run_pipeline", keep)
 
@@ -112,6 +124,14 @@ def test_the_device_is_decided_on_the_worker(submit: Submit, folder: Path) -> No
         assert all(b"auto" in content and b"cuda" not in content for content in models)
     asked = payloads(caption(submit, folder, "--device", "cuda"))
     assert b"cuda" in unpacked(asked["EmbedAudio/embed_audio"])
+
+
+def test_a_datastore_is_looked_at_by_its_manifest(submit: Submit, folder: Path, tmp_path: Path) -> None:
+    clap = outline_clap("pocket")
+    assert clap is not None
+    store = build_store(tmp_path / "made", unit_rows(20, clap.dim), fingerprint=clap.fingerprint)
+    words = ["--audio", folder / "a.wav", "--datastore", store, "--output", folder / "results"]
+    assert b"made" in unpacked(payloads(submit("caption", *words))["Retrieve/retrieve"])
 
 
 @pytest.mark.parametrize("count", [1000, pytest.param(1_000_000, marks=pytest.mark.slow)])

@@ -57,3 +57,18 @@ def test_results_that_lack_an_entry_are_unsound(run: Run, tmp_path: Path, conten
 def test_a_stranger_with_the_name_of_a_manifest_is_none_of_ours(run: Run, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"name": "an extension of a browser"}))
     assert_one_line(run("verify", tmp_path), "no finished")
+
+
+def test_a_sample_of_results_finds_what_it_reads(
+    run: Run, captioner: Path, store: Path, recordings: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "results"
+    words = ["caption", "--audio", recordings, "--datastore", store, "--captioner", captioner, "--output", output]
+    assert run(*words, "--max-dead-letters", 1).code == 0
+    assert run("verify", output, "--sample", 1).code == 0
+    first, *_, last = sorted((output / "captions").iterdir())
+    last.write_bytes(last.read_bytes()[:-1])
+    assert run("verify", output, "--sample", 1).code == 0
+    assert run("verify", output).code == 1
+    first.write_bytes(b"")
+    assert run("verify", output, "--sample", 1).code == 1

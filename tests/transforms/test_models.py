@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sonogloss.errors import FingerprintMismatchError, MissingInputError
+from sonogloss.methods import CaptionerSpec
 from sonogloss.transforms import models
 from sonogloss.transforms.models import (
+    CaptionerReference,
     CaptionerWithClap,
     ClapReference,
     DatastoreReference,
@@ -113,3 +118,28 @@ def test_a_captioner_is_given_the_clap_of_the_job() -> None:
             return f"captioner with {clap}"
 
     assert CaptionerWithClap(captioner=Captioner(), clap="clap").load() == "captioner with clap"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pocket", "tiny", "bin"])
+def test_a_clap_that_is_looked_at_is_the_one_that_loads(name: str, tiny_clap_dir: Path, tmp_path: Path) -> None:
+    if name == "bin":  # what tells only when it is loaded
+        shutil.copytree(tiny_clap_dir, tmp_path / "bin")
+        torch.save(load_file(tmp_path / "bin" / "model.safetensors"), tmp_path / "bin" / "pytorch_model.bin")
+        (tmp_path / "bin" / "model.safetensors").unlink()
+    path = {"tiny": str(tiny_clap_dir), "bin": str(tmp_path / "bin")}.get(name, name)
+    looked = ClapReference.of(path, look=True)
+    assert (looked in models._loaded) == (name == "bin")
+    loaded = looked.load()
+    for attribute in ("name", "fingerprint", "config_digest", "dim", "sample_rate", "window_s", "temperature"):
+        assert getattr(looked.outline, attribute) == getattr(loaded, attribute)
+
+
+@pytest.mark.parametrize("name", ["pocket", "pocket:soft-hard", "pocket:zeraucap"])
+@pytest.mark.parametrize("parity", [False, True])
+def test_a_captioner_that_is_looked_at_is_the_one_that_loads(name: str, parity: bool) -> None:
+    looked = CaptionerReference.of(CaptionerSpec(name=name, parity=parity), look=True)
+    assert looked not in models._loaded
+    loaded = looked.load()
+    for attribute in ("method", "clap", "contexts", "projection", "fingerprint", "has_keywords"):
+        assert getattr(looked.outline, attribute) == getattr(loaded, attribute)
+    assert looked.outline.max_prompt_tokens in (None, loaded.max_prompt_tokens)

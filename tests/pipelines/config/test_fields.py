@@ -117,6 +117,7 @@ def test_every_option_of_caption_says_whether_it_shapes_a_row() -> None:
         "break_lease",
         "max_dead_letters",
         "workers",
+        "device",
         "wait",
         "on_interrupt",
         "min_ram",

@@ -27,6 +27,7 @@ import soundfile
 from benchmarks.killing import Killer
 from sonogloss.clap import Clap, transformers_clap  # noqa: F401  # imported before attempts are forked
 from sonogloss.pipelines import caption_audio, command_line  # noqa: F401
+from sonogloss.pipelines.running import caption_job
 from sonogloss.transforms import embed_audio
 from sonogloss.transforms.work import Batch
 
@@ -71,7 +72,7 @@ def job(arguments: Sequence[str], notes: Path) -> int:
             file.write(f"{len(batch.clips)} ")
         return embed(batch, clap)
 
-    embed_audio.embed_audio = counted
+    embed_audio.embed_audio = caption_job.embed_audio = counted  # Beam pickles it by its name
     return command_line.main(arguments)
 
 

@@ -207,8 +207,8 @@ def _connect(
     """The walk of the captions."""
     read = (
         pipeline
-        | "Listing" >> beam.Create([head.dumps])
-        | "ListDumps" >> beam.FlatMap(read_dumps)
+        | "Listing" >> beam.Create([None])
+        | "ListDumps" >> beam.FlatMap(lambda _, folder: read_dumps(folder), folder=head.dumps)
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )

@@ -28,7 +28,7 @@ UNITS_A_FILE = 256
 _UNIT = pa.field("unit", pa.string(), nullable=False)
 
 Place = tuple[str, int]
-"""Of a unit: a listing, and the number of its row group."""
+"""Of a unit: the name of a listing in the folder, and the number of its row group."""
 
 
 def new_folder(output: str) -> str:
@@ -76,18 +76,18 @@ def write_work(
     return folder
 
 
-def list_places(folder: str) -> Iterator[Place]:
-    """Where the units are."""
+def list_places(_: object, folder: str) -> Iterator[Place]:
+    """Where the units are; the folder is an argument, for an element cannot hold a name that is not UTF-8."""
     for path in files.list_dir(folder, ".parquet"):
         with files.open_read(path) as handle:
             groups = pq.read_metadata(handle).num_row_groups
-        yield from ((path, group) for group in range(groups))
+        yield from ((files.base_name(path), group) for group in range(groups))
 
 
-def read_place(place: Place) -> Unit:
+def read_place(place: Place, folder: str) -> Unit:
     """The unit at a place."""
-    path, group = place
-    with files.open_read(path) as handle:
+    name, group = place
+    with files.open_read(files.join(folder, name)) as handle:
         table = pq.ParquetFile(handle).read_row_group(group)
     return Unit(id=table.column("unit")[0].as_py(), sources=tuple(sources_in(table.drop_columns(["unit"]))))
 

@@ -245,10 +245,10 @@ def _connect(
     """How audio flows. From ReadAudio to WriteRows nothing is shuffled: clips stay in one worker."""
     batches = (
         pipeline
-        | "Listing" >> beam.Create([work])
-        | "ListUnits" >> beam.FlatMap(list_places)
+        | "Listing" >> beam.Create([None])
+        | "ListUnits" >> beam.FlatMap(list_places, folder=work)
         | "SpreadUnits" >> beam.Reshuffle()
-        | "OpenUnits" >> beam.Map(read_place)
+        | "OpenUnits" >> beam.Map(read_place, folder=work)
         | "ReadAudio"
         >> ReadAudio(
             policy=config.policy, sample_rate=job.sample_rate, batch_size=BATCH_SIZE, journal=journal

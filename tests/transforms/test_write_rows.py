@@ -244,7 +244,10 @@ def test_rows_are_written_in_a_job_and_bundles_do_not_mix(tmp_path: Path, make_b
         )
         assert_that(written | beam.Map(lambda result: (result.unit, result.rows)), equal_to([(u, 2) for u in "abc"]))
     assert len(list(tmp_path.rglob("*.parquet"))) == 6
-    assert progress.read_text() == "2 0 0 0 0.000000 20.000\n" * 3
+    lines = progress.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("eg ")] == ["2 0 0 0 0.000000 20.000"] * 3
+    examples = [json.loads(line.removeprefix("eg ")) for line in lines if line.startswith("eg ")]
+    assert examples[:2] == ["000.wav 0-10 s: caption 0", "001.wav 0-10 s: caption 1"]
 
 
 def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None:
@@ -257,7 +260,7 @@ def test_the_run_names_codes_and_times_summed_over_units(tmp_path: Path) -> None
     run = commit_run(results, output=str(tmp_path), head=head, started=Stopwatch(), rows="labels")
     assert list(run) == [
         "format", "format_version", "created_by", "counts", "skipped_codes", "dead_letter_codes", "configuration",
-        "fingerprints", "wall_time_s", "stage_times_s", "parts",
+        "fingerprints", "ran_on", "wall_time_s", "stage_times_s", "parts",
     ]  # fmt: skip
     assert run["counts"] == {"inputs": 6, "labels": 2, "dead_letters": 4, "skipped": 0}
     assert run["dead_letter_codes"] == {"CORRUPT": 1, "EMPTY": 3}

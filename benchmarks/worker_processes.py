@@ -22,12 +22,12 @@ import soundfile
 from sonogloss.audio import Cutting, WindowPolicy, cut_clips
 from sonogloss.pipelines.classify_audio import classify
 
-RATE, SECONDS, DISTINCT = 96_000, 60, 16
+RATE, SECONDS, DISTINCT = 96_000, 60, 8
 LABELS = ("dog bark", "rain", "siren", "footsteps", "wind")
 
 
 def recordings(folder: Path, count: int) -> None:
-    """Noise with a slow swell; every sixteenth file is the same sound."""
+    """Noise with a slow swell; every eighth file is the same sound."""
     if folder.exists():
         return
     folder.mkdir(parents=True)

@@ -194,7 +194,8 @@ def _follow(result: PipelineResult, job: RemoteJob, owner: Owner, display: Displ
             _leave(owner, job)
             raise TransientError(f"Nobody can say how {job} is ({_first_line(error)}).", "It may run on.") from error
     if state != PipelineState.DONE:
-        raise _cause(result) or SonoglossError(f"Job {job.id} ended as {state}; its log says why: {job.console}")
+        where = f": {job.console}" if job.console else ", at its runner"
+        raise _cause(result) or SonoglossError(f"Job {job.id} ended as {state}; its log says why{where}")
 
 
 def _tally(result: PipelineResult) -> Tally:

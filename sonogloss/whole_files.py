@@ -12,6 +12,7 @@ import io
 import os
 import posixpath
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sonogloss.retries import is_transient, retry
 
+_ending = False
 _PIPED_BYTES = 32 << 20  # up to this size one request holds the whole file
 _WITHOUT_FOLDERS = {"gs", "gcs", "s3", "s3a", "az", "abfs", "abfss"}  # there a folder to make would be a bucket
 
@@ -56,6 +58,12 @@ class Writing(io.RawIOBase):
         return self._digest.hexdigest()
 
 
+def begin_no_more() -> None:
+    """From now on only the main thread begins local files: the process ends, and other threads would leave theirs."""
+    global _ending
+    _ending = True
+
+
 @contextmanager
 def write_whole(fs: Any, path: str, *, new: bool) -> Iterator[Writing]:
     """Write a file whole or not at all.
@@ -83,6 +91,8 @@ def write_whole(fs: Any, path: str, *, new: bool) -> Iterator[Writing]:
 
 @contextmanager
 def _write_local(fs: Any, path: str, new: bool) -> Iterator[Writing]:
+    if _ending and threading.current_thread() is not threading.main_thread():
+        raise InterruptedError(f"{path!r} is not begun: the process ends")
     fs.makedirs(posixpath.dirname(path), exist_ok=True)
     target = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
     try:

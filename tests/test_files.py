@@ -2,6 +2,7 @@ import errno
 import gzip
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss import files
+from sonogloss import files, whole_files
 from sonogloss.errors import FormatError, MissingInputError, ModelFormatError, OptionError, OutputError
 
 
@@ -302,3 +303,14 @@ def test_a_chain_of_urls_over_no_archive_is_a_sentence(tmp_path: Path, behind: s
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(OptionError, match="cannot be opened"):
         files.exists(f"zip://out::{tmp_path / behind}")
+
+
+def test_a_process_that_ends_begins_no_file_in_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_files, "_ending", False)
+    whole_files.begin_no_more()
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(files.write_bytes, str(tmp_path / "part"), b"rows")
+        assert writing.exception() is not None
+    assert list(tmp_path.iterdir()) == []
+    files.write_bytes(str(tmp_path / "lease"), b"mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["lease"]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from sonogloss.whole_files import begin_no_more
+
 GRACE_S = 1.4
 _CLEAN_WITHIN_S = 0.4
 _cleanings: list[Callable[[], None]] = []
@@ -65,6 +67,7 @@ def end_on_signals() -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, _leave_to_listener)
+    begin_no_more()
     raise Interrupted(number)
 
 

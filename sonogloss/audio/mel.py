@@ -16,7 +16,7 @@ from sonogloss.errors import ModelFormatError
 from sonogloss.records import FloatArray
 
 _POWER_FLOOR = 1e-10  # -100 dB, the floor of the reference
-_FRAMES_AT_ONCE = 128
+_FRAMES_AT_ONCE = 256
 _BANDS_AT_ONCE = 16
 
 

@@ -24,7 +24,7 @@ from benchmarks.datastore_build import caption
 from benchmarks.killing import Killer
 from sonogloss.clap import transformers_clap  # noqa: F401  # imported before attempts are forked
 from sonogloss.indexes import Datastore, verify
-from sonogloss.pipelines import build_datastore, command_line  # noqa: F401
+from sonogloss.pipelines import build_datastore, command_line  # noqa: F401  # likewise
 from sonogloss.transforms import embed_text
 
 _BROKEN_EVERY = 97  # lines; their dead letters are files that a kill may cut as well

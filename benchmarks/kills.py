@@ -26,7 +26,7 @@ import soundfile
 
 from benchmarks.killing import Killer
 from sonogloss.clap import Clap, transformers_clap  # noqa: F401  # imported before attempts are forked
-from sonogloss.pipelines import caption_audio, command_line  # noqa: F401
+from sonogloss.pipelines import caption_audio, command_line  # noqa: F401  # likewise
 from sonogloss.pipelines.running import caption_job
 from sonogloss.transforms import embed_audio
 from sonogloss.transforms.work import Batch

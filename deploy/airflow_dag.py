@@ -28,7 +28,7 @@ def run_sonogloss(words: list[str]) -> dict[str, Any]:
     raise (ValueError if done.returncode == 2 else RuntimeError)(message)
 
 
-# The graph, for Airflow 2.4 and later.
+# The graph, for Airflow 2.4 and later; imported here, so that what stands above needs no Airflow.
 import pendulum  # noqa: E402
 from airflow.decorators import dag, task  # noqa: E402
 from airflow.exceptions import AirflowFailException  # noqa: E402

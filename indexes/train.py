@@ -32,6 +32,8 @@ GIB = 1 << 30
 _QUERIES = 500
 _ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
+# More find nothing more; with fewer, FAISS leaves out BLAS and takes longer (benchmarks/results/index_kinds.md).
+_ROTATION_ROWS = 16_384
 _FEWEST_ROWS = 1000
 _BLOCK = 65_536
 _CANDIDATES = (100, 400, 1600)  # rows a shard whose exact scores decide
@@ -144,6 +146,9 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     if kind == "flat":
         return None
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    for step in _steps_before(index):
+        if isinstance(step, faiss.OPQMatrix):
+            step.max_train_points = _ROTATION_ROWS
     asked = held_out(rows.count)
     chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * _list_count(index)))
     chosen = np.setdiff1d(chosen, asked) if len(chosen) > 2 * len(asked) else chosen
@@ -278,6 +283,12 @@ def search_speed(indexes: Sequence[Any], rows: Rows, queries: FloatArray) -> dic
                 index.search(batch, 10, np.arange(shard.count))
         speeds[str(together)] = round(sum(map(len, batches)) / (time.perf_counter() - start), 1)
     return speeds
+
+
+def _steps_before(index: Any) -> list[Any]:
+    """What an index does to vectors before it compares them."""
+    chain = getattr(index, "chain", None)
+    return [faiss.downcast_VectorTransform(chain.at(number)) for number in range(chain.size())] if chain else []
 
 
 def _list_count(index: Any) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sonogloss.bridge import SoftmaxState, empty_state, merge, partial_softmax
 from sonogloss.indexes.candidates import Candidates, DoubleArray
-from sonogloss.indexes.products import multiply
+from sonogloss.indexes.products import FEW, multiply, multiply_few
 from sonogloss.indexes.softmax import Softmax
 from sonogloss.indexes.tiles import loose_tiles, row_tiles
 from sonogloss.records import FloatArray, IntArray
@@ -88,12 +88,13 @@ def _walk(
 ) -> None:
     """Show every tile's scores to the candidates and the softmax."""
     tiles = loose_tiles(queries) if softmax is None else softmax.tiles
+    product = multiply_few if softmax is None and len(queries) <= FEW else multiply
     for start, count, block in row_tiles(vectors, padded=softmax is not None):
         mask = None if allowed is None else allowed[start : start + count]
         if mask is not None and not mask.any():
             continue
         for number, tile in enumerate(tiles):
-            scores = multiply(tile.rows, block)
+            scores = product(tile.rows, block)
             scores[:, count:] = -np.inf
             if mask is not None:
                 scores[:, :count][:, ~mask] = -np.inf

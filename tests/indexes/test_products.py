@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sonogloss.indexes import products, tiles
-from sonogloss.indexes.products import multiply
+from sonogloss.indexes.products import multiply, multiply_few
 from sonogloss.indexes.scan import scan
 from tests.indexes.conftest import unit_rows
 
@@ -27,9 +27,10 @@ def kernel(request, monkeypatch):
 
 @pytest.mark.filterwarnings("error")
 def test_products_are_right(kernel):
-    left, right = unit_rows(5, dim=33), unit_rows(70, dim=33, seed=1)
+    left, right = unit_rows(5, dim=33), unit_rows(700, dim=33, seed=1)
     right.flags.writeable = False
     np.testing.assert_allclose(multiply(left, right), left.astype(float) @ right.T.astype(float), atol=1e-6)
+    np.testing.assert_allclose(multiply_few(left[:3], right), multiply(left[:3], right), atol=1e-6)
     np.testing.assert_allclose(multiply(right[:, :9], left[:, :9]), right[:, :9] @ left[:, :9].T, atol=1e-6)
     assert (products._kernel() is products._by_numpy) == (kernel == "NumPy")
 

@@ -30,18 +30,8 @@ from sonogloss.clap import load_clap
 from sonogloss.indexes import write_shard
 from sonogloss.indexes.flat import FlatIndex
 from sonogloss.indexes.layout import INDEX, shard_from_json
-from sonogloss.indexes.train import (
-    IndexWish,
-    Rows,
-    add_index,
-    held_out,
-    measure,
-    nearest_others,
-    open_index,
-    recall,
-    search_speed,
-    train,
-)
+from sonogloss.indexes.recall import measure, nearest_others, open_index, recall, search_speed
+from sonogloss.indexes.train import IndexWish, Rows, add_index, held_out, train
 from sonogloss.records import FloatArray
 from sonogloss.transforms.embed_text import embed_texts
 

@@ -27,6 +27,7 @@ from benchmarks.datastore_build import recombined
 from benchmarks.datastore_search import clustered
 from sonogloss import files
 from sonogloss.clap import load_clap
+from sonogloss.indexes import train as training
 from sonogloss.indexes import write_shard
 from sonogloss.indexes.flat import FlatIndex
 from sonogloss.indexes.layout import INDEX, shard_from_json
@@ -48,10 +49,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--rotation-rows", type=int, default=training.ROTATION_ROWS, help="that ivf-pq rotates by")
     parser.add_argument("--output", type=Path, default=Path("bench-output/index-kinds"))
     parser.add_argument("--short", action="store_true", help="20,000 vectors of width 64, two kinds")
     options = parser.parse_args()
     count, width = (20_000, 64) if options.short else (options.count, options.width)
+    training.ROTATION_ROWS = options.rotation_rows
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output) as folder:
         if options.captions is None:

@@ -24,11 +24,11 @@ from sonogloss.indexes.vectors import read_vectors
 from sonogloss.records import FloatArray, IntArray
 
 GIB = 1 << 30
+ROTATION_ROWS = 16_384
+"""Rows that a rotation is trained on. More find nothing more; with fewer, FAISS leaves out BLAS and takes longer."""
 _QUERIES = 500
 _ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
-# More find nothing more; with fewer, FAISS leaves out BLAS and takes longer (benchmarks/results/index_kinds.md).
-_ROTATION_ROWS = 16_384
 _FEWEST_ROWS = 1000
 _BLOCK = 65_536
 
@@ -140,7 +140,7 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     for step in _steps_before(index):
         if isinstance(step, faiss.OPQMatrix):
-            step.max_train_points = _ROTATION_ROWS
+            step.max_train_points = ROTATION_ROWS
     asked = held_out(rows.count)
     chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * list_count(index)))
     chosen = np.setdiff1d(chosen, asked) if len(chosen) > 2 * len(asked) else chosen

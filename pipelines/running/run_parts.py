@@ -13,11 +13,10 @@ from typing import Any
 from sonogloss import files
 from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.running.signals import cleaning
-from sonogloss.transforms.score_captions import ScoringPlan
+from sonogloss.transforms.score_captions import ScoringPlan, merge_counts, write_counts, write_scores
 
-Work = Callable[..., int]
-"""From a part to what it leaves in the folder."""
-Runner = Callable[[Work, ScoringPlan], None]
+Runner = Callable[[ScoringPlan], None]
+"""Counts and scores what a plan names."""
 
 
 @contextmanager
@@ -59,20 +58,36 @@ def _shared_folder(output: str) -> Iterator[str]:
         yield folder
 
 
-def _run_here(work: Work, plan: ScoringPlan) -> None:
+def _run_here(plan: ScoringPlan) -> None:
     for part in plan.parts:
-        work(part, plan)
+        write_counts(part, plan)
+    merge_counts(plan)
+    for part in plan.parts:
+        write_scores(part, plan)
 
 
-def _run_on_beam(options: Any, work: Work, plan: ScoringPlan) -> None:
+def _run_on_beam(options: Any, plan: ScoringPlan) -> None:
+    """Both passes in one pipeline, whose workers start once."""
     import apache_beam as beam
 
-    from sonogloss.pipelines.running.progress import Work as Amount
+    from sonogloss.pipelines.running.progress import Work
     from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
-    from sonogloss.transforms.batch_step import Step
+    from sonogloss.transforms.batch_step import Gather, Step
 
     with progress_file(options) as path:
         pipeline = make_pipeline(options)
         parts = pipeline | "ListParts" >> beam.Create(list(plan.parts)) | "SpreadParts" >> beam.Reshuffle()
-        _ = parts | "WorkOnParts" >> Step(work, plan=plan, progress=path)
-        run_pipeline(pipeline, noun="captions", path=path, work=Amount(units=len(plan.sizes), noun="parts"))
+        passes = 1
+        if plan.counts:
+            passes = 2
+            counted = parts | "Count" >> Step(write_counts, plan=plan, progress=path)
+            merged = counted | "Merge" >> Gather(merge_parts, plan=plan)
+            parts = merged | "ListPartsAgain" >> beam.FlatMap(iter) | "SpreadPartsAgain" >> beam.Reshuffle()
+        _ = parts | "Score" >> Step(write_scores, plan=plan, progress=path)
+        run_pipeline(pipeline, noun="captions", path=path, work=Work(units=passes * len(plan.sizes), noun="parts"))
+
+
+def merge_parts(parts: list[int], plan: ScoringPlan) -> list[int]:
+    """The parts, once their counts are added up."""
+    merge_counts(plan)
+    return sorted(parts)

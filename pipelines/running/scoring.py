@@ -152,7 +152,11 @@ def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, res
         clips=pa.concat_tables([rows for rows, _ in blocks]),
         metrics=plan.metrics,
         numbers=numbers,
-        corpus=corpus_rows(sum_clips(numbers), metrics=plan.metrics, captions=captions),
+        corpus=corpus_rows(
+            sum_clips(numbers, np.full(plan.resamples, sum(plan.sizes)), plan.seed),
+            metrics=plan.metrics,
+            captions=captions,
+        ),
         not_available=scoring.not_available,
     )
 

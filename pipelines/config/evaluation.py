@@ -55,6 +55,9 @@ class ScoringOptions(Configuration):
         default_text="none",
         metavar="FILE",
     )
+    datastore: AnyPath | None = option(
+        None, help="that the captions rest on, for novel_trigrams", default_text="none", metavar="DIR"
+    )
     key: str | None = option(
         None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
     )

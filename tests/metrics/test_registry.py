@@ -29,9 +29,9 @@ TAGS: set[Need] = {"labels"}
 
 def test_names_are_those_of_aac_metrics_in_the_order_of_reading() -> None:
     bleu = ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
-    diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams"]
+    diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams", "novel_trigrams"]
     vocabulary = ["vocab.cands", "vocab.mrefs_full", "vocab.ratio_full"]
-    models = ["sbert_sim", "fer", "fense", "spider_fl"]
+    models = ["sbert_sim", "fer", "fense", "spider_fl", "mace"]
     captions = [*bleu, "rouge_l", "meteor", "cider_d", "spice", "spider", *models, "clap_sim", *diversity, *vocabulary]
     assert list(METRICS) == [*captions, "accuracy", "map"]
     assert list(REFERENCE_METRICS) == [*bleu, "rouge_l", "cider_d"]

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -77,9 +76,9 @@ class Original:
 
 def wrapper(path: Path, version: str) -> Any:
     """CLAPWrapper; torchaudio, which it imports and only calls for files, is an empty module meanwhile."""
-    absent = {name: ModuleType(name) for name in ("torchaudio", "torchaudio.transforms")}
-    absent["torchaudio"].transforms = absent["torchaudio.transforms"]  # type: ignore[attr-defined]
-    with mock.patch.dict(sys.modules, absent):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("torchaudio", "torchaudio.transforms"):
+            patch.setitem(sys.modules, name, mock.MagicMock())
         package: Any = importlib.import_module("msclap")
     return package.CLAP(str(path), version=version)
 

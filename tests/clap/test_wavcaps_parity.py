@@ -51,7 +51,6 @@ def build(code: Path, kind: str, folder: Path) -> Any:
         classes = (transformers.RobertaTokenizer, RobertaModel)
         config = RobertaConfig(**sizes, max_position_embeddings=514, layer_norm_eps=1e-5)
         tower = RobertaModel(config, add_pooling_layer=False)
-    absent: dict[str, Any] = {name: mock.MagicMock() for name in UNUSED}
     values = {
         "embed_size": 1024,
         "temp": 0.07,
@@ -62,12 +61,12 @@ def build(code: Path, kind: str, folder: Path) -> Any:
         "training": {"spec_augmentation": True},
     }
     tokenizer = AutoTokenizer.from_pretrained(folder / usual)
-    with (
-        mock.patch.dict(sys.modules, absent),
-        mock.patch.object(sys, "path", [str(root), *sys.path]),
-        mock.patch.object(classes[0], "from_pretrained", return_value=tokenizer),
-        mock.patch.object(classes[1], "from_pretrained", return_value=tower),
-    ):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in UNUSED:
+            patch.setitem(sys.modules, name, mock.MagicMock())
+        patch.syspath_prepend(root)
+        patch.setattr(classes[0], "from_pretrained", lambda name: tokenizer)
+        patch.setattr(classes[1], "from_pretrained", lambda name, **_: tower)
         return importlib.import_module(package).ASE(values).eval()
 
 

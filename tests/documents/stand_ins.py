@@ -94,7 +94,7 @@ def write_files(folder: Path) -> None:
     _write(folder / "truth.csv", _csv(["file_name", "label"], [("dog.flac", "dog"), ("rain.flac", "rain")]))
 
 
-def write_checkpoint_file(folder: Path) -> None:
+def write_checkpoint_files(folder: Path) -> None:
     """Checkpoints of LAION and MS-CLAP, random, with the vocabularies of the hub's tokenizers."""
     vocabulary = write_tokenizer(folder / "unused-tokenizer")
     write_checkpoint(folder / "630k-audioset-best.pt", laion_state(tiny_model(vocabulary)))

@@ -20,6 +20,7 @@ from sonogloss.pipelines.running import audio_job, caption_dumps
 from sonogloss.sources import Source, SourceTable
 from sonogloss.transforms import models
 from sonogloss.transforms.read_captions import SourceFile
+from sonogloss.transforms.skipped_files import NOTHING_SKIPPED
 from tests.anywhere.dataflow import payloads, steps, unpacked
 from tests.indexes.conftest import build as build_store
 from tests.indexes.conftest import unit_rows
@@ -86,7 +87,7 @@ def many_recordings(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     sources = SourceTable.of(
         Source(uri=f"/archive/{n // 1000:05d}/{n:09d}.flac", bytes=1000, version=str(n)) for n in range(count)
     )
-    monkeypatch.setattr(audio_job, "list_audio", lambda patterns: (sources, []))
+    monkeypatch.setattr(audio_job, "list_audio", lambda patterns: (sources, NOTHING_SKIPPED))
 
 
 def many_dumps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

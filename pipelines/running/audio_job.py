@@ -131,7 +131,7 @@ def _run_audio_job(
             output,
             sources,
             configuration=job.digest(),
-            earlier=job.earlier_digests(),
+            earlier=job.earlier_digests,
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             retry=config.retry_dead_letters,

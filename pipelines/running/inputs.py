@@ -144,7 +144,12 @@ def device_for(name: str, beam_args: Sequence[str]) -> str:
     Raises:
         OptionError: a local job asks for a CUDA device and there is none.
     """
-    return choose_device(name) if is_local(beam_options(beam_args)) else name
+    return name if runs_elsewhere(beam_args) else choose_device(name)
+
+
+def runs_elsewhere(beam_args: Sequence[str]) -> bool:
+    """Is this the job of workers on other machines? Then the launching one looks at models and loads none."""
+    return not is_local(beam_options(beam_args))
 
 
 def count_gpus() -> int:

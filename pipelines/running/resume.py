@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,7 +81,7 @@ def plan_units(
     sources: Sequence[Source],
     *,
     configuration: str,
-    earlier: Collection[str] = (),
+    earlier: Callable[[], Collection[str]] = tuple,
     begin_anew: bool,
     retry: bool = False,
     rows: str = "captions",
@@ -94,7 +94,7 @@ def plan_units(
         output: the results directory; it need not exist.
         sources: all sources of the job.
         configuration: digest of the options that shape a row.
-        earlier: digests that say the same.
+        earlier: gives digests that say the same; asked where there are others.
         begin_anew: replace what is there instead of continuing it.
         retry: do recordings again that have a dead letter of a retryable code.
         rows: the folder of the job's rows, `captions` or `labels`.
@@ -111,36 +111,25 @@ def plan_units(
         return UnitPlan(
             pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped]
         )
-    if not {footer.configuration for footer in held.footers.values()} <= {configuration, *earlier}:
+    found = {footer.configuration for footer in held.footers.values()}
+    if not (found <= {configuration} or found <= {configuration, *earlier()}):
         raise OutputError(
             f"--output {output!r} holds results that were made with other options or models"
             f"{_differences(held.run, options or {})}.",
             "Name another directory, or replace them with --overwrite.",
         )
-    again = _to_retry(output, held, rows, SourceTable.of(sources)) if retry else set()
-    listed = DoneSources(SourceTable.of(sources), again)
-    done: list[_DoneUnit] = []
-    completed, rewrites = [], []
-    for unit in _done_units(output, held, rows):
-        drop = listed.take(unit.sources)
-        if drop is None:
-            continue  # a run was killed between writing a unit again and committing it
-        done.append(replace(unit, sources=()))
-        if drop:
-            rewrites.append(Rewrite(units=(unit.result,), drop=drop))
-        else:
-            completed.append(unit.result)
+    table = SourceTable.of(sources)
+    again = _to_retry(output, held, rows, table) if retry else set()
+    listed = DoneSources(table, again)
+    done, plan = _compare(listed, _done_units(output, held, rows))
     named = {part.path for unit in done for part in unit.result.parts}
     stale = [name for name in held.footers if name not in named]
     _check_stale(output, [name for name in stale if name in held.committed], listed)
     taken = listed.rows()
-    plan = UnitPlan(
-        pending=[_renamed(unit, again, rewrites) for unit in cut_units(sources, done=taken)],
-        completed=completed,
-        rewrites=rewrites,
-        taken_over=int(np.sum(taken & firsts(SourceTable.of(sources)))),
-        vanished=len(listed.vanished),
-        first_vanished=listed.first_vanished,
+    plan = replace(
+        plan,
+        pending=[_renamed(unit, again, plan.rewrites) for unit in cut_units(table, done=taken)],
+        taken_over=int(np.sum(taken & firsts(table))),
     )
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
@@ -155,6 +144,24 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
         return set(held.skipped) == {skipped.name}
     counted = {code: count for code, count in run.get("skipped_codes", skipped.counts).items() if code != "SILENT"}
     return counted == skipped.counts
+
+
+def _compare(listed: DoneSources, units: Iterable[_DoneUnit]) -> tuple[list[_DoneUnit], UnitPlan]:
+    """What of the work that is done still counts: its units without their sources, and the plan as far as they go."""
+    done: list[_DoneUnit] = []
+    completed, rewrites = [], []
+    for unit in units:
+        drop = listed.take(unit.sources)
+        if drop is None:
+            continue  # a run was killed between writing a unit again and committing it
+        done.append(replace(unit, sources=(), retryable=()))
+        if drop:
+            rewrites.append(Rewrite(units=(unit.result,), drop=drop))
+        else:
+            completed.append(unit.result)
+    vanished, first = len(listed.vanished), listed.first_vanished
+    plan = UnitPlan(pending=[], completed=completed, rewrites=rewrites, vanished=vanished, first_vanished=first)
+    return done, plan
 
 
 def _to_retry(output: str, held: Holdings, rows: str, table: SourceTable) -> set[Name]:

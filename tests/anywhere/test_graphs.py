@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +145,29 @@ def test_the_graph_does_not_grow(submit: Submit, folder: Path, monkeypatch: pyte
     for graph, size in zip(large, small, strict=True):
         assert_small(graph)
         assert abs(graph.ByteSize() - size) < KIB
+
+
+def test_labels_are_embedded_on_the_worker(submit: Submit, folder: Path) -> None:
+    graph = submit("classify", "--audio", folder / "a.wav", "--labels", "pocket", "--output", folder / "tags")
+    assert_small(graph)
+    assert b"TaggerReference" in unpacked(payloads(graph)["TagClips/tag_clips"])
+
+
+def test_candidates_need_no_weights_either(submit: Submit, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--audio", folder / "a.wav", "--output", folder / "results", "--candidates", 3]
+    assert_small(submit("caption", *words, "--captioner", "pocket:soft-hard"))
+    guided = ["caption", *words, "--captioner", "pocket:zeraucap", *REMOTE]
+    assert main([str(word) for word in guided]) == 2
+    assert "one caption a clip" in capsys.readouterr().err
+
+
+def test_a_dry_run_for_workers_elsewhere_says_how_much_there_is(
+    submit: Submit, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["caption", "--audio", folder / "a.wav", "--captioner", "pocket:zeraucap", "--output", folder / "results"]
+    assert main([str(word) for word in [*words, "--dry-run", "--json", *REMOTE]]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["extent"]["clips"], report["rows"], report["estimate"]) == (1, [], None)
+    assert main([str(word) for word in [*words, "--dry-run", *REMOTE]]) == 0
+    assert "1 recordings" in capsys.readouterr().out
+    assert not (folder / "results").exists()

@@ -19,7 +19,14 @@ from sonogloss.pipelines.running.run_parts import parts_runner
 from sonogloss.pipelines.running.scoring import Scoring, prepare_scoring
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, table
-from sonogloss.transforms.score_captions import read_counts, read_sums, read_values
+from sonogloss.transforms.score_captions import (
+    merge_counts,
+    read_counts,
+    read_sums,
+    read_values,
+    write_counts,
+    write_scores,
+)
 
 UNMATCHED = ("without_references", "without_caption", "several_captions", "empty_captions")
 
@@ -57,7 +64,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     with parts_runner(config, output) as (folder, run):
         scoring = prepare_scoring(read_results(results), config, folder, results=results, references=references)
         plan = scoring.plan
-        run(plan)
+        run(write_scores, plan, first=(write_counts, merge_counts) if plan.counts else None)
         captions = read_counts(plan).get("captions", CaptionStatistics())
         corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions)
         _write_clips(scoring, files.join(output, "metrics/clips.parquet"))

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import ClapModel
 from transformers.utils import logging as transformers_logging
 
 from sonogloss import files
@@ -103,9 +102,16 @@ def stored_dtype(directory: Path) -> torch.dtype:
     return torch.float32
 
 
+def _clap_model() -> Any:
+    """The class, whose module takes a second to import; who wants the identity of a model needs it not."""
+    from transformers import ClapModel
+
+    return ClapModel
+
+
 def _from_safetensors(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the weights that its files lack."""
-    load: Any = ClapModel.from_pretrained
+    load: Any = _clap_model().from_pretrained
     with _without_output():
         model, info = load(
             paths[0].parent,
@@ -120,7 +126,7 @@ def _from_safetensors(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
 
 def _from_pickles(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the weights that its files lack."""
-    model = ClapModel(config)
+    model = _clap_model()(config)
     state: dict[str, torch.Tensor] = {}
     for path in paths:
         with open_torch_file(str(path)) as file:

@@ -53,13 +53,13 @@ class Candidates:
 
         Args:
             first: the first query of the tile.
-            places: [m] columns of its queries.
-            scores: [rows, columns]; -inf where a row may not be found.
-            best: [columns], the largest score of each.
+            places: [m], where its queries stand.
+            scores: [width, rows]; -inf where a row may not be found.
+            best: [width], the largest score of each place.
             start: the tile's first row.
         """
         near = np.flatnonzero(best[places] >= self._floor[first : first + len(places)])
-        chosen = scores.T[places[near]]
+        chosen = scores[places[near]]
         near += first
         if len(near) and chosen.shape[1] > self._k and self._floor[near].min() == _NO_FLOOR:
             kth = np.partition(chosen, -self._k, axis=1)[:, -self._k]

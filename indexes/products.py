@@ -1,64 +1,65 @@
-"""Products of stored vectors and queries, each as fast as its number of queries allows.
+"""Products of float32 matrices, by the fastest kernels at hand.
 
-Scores that only choose candidates may have any bits: few queries take FAISS's inner products, which read memory at its
-full rate and many times from cache; many take one matrix product. Scores that go into a softmax have to be alike in
-every batch: they come from products of the few shapes of :mod:`sonogloss.indexes.tiles`.
+PyTorch carries oneDNN, which makes its kernels for the processor that it finds. NumPy's OpenBLAS knows fewer processors
+and takes older kernels where it does not know one: on AMD's Zen 5 it reaches half of oneDNN's rate. NumPy multiplies
+where PyTorch has no oneDNN. A handful of rows is best multiplied one by one, at the rate at which memory is read.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+
 import faiss
 import numpy as np
 
-from sonogloss.indexes.tiles import QueryTile
 from sonogloss.records import FloatArray
 
-FEW = 8
-"""Queries up to which products with one query at a time are faster than a matrix product, which packs the rows."""
-LOOSE_ROWS = 2048
-"""Rows of a product of any shape with more queries."""
-_LOOSE_QUERIES = 1024
-_CACHED = 256  # rows that stay in the second level of the cache for the next query: 512 KiB at a width of 512
-_FOLDED = 64  # rows side by side when maxima are taken: numpy is slow where rows are short
+FEW = 4
+"""Rows up to which :func:`multiply_few` is faster."""
+_CACHED = 256  # rows that stay in the second level of the cache for the next product: 512 KiB at a width of 512
 
 
-def loose_tiles(queries: FloatArray) -> list[QueryTile]:
-    """Queries side by side: candidates do not need the same bits every time."""
-    parts = [(first, queries[first : first + _LOOSE_QUERIES]) for first in range(0, len(queries), _LOOSE_QUERIES)]
-    return [QueryTile(first=first, places=np.arange(len(part)), columns=part) for first, part in parts]
+def multiply(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The products of all rows: float32 [m, n] for `left` [m, dim] and `right` [n, dim], in memory of its own."""
+    return _kernel()(left, right)
 
 
-def multiply_alike(block: FloatArray, columns: FloatArray, memory: dict[int, FloatArray]) -> FloatArray:
-    """Scores [rows, columns], in memory that is used again."""
-    if len(columns) not in memory:
-        memory[len(columns)] = np.empty((len(block), len(columns)), np.float32)
-    return np.matmul(block, columns.T, out=memory[len(columns)])
-
-
-def multiply_loosely(block: FloatArray, columns: FloatArray, memory: dict[int, FloatArray]) -> FloatArray:
-    """The same, by the fastest way whose bits may depend on the number of queries."""
-    n = len(columns)
-    if n not in memory or memory[n].shape[1] != len(block):
-        memory[n] = np.empty((n, len(block)), np.float32)
-    scores = memory[n]
-    if n > FEW:
-        np.matmul(columns, block.T, out=scores)
-        return scores.T
-    step = len(block) if n == 1 else _CACHED
+def multiply_few(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The same, with other bits, fast for `left` of at most :data:`FEW` rows; both are C-contiguous."""
+    product = np.empty((len(left), len(right)), np.float32)
+    step = len(right) if len(left) == 1 else _CACHED
     inner_products = faiss.fvec_inner_products_ny  # type: ignore[attr-defined]  # not in the stubs
-    pointers = [faiss.swig_ptr(query) for query in columns]
-    for start in range(0, len(block), step):
-        rows = block[start : start + step]
-        stored = faiss.swig_ptr(rows)
-        for query, part in zip(pointers, scores[:, start : start + step], strict=True):
-            inner_products(faiss.swig_ptr(part), query, stored, rows.shape[1], len(rows))
-    return scores.T
+    for start in range(0, len(right), step):
+        part = right[start : start + step]
+        for row, of_row in zip(left, product[:, start : start + step], strict=True):
+            inner_products(*(faiss.swig_ptr(array) for array in (of_row, row, part)), part.shape[1], len(part))
+    return product
 
 
-def column_maxima(scores: FloatArray) -> FloatArray:
-    """The largest score of each column of [rows, columns]."""
-    rows, width = scores.shape
-    if scores.flags.c_contiguous and rows % _FOLDED == 0:
-        folded = scores.reshape(-1, _FOLDED * width).max(axis=0)
-        return np.asarray(folded.reshape(_FOLDED, width).max(axis=0))
-    return np.asarray(scores.max(axis=0))
+@cache
+def _kernel() -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """The product of oneDNN, if PyTorch has it and it multiplies as expected; else that of NumPy."""
+    import torch  # here, because opening a store does not need it
+
+    def by_onednn(left: FloatArray, right: FloatArray) -> FloatArray:
+        # The function for plain tensors has no public name; the public ones copy their tensors into a layout first.
+        linear = torch.ops.mkldnn._linear_pointwise
+        product = linear(torch.from_numpy(left), torch.from_numpy(right), None, "none", [], "")
+        return np.asarray(product.numpy())
+
+    sample = np.random.default_rng(0).standard_normal((5, 7), dtype=np.float32)
+    sample.flags.writeable = False
+    try:
+        with warnings.catch_warnings():
+            # PyTorch warns once a process of arrays that are read-only, as mapped files are; a product writes to none.
+            warnings.simplefilter("ignore", UserWarning)
+            product = by_onednn(sample[:2], sample)
+    except (AttributeError, RuntimeError):
+        return _by_numpy
+    return by_onednn if np.allclose(product, _by_numpy(sample[:2], sample), atol=1e-5) else _by_numpy
+
+
+def _by_numpy(left: FloatArray, right: FloatArray) -> FloatArray:
+    return left @ right.T

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from sonogloss.bridge import SoftmaxState, empty_state, merge, partial_softmax
 from sonogloss.indexes.candidates import Candidates, DoubleArray
-from sonogloss.indexes.products import FEW, LOOSE_ROWS, column_maxima, loose_tiles, multiply_alike, multiply_loosely
+from sonogloss.indexes.products import FEW, multiply, multiply_few
 from sonogloss.indexes.softmax import Softmax
-from sonogloss.indexes.tiles import ROWS, row_tiles
+from sonogloss.indexes.tiles import loose_tiles, row_tiles
 from sonogloss.records import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -88,19 +88,17 @@ def _walk(
 ) -> None:
     """Show every tile's scores to the candidates and the softmax."""
     tiles = loose_tiles(queries) if softmax is None else softmax.tiles
-    multiply = multiply_loosely if softmax is None else multiply_alike
-    rows = LOOSE_ROWS if softmax is None and len(queries) > FEW else ROWS
-    memory: dict[int, FloatArray] = {}
-    for start, count, block in row_tiles(vectors, rows=rows, padded=softmax is not None):
+    product = multiply_few if softmax is None and len(queries) <= FEW else multiply
+    for start, count, block in row_tiles(vectors, padded=softmax is not None):
         mask = None if allowed is None else allowed[start : start + count]
         if mask is not None and not mask.any():
             continue
         for number, tile in enumerate(tiles):
-            scores = multiply(block, tile.columns, memory)
-            scores[count:] = -np.inf
+            scores = product(tile.rows, block)
+            scores[:, count:] = -np.inf
             if mask is not None:
-                scores[:count][~mask] = -np.inf
-            best = column_maxima(scores)
+                scores[:, :count][:, ~mask] = -np.inf
+            best = scores.max(axis=1)
             candidates.add(tile.first, tile.places, scores, best, start)
             if softmax is not None:
                 softmax.add(number, scores, best, block)

@@ -13,19 +13,18 @@ import numpy as np
 
 from sonogloss.bridge import SoftmaxState
 from sonogloss.indexes.candidates import Candidates, DoubleArray
-from sonogloss.indexes.tiles import QueryTile, query_tiles, sums_memory, weighted_sums
+from sonogloss.indexes.tiles import QueryTile, query_tiles, weighted_sums
 from sonogloss.records import FloatArray
 
 # exp(-80) is 1e-35: nothing beside the largest weight, 1, and not yet a denormal number, which would be slow.
 _FAINTEST = np.float32(-80)
 # Scores of unit vectors do not differ by more; of damaged ones they may, and then the result has to be finite at least.
 _FARTHEST = np.float32(1e-3)
-_PARTS = 64  # of a column, summed apart and then together, which keeps the error of float32 sums small
 
 
 @dataclass(eq=False)
 class _TileSums:
-    """What one tile of queries has summed: like :class:`~sonogloss.bridge.SoftmaxState`, a column a query."""
+    """What one tile of queries has summed: like :class:`~sonogloss.bridge.SoftmaxState`, a row a query."""
 
     maximum: DoubleArray
     total: DoubleArray
@@ -47,35 +46,32 @@ class Softmax:
         self.tiles: list[QueryTile] = query_tiles(queries)
         self._shape, self._temperature = queries.shape, temperature
         self._sums = []
-        self._memory: dict[int, FloatArray] = {}
         for tile in self.tiles:
-            width, dim = tile.columns.shape
-            sums = _TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((dim, width)))
-            self._sums.append(sums)
-            self._memory[width] = sums_memory(dim, width)
+            width, dim = tile.rows.shape
+            self._sums.append(_TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((width, dim))))
 
     def add(self, number: int, scores: FloatArray, best: FloatArray, block: FloatArray) -> None:
         """Take the scores of one tile; they are overwritten.
 
         Args:
             number: of the query tile.
-            scores: [ROWS, width]; -inf where a row does not count, and not so for at least one row.
-            best: [width], the largest of each column.
+            scores: [width, ROWS]; -inf where a row does not count, and not so for at least one row.
+            best: [width], the largest of each place.
             block: [ROWS, dim], the vectors.
         """
         sums = self._sums[number]
         maximum = np.maximum(sums.maximum, best)
         scale = np.exp((sums.maximum - maximum) / self._temperature)
-        scores -= maximum.astype(np.float32)
+        scores -= maximum.astype(np.float32)[:, None]
         scores *= np.float32(1 / self._temperature)
         if scores.min() < _FAINTEST:
-            np.maximum(scores, np.full(scores.shape[1], _FAINTEST), out=scores)
+            np.maximum(scores, _FAINTEST, out=scores)
         weights = np.exp(scores, out=scores)
         sums.maximum = maximum
-        sums.total = sums.total * scale + weights.reshape(_PARTS, -1, weights.shape[1]).sum(axis=0).sum(axis=0)
+        sums.total = sums.total * scale + weights.sum(axis=1)
         if (scale != 1).any():
-            sums.vector *= scale
-        sums.vector += weighted_sums(block, weights, self._memory[weights.shape[1]])
+            sums.vector *= scale[:, None]
+        sums.vector += weighted_sums(weights, block)
 
     def state(self, candidates: Candidates) -> SoftmaxState:
         """The state of the batch, with the weights of the nearest rows as float64 scores give them."""
@@ -85,7 +81,7 @@ class Softmax:
             part = slice(tile.first, tile.first + len(tile.places))
             state.maximum[part] = sums.maximum[tile.places]
             state.total[part] = sums.total[tile.places]
-            state.vector[part] = sums.vector[:, tile.places].T
+            state.vector[part] = sums.vector[tile.places]
         for query in np.flatnonzero(np.isfinite(state.maximum)):
             rough, exact, rows = candidates.heaviest(int(query))
             exact = np.clip(exact, rough - _FARTHEST, rough + _FARTHEST)

@@ -1,10 +1,10 @@
-"""Matrix products whose bits do not depend on the batch.
+"""Products whose bits do not depend on the batch.
 
-BLAS sums in an order that depends on the shape of a product and on where in it a query stands: OpenBLAS's kernels treat
-the first eight columns of a product otherwise than the next ones, and 48 columns otherwise than 16. So the same query
-gets scores that differ in their last bits from batch to batch. Here every product has one of a few fixed shapes, and
-queries stand only at places where BLAS sums in one and the same order. These places are found once a process, by
-giving one query to all of them: an order of summation depends on shapes, not on numbers.
+Libraries sum in an order that may depend on the shape of a product and on where in it a query stands: OpenBLAS sums the
+first eight of 48 queries otherwise than the next ones. The same query would get scores that differ in their last bits
+from batch to batch. Here every product has one of a few fixed shapes, and queries stand only at places that are summed
+in one and the same order. These places are found once a process, by giving one query to all of them: an order of
+summation depends on shapes, not on numbers. oneDNN sums all of them alike.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from functools import cache
 
 import numpy as np
 
+from sonogloss.indexes.products import multiply
 from sonogloss.records import FloatArray, IntArray
 
 ROWS = 4096
 """Stored vectors of one tile: 8 MiB at a width of 512, read from memory once and then from cache."""
-# Columns of one product. 8 are the fewest that some BLAS sums like the columns of a wide product; OpenBLAS cuts what is
-# wider than 320 into pieces with edges of their own.
-_WIDTHS = (8, 32, 48, 64, 112, 144, 320)
-# Packing the rows for a product costs as much as multiplying them with so many more columns.
+# Queries of one product, with those that only fill it up. One alone is summed in an order of its own everywhere.
+_WIDTHS = (2, 8, 16, 32, 48, 64, 112, 144, 320)
+_LOOSE_WIDTH = 1024
+# Packing the rows for a product costs as much as multiplying them with so many more queries.
 _PACKING = 20
-_PARTS = 4
+_PART = 128
 
 
 def row_tiles(vectors: FloatArray, *, rows: int = ROWS, padded: bool) -> Iterator[tuple[int, int, FloatArray]]:
@@ -58,13 +59,13 @@ class QueryTile:
 
     Attributes:
         first: the first of them, by its number in the batch.
-        places: [m] their columns.
-        columns: float32 [width, dim], zero at the other places.
+        places: [m], where they stand.
+        rows: float32 [width, dim], zero at the other places.
     """
 
     first: int
     places: IntArray
-    columns: FloatArray
+    rows: FloatArray
 
 
 def query_tiles(queries: FloatArray) -> list[QueryTile]:
@@ -74,11 +75,17 @@ def query_tiles(queries: FloatArray) -> list[QueryTile]:
     found, first = [], 0
     for width in plan_widths(tuple((width, len(usable)) for width, usable in places.items()), n):
         taken = places[width][: n - first]
-        columns = np.zeros((width, dim), np.float32)
-        columns[taken] = queries[first : first + len(taken)]
-        found.append(QueryTile(first=first, places=taken, columns=columns))
+        rows = np.zeros((width, dim), np.float32)
+        rows[taken] = queries[first : first + len(taken)]
+        found.append(QueryTile(first=first, places=taken, rows=rows))
         first += len(taken)
     return found
+
+
+def loose_tiles(queries: FloatArray) -> list[QueryTile]:
+    """Queries side by side, for candidates: their scores may have any bits."""
+    parts = [(first, queries[first : first + _LOOSE_WIDTH]) for first in range(0, len(queries), _LOOSE_WIDTH)]
+    return [QueryTile(first=first, places=np.arange(len(part)), rows=part) for first, part in parts]
 
 
 def plan_widths(usable: tuple[tuple[int, int], ...], n: int) -> list[int]:
@@ -95,7 +102,7 @@ def plan_widths(usable: tuple[tuple[int, int], ...], n: int) -> list[int]:
 
 @cache
 def _cheapest(usable: tuple[tuple[int, int], ...], left: int) -> tuple[int, tuple[int, ...]]:
-    """The cost, in columns, of tiles for so many queries, and their widths, the widest first."""
+    """The cost, in queries, of tiles for so many queries, and their widths, the widest first."""
     if left <= 0:
         return 0, ()
     choices = []
@@ -105,29 +112,20 @@ def _cheapest(usable: tuple[tuple[int, int], ...], left: int) -> tuple[int, tupl
     return min(choices)
 
 
-def weighted_sums(rows: FloatArray, weights: FloatArray, memory: FloatArray) -> FloatArray:
-    """The sums [dim, width] of rows [ROWS, dim] with weights [ROWS, width].
+def weighted_sums(weights: FloatArray, rows: FloatArray) -> FloatArray:
+    """The sums [width, dim] of rows [ROWS, dim] with weights [width, ROWS].
 
     They are summed in parts: in float32 the error of a long sum of like numbers grows with its length.
-
-    Args:
-        rows: vectors.
-        weights: of the rows, a column a query.
-        memory: of :func:`sums_memory`; the result lies there until the next call.
     """
-    shape = _PARTS, ROWS // _PARTS, -1
-    np.matmul(rows.reshape(shape).transpose(0, 2, 1), weights.reshape(shape), out=memory[1:])
-    return np.sum(memory[1:], axis=0, out=memory[0])
-
-
-def sums_memory(dim: int, width: int) -> FloatArray:
-    """Where :func:`weighted_sums` works; memory that is taken anew for every tile would be paid for page by page."""
-    return np.empty((1 + _PARTS, dim, width), np.float32)
+    total = multiply(weights[:, :_PART], rows[:_PART].T)
+    for start in range(_PART, ROWS, _PART):
+        total += multiply(weights[:, start : start + _PART], rows[start : start + _PART].T)
+    return total
 
 
 @cache
 def _places(dim: int) -> dict[int, IntArray]:
-    """By width of a tile, the columns that BLAS sums in the order that is the commonest in the widest one."""
+    """By width of a tile, the places that are summed in the order that is the commonest in the widest one."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((ROWS, dim), dtype=np.float32)
     query, weights = rng.standard_normal(dim, dtype=np.float32), rng.standard_normal(ROWS, dtype=np.float32)
@@ -138,8 +136,7 @@ def _places(dim: int) -> dict[int, IntArray]:
 
 
 def _orders(rows: FloatArray, query: FloatArray, weights: FloatArray, width: int) -> list[bytes]:
-    """The bits that each column of a tile gets for the same query and for the same weights."""
-    scores = rows @ np.tile(query, (width, 1)).T
-    memory = sums_memory(len(query), width)
-    sums = weighted_sums(rows, np.repeat(weights[:, None], width, axis=1), memory)
-    return [scores[:, column].tobytes() + sums[:, column].tobytes() for column in range(width)]
+    """The bits that each place of a tile gets for the same query and for the same weights."""
+    scores = multiply(np.tile(query, (width, 1)), rows)
+    sums = weighted_sums(np.tile(weights, (width, 1)), rows)
+    return [scores[place].tobytes() + sums[place].tobytes() for place in range(width)]

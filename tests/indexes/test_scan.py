@@ -114,8 +114,8 @@ def test_every_query_has_one_place(n):
     queries = unit_rows(n, dim=8)
     found = query_tiles(queries)
     assert [tile.first for tile in found] == np.cumsum([0, *(len(tile.places) for tile in found)])[:-1].tolist()
-    assert np.array_equal(np.concatenate([tile.columns[tile.places] for tile in found]), queries)
-    assert sum(len(tile.columns) for tile in found) == sum(len(tile.columns) for tile in query_tiles(queries))
+    assert np.array_equal(np.concatenate([tile.rows[tile.places] for tile in found]), queries)
+    assert sum(len(tile.rows) for tile in found) == sum(len(tile.rows) for tile in query_tiles(queries))
 
 
 @pytest.mark.parametrize(

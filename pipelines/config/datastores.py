@@ -188,7 +188,7 @@ class ConvertClapConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(Configuration):
+class VerifyConfig(BeamOptions):
     """Options of `verify`."""
 
     directory: AnyPath = option(

@@ -97,7 +97,7 @@ JOBS = {
     "convert-clap": Job(
         config="datastores:ConvertClapConfig",
         function="convert_clap:convert_clap",
-        summary="turn a LAION checkpoint into a directory of safetensors, without unpickling anything",
+        summary="turn a published CLAP checkpoint into a directory of safetensors, without unpickling anything",
         example="sonogloss convert-clap 630k-audioset-best.pt --tokenizer roberta-base --output clap",
     ),
     "make-captioner": Job(

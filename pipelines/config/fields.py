@@ -253,7 +253,7 @@ def _check_range(setting: Setting, value: float) -> None:
         raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
 
 
-CLAP_NAMES = "pocket, pocket:ordered, a directory, hf:owner/name or laion:CKPT.pt"
+CLAP_NAMES = "pocket, pocket:ordered, a directory, hf:owner/name, or laion:, wavcaps: or msclap:CKPT"
 OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 

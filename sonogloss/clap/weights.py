@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import ClapModel
 from transformers.utils import logging as transformers_logging
 
@@ -20,6 +21,8 @@ from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.model_directory import RESTORE, read_json, tokenizer_files
 from sonogloss.clap.pickle_data import StoredTensor
 from sonogloss.clap.torch_file import open_torch_file
+from sonogloss.clap.tower_clap import TowerClap
+from sonogloss.clap.tower_config import TowerConfig
 from sonogloss.errors import ModelFormatError
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")  # in the order of preference; shards have an index of this name
@@ -71,7 +74,7 @@ def _is_shard(name: Any, suffix: str) -> bool:
 
 
 def read_model(directory: Path, config: Any) -> Any:
-    """The ClapModel as float32, whatever the precision of its files.
+    """The ClapModel or :class:`~sonogloss.clap.tower_clap.TowerClap` as float32, whatever the precision of its files.
 
     Raises:
         ModelFormatError: a file is missing or damaged, or a weight is missing or has another shape.
@@ -105,6 +108,10 @@ def stored_dtype(directory: Path) -> torch.dtype:
 
 def _from_safetensors(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the weights that its files lack."""
+    if isinstance(config, TowerConfig):
+        tower = TowerClap(config)
+        state = {name: tensor.float() for path in paths for name, tensor in load_file(path).items()}
+        return tower, list(tower.load_state_dict(state, strict=False).missing_keys)
     load: Any = ClapModel.from_pretrained
     with _without_output():
         model, info = load(

@@ -187,7 +187,7 @@ class ConvertClapConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(Configuration):
+class VerifyConfig(BeamOptions):
     """Options of `verify`."""
 
     directory: AnyPath = option(

@@ -92,6 +92,7 @@ class BuildDatastoreConfig(BeamOptions):
     append: bool = option(
         False, group=JOB, help="add what is new to the datastore that the output holds", recorded=False
     )
+    store_check: str = check_option("the datastore that --append adds to", JOB)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
 

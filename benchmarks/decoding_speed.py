@@ -11,9 +11,10 @@ The limit is the time of the bare passes: the same prompts read in the same batc
 every step, through the same model without cache, mask and search. What it leaves over is what the engine costs.
 
 `pocket` is the shipped decoder (3.7 M parameters) with its own mapper. `llama` is a Llama with 134 M random weights
-(12 layers of 768, 32000 tokens). Random weights never end a sentence but run in circles, so its tokens are given ages
-that can only rise: a direction in the embeddings says how old a token is, the output layer answers with older ones, and
-past a certain age the end of the text may come. Captions then have lengths like those of people; the work is the same.
+(12 layers of 768, 32000 tokens). Any other name is the directory of a DRCap captioner. Random weights never end a
+sentence but run in circles, so tokens of `llama` are given ages that can only rise: a direction in the embeddings says
+how old a token is, the output layer answers with older ones, and past a certain age the end of the text may come.
+Captions then have lengths like those of people; the work is the same.
 
 With `--alone --device cuda --models llama-7b --batch-size 128` ours runs alone (on a GPU in bfloat16), and is compared
 with the time that reading all weights once a pass takes by itself.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -33,21 +35,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-import sonogloss.pocket
 from sonogloss.clap import load_clap
 from sonogloss.decoding.generate import generate
-from sonogloss.decoding.language_model import LanguageModel, load_language_model, to_int8
+from sonogloss.decoding.language_model import LanguageModel, to_int8
 from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
+from sonogloss.methods import load_captioner
 from sonogloss.methods.drcap.prompt import compose_prompts
-from sonogloss.methods.manifest import read_manifest
-from sonogloss.methods.mapper import load_mapper
 from sonogloss.soundscapes import caption_dump
 
 REFERENCE_BATCH = 4
-POCKET = Path(sonogloss.pocket.__file__).parent / "weights" / "drcap"
 LLAMAS = {  # width, layers, width of the perceptrons, heads
     "llama": (768, 12, 2048, 12),
     "llama-7b": (4096, 32, 11008, 32),
@@ -78,12 +77,13 @@ class Work:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["pocket", "llama"], choices=["pocket", *LLAMAS])
+    parser.add_argument("--models", nargs="+", default=["pocket", "llama"], help="of these, or a DRCap captioner")
     parser.add_argument("--prompts", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--alone", action="store_true", help="ours only, against the memory's bandwidth")
+    parser.add_argument("--float32", action="store_true", help="leave weights of fewer bits out")
     parser.add_argument("--compiled", action="store_true", help="compile the steps of beams")
     parser.add_argument("--output", type=Path, default=Path("bench-output/decoding-speed"))
     parser.add_argument("--short", action="store_true", help="24 prompts, 1 round")
@@ -96,6 +96,9 @@ def main() -> None:
             step = torch.compile(work.model.model.forward, dynamic=False)
             work = replace(work, model=replace(work.model, compiled_forward=step))
         report[name] = against_memory(work, rounds) if options.alone else against_peers(work, rounds)
+        if not (options.alone or options.float32):
+            report[name] |= {kind: in_few_bits(work, kind, rounds) for kind in ("bfloat16", "int8")}
+    report["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report, indent=2))
@@ -103,22 +106,21 @@ def main() -> None:
 
 def prepare(name: str, prompts: int, batch_size: int, device: str) -> Work:
     """A model, and prompts with three captions from the pocket grammar each, in no order."""
-    manifest = read_manifest(str(POCKET))
     said = list(caption_dump(3 * prompts, 5))
     contexts = [said[3 * i : 3 * i + 3] for i in range(prompts)]
-    if name == "pocket":
-        model = load_language_model(str(POCKET / "language_model"), device=device, dtype="float32")
-        with torch.inference_mode():
-            told = torch.from_numpy(load_clap("pocket").embed_text([first for first, *_ in contexts]))
-            soft = load_mapper(str(POCKET / "mapper.safetensors"))(told)
-        settings = manifest.decode
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(POCKET / "language_model")
+    captioner: Any = load_captioner("pocket" if name in LLAMAS else name, device=device, precision="float32")
+    if name in LLAMAS:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        model = LanguageModel(model=ageing_llama(*LLAMAS[name], device=device, dtype=dtype), tokenizer=tokenizer)
+        llama = ageing_llama(*LLAMAS[name], device=device, dtype=dtype)
+        model = LanguageModel(model=llama, tokenizer=captioner.language_model.tokenizer)
         soft = torch.randn(prompts, 1, model.width, generator=torch.Generator().manual_seed(2))
         settings = DecodeSettings(max_new_tokens=48)
-    ids = compose_prompts(contexts, manifest.prompt, model.tokenizer)
+    else:
+        model, settings = captioner.language_model, captioner.decode
+        told = load_clap(captioner.clap.name).embed_text([first for first, *_ in contexts])
+        with torch.inference_mode():
+            soft = captioner.mapper.to("cpu")(torch.from_numpy(told))
+    ids = compose_prompts(contexts, captioner.prompt, model.tokenizer)
     return Work(model=model, prompts=ids, soft=soft.to(device), settings=replace(settings, batch_size=batch_size))
 
 
@@ -189,7 +191,6 @@ def against_peers(work: Work, rounds: int) -> dict[str, Any]:
         "reference_seconds_over_ours": spread(ratios),
         "reference_processor_time_over_ours": spread(busy),
         "bare_passes_processor_time_over_ours": spread(shares),
-        **{kind: in_few_bits(work, kind, captions, rounds) for kind in ("bfloat16", "int8")},
     }
 
 
@@ -247,16 +248,16 @@ def bare_passes(work: Work) -> Callable[[], None]:
     return run
 
 
-def in_few_bits(work: Work, kind: str, captions: list[list[int]], rounds: int) -> dict[str, Any]:
+def in_few_bits(work: Work, kind: str, rounds: int) -> dict[str, Any]:
     """Other weights against float32, alternately: speed, bytes, and how many captions stay the same."""
     model = deepcopy(work.model.model)
     if kind == "int8":
         to_int8(model)
     other = work.like(model if kind == "int8" else model.to(getattr(torch, kind)))
-    other.ours()
+    captions, changed = work.ours(), other.ours()
     ratios = []
     for _ in range(rounds):
-        seconds, changed = timed(other.ours)
+        seconds, _ = timed(other.ours)
         ratios.append(timed(work.ours)[0] / seconds)
     equal = statistics.mean(ours == said for ours, said in zip(captions, changed, strict=True))
     result = {

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 SOURCES, SHORT = 1_000_000, 50_000
-PHASES = ("begin", "plan", "write", "resume")
+PHASES = ("begin", "plan", "write", "resume", "grown", "verify")
 
 
 def listing(count: int) -> Iterator[Any]:
@@ -68,18 +68,26 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
     """One phase of a job, in a process of its own."""
     from sonogloss import files
     from sonogloss.pipelines.running import audio_job  # all that a driver imports
+    from sonogloss.pipelines.running.ownership import survey
     from sonogloss.pipelines.running.resume import plan_units
+    from sonogloss.pipelines.verify_directory import verify
     from sonogloss.sources import SourceTable
     from sonogloss.transforms.stopwatch import Stopwatch
+    from sonogloss.transforms.work import cut_units
     from sonogloss.transforms.work_files import commit_work, write_work
 
     found: dict[str, Any] = {"imported_mb": _peak_mb()}
     if name == "begin":
         return found
     start = time.perf_counter()
-    table = SourceTable.of(listing(count)).in_order()
+    if name == "verify":
+        problems = verify(directory=output)["problems"]
+        return {"verify_s": time.perf_counter() - start, "problems": len(problems)}
+    more = count // 100 if name == "grown" else 0
+    table = SourceTable.of(listing(count + more)).in_order()
     found["list_s"] = time.perf_counter() - start
     start = time.perf_counter()
+    survey(output, kind="captions", units=(unit.id for unit in cut_units(table)))
     plan = plan_units(output, table, configuration="c", begin_anew=False)
     found |= {"plan_s": time.perf_counter() - start, "pending": sum(len(unit.sources) for unit in plan.pending)}
     if name == "write":
@@ -90,8 +98,8 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
         start = time.perf_counter()
         commit_work(results, folder=folder, output=output, started=Stopwatch(), rows="captions", progress=None)
         found |= {"commit_s": time.perf_counter() - start, "run_json_bytes": files.size(f"{output}/run.json")}
-    elif name == "plan":
-        write_work(f"{output}-plan", units=plan.pending, completed=[], rewrites=[], head={})
+    elif name != "resume":
+        write_work(f"{output}-{name}", units=plan.pending, completed=plan.completed, rewrites=plan.rewrites, head={})
     assert audio_job is not None
     return found | {"finished": plan.finished}
 

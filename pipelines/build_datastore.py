@@ -25,7 +25,7 @@ from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
-from sonogloss.pipelines.running.beam_options import beam_options, is_local
+from sonogloss.pipelines.running.beam_options import beam_options, leaves_models_to_workers
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
     begin_datastore,
@@ -96,9 +96,12 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     if not config.append and _is_built(output, made_with, config):
         return _done_before(output, started, config)
     files.check_writable(output)
-    reference = ClapReference.of(clap, device_for(config.device, config.beam_args), look=not is_local(options))
-    base = read_base(output, clap=clap, fingerprint=reference.fingerprint) if config.append else None
-    if base is not None:
+    reference = ClapReference.of(
+        clap, device_for(config.device, config.beam_args), look=leaves_models_to_workers(options)
+    )
+    base = None
+    if config.append:
+        base = read_base(output, clap=clap, fingerprint=reference.fingerprint, check=config.store_check)
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
         if made_with in [_asked(added) for added in base.options.get("appended", [])]:
             return _done_before(output, started, config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import read_labels
@@ -19,18 +19,15 @@ from sonogloss.pipelines.config.captioning import ClassifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.dry_run import show_dry_run
-from sonogloss.pipelines.running.inputs import check_window, device_for
+from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere
 from sonogloss.pipelines.running.report import show_run
 from sonogloss.records import LabelRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
-from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.models import ClapReference, TaggerReference
 from sonogloss.transforms.pool_windows import PoolWindows, measure_loudness
 from sonogloss.transforms.tag_clips import LabelSelection, tag_clips
 from sonogloss.transforms.write_rows import LabelRows
-
-if TYPE_CHECKING:
-    from sonogloss.tagging.tagger import Tagger
 
 TOP = 5
 
@@ -41,7 +38,7 @@ class TagJob:
 
     config: ClassifyConfig
     clap: ClapReference
-    tagger: Tagger
+    tagger: TaggerReference
     selection: LabelSelection
 
     @property
@@ -58,15 +55,16 @@ class TagJob:
         """Which CLAP and which labels."""
         return {"clap": self.clap.fingerprint, "labels": self.tagger.fingerprint}
 
-    def digest(self, device: str = "cpu") -> str:
+    def digest(self, device: str = "cpu", labels: str | None = None) -> str:
         """A digest of everything that shapes a row; part files carry it.
 
-        Where models run is no part of it: earlier releases noted a device, and their results on a CPU go on under this
-        digest, the others under those of :meth:`earlier_digests`.
+        Where models run is no part of it, nor are the embeddings of the labels: earlier releases noted a device and the
+        fingerprint of embedded labels, and their results go on under :meth:`earlier_digests`.
         """
         shape = {
             "rows": LabelRows.folder,
             **self.fingerprints(),
+            **({} if labels is None else {"labels": labels}),
             "device": device,
             "choice": asdict(self.selection),
             "policy": self.config.policy_digest(),
@@ -76,8 +74,9 @@ class TagJob:
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
     def earlier_digests(self) -> tuple[str, ...]:
-        """Those of results that an earlier release made elsewhere than on a CPU."""
-        return self.digest("cuda"), self.digest("auto")
+        """Those of results that an earlier release made."""
+        labels = self.tagger.load().fingerprint
+        return tuple(self.digest(device, labels) for device in ("cpu", "cuda", "auto"))
 
     def record(self) -> dict[str, Any]:
         """What the options became, and the labels."""
@@ -120,23 +119,31 @@ def classify(config: ClassifyConfig) -> dict[str, Any]:
 
 
 def prepare(config: ClassifyConfig, names: tuple[str, ...]) -> TagJob:
-    """Load the CLAP and embed the labels once.
+    """Load the CLAP and embed the labels, or, where workers elsewhere will do so, look at both.
 
     Raises:
         FingerprintMismatchError: the prompts were learned with another CLAP.
         InputError: an option or a file cannot be used.
     """
     from sonogloss.tagging.label_prompts import load_label_prompts
-    from sonogloss.tagging.tagger import TEMPLATE, THRESHOLD, plain_tagger, prompted_tagger
+    from sonogloss.tagging.tagger import TEMPLATE, THRESHOLD
 
     prompts = None if config.label_prompts is None else load_label_prompts(str(config.label_prompts))
     name = str(config.clap or (prompts.clap if prompts else "pocket"))
-    model = ClapReference.of(name, device_for(config.device, config.beam_args))
+    look = runs_elsewhere(config.beam_args)
+    model = ClapReference.of(name, device_for(config.device, config.beam_args), look=look)
     check_window(config.policy, model)
     if prompts is not None:
-        tagger = prompted_tagger(names, model.load(), prompts)
-    else:
-        tagger = plain_tagger(names, model.load(), config.template or [TEMPLATE])
+        prompts.require_clap(name, model.fingerprint)
+    tagger = TaggerReference(
+        labels=names,
+        clap=model,
+        templates=() if prompts else tuple(config.template or [TEMPLATE]),
+        prompts=str(config.label_prompts) if prompts else None,
+        prompts_fingerprint=prompts.fingerprint if prompts else None,
+    )
+    if not look:
+        tagger.load()  # what cannot be embedded is an error now
     if config.long == "pool" and tagger.needs_frames:
         raise OptionError(
             "--long pool has one embedding a recording, and these --label-prompts are compared with moments of a clip.",

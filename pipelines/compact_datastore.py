@@ -12,6 +12,7 @@ from typing import Any
 from sonogloss.errors import InputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.build import commit_datastore
+from sonogloss.indexes.cache import check_files
 from sonogloss.indexes.layout import ALL, Manifest, to_json
 from sonogloss.indexes.make_support import make_support
 from sonogloss.indexes.rewrite import rewrite
@@ -32,7 +33,7 @@ def compact(config: CompactConfig) -> dict[str, Any]:
         The report: `datastore`, `captions`, `removed`, `shards`, `sources`, `problems`.
 
     Raises:
-        InputError: there is no such datastore or source, or nothing would be left.
+        InputError: there is no such datastore or source, it is damaged, or nothing would be left.
     """
     directory = str(config.datastore)
     manifest = read_manifest(directory)
@@ -45,6 +46,7 @@ def compact(config: CompactConfig) -> dict[str, Any]:
         raise InputError("--remove-source names all sources; nothing would be left.", "Remove the directory.")
     with lease(directory, "compact", by_force=config.break_lease) as held:
         manifest = read_manifest(directory)
+        check_files(directory, manifest, "full")  # else what is damaged would get a digest of its own
         left = sum(source.count for source in manifest.sources if source.name not in config.remove_source)
         written = rewrite(
             directory,

@@ -1,4 +1,4 @@
-"""convert-clap: a LAION checkpoint to a directory of safetensors in the layout of transformers' ClapModel."""
+"""convert-clap: a published CLAP checkpoint to a directory of safetensors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CONFIG = "config.json"  # written last: without it a directory holds no model
 
 @command(ConvertClapConfig)
 def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
-    """Convert a LAION checkpoint, reading its tensors and nothing else.
+    """Convert a checkpoint, reading its tensors and nothing else.
 
     Returns:
-        The report: `output`, `checkpoint` {path, sha256}, `model` {audio_tower, fused, dim, parameters}, `fingerprint`,
-        `left_out` (tensors without a use, by module), `problems`.
+        The report: `output`, `checkpoint` {path, sha256}, `model` {layout, audio_tower, text_tower, fused, dim,
+        parameters}, `fingerprint`, `left_out` (tensors without a use, by module), `problems`.
 
     Raises:
         InputError: an option or the checkpoint makes the job impossible.
@@ -36,7 +36,7 @@ def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
         )
     with tempfile.TemporaryDirectory(prefix="convert-clap-") as temporary:
         staging = Path(temporary)
-        done = convert_checkpoint(checkpoint, staging, tokenizer=tokenizer)
+        done = convert_checkpoint(checkpoint, staging, tokenizer=tokenizer, layout=config.layout)
         digest = files.digest(checkpoint)
         (staging / "README.md").write_text(_model_card(files.base_name(checkpoint), digest, done), encoding="utf-8")
         files.check_writable(output)
@@ -49,7 +49,9 @@ def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
         "output": output,
         "checkpoint": {"path": checkpoint, "sha256": digest},
         "model": {
-            "audio_tower": done.amodel,
+            "layout": done.layout,
+            "audio_tower": done.audio_tower,
+            "text_tower": done.text_tower,
             "fused": done.fused,
             "dim": done.dim,
             "parameters": done.parameters,
@@ -63,30 +65,38 @@ def convert_clap(config: ConvertClapConfig) -> dict[str, Any]:
 def show(report: dict[str, Any]) -> None:
     """Print the report for a person."""
     model, console = report["model"], plain_console()
-    tower = f"{model['audio_tower'] or 'HTSAT'}{', fused' if model['fused'] else ''}"
-    console.print(f"{report['output']}: {tower}, {model['dim']} dimensions, {model['parameters']:,} parameters")
+    towers = f"{model['audio_tower']}{', fused' if model['fused'] else ''} and {model['text_tower']}"
+    console.print(f"{report['output']}: {towers}, {model['dim']} dimensions, {model['parameters']:,} parameters")
     console.print(f"fingerprint {report['fingerprint']}")
     if report["left_out"]:
         left_out = ", ".join(f"{module} ({count})" for module, count in sorted(report["left_out"].items()))
         console.print(f"left out, as embeddings do not need them: {left_out}")
 
 
+_NOTES = {
+    "laion": """In the layout of transformers' `ClapModel`. Sounds are ten seconds at 48 kHz. `"quantise": "int16"` in
+`preprocessor_config.json` is sonogloss's own key: laion_clap cuts samples to 16 bits before anything else, and so does
+sonogloss with this model. transformers leaves that key alone, so its embeddings of sounds differ a little.
+""",
+    "wavcaps": "In sonogloss's own layout. Sounds are ten seconds at 32 kHz, shorter ones are filled up with zeros.\n",
+    "msclap": "In sonogloss's own layout. Sounds are at 44.1 kHz, shorter ones are repeated.\n",
+}
+
+
 def _model_card(name: str, digest: str, done: Conversion) -> str:
+    library = "transformers" if done.layout == "laion" else "sonogloss"
     return f"""---
-library_name: transformers
+library_name: {library}
 tags: [audio, clap]
 ---
 
 # CLAP, converted from `{name}`
 
-The weights of a LAION checkpoint in the layout of transformers' `ClapModel`, converted by sonogloss {__version__}. They
-keep the checkpoint's licence and its limits; nothing was trained.
+The weights of a checkpoint, converted by sonogloss {__version__}. They keep its licence and its limits; nothing was
+trained.
 
 * checkpoint: `{name}`, sha256 `{digest}`
-* audio tower: {done.amodel or "HTSAT"}{" with feature fusion" if done.fused else ""}; text tower: RoBERTa
+* audio tower: {done.audio_tower}{" with feature fusion" if done.fused else ""}; text tower: {done.text_tower}
 * {done.dim} dimensions, {done.parameters:,} parameters, fingerprint `{done.fingerprint}`
 
-Sounds are ten seconds at 48 kHz. `"quantise": "int16"` in `preprocessor_config.json` is sonogloss's own key: laion_clap
-cuts samples to 16 bits before anything else, and so does sonogloss with this model. transformers leaves that key alone,
-so its embeddings of sounds differ a little.
-"""
+{_NOTES[done.layout]}"""

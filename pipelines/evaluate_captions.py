@@ -64,9 +64,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     with parts_runner(config, output) as (folder, run):
         scoring = prepare_scoring(read_results(results), config, folder, results=results, references=references)
         plan = scoring.plan
-        run(write_counts, plan)
-        merge_counts(plan)
-        run(write_scores, plan)
+        run(write_scores, plan, first=(write_counts, merge_counts) if plan.counts else None)
         captions = read_counts(plan).get("captions", CaptionStatistics())
         corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions)
         _write_clips(scoring, files.join(output, "metrics/clips.parquet"))

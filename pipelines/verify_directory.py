@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from sonogloss import files
-from sonogloss.errors import FormatError
+from sonogloss.errors import FormatError, OptionError
 from sonogloss.indexes import verify as verify_datastore
 from sonogloss.methods import verify_captioner
 from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
+from sonogloss.pipelines.running.run_parts import parts_runner
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.records import CAPTION_ROW_SCHEMA, FIRST_DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA, SKIPPED_SCHEMA
-from sonogloss.transforms.commit_run import read_parts
+from sonogloss.transforms.commit_run import FORMAT, read_parts
 from sonogloss.transforms.skipped_files import MOST_LISTED, SKIPPED
-
-# The columns of a results directory's folders. A run has captions or labels, and its counts say which.
-_SCHEMAS = {
-    "captions": CAPTION_ROW_SCHEMA,
-    "labels": LABEL_ROW_SCHEMA,
-    "dead_letters": FIRST_DEAD_LETTER_SCHEMA,
-    SKIPPED: SKIPPED_SCHEMA,
-}
+from sonogloss.transforms.verify_parts import plan_verification, read_findings, repeated_clips, verify_range
+from sonogloss.transforms.work_files import WORK_FOLDER
 
 
 @command(VerifyConfig)
@@ -38,6 +28,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
 
     Raises:
         MissingInputError: there is no such directory.
+        OptionError: workers are asked for, and it holds no results.
         StoreFormatError: it is none of these, or unfinished.
     """
     directory = str(config.directory)
@@ -45,6 +36,8 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         kind, name = damaged
         return {"directory": directory, "kind": kind, "problems": [f"{name} is not JSON; it is damaged."]}
     kind, manifest = identify(directory)
+    if kind != FORMAT and (config.workers is not None or config.beam_args):
+        raise OptionError(f"{directory!r} holds no results; only these are verified by workers.", "Leave them out.")
     if kind == "sonogloss-datastore":
         problems = verify_datastore(directory)
     elif kind == "sonogloss-captioner":
@@ -58,7 +51,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         tables = (f"metrics/{name}.parquet" for name in ("clips", "corpus"))
         problems = [f"{name} is missing." for name in tables if not files.exists(files.join(directory, name))]
     else:
-        problems = _verify_results(directory, manifest, config.sample)
+        problems = _verify_results(config, manifest)
     return {"directory": directory, "kind": kind, "problems": problems}
 
 
@@ -74,65 +67,43 @@ def _damaged_manifest(directory: str) -> tuple[str, str] | None:
     return None
 
 
-def _verify_results(directory: str, run: dict[str, Any], sample: int | None) -> list[str]:
+def _verify_results(config: VerifyConfig, run: dict[str, Any]) -> list[str]:
+    directory = str(config.directory)
     lacking = [] if {"parts", "manifest"} & run.keys() else ["parts"]
     if lacking := sorted({*lacking, *({"counts"} - run.keys())}):
         return [f"run.json lacks {' and '.join(lacking)}."]
     try:
         if problems := [text for entry in run.get("manifest", []) if (text := files.file_problem(directory, entry))]:
             return problems
-        return _verify_parts(directory, run, sample)
+        return _verify_parts(config, directory, run)
     except (KeyError, TypeError, AttributeError) as error:
         return [f"run.json has an entry missing or malformed ({error!r})."]
 
 
-def _verify_parts(directory: str, run: dict[str, Any], sample: int | None) -> list[str]:
-    problems = []
-    rows: Counter[str] = Counter()
-    ids: Counter[str] = Counter()
+def _verify_parts(config: VerifyConfig, directory: str, run: dict[str, Any]) -> list[str]:
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
-    parts = read_parts(directory, run)
-    step = max(1, len(parts) // (sample or len(parts) or 1))
-    for number, part in enumerate(parts):
-        if number % step:
-            rows[part["path"].partition("/")[0]] += part["rows"]
-            continue
-        if problem := files.file_problem(directory, part):
-            problems.append(problem)
-            continue
-        folder = part["path"].partition("/")[0]
-        expected = _SCHEMAS[folder]
-        try:
-            with files.open_read(files.join(directory, part["path"])) as handle:
-                schema = pq.read_schema(handle)
-                handle.seek(0)
-                content = pq.read_table(handle, columns=[expected.names[0]])
-        except (OSError, pa.ArrowException) as error:
-            problems.append(f"{part['path']} is not a Parquet file with our columns ({error}).")
-            continue
-        if schema.names[: len(expected.names)] != expected.names:
-            problems.append(f"{part['path']} does not have the columns of {folder}.")
-        if content.num_rows != part["rows"]:
-            problems.append(f"{part['path']} holds {content.num_rows} rows instead of {part['rows']}.")
-        rows[folder] += content.num_rows
-        if folder == folders[0]:
-            ids.update(content.column("clip_id").to_pylist())
+    named = {part["path"] for part in read_parts(directory, run)}
+    with parts_runner(config, directory, name=f"{WORK_FOLDER}/verify", noun="rows") as (folder, run_parts):
+        plan = plan_verification(folder, directory, len(named), config.sample)
+        run_parts(verify_range, plan)
+        found = read_findings(plan)
+    problems, rows = found.problems, found.rows
     if not problems:
-        problems += [
-            f"There are {rows[folder]} {folder} rows, but run.json counts {counts[folder]}."
+        problems = [
+            f"There are {rows.get(folder, 0)} {folder} rows, but run.json counts {counts[folder]}."
             for folder in folders
-            if rows[folder] != counts[folder]
+            if rows.get(folder, 0) != counts[folder]
         ]
         # Earlier releases counted what they left out and did not list it. Silent windows are never listed.
         left_out = counts["skipped"] - run.get("skipped_codes", {}).get("SILENT", 0)
-        if rows[SKIPPED] not in (0, min(left_out, MOST_LISTED)):
+        if rows.get(SKIPPED, 0) not in (0, min(left_out, MOST_LISTED)):
             problems.append(f"{rows[SKIPPED]} skipped files are listed, but run.json counts {left_out}.")
     if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
-    if repeated := [clip for clip, count in ids.items() if count > 1]:
-        problems.append(f"{len(repeated)} clips have several rows, {repeated[0]} among them.")
-    named = {part["path"] for part in parts}
+    repeated, clip = repeated_clips(directory, run, found.clips)
+    if repeated:
+        problems.append(f"{repeated} clips have several rows, {clip} among them.")
     for folder in (*folders, SKIPPED):
         for path in files.list_dir(files.join(directory, folder), ".parquet"):
             if (name := f"{folder}/{files.base_name(path)}") not in named:

@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.device import choose_device
@@ -22,6 +22,9 @@ from sonogloss.indexes.datastore import Search
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
 from sonogloss.methods import Captioner, CaptionerSpec, load_captioner
 from sonogloss.methods.directory import CaptionerOutline, outline_captioner
+
+if TYPE_CHECKING:
+    from sonogloss.tagging.tagger import Tagger
 
 M = TypeVar("M")
 
@@ -126,6 +129,46 @@ class CaptionerWithClap:
     def load(self) -> Captioner:
         """The captioner, loaded once a process."""
         return self.captioner.load_with(self.clap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerReference:
+    """Labels of a tag job, which are embedded where they are used.
+
+    `templates` hold `{label}`. `prompts`, a directory of learned label prompts with this fingerprint, take their place.
+    """
+
+    labels: tuple[str, ...]
+    clap: ClapReference
+    templates: tuple[str, ...] = ()
+    prompts: str | None = None
+    prompts_fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that shapes a score, including the labels and their order; no model is needed for it."""
+        shape = [self.clap.fingerprint, self.prompts_fingerprint, self.templates, self.labels]
+        return hashlib.sha256(json.dumps(shape).encode()).hexdigest()
+
+    @property
+    def needs_frames(self) -> bool:
+        """True if labels are compared with frames too."""
+        return self.prompts is not None
+
+    def load(self) -> Tagger:
+        """The embedded labels, once a process."""
+        clap = self.clap.load()
+        return _once(self, lambda: self._load(clap))
+
+    def _load(self, clap: Clap) -> Tagger:
+        from sonogloss.tagging.label_prompts import load_label_prompts  # all of it stands on torch
+        from sonogloss.tagging.tagger import plain_tagger, prompted_tagger
+
+        if self.prompts is None:
+            return plain_tagger(self.labels, clap, self.templates)
+        prompts = load_label_prompts(self.prompts)
+        _require("label prompts", self.prompts, str(self.prompts_fingerprint), prompts.fingerprint)
+        return prompted_tagger(self.labels, clap, prompts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,20 +42,9 @@ _KEYS = ("clip_id", "uri", "member", "start_s")  # which recordings a file of ro
 _NAME = re.compile(r"part-([0-9a-f]{16})(-\d{3,})?\.parquet(\.tmp-[0-9a-f]{8})?")
 
 
-class PackedSources:
-    """The sources of a unit as its footer lists them; packed until somebody goes through them, for there are many."""
-
-    def __init__(self, content: bytes) -> None:
-        self._packed = zlib.compress(content, 1)
-
-    def __iter__(self) -> Iterator[DoneSource]:
-        for key, uri, member, *silent in json.loads(zlib.decompress(self._packed)):
-            yield DoneSource(key=key, uri=uri, member=member, silent=silent[0] if silent else 0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Footer:
-    """What a part file says of itself. `kind` and `sources` are None where an earlier format did not note them.
+    """What a part file says of itself. `kind` is None where an earlier format did not note it.
 
     `complete` is false where a release that knew fewer columns wrote the file.
     """
@@ -65,7 +53,6 @@ class Footer:
     unit: str
     kind: str | None
     parts: int | None = None
-    sources: PackedSources | None = None
     rows: int = 0
     complete: bool = True
 
@@ -108,7 +95,6 @@ def read_footer(path: str) -> Footer | None:
         unit=said[UNIT_KEY].decode(),
         kind=said[KIND_KEY].decode() if KIND_KEY in said else None,
         parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
-        sources=PackedSources(said[SOURCES_KEY]) if SOURCES_KEY in said else None,
         rows=found.num_rows,
         complete=_LAST_COLUMN in found.schema.names,
     )
@@ -190,7 +176,12 @@ def write_again(
     Returns:
         What was written; None where no recording stays.
     """
-    sources = [each for unit in units for each in sources_of(output, unit) if (each.uri, each.member) not in drop]
+    sources = [
+        each
+        for unit in units
+        for each in sources_of(output, [part.path for part in unit.parts])
+        if (each.uri, each.member) not in drop
+    ]
     if not sources:
         return None
     names = [*(unit.unit for unit in units), *(source.key or source.uri for source in sources)]
@@ -217,21 +208,28 @@ def write_again(
     )
 
 
-def sources_of(output: str, unit: UnitResult) -> Iterable[DoneSource]:
-    """The sources of a unit; format 1 noted them in its rows only."""
-    footer = read_footer(files.join(output, unit.parts[-1].path))
-    if footer is not None and footer.sources is not None:
-        return footer.sources
-    return sources_of_rows(output, [part.path for part in unit.parts])
+def sources_of(output: str, names: Sequence[str]) -> list[DoneSource]:
+    """The sources of a unit, or of some of its files; format 1 noted them in its rows only."""
+    with files.open_read(files.join(output, names[-1])) as handle:
+        said = pq.read_metadata(handle).metadata or {}
+    return noted_sources(said) or sources_of_rows(output, names)
 
 
-def sources_of_rows(output: str, names: Iterable[str]) -> tuple[DoneSource, ...]:
+def noted_sources(footer: Mapping[bytes, bytes]) -> list[DoneSource]:
+    """The sources that the footer of a unit's dead letters lists; none where it lists none."""
+    return [
+        DoneSource(key=key, uri=uri, member=member, silent=silent[0] if silent else 0)
+        for key, uri, member, *silent in json.loads(footer.get(SOURCES_KEY, b"[]"))
+    ]
+
+
+def sources_of_rows(output: str, names: Iterable[str]) -> list[DoneSource]:
     """The recordings that these files have rows of, each once."""
     found: dict[tuple[str, str | None], DoneSource] = {}
     for name in names:
         for row in files.read_table(files.join(output, name), columns=["uri", "member"]).to_pylist():
             found[row["uri"], row["member"]] = DoneSource(key=None, uri=row["uri"], member=row["member"])
-    return tuple(found.values())
+    return list(found.values())
 
 
 def _in_parts(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]]:

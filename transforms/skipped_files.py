@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -23,34 +22,32 @@ SKIPPED_KEY = b"sonogloss.skipped"
 MOST_LISTED = 100_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SkippedList:
-    """What a job leaves out: how many files by reason, and the first of them as rows."""
+    """What a job leaves out: how many files by reason, and the first :data:`MOST_LISTED` of them as rows."""
 
-    counts: Mapping[str, int]
-    content: pa.Table
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: list[SkippedFile] = field(default_factory=list)
+
+    def add(self, skipped: Skipped) -> None:
+        """Count what was left out, and list it while there is room."""
+        self.counts[str(skipped.code)] += 1
+        if len(self.rows) < MOST_LISTED:
+            member = None if skipped.member is None else printable(skipped.member)
+            uri, reason = printable(skipped.uri), printable(skipped.reason)
+            self.rows.append(SkippedFile(uri=uri, member=member, code=str(skipped.code), reason=reason))
+
+    @property
+    def content(self) -> pa.Table:
+        """The rows as they are written."""
+        return table(self.rows, SKIPPED_SCHEMA)
 
     @property
     def name(self) -> str | None:
         """Of the file below the results directory; None when nothing was left out."""
-        if not self.content.num_rows:
+        if not self.rows:
             return None
         return f"{SKIPPED}/part-{hashlib.sha256(repr(self.content.to_pylist()).encode()).hexdigest()[:16]}.parquet"
-
-
-def list_skipped(skipped: Sequence[Skipped]) -> SkippedList:
-    """Count what was left out and list the first :data:`MOST_LISTED`."""
-    rows = [
-        SkippedFile(
-            uri=printable(each.uri),
-            member=None if each.member is None else printable(each.member),
-            code=str(each.code),
-            reason=printable(each.reason),
-        )
-        for each in skipped[:MOST_LISTED]
-    ]
-    counts = Counter(str(each.code) for each in skipped)
-    return SkippedList(counts=dict(sorted(counts.items())), content=table(rows, SKIPPED_SCHEMA))
 
 
 def write_skipped(output: str, skipped: SkippedList) -> list[dict[str, Any]]:
@@ -58,7 +55,7 @@ def write_skipped(output: str, skipped: SkippedList) -> list[dict[str, Any]]:
     if (name := skipped.name) is None:
         return []
     files.write_table(files.join(output, name), skipped.content.replace_schema_metadata({SKIPPED_KEY: b"1"}))
-    return [{**files.file_entry(output, name), "rows": skipped.content.num_rows, "sources": 0}]
+    return [{**files.file_entry(output, name), "rows": len(skipped.rows), "sources": 0}]
 
 
-NOTHING_SKIPPED = SkippedList(counts={}, content=table([], SKIPPED_SCHEMA))
+NOTHING_SKIPPED = SkippedList()

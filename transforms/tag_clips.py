@@ -37,7 +37,7 @@ def tag_clips(batch: Batch, tagger: Tagger, selection: LabelSelection) -> Batch:
 
     Args:
         batch: clips with embeddings, and with frames where the tagger needs them.
-        tagger: the labels. It was made once, where the job was started, and travels to the workers as it is.
+        tagger: the labels.
         selection: which of them a row names.
     """
     if not batch.clips:

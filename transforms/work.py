@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -155,7 +155,7 @@ class UnitResult:
     device: str | None = None
 
 
-def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[Unit]:
+def cut_units(sources: Sequence[Source], *, done: npt.NDArray[np.bool_] | None = None) -> list[Unit]:
     """Cut a sorted listing into units of 20 to 2,048 sources, at least 64 of them where the listing allows.
 
     Recordings of many bytes make units of fewer sources. The cut depends on the listing alone, never on the number of
@@ -164,13 +164,13 @@ def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[U
 
     Args:
         sources: all of them; units hold them in columns.
-        done: keys of those that need no work.
+        done: which of them need no work.
     """
     table = SourceTable.of(sources)
     sizes = np.maximum(table.sizes, 0)
     count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(table) / UNITS)))
     size = max(SMALLEST_UNIT_BYTES, math.ceil(int(sizes.sum()) / UNITS))
-    pending = np.array([key not in done for key in table.keys()], bool)  # noqa: SIM118  # it is no mapping
+    pending = np.ones(len(table), bool) if done is None else ~done
     whole, others = [], [np.zeros(0, np.int64)]
     for start, stop in _cut(sizes, count, size):
         if pending[start:stop].all():
@@ -184,14 +184,13 @@ def cut_units(sources: Sequence[Source], *, done: Container[str] = ()) -> list[U
 
 def _cut(sizes: npt.NDArray[np.int64], count: int, limit: int) -> Iterator[tuple[int, int]]:
     """Runs of at most `count` sources and, unless it is a single one, `limit` bytes."""
+    ends = np.cumsum(sizes)
     start = held = 0
-    for place, size in enumerate(sizes.tolist()):
-        if place > start and (place - start == count or held + size > limit):
-            yield start, place
-            start, held = place, 0
-        held += size
-    if start < len(sizes):
-        yield start, len(sizes)
+    while start < len(sizes):
+        fit = int(np.searchsorted(ends, held + limit, side="right"))
+        stop = max(start + 1, min(start + count, fit))
+        yield start, stop
+        start, held = stop, int(ends[stop - 1])
 
 
 def make_unit(sources: Sequence[Source]) -> Unit:

@@ -28,6 +28,12 @@ def _layout_names() -> tuple[str, ...]:
     return ("auto", "none", *LAYOUTS)
 
 
+def _checkpoint_layouts() -> tuple[str, ...]:
+    from sonogloss.clap.backend import CHECKPOINTS
+
+    return ("auto", *CHECKPOINTS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildDatastoreConfig(BeamOptions):
     """Options of `build-datastore`."""
@@ -86,6 +92,7 @@ class BuildDatastoreConfig(BeamOptions):
     append: bool = option(
         False, group=JOB, help="add what is new to the datastore that the output holds", recorded=False
     )
+    store_check: str = check_option("the datastore that --append adds to", JOB)
     max_dead_letters: float = dead_letters_option("lines", JOB)
     device: str = device_option(JOB)
 
@@ -162,21 +169,26 @@ class ConvertClapConfig(Configuration):
     """Options of `convert-clap`."""
 
     checkpoint: AnyPath = option(
-        help="the .pt file, HTSAT with RoBERTa, fused or not; local or any fsspec URL", metavar="CKPT", positional=True
+        help="a checkpoint of LAION, WavCaps, DRCap or MS-CLAP; local or any fsspec URL",
+        metavar="CKPT",
+        positional=True,
     )
-    output: AnyPath = option(help="the model's directory, in the layout of transformers' ClapModel", metavar="DIR")
+    output: AnyPath = option(help="the model's directory", metavar="DIR")
+    layout: str = option(
+        "auto", help="whose checkpoint it is; auto looks at the names of its weights", choices=_checkpoint_layouts
+    )
     tokenizer: AnyPath | None = option(
         None,
         help="directory of the text tower's tokenizer, which no checkpoint holds; or roberta-base or hf:owner/name, "
         "which is downloaded",
-        default_text="roberta-base, if it is on this machine",
+        default_text="the one it was trained with, if it is on this machine",
         metavar="T",
     )
     overwrite: bool = option(False, help="replace the model that the output holds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(Configuration):
+class VerifyConfig(BeamOptions):
     """Options of `verify`."""
 
     directory: AnyPath = option(

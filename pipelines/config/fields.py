@@ -253,7 +253,7 @@ def _check_range(setting: Setting, value: float) -> None:
         raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
 
 
-CLAP_NAMES = "pocket, pocket:ordered, a directory, hf:owner/name or laion:CKPT.pt"
+CLAP_NAMES = "pocket, pocket:ordered, a directory, hf:owner/name, or laion:, wavcaps: or msclap:CKPT"
 OLD_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -276,12 +276,13 @@ def device_option(group: str | None = None) -> Any:
     )
 
 
-def check_option() -> Any:
+def check_option(what: str = "the datastore", group: str | None = None) -> Any:
     """How much of a datastore is checked before it is used; results do not depend on it."""
     return option(
         "sample",
         flag="--check",
-        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        group=group,
+        help=f"how much of {what} is compared with its manifest: a sample of each file, or every byte",
         choices=("sample", "full"),
         recorded=False,
     )

@@ -17,6 +17,7 @@ from sonogloss.pipelines.config.fields import (
     AnyPath,
     Configuration,
     Paths,
+    check_option,
     dead_letters_option,
     device_option,
     option,
@@ -127,6 +128,7 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
         default_text="the captions themselves",
         metavar="DIR",
     )
+    store_check: str = check_option()
     labels: AnyPath | None = option(
         None,
         help="what hard prompts name: pocket, one a line, or a csv or json with names",

@@ -35,7 +35,7 @@ from sonogloss.transforms.long_sources import split_long
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import ReadAudio
-from sonogloss.transforms.skipped_files import list_skipped, write_skipped
+from sonogloss.transforms.skipped_files import write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, cut_units
 from sonogloss.transforms.work_files import commit_work, list_places, read_place, remove_work, write_work
@@ -113,8 +113,7 @@ def _run_audio_job(
     output = str(config.output)
     config = _retrying(config, output)
     sources, skipped = list_audio(as_list(config.audio))
-    left_out = len(skipped)
-    skipped_list = list_skipped(skipped)
+    left_out = skipped.counts.total()
     check_output(output)
     if not (config.dry_run or config.break_lease):
         refuse_held(output)
@@ -132,12 +131,12 @@ def _run_audio_job(
             output,
             sources,
             configuration=job.digest(),
-            earlier=job.earlier_digests(),
+            earlier=job.earlier_digests,
             begin_anew=config.begin_anew,
             rows=job.rows.folder,
             retry=config.retry_dead_letters,
             options=config.shaping_options(),
-            skipped=skipped_list,
+            skipped=skipped,
         )
         if not plan.finished:
             for name in plan.remove:
@@ -150,8 +149,8 @@ def _run_audio_job(
                 rewrites=plan.rewrites,
                 head={
                     "head": _head(config, job, sources=len(recordings), left_out=left_out),
-                    "skipped": skipped_list.counts,
-                    "skipped_parts": write_skipped(output, skipped_list),
+                    "skipped": skipped.counts,
+                    "skipped_parts": write_skipped(output, skipped),
                 },
             )
             commit = partial(Gather, commit_work, folder=work, output=output, started=started, rows=job.rows.folder)

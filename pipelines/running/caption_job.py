@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from sonogloss.methods import CaptionerSpec, ProjectionSettings
+from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
-from sonogloss.pipelines.running.beam_options import beam_options, is_local
-from sonogloss.pipelines.running.inputs import check_window, device_for, store_paths
+from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere, store_paths
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -169,9 +168,8 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         FingerprintMismatchError: they were made with different CLAPs.
         InputError: one of them cannot be used.
     """
-    device = device_for(config.device, getattr(config, "beam_args", ()))
-    # A launcher of workers elsewhere looks at what they will load, unless it tries a batch itself.
-    look = not is_local(beam_options(getattr(config, "beam_args", ()))) and not getattr(config, "dry_run", False)
+    beam_args = getattr(config, "beam_args", ())
+    device, look = device_for(config.device, beam_args), runs_elsewhere(beam_args)
     datastore = _datastore(config, look)
     spec = CaptionerSpec(
         name=str(config.captioner),
@@ -321,20 +319,26 @@ def choose_reranking(config: CaptionSettings, captioner: CaptionerReference, cla
     """
     if not config.candidate_beams and config.candidates is None and config.rerank is None:
         return None
-    loaded, candidates = captioner.load(), 0
-    nothing = np.zeros((0, loaded.clap.dim), np.float32)
-    if config.candidate_beams:  # what a method cannot do is an error now, not at the first clip
-        loaded.caption(nothing, [], beams=config.candidate_beams[-1])
-    else:
-        own = loaded.beams or 1
-        candidates = config.candidates or (own if own > 1 else CANDIDATES)
-        loaded.candidates(nothing, [], candidates)
-        if config.beams is not None and config.beams < candidates:
-            raise OptionError(
-                f"A search with --beams {config.beams} finds {config.beams} captions at most; {candidates} candidates "
-                "are wanted.",
-                "Give more beams, fewer --candidates, or leave --beams out.",
-            )
+    known = captioner.outline
+    own = known.beams or 1
+    candidates = 0 if config.candidate_beams else config.candidates or (own if own > 1 else CANDIDATES)
+    if isinstance(known, Captioner):  # what a method cannot do is an error now, not at the first clip
+        nothing = np.zeros((0, known.clap.dim), np.float32)
+        if candidates:
+            known.candidates(nothing, [], candidates)
+        else:
+            known.caption(nothing, [], beams=config.candidate_beams[-1])
+    elif known.beams is None:
+        raise OptionError(
+            f"A {known.method} captioner finds one caption a clip, so there are no candidates to choose among.",
+            "Leave candidates and re-ranking out, or name a captioner that searches with beams.",
+        )
+    if config.beams is not None and config.beams < candidates:
+        raise OptionError(
+            f"A search with --beams {config.beams} finds {config.beams} captions at most; {candidates} candidates "
+            "are wanted.",
+            "Give more beams, fewer --candidates, or leave --beams out.",
+        )
     return Reranking(beams=tuple(config.candidate_beams), candidates=candidates, clap=_reranker(config, clap))
 
 

@@ -13,6 +13,7 @@ from sonogloss.audio.probe import Form, header_readers
 from sonogloss.errors import ClipError
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import count_cores
+from sonogloss.pipelines.running.inputs import runs_elsewhere
 from sonogloss.pipelines.running.progress import HOUR_S, in_words
 from sonogloss.pipelines.running.report import first_batch
 from sonogloss.pipelines.running.terminal import plain_console
@@ -68,6 +69,8 @@ def dry_run(
 ) -> dict[str, Any]:
     """Process the first batch of the first source that can be read, in this process, and estimate the rest.
 
+    For a job of workers elsewhere no model is loaded: it is said how much sound there is, and not how long it takes.
+
     Args:
         config: the options.
         job: the loaded parts.
@@ -81,13 +84,16 @@ def dry_run(
         MissingInputError: no source can be read.
     """
     policy, rate = config.policy, job.sample_rate
-    done = run([first_batch(sources, policy=policy, sample_rate=rate, batch_size=batch_size)])
+    own, on_cpu = config.workers or 1, job.clap.device == "cpu"
+    first = first_batch(sources, policy=policy, sample_rate=rate, batch_size=batch_size)
     extent = measure_extent(sources, policy)
-    unit = make_unit(spread(sources, batch_size))
-    batch = next(read_unit(unit, policy=policy, sample_rate=rate, batch_size=batch_size))
-    own = config.workers or 1
-    on_cpu = job.clap.device == "cpu"
-    speed = measure_speed(batch, run, threads=max(1, count_cores() // own) if on_cpu else None)
+    done: Sequence[Batch] = []
+    speed = None
+    if not runs_elsewhere(config.beam_args):
+        done = run([first])
+        unit = make_unit(spread(sources, batch_size))
+        batch = next(read_unit(unit, policy=policy, sample_rate=rate, batch_size=batch_size))
+        speed = measure_speed(batch, run, threads=max(1, count_cores() // own) if on_cpu else None)
     return {
         "dry_run": True,
         "sources": len(sources),
@@ -225,7 +231,8 @@ def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str])
             f"{in_words(expected['decode_s'])}, models {in_words(expected['models_s'])}{price}",
             soft_wrap=True,
         )
-    console.print("The first recording (nothing was written):")
+    if report["rows"] or report["dead_letters"]:
+        console.print("The first recording (nothing was written):")
     for row in report["rows"]:
         console.print(f"  {row['start_s']:7.1f} s  {words(row)}")
     for letter in report["dead_letters"]:

@@ -15,8 +15,9 @@ from sonogloss.errors import MissingInputError, OptionError, OutputError
 from sonogloss.pipelines.config.fields import Paths
 from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.terminal import note
-from sonogloss.sources import Skipped, Source, SourceTable, list_sources
+from sonogloss.sources import Source, SourceTable, list_sources
 from sonogloss.transforms.models import ClapReference
+from sonogloss.transforms.skipped_files import SkippedList
 
 DEMO_FILE = "demo.json"
 """Marks what `sonogloss demo` made."""
@@ -27,7 +28,7 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, list[Skipped]]:
+def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, SkippedList]:
     """The recordings that patterns name, sorted by file, each once, and what was left out.
 
     What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
@@ -35,22 +36,22 @@ def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, list[Skipped]]:
     Raises:
         MissingInputError: there is no recording.
     """
-    skipped: list[Skipped] = []
+    skipped = SkippedList()
     sources = SourceTable.of(_sources(patterns, skipped))
     if not sources:
-        if not skipped:
+        if not skipped.rows:
             raise MissingInputError(
                 "--audio names nothing but empty archives, tables or listings.", "Name files that hold recordings."
             )
         raise MissingInputError(
-            f"--audio holds no recording among {len(skipped):,} files; {skipped[0].uri!r}, for one: "
-            f"{skipped[0].reason}",
+            f"--audio holds no recording among {skipped.counts.total():,} files; {skipped.rows[0].uri!r}, for one: "
+            f"{skipped.rows[0].reason}",
             "Name the files with a glob if they are audio all the same.",
         )
     return sources.in_order(), skipped
 
 
-def _sources(patterns: Iterable[str], skipped: list[Skipped]) -> Iterator[Source]:
+def _sources(patterns: Iterable[str], skipped: SkippedList) -> Iterator[Source]:
     """The recordings; what was left out joins the list."""
     for found in list_sources(map(_failures_of_a_run, patterns)):
         if isinstance(found, Source):
@@ -58,7 +59,7 @@ def _sources(patterns: Iterable[str], skipped: list[Skipped]) -> Iterator[Source
         elif found.failed:
             yield Source(uri=found.uri, member=found.member, version=str(found.code), refused=found)
         else:
-            skipped.append(found)
+            skipped.add(found)
 
 
 def _failures_of_a_run(pattern: str) -> str:
@@ -143,7 +144,12 @@ def device_for(name: str, beam_args: Sequence[str]) -> str:
     Raises:
         OptionError: a local job asks for a CUDA device and there is none.
     """
-    return choose_device(name) if is_local(beam_options(beam_args)) else name
+    return name if runs_elsewhere(beam_args) else choose_device(name)
+
+
+def runs_elsewhere(beam_args: Sequence[str]) -> bool:
+    """Is this the job of workers on other machines? Then the launching one looks at models and loads none."""
+    return not is_local(beam_options(beam_args))
 
 
 def count_gpus() -> int:

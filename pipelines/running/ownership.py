@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import FormatError, OutputError
+from sonogloss.in_parallel import in_parallel
 from sonogloss.transforms.commit_run import FORMAT, MANIFEST, RUN_FILE, read_parts, read_run
 from sonogloss.transforms.part_files import (
     DATASTORE,
@@ -116,17 +118,15 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
     committed = {path: part for path, part in committed.items() if path not in skipped}
     manifests = tuple(entry["path"] for entry in run.get("manifest", [])) if run else ()
     footers: dict[str, Footer] = {}
-    broken, leftovers, foreign = [], [], []
+    broken, foreign = [], []
+    leftovers: list[str] = []
+    names: list[str] = []
     for name in _names(output, (*KINDS, DEAD_LETTERS)):
-        if is_half_written(name):
-            leftovers.append(name)
-            continue
-        try:
-            footer = read_footer(files.join(output, name)) if name.endswith(".parquet") else None
-        except (OSError, pa.ArrowException):
+        (leftovers if is_half_written(name) else names).append(name)
+    for name, footer in zip(names, in_parallel(partial(_look, output), names), strict=True):
+        if isinstance(footer, Exception):
             broken.append(name)
-            continue
-        if footer is None or footer.unit != unit_in_name(name):
+        elif footer is None or footer.unit != unit_in_name(name):
             foreign.append(name)
         else:
             footers[name] = footer
@@ -149,6 +149,14 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
         manifests=manifests,
         skipped=skipped,
     )
+
+
+def _look(output: str, name: str) -> Footer | Exception | None:
+    """The footer of a file; why it cannot be read; None where it is no part file of ours."""
+    try:
+        return read_footer(files.join(output, name)) if name.endswith(".parquet") else None
+    except (OSError, pa.ArrowException) as error:
+        return error
 
 
 def remove_half_written(output: str) -> None:

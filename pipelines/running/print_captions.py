@@ -66,8 +66,8 @@ def print_captions(config: CaptionConfig) -> dict[str, Any]:
     return {
         "rows": rows,
         "dead_letters": dead,
-        "counts": {"captions": len(rows), "dead_letters": len(dead), "skipped": len(skipped)},
-        "skipped_codes": dict(Counter(str(one.code) for one in skipped)),
+        "counts": {"captions": len(rows), "dead_letters": len(dead), "skipped": skipped.counts.total()},
+        "skipped_codes": dict(skipped.counts),
         "format": form,
         "problems": [f"{len(dead):,} of {len(rows) + len(dead):,} inputs failed"] if failed else [],
     }

@@ -11,6 +11,7 @@ from rich.table import Table
 from sonogloss import files
 from sonogloss.audio import WindowPolicy
 from sonogloss.errors import MissingInputError
+from sonogloss.pipelines.running.done_sources import NAMED
 from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.progress import Tally, in_words
 from sonogloss.pipelines.running.resume import UnitPlan
@@ -22,9 +23,6 @@ from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import Batch, make_unit
-
-NAMED = 5
-"""How many vanished recordings a report names."""
 
 
 def first_batch(sources: Sequence[Source], *, policy: WindowPolicy, sample_rate: int, batch_size: int) -> Batch:
@@ -77,7 +75,7 @@ def report_run(
         "left_out": left_out,
         "taken_over": plan.taken_over,
         "computed": computed,
-        "vanished": {"count": len(plan.vanished), "first": [_name(*name) for name in plan.vanished[:NAMED]]},
+        "vanished": {"count": plan.vanished, "first": [_name(*name) for name in plan.first_vanished]},
         "wall_time_s": run["wall_time_s"],
         "stage_times_s": run["stage_times_s"],
         **({"speed": _speed(done, run["wall_time_s"])} if done and done.done and done.audio_s else {}),

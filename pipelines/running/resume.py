@@ -7,23 +7,32 @@ longer there keeps its rows.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
+from sonogloss.in_parallel import in_parallel
+from sonogloss.pipelines.running.done_sources import DoneSources, Name
 from sonogloss.pipelines.running.ownership import Holdings, survey
-from sonogloss.sources import Source, SourceTable, source_key
-from sonogloss.sources.names import SeenNames, printable_name
+from sonogloss.sources import Source, SourceTable
+from sonogloss.sources.names import printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.long_sources import firsts
-from sonogloss.transforms.part_files import Footer, dead_letters_name, rows_name, sources_of_rows
+from sonogloss.transforms.part_files import (
+    dead_letters_name,
+    noted_sources,
+    rows_name,
+    sources_of,
+    sources_of_rows,
+)
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
 from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
 
@@ -32,9 +41,6 @@ SMALL = 1000
 
 MANY = 100
 """So many small units are joined."""
-
-Name = tuple[str, str | None]
-"""Of a recording: uri and member."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,8 @@ class UnitPlan:
         rewrites: results of an earlier run that are written again.
         remove: files to remove before the job starts, in this order.
         taken_over: how many of the job's sources are done.
-        vanished: recordings with rows that the job does not name.
+        vanished: how many recordings have rows and are not named by the job.
+        first_vanished: the first of them by name.
         finished: an earlier run has completed and committed everything.
     """
 
@@ -56,14 +63,15 @@ class UnitPlan:
     rewrites: list[Rewrite] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
     taken_over: int = 0
-    vanished: list[Name] = field(default_factory=list)
+    vanished: int = 0
+    first_vanished: list[Name] = field(default_factory=list)
     finished: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _DoneUnit:
     result: UnitResult
-    sources: Iterable[DoneSource]
+    sources: Sequence[DoneSource]
     complete: bool
     retryable: Collection[Name]
 
@@ -73,7 +81,7 @@ def plan_units(
     sources: Sequence[Source],
     *,
     configuration: str,
-    earlier: Collection[str] = (),
+    earlier: Callable[[], Collection[str]] = tuple,
     begin_anew: bool,
     retry: bool = False,
     rows: str = "captions",
@@ -86,7 +94,7 @@ def plan_units(
         output: the results directory; it need not exist.
         sources: all sources of the job.
         configuration: digest of the options that shape a row.
-        earlier: digests that say the same.
+        earlier: gives digests that say the same; asked where there are others.
         begin_anew: replace what is there instead of continuing it.
         retry: do recordings again that have a dead letter of a retryable code.
         rows: the folder of the job's rows, `captions` or `labels`.
@@ -103,19 +111,26 @@ def plan_units(
         return UnitPlan(
             pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped]
         )
-    if not {footer.configuration for footer in held.footers.values()} <= {configuration, *earlier}:
+    found = {footer.configuration for footer in held.footers.values()}
+    if not (found <= {configuration} or found <= {configuration, *earlier()}):
         raise OutputError(
             f"--output {output!r} holds results that were made with other options or models"
             f"{_differences(held.run, options or {})}.",
             "Name another directory, or replace them with --overwrite.",
         )
-    done = _done_units(output, held, rows)
+    table = SourceTable.of(sources)
+    again = _to_retry(output, held, rows, table) if retry else set()
+    listed = DoneSources(table, again)
+    done, plan = _compare(listed, _done_units(output, held, rows))
     named = {part.path for unit in done for part in unit.result.parts}
     stale = [name for name in held.footers if name not in named]
-    table = SourceTable.of(sources)
-    listed = SeenNames(table.names())
-    _check_stale(output, {name: held.footers[name] for name in stale if name in held.committed}, listed)
-    plan = _compare(table, done, listed, retry=retry)
+    _check_stale(output, [name for name in stale if name in held.committed], listed)
+    taken = listed.rows()
+    plan = replace(
+        plan,
+        pending=[_renamed(unit, again, plan.rewrites) for unit in cut_units(table, done=taken)],
+        taken_over=int(np.sum(taken & firsts(table))),
+    )
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
     if as_committed and not (plan.pending or plan.rewrites or remove):
@@ -131,58 +146,32 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
     return counted == skipped.counts
 
 
-def _compare(table: SourceTable, done: Sequence[_DoneUnit], listed: SeenNames, *, retry: bool) -> UnitPlan:
-    """What of the work that is done still counts.
-
-    A recording that is listed, but in another version or in other ranges than one of its units holds, is replaced there
-    as a whole: so no clip can have rows from two versions. So is one that is tried again. Of an earlier format no
-    versions are known, and what is done counts.
-    """
-    again = _to_retry(done, table) if retry else set()
-    # An earlier release did long recordings in one piece.
-    parts = table.take(np.flatnonzero(table.parts >= 0))
-    whole = {source_key(part): source_key(replace(part, part=None)) for part in parts}
-    wanted = SeenNames(chain(table.keys(), whole.values()))
+def _compare(listed: DoneSources, units: Iterable[_DoneUnit]) -> tuple[list[_DoneUnit], UnitPlan]:
+    """What of the work that is done still counts: its units without their sources, and the plan as far as they go."""
+    done: list[_DoneUnit] = []
     completed, rewrites = [], []
-    ready, unversioned = SeenNames(), SeenNames()
-    vanished: set[Name] = set()
-    for unit in done:
-        sources = [((source.uri, source.member), source.key) for source in unit.sources]
-        drop = {
-            name for name, key in sources if name in again or (name in listed and key is not None and key not in wanted)
-        }
-        vanished.update(name for name, _ in sources if name not in listed and name not in drop)
-        for name, key in sources:
-            if name not in drop:
-                (unversioned if key is None else ready).add(name if key is None else key)
+    for unit in units:
+        drop = listed.take(unit.sources)
+        if drop is None:
+            continue  # a run was killed between writing a unit again and committing it
+        done.append(replace(unit, sources=(), retryable=()))
         if drop:
-            rewrites.append(Rewrite(units=(unit.result,), drop=frozenset(drop)))
+            rewrites.append(Rewrite(units=(unit.result,), drop=drop))
         else:
             completed.append(unit.result)
-    if unversioned:
-        for key, name in zip(table.keys(), table.names(), strict=True):
-            if name in unversioned:
-                ready.add(key)
-    for part, all_of_it in whole.items():
-        if all_of_it in ready:
-            ready.add(part)
-    first = firsts(table)
-    return UnitPlan(
-        pending=[_renamed(unit, again, rewrites) for unit in cut_units(table, done=ready)],
-        completed=completed,
-        rewrites=rewrites,
-        taken_over=sum(key in ready for key, begins in zip(table.keys(), first.tolist(), strict=True) if begins),
-        vanished=sorted(vanished, key=lambda name: (name[0], name[1] or "")),
-    )
+    vanished, first = len(listed.vanished), listed.first_vanished
+    plan = UnitPlan(pending=[], completed=completed, rewrites=rewrites, vanished=vanished, first_vanished=first)
+    return done, plan
 
 
-def _to_retry(done: Sequence[_DoneUnit], table: SourceTable) -> set[Name]:
+def _to_retry(output: str, held: Holdings, rows: str, table: SourceTable) -> set[Name]:
     """Recordings with a retryable dead letter; also an archive that could not be opened and has members now."""
-    failed = {name for unit in done for name in unit.retryable}
-    if not failed:
-        return set()
-    names = ((source.uri, source.member) for unit in done for source in unit.sources)
-    found = {name for name in names if printable_name(*name) in failed}
+    found: set[Name] = set()
+    listed = DoneSources(table)
+    for unit in _done_units(output, held, rows):
+        if listed.take(unit.sources) is not None and unit.retryable:
+            names = ((source.uri, source.member) for source in unit.sources)
+            found.update(name for name in names if printable_name(*name) in unit.retryable)
     there = {name for uri, member in table.names() for name in ((uri, member), (uri, None)) if name in found}
     return found & there
 
@@ -239,75 +228,72 @@ def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> s
     return f" ({', '.join(others)})" if others else ""
 
 
-def _done_units(output: str, held: Holdings, folder: str) -> list[_DoneUnit]:
-    """The units whose files are all there, those of the committed run first; no source is in two of them."""
-    by_unit: dict[str, dict[str, Footer]] = defaultdict(dict)
+def _done_units(output: str, held: Holdings, folder: str) -> Iterator[_DoneUnit]:
+    """The units whose files are all there, those of the committed run first."""
+    by_unit: dict[str, list[str]] = defaultdict(list)
     for name, footer in held.footers.items():
-        by_unit[footer.unit][name] = footer
+        by_unit[footer.unit].append(name)
     committed = {held.footers[name].unit for name in held.committed if name in held.footers}
-    found: list[_DoneUnit] = []
-    seen = SeenNames()
-    for unit in sorted(by_unit, key=lambda unit: (unit not in committed, unit)):
-        done = _done_unit(output, unit, by_unit[unit], held.committed, folder)
-        if done is None:
-            continue
-        sources = [(source.key, source.uri, source.member) for source in done.sources]
-        if not any(source in seen for source in sources):
-            for source in sources:
-                seen.add(source)
-            found.append(done)
-        # else a run was killed between writing a unit again and committing it
-    return found
+    order = sorted(by_unit, key=lambda unit: (unit not in committed, unit))
+    for unit in in_parallel(lambda unit: _done_unit(output, unit, by_unit[unit], held, folder), order):
+        if unit is not None:
+            yield unit
 
 
-def _done_unit(
-    output: str,
-    unit: str,
-    footers: Mapping[str, Footer],
-    committed: Mapping[str, Mapping[str, Any]],
-    folder: str,
-) -> _DoneUnit | None:
+def _done_unit(output: str, unit: str, files_of_unit: Sequence[str], held: Holdings, folder: str) -> _DoneUnit | None:
     """What is known of a unit; None when one of its files is missing or not as it was written."""
+    footers = {name: held.footers[name] for name in files_of_unit}
     count = next((footer.parts for footer in footers.values() if footer.parts is not None), None)
     letters = dead_letters_name(unit)
     if count is None or letters not in footers:
         return None
-    names = [*(rows_name(folder, unit, number) for number in range(count)), letters]
-    if set(names) != set(footers):
+    rows = [rows_name(folder, unit, number) for number in range(count)]
+    if {*rows, letters} != set(footers):
         return None
-    parts = [Part(**files.file_entry(output, name), rows=footers[name].rows) for name in names]
-    if any(committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in committed):
+    content = files.read_bytes(files.join(output, letters))
+    parts = [Part(**files.file_entry(output, name), rows=footers[name].rows) for name in rows]
+    parts.append(
+        Part(
+            path=letters,
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            rows=footers[letters].rows,
+        )
+    )
+    if any(held.committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in held.committed):
         return None
-    sources: Iterable[DoneSource] | None = footers[letters].sources
-    if sources is None:
-        sources = sources_of_rows(output, names)
-    silent = [source.silent for source in sources]
-    failed = files.read_table(files.join(output, letters), columns=["code", "uri", "member"]).to_pylist()
-    rows = sum(part.rows for part in parts[:-1])
+    failures = pq.read_table(pa.BufferReader(content), columns=["code", "uri", "member"])
+    sources = noted_sources(failures.schema.metadata) or sources_of_rows(output, [*rows, letters])
+    failed = failures.to_pylist()
+    silent = sum(source.silent for source in sources)
+    rows_count = sum(part.rows for part in parts[:-1])
     result = UnitResult(
         unit=unit,
         parts=tuple(parts),
-        sources=len(silent),
-        inputs=rows + footers[letters].rows + sum(silent),
-        rows=rows,
-        dead_letters=footers[letters].rows,
-        silent=sum(silent),
+        sources=len(sources),
+        inputs=rows_count + len(failed) + silent,
+        rows=rows_count,
+        dead_letters=len(failed),
+        silent=silent,
         codes=dict(Counter(letter["code"] for letter in failed)),
     )
-    complete = all(footer.complete for footer in footers.values())
-    retryable = {(letter["uri"], letter["member"]) for letter in failed if letter["code"] in RETRYABLE}
-    return _DoneUnit(result=result, sources=sources, complete=complete, retryable=retryable)
+    return _DoneUnit(
+        result=result,
+        sources=sources,
+        complete=all(footer.complete for footer in footers.values()),
+        retryable={(letter["uri"], letter["member"]) for letter in failed if letter["code"] in RETRYABLE},
+    )
 
 
-def _check_stale(output: str, footers: Mapping[str, Footer], listed: SeenNames) -> None:
+def _check_stale(output: str, names: Iterable[str], listed: DoneSources) -> None:
     """What is left of a damaged unit goes only when this job covers all its recordings."""
-    for name, footer in footers.items():
+    for name in names:
         try:
-            sources = footer.sources or sources_of_rows(output, [name])
+            sources = sources_of(output, [name])
         except (OSError, pa.ArrowException):
             continue  # these rows are lost
         for source in sources:
-            if (source.uri, source.member) not in listed:
+            if (source.uri, source.member) not in listed.names:
                 raise OutputError(
                     f"--output {output!r} is damaged: {name!r} has rows of {source.uri!r}, which --audio lacks.",
                     "Name all recordings, or name another directory.",

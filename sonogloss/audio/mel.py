@@ -18,6 +18,8 @@ from sonogloss.records import FloatArray
 _POWER_FLOOR = 1e-10  # -100 dB, the floor of the reference
 _FRAMES_AT_ONCE = 256
 _BANDS_AT_ONCE = 16
+OWN_KEYS = ("quantise", "filter_rate", "power_floor")
+"""Names of :class:`MelSettings` that a ClapFeatureExtractor does not have; a saved one may hold them all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class MelSettings:
         filters: `slaney` (area-normalized, models without fusion) or `htk` (not normalized, models with fusion).
         padding: of a short clip to the window: `repeatpad` whole copies then zeros, `repeat` copies, `pad` zeros.
         quantise: `int16` where samples are first clipped to [-1, 1] and cut to 16 bits, as laion_clap does.
+        filter_rate: in Hz, what the mel filters were made for where the samples have another rate, as in msclap.
+        power_floor: the least mel power, by default 1e-10.
     """
 
     sample_rate: int
@@ -47,18 +51,22 @@ class MelSettings:
     filters: Literal["slaney", "htk"]
     padding: Literal["repeatpad", "repeat", "pad"]
     quantise: Literal["int16"] | None = None
+    filter_rate: int | None = None
+    power_floor: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "window_s", "fft_size", "hop_length", "mel_bins"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        low, high, nyquist = self.frequency_min, self.frequency_max, self.sample_rate / 2
+        low, high, nyquist = self.frequency_min, self.frequency_max, (self.filter_rate or self.sample_rate) / 2
         if not 0 <= low < high <= nyquist:
             raise ValueError(f"the band {low:g}..{high:g} Hz does not lie in 0..{nyquist:g} Hz")
         if self.padding not in ("repeatpad", "repeat", "pad"):
             raise ValueError(f"padding {self.padding!r} is none of repeatpad, repeat, pad")
         if self.quantise not in (None, "int16"):
             raise ValueError(f"quantise {self.quantise!r} is not int16")
+        if self.power_floor is not None and not self.power_floor > 0:
+            raise ValueError(f"power_floor must be positive, got {self.power_floor!r}")
 
     @property
     def window_samples(self) -> int:
@@ -74,8 +82,8 @@ class MelSettings:
     def from_preprocessor(cls, values: Mapping[str, Any], *, file: str = "preprocessor_config.json") -> MelSettings:
         """Settings from the values of a saved ClapFeatureExtractor.
 
-        Every value but `quantise` is required: the reference's defaults (0 Hz as the lowest frequency, for one) differ
-        from those of published models, so a guess would be silently wrong.
+        Every value but those of `OWN_KEYS` is required: the reference's defaults (0 Hz as the lowest frequency, for
+        one) differ from those of published models, so a guess would be silently wrong.
 
         Args:
             values: by the extractor's names.
@@ -99,7 +107,7 @@ class MelSettings:
                 frequency_max=float(values["frequency_max"]),
                 filters="htk" if truncation == "fusion" else "slaney",
                 padding=values["padding"],
-                quantise=values.get("quantise"),
+                **{name: values.get(name) for name in OWN_KEYS},
             )
         except KeyError as error:
             raise ModelFormatError(f"{file} has no {error.args[0]!r}.", remedy) from error
@@ -151,14 +159,15 @@ class LogMel(nn.Module):
             waveforms: mono float32 at the model's rate, each at most one window long.
 
         Returns:
-            float32 `[n, 1, frames, mel_bins]`, at least -100.
+            float32 `[n, 1, frames, mel_bins]`, at least -100 where the settings name no floor.
         """
         if not waveforms:
             return torch.empty((0, 1, self.settings.frames, self.settings.mel_bins), device=self.window.device)
         batch = torch.from_numpy(np.stack([self.fill(w) for w in waveforms])).to(self.window.device)
         # On a CPU one waveform at a time stays in the cache.
         parts = batch.split(1) if batch.device.type == "cpu" else (batch,)
-        mel = torch.cat([self.power(part).clamp_(min=_POWER_FLOOR).log10_().mul_(10.0) for part in parts])
+        floor = self.settings.power_floor or _POWER_FLOOR
+        mel = torch.cat([self.power(part).clamp_(min=floor).log10_().mul_(10.0) for part in parts])
         if mel.shape[1] != self.settings.frames:
             raise AssertionError(f"expected {self.settings.frames} frames, got {mel.shape[1]}")
         return mel.unsqueeze(1)
@@ -202,7 +211,8 @@ def mel_filters(settings: MelSettings) -> npt.NDArray[np.float64]:
     to_mel, to_hertz = (_slaney_mel, _slaney_hertz) if settings.filters == "slaney" else (_htk_mel, _htk_hertz)
     low, high = to_mel(np.float64(settings.frequency_min)), to_mel(np.float64(settings.frequency_max))
     edges = to_hertz(np.linspace(low, high, settings.mel_bins + 2))
-    bins = np.linspace(0.0, settings.sample_rate / 2, settings.fft_size // 2 + 1)[:, None]
+    rate = settings.filter_rate or settings.sample_rate
+    bins = np.linspace(0.0, rate / 2, settings.fft_size // 2 + 1)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0.0, np.minimum(rising, falling))

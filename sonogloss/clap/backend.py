@@ -27,7 +27,9 @@ from sonogloss.errors import MissingInputError, OptionError
 from sonogloss.hub import hub_hint, hub_id
 
 GROUP = "sonogloss.claps"
-_OWN = ("pocket", "laion", "laion_clap", "hf")  # what another package's name cannot hide
+CHECKPOINTS = ("laion", "wavcaps", "msclap")
+"""Names of the layouts of checkpoints, see :mod:`sonogloss.clap.layouts`."""
+_OWN = ("pocket", "laion_clap", "hf", *CHECKPOINTS)  # what another package's name cannot hide
 _POCKET = {"pocket": "clap", "pocket:ordered": "clap-ordered"}  # names, and their folders among the package's weights
 # The files of a model that are copied or downloaded, as patterns.
 _MODEL_FILES = (
@@ -61,10 +63,11 @@ def load_clap(name: str, *, device: str = "cpu") -> Clap:
 
     Args:
         name: `pocket` or `pocket:ordered` (shipped with this package), a directory (local or any fsspec URL) in the
-            layout of transformers' ClapModel, `hf:owner/name` on the model hub, or `laion:` and the path or URL of a
-            LAION checkpoint, which is converted on every load (`sonogloss convert-clap` does it once). `laion_clap:`
-            runs such a checkpoint in LAION's own package instead, with the same embeddings and fingerprint. Only `hf:`
-            may use the network. The entry points of the group `sonogloss.claps` add names of other packages.
+            layout of transformers' ClapModel, `hf:owner/name` on the model hub, or `laion:`, `wavcaps:` or `msclap:`
+            and the path or URL of such a checkpoint, which is converted on every load (`sonogloss convert-clap` does it
+            once). `laion_clap:` runs one of LAION in LAION's own package instead, with the same embeddings and
+            fingerprint. Only `hf:` may use the network. The entry points of the group `sonogloss.claps` add names of
+            other packages.
         device: where it runs, as torch names it (`cpu`, `cuda`, `cuda:1`).
 
     Raises:
@@ -116,11 +119,11 @@ def clap_directory(name: str) -> Iterator[Path]:
                 "Install the package from its wheel.",
             )
         yield directory
-    elif name.startswith("laion:"):
+    elif (layout := name.partition(":")[0]) in CHECKPOINTS and name != layout:
         from sonogloss.clap.convert import convert_checkpoint
 
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
-            convert_checkpoint(name.removeprefix("laion:"), Path(temporary))
+            convert_checkpoint(name.partition(":")[2], Path(temporary), layout=layout)
             yield Path(temporary)
     elif "://" in name:
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary:
@@ -133,7 +136,8 @@ def clap_directory(name: str) -> Iterator[Path]:
     else:
         raise MissingInputError(
             f"The CLAP {name!r} is not a directory.",
-            f"Name 'pocket', 'pocket:ordered', an existing directory or 'laion:CKPT.pt'; {hub_hint(name)}.",
+            "Name 'pocket', 'pocket:ordered', an existing directory, or laion:, wavcaps: or msclap:CKPT; "
+            f"{hub_hint(name)}.",
         )
 
 

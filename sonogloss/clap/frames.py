@@ -7,7 +7,8 @@ So the mean of the frames *before* the projection is exactly the projection's in
 two layers with a ReLU between them, the mean of frames is near the clip but not equal to it.
 
 The pocket CLAP has 16 frames of 0.64 s in its ten seconds, a LAION checkpoint 32 of 0.32 s. Audio-free prompt tuning
-(arXiv 2309.08357) uses frames of CNN14 in the same way, after pooling three neighbors; frames here are much longer.
+(arXiv 2309.08357) uses frames of CNN14, the audio tower of MS-CLAP 2022, each pooled over three neighbors: those are
+the frames of such a CLAP here too, 19 in its five seconds.
 """
 
 from __future__ import annotations

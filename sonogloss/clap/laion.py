@@ -36,9 +36,10 @@ from tokenizers import Tokenizer
 from transformers import RobertaModel
 
 from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.checkpoint import Checkpoint
 from sonogloss.clap.convert import convert_checkpoint
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
-from sonogloss.clap.laion_checkpoint import LaionCheckpoint, read_checkpoint
+from sonogloss.clap.layouts import read_checkpoint
 from sonogloss.clap.model_directory import max_tokens, read_tokenizer
 from sonogloss.clap.shapes import batches
 from sonogloss.clap.torch_file import open_torch_file
@@ -98,7 +99,7 @@ class LaionClap:
         """
         target = find_device(device)
         with tempfile.TemporaryDirectory(prefix="clap-") as temporary, open_torch_file(path) as file:
-            checkpoint = read_checkpoint(file)
+            checkpoint = read_checkpoint(file, "laion")
             if checkpoint.fused or checkpoint.amodel is None:
                 why = "was trained with fusion, for which laion_clap needs torchaudio"
                 why = why if checkpoint.fused else "is of a size that laion_clap does not build"
@@ -148,7 +149,7 @@ class LaionClap:
         }
 
 
-def build(checkpoint: LaionCheckpoint, device: torch.device) -> Any:
+def build(checkpoint: Checkpoint, device: torch.device) -> Any:
     """A CLAP_Module of the checkpoint's size, with random weights.
 
     Raises:
@@ -165,7 +166,7 @@ def build(checkpoint: LaionCheckpoint, device: torch.device) -> Any:
 
 
 @contextmanager
-def _surroundings(checkpoint: LaionCheckpoint) -> Iterator[None]:
+def _surroundings(checkpoint: Checkpoint) -> Iterator[None]:
     """The environment in which laion_clap is imported and builds its model."""
     sizes = checkpoint.config.text_config.to_dict()
     text = transformers.RobertaConfig(**{name: sizes[name] for name in _TEXT_SIZES})

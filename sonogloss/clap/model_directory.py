@@ -1,5 +1,7 @@
 """Read the configuration, preprocessing values and tokenizer of a directory in the layout of transformers' ClapModel.
 
+One of a converted checkpoint that ClapModel does not cover differs in `config.json` and in the names of its weights.
+
 People have such directories in several forms: preprocessing values in `preprocessor_config.json`, or in
 `processor_config.json` as transformers 5 saves them; a tokenizer as `tokenizer.json`, or as RoBERTa's `vocab.json` and
 `merges.txt`. Every error names the file and says what to do.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ClapConfig
 
 from sonogloss.audio.mel import MelSettings
+from sonogloss.clap.tower_config import MODEL_TYPE, TowerConfig
 from sonogloss.errors import ModelFormatError
 
 # Configurations are Any here and beyond: transformers types them in part, as unions with dict and None.
@@ -43,15 +47,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(directory: Path) -> Any:
-    """The ClapConfig in `config.json`."""
+    """The ClapConfig or :class:`TowerConfig` in `config.json`."""
     values = read_json(directory / "config.json")
-    if values.get("model_type") != "clap":
+    if values.get("model_type") not in ("clap", MODEL_TYPE):
         raise ModelFormatError(
             f"{str(directory / 'config.json')!r} describes a {values.get('model_type')!r} model, not a CLAP.",
             "Name the directory of a ClapModel.",
         )
     try:
-        return ClapConfig.from_dict(values)
+        return (TowerConfig if values["model_type"] == MODEL_TYPE else ClapConfig).from_dict(values)
     except Exception as error:  # transformers checks values in several ways, each with its own exception
         raise ModelFormatError(f"{str(directory / 'config.json')!r} cannot be used ({error}).", RESTORE) from error
 
@@ -70,7 +74,7 @@ _AUDIO_VALUES = (
 
 
 def config_digest(config: Any) -> str:
-    """The sha256 (hex) of the values of a ClapConfig that decide an embedding; names and versions do not count.
+    """The sha256 (hex) of the values of a configuration that decide an embedding; names and versions do not count.
 
     A model's fingerprint does not cover them, and stays so that what was made with it is known.
     """
@@ -79,6 +83,9 @@ def config_digest(config: Any) -> str:
         "text": {name: getattr(config.text_config, name, None) for name in _TEXT_VALUES},
         "audio": {name: getattr(config.audio_config, name, None) for name in _AUDIO_VALUES},
     }
+    if isinstance(config, TowerConfig):
+        values["head"], values["text_suffix"] = config.head, config.text_suffix
+        values["towers"] = [config.text_config.model_type, config.audio_config.model_type]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=list).encode()).hexdigest()
 
 
@@ -106,7 +113,8 @@ def read_preprocessor(directory: Path) -> MelSettings:
 def check_image(settings: MelSettings, config: Any) -> None:
     """The mel image must fit the audio tower, which stretches smaller images and fails on larger ones."""
     audio = config.audio_config
-    longest = audio.spec_size * (audio.spec_size // audio.num_mel_bins)
+    # CNN14 takes any length.
+    longest = audio.spec_size * (audio.spec_size // audio.num_mel_bins) if hasattr(audio, "spec_size") else math.inf
     if settings.mel_bins != audio.num_mel_bins or settings.frames > longest:
         raise ModelFormatError(
             f"The preprocessing values give {settings.frames} frames of {settings.mel_bins} mel bins, but the audio "

@@ -1,7 +1,7 @@
 """Inside a text tower: word embeddings, and texts with learned vectors in front of them.
 
-A sentence's embedding is the text tower's head (pooler and projection) on the state of its first token. A word's
-embedding is the same head on the state of any other token, the closing one included.
+A sentence's embedding is the text tower's head (its pooler, if it has one, and projection) on the state of its first
+token. A word's embedding is the same head on the state of any other token, the closing one included.
 
 A prompted label is `<s> V_1 ... V_N label </s>`, where the V are learned vectors of the width of the tower's word
 embeddings. They replace word embeddings: positions, token types and the first normalization come after, as for any
@@ -42,7 +42,7 @@ class PromptedLabels:
     """
 
     def __init__(self, clap: Clap, labels: Sequence[str], slots: int) -> None:
-        own = as_transformers(clap, "words")
+        own = reads_both_ways(clap)
         if not labels:
             raise OptionError("There are no labels.", "Give at least one label.")
         # With a blank in front, as a word inside a sentence: byte-level tokenizers distinguish it from the first word.
@@ -70,9 +70,25 @@ class PromptedLabels:
         return normalize(text_head(self._model, states[:, :1])[:, 0], dim=-1)
 
 
+def reads_both_ways(clap: Clap) -> TransformersClap:
+    """The same CLAP, if its text tower reads in both directions and so sums a text up in its first state.
+
+    Raises:
+        OptionError: it does not, or the CLAP is of another backend.
+    """
+    own = as_transformers(clap, "words")
+    if own.model.config.text_config.model_type == "gpt2":
+        raise OptionError(
+            f"The text tower of the CLAP {clap.name!r} is a GPT-2, which reads in one direction: nothing is "
+            "learned with it here.",
+            "Use a CLAP whose text tower is BERT or RoBERTa.",
+        )
+    return own
+
+
 def width(clap: Clap) -> int:
     """Width of the text tower's word embeddings."""
-    return int(as_transformers(clap, "words").model.config.text_config.hidden_size)
+    return int(reads_both_ways(clap).model.config.text_config.hidden_size)
 
 
 def word_embeddings(clap: Clap, text: str) -> Tensor:
@@ -81,7 +97,7 @@ def word_embeddings(clap: Clap, text: str) -> Tensor:
     Raises:
         OptionError: the text has no words.
     """
-    own = as_transformers(clap, "words")
+    own = reads_both_ways(clap)
     ids = own.tokenize([text])[0][1:-1]
     if not ids:
         raise OptionError(f"The text {text!r} has no words.", "Give at least one word.")
@@ -116,9 +132,10 @@ def prompted_states(tower: Any, ids: Tensor, mask: Tensor, prompts: Tensor, *, c
 
 
 def text_head(model: Any, states: Tensor) -> Tensor:
-    """A ClapModel's head, from states [n, length, width] to embeddings [n, length, dim]; not normalized."""
+    """The text tower's head, from states [n, length, width] to embeddings [n, length, dim]; not normalized."""
     count, length, size = states.shape
-    pooled = model.text_model.pooler(states.reshape(count * length, 1, size))
+    pooler = model.text_model.pooler  # not every text tower has one
+    pooled = states.reshape(count * length, size) if pooler is None else pooler(states.reshape(count * length, 1, size))
     return model.text_projection(pooled).reshape(count, length, -1)
 
 
@@ -132,7 +149,7 @@ def embed_words(clap: Clap, texts: Sequence[str]) -> tuple[FloatArray, list[Floa
     Raises:
         OptionError: the CLAP is of another backend.
     """
-    own = as_transformers(clap, "words")
+    own = reads_both_ways(clap)
     tokens = own.tokenize(checked_texts(texts))
     sentences = np.zeros((len(tokens), own.dim), np.float32)
     words: list[FloatArray] = [np.zeros((0, own.dim), np.float32)] * len(tokens)

@@ -45,7 +45,8 @@ class TransformersClap:
 
     Attributes:
         config_digest: of the values in `config.json` that decide an embedding, which the fingerprint does not cover.
-        model: the ClapModel, for frames, words and learned prompts, which the protocol does not offer.
+        model: the ClapModel or :class:`~sonogloss.clap.tower_clap.TowerClap`, for frames, words and learned prompts,
+            which the protocol does not offer.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class TransformersClap:
         self._pad_id = int(model.config.text_config.pad_token_id)
         # A tokenizer.json holds the truncation and padding of its last use; ours replace them.
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
+        self._suffix: str = getattr(model.config, "text_suffix", "")
+        if not self._suffix:
+            self._tokenizer.enable_truncation(max_tokens)
         self._max_tokens = max_tokens
         self.name = name
         self.fingerprint = fingerprint
@@ -100,7 +103,9 @@ class TransformersClap:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, cut at the model's last position."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        last = self._max_tokens - 1
+        rows = [each.ids for each in self._tokenizer.encode_batch([text + self._suffix for text in texts])]
+        return [row if len(row) <= self._max_tokens else [*row[:last], row[-1]] for row in rows]
 
     def embed_text(self, texts: Sequence[str]) -> FloatArray:
         """See :meth:`Clap.embed_text`; longer texts are cut at the model's last position."""

@@ -62,7 +62,7 @@ def load_captioner(captioner: str | os.PathLike[str] | CaptionerSpec, **settings
         raise TypeError("load_captioner takes no settings beside a spec, which has them.")
     spec = captioner if isinstance(captioner, CaptionerSpec) else CaptionerSpec(name=os.fspath(captioner), **settings)
     with _local_directory(spec.name) as directory:
-        manifest = read_manifest(str(directory))
+        manifest = read_manifest(str(directory), every_byte=True)
         method = get_method(manifest.method)
         if spec.parity:
             manifest = method.released(manifest, _positions(manifest, directory))
@@ -92,6 +92,7 @@ def outline_captioner(spec: CaptionerSpec) -> CaptionerOutline:
         fingerprint=manifest.fingerprint,
         has_keywords=bool(cast(Any, manifest.prompt).label_count),
         max_prompt_tokens=None if positions is None or tokens is None else positions - tokens,
+        beams=manifest.decode.num_beams if isinstance(manifest.decode, DecodeSettings) else None,
     )
 
 
@@ -106,6 +107,7 @@ class CaptionerOutline:
     fingerprint: str
     has_keywords: bool
     max_prompt_tokens: int | None
+    beams: int | None
 
 
 def _open_parts(directory: Path, manifest: Manifest, spec: CaptionerSpec) -> dict[str, Any]:

@@ -95,6 +95,23 @@ def look(uri: str) -> Entry | None:
     return _remote_entry(uri if is_chain(uri) else str(fs.unstrip_protocol(inner)), info)
 
 
+def told(uri: str, size: int, stamp: str) -> Entry:
+    """The file at a place as somebody describes it; nobody looks.
+
+    Args:
+        uri: the place.
+        size: its bytes.
+        stamp: what changes with it, as a store has it: generation, etag, or of a local file its time in nanoseconds.
+
+    Raises:
+        OptionError: nobody here knows the protocol.
+    """
+    if is_url(uri) and not is_chain(uri):
+        fs, inner = file_system(uri)
+        uri = str(fs.unstrip_protocol(inner))
+    return _remote_entry(uri, {"size": size, "generation": stamp})
+
+
 def scan(folder: str) -> list[Entry]:
     """What lies in a folder, sorted as its paths are: a folder's name counts with its slash.
 

@@ -2,7 +2,8 @@
 
 A txt has a path or URL a line, as it stands: nothing is a comment, and spaces belong to the name. A csv, tsv, jsonl or
 Parquet has a column `uri` and may have `member` (the name inside the archive at `uri`), `start` and `end` (a range in
-seconds) and `id`; its other columns are carried along. A relative path is relative to the listing's folder. What stands
+seconds) and `id`; its other columns are carried along. Rows that give `bytes` and `version` are believed: their files
+are not looked at before they are read. A relative path is relative to the listing's folder. What stands
 there is a name, never a pattern, and a file that exists under it is meant before any URL is. A row that names a whole
 archive stands for all its members.
 
@@ -13,13 +14,13 @@ as file systems have them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
 from sonogloss.errors import ClipError, Code
+from sonogloss.in_parallel import in_parallel
 from sonogloss.sources.carried import joined
-from sonogloss.sources.doors import Entry, Kind, look, open_file
+from sonogloss.sources.doors import Entry, Kind, look, open_file, told
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.listing_rows import Row, rows_of
 from sonogloss.sources.names import printable
@@ -31,7 +32,6 @@ from sonogloss.urls import is_url
 ENDINGS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 
 _TOGETHER = 4096  # rows that are looked up together: an archive that they name is listed once
-_LOOKERS = 16  # objects that are asked for at the same time
 
 
 def recognizes(head: bytes, handle: Opened) -> bool:
@@ -82,10 +82,12 @@ def open_members(
 
 def _sources(entry: Entry, rows: Sequence[Row | Skipped], limits: SourceLimits) -> Iterator[Source | Skipped]:
     """What some rows stand for."""
-    places = list(dict.fromkeys(row.uri for row in rows if isinstance(row, Row)))
-    with ThreadPoolExecutor(_LOOKERS) as lookers:
-        ask = lookers.map if any(is_url(place) for place in places) else map
-        entries = dict(zip(places, ask(_look, places), strict=True))
+    entries: dict[str, Entry | Skipped] = {
+        row.uri: told(row.uri, *row.told) for row in rows if isinstance(row, Row) and row.told is not None
+    }
+    places = list(dict.fromkeys(row.uri for row in rows if isinstance(row, Row) and row.uri not in entries))
+    ask = in_parallel if any(is_url(place) for place in places) else map
+    entries |= zip(places, ask(_look, places), strict=True)
     wanted: dict[str, set[str]] = {}
     for row in rows:
         if isinstance(row, Row) and row.member is not None:

@@ -34,13 +34,14 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row, checked: the place that it names, and what it says about it."""
+    """A row, checked: the place that it names, and what it says about it; `told` are the file's bytes and version."""
 
     uri: str
     member: str | None = None
     start_s: float | None = None
     end_s: float | None = None
     id: str | None = None
+    told: tuple[int, str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -198,8 +199,18 @@ def _row(cells: Mapping[str, Any], entry: Entry, limits: SourceLimits) -> Row:
     start, end = (_seconds(cells.pop(name, cells.pop(f"{name}_s", None)), name) for name in ("start", "end"))
     if start is not None and end is not None and end <= start:
         raise ValueError(f"the range from {start:g} to {end:g} s is empty")
+    told = _told(cells.get("bytes"), cells.get("version"))
+    if told is not None:
+        del cells["bytes"], cells["version"]
     extra = carried(cells, limits.max_extra_bytes)
-    return Row(uri=_place(uri, entry), member=member, start_s=start, end_s=end, id=id_, extra=extra)
+    return Row(uri=_place(uri, entry), member=member, start_s=start, end_s=end, id=id_, told=told, extra=extra)
+
+
+def _told(size: Any, version: Any) -> tuple[int, str] | None:
+    """Bytes and version of a file where a row gives both; else columns of these names mean something else."""
+    if not str(size).isdecimal() or isinstance(version, bool) or not isinstance(version, str | int) or version == "":
+        return None
+    return int(size), str(version)
 
 
 def _text(value: Any, name: str) -> str | None:

@@ -90,6 +90,11 @@ class SourceTable(Sequence[Source]):
             found[row] = -1 if part is None else part[0]
         return found[self._rows]
 
+    @property
+    def digests(self) -> npt.NDArray[np.bytes_]:
+        """The :func:`source_key` of each as 16 bytes, to sort and to search."""
+        return self._keys[self._rows].view("S16").reshape(-1)
+
     def keys(self) -> Iterator[str]:
         """The :func:`source_key` of each."""
         for start in range(0, len(self), _AT_ONCE):

@@ -15,7 +15,9 @@ from torch.nn import functional
 from sonogloss import files
 from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.backend import clap_directory
+from sonogloss.clap.cnn14 import Cnn14
 from sonogloss.clap.model_directory import read_preprocessor
+from sonogloss.clap.prompted_text import reads_both_ways
 from sonogloss.clap.transformers_clap import TransformersClap, pad
 from sonogloss.clap.weights import stored_dtype
 from sonogloss.temporal.config import PostTrainConfig
@@ -57,12 +59,12 @@ class Towers:
         mel: its preprocessing.
 
     Raises:
-        InputError: there is no such CLAP, or it is incomplete.
+        InputError: there is no such CLAP, it is incomplete, or its text tower is a GPT-2.
     """
 
     def __init__(self, name: str, config: PostTrainConfig, device: str = "cpu") -> None:
         with clap_directory(name) as base:
-            self.clap = TransformersClap.open(base, name=name, device=device)
+            self.clap = reads_both_ways(TransformersClap.open(base, name=name, device=device))
             self.mel: MelSettings = read_preprocessor(base)
             self._kept = {path.name: path.read_bytes() for path in sorted(base.iterdir()) if path.name in _KEPT}
             self._dtype = stored_dtype(base)
@@ -128,8 +130,9 @@ class Towers:
         ids, mask = pad(tokens, int(self.model.config.text_config.pad_token_id))
         device = self.model.device
         with autocast(self.model.device.type, self.precision):
-            pooled = self.model.text_model(input_ids=ids.to(device), attention_mask=mask.to(device)).pooler_output
-            rows: Tensor = self.model.text_projection(pooled)
+            output = self.model.text_model(input_ids=ids.to(device), attention_mask=mask.to(device))
+            first = output.last_hidden_state[:, 0]
+            rows: Tensor = self.model.text_projection(first if output.pooler_output is None else output.pooler_output)
         position = {text: row for row, text in enumerate(distinct)}
         return rows.float()[[position[text] for text in texts]]
 
@@ -157,5 +160,10 @@ def unit(rows: Tensor) -> Tensor:
 
 def _last_layers(model: Any, config: PostTrainConfig) -> list[nn.Module]:
     """The last layers of both towers, and what follows them up to the projections."""
-    audio, text = model.audio_model.audio_encoder, model.text_model
-    return [*audio.layers[-config.layers :], audio.norm, *text.encoder.layer[-config.text_layers :], text.pooler]
+    audio, text = model.audio_model, model.text_model
+    if isinstance(audio, Cnn14):
+        modules = [*audio.blocks[-config.layers :], audio.fc1]
+    else:
+        modules = [*audio.audio_encoder.layers[-config.layers :], audio.audio_encoder.norm]
+    modules += text.encoder.layer[-config.text_layers :]
+    return modules if text.pooler is None else [*modules, text.pooler]

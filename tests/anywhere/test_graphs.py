@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from sonogloss.pipelines.running import audio_job, caption_dumps
 from sonogloss.sources import Source, SourceTable
 from sonogloss.transforms import models
 from sonogloss.transforms.read_captions import SourceFile
+from sonogloss.transforms.skipped_files import NOTHING_SKIPPED
 from tests.anywhere.dataflow import payloads, steps, unpacked
 from tests.indexes.conftest import build as build_store
 from tests.indexes.conftest import unit_rows
@@ -86,7 +88,7 @@ def many_recordings(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     sources = SourceTable.of(
         Source(uri=f"/archive/{n // 1000:05d}/{n:09d}.flac", bytes=1000, version=str(n)) for n in range(count)
     )
-    monkeypatch.setattr(audio_job, "list_audio", lambda patterns: (sources, []))
+    monkeypatch.setattr(audio_job, "list_audio", lambda patterns: (sources, NOTHING_SKIPPED))
 
 
 def many_dumps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -143,3 +145,29 @@ def test_the_graph_does_not_grow(submit: Submit, folder: Path, monkeypatch: pyte
     for graph, size in zip(large, small, strict=True):
         assert_small(graph)
         assert abs(graph.ByteSize() - size) < KIB
+
+
+def test_labels_are_embedded_on_the_worker(submit: Submit, folder: Path) -> None:
+    graph = submit("classify", "--audio", folder / "a.wav", "--labels", "pocket", "--output", folder / "tags")
+    assert_small(graph)
+    assert b"TaggerReference" in unpacked(payloads(graph)["TagClips/tag_clips"])
+
+
+def test_candidates_need_no_weights_either(submit: Submit, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--audio", folder / "a.wav", "--output", folder / "results", "--candidates", 3]
+    assert_small(submit("caption", *words, "--captioner", "pocket:soft-hard"))
+    guided = ["caption", *words, "--captioner", "pocket:zeraucap", *REMOTE]
+    assert main([str(word) for word in guided]) == 2
+    assert "one caption a clip" in capsys.readouterr().err
+
+
+def test_a_dry_run_for_workers_elsewhere_says_how_much_there_is(
+    submit: Submit, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["caption", "--audio", folder / "a.wav", "--captioner", "pocket:zeraucap", "--output", folder / "results"]
+    assert main([str(word) for word in [*words, "--dry-run", "--json", *REMOTE]]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["extent"]["clips"], report["rows"], report["estimate"]) == (1, [], None)
+    assert main([str(word) for word in [*words, "--dry-run", *REMOTE]]) == 0
+    assert "1 recordings" in capsys.readouterr().out
+    assert not (folder / "results").exists()

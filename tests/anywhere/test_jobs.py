@@ -13,6 +13,7 @@ import pytest
 
 from sonogloss import files
 from sonogloss.pipelines.command_line import main
+from sonogloss.sources.doors import look
 from tests.anywhere.conftest import Store
 from tests.archives import wav
 
@@ -85,6 +86,26 @@ def test_a_clip_costs_one_request_and_a_part_another(
     listings = [line for line in bucket.proxy.requests if "prefix=audio/&" in line]
     assert len(listings) <= 3  # is it a folder, what is in it
     assert rows_of(files.join(bucket.root, "results")) == local_rows
+
+
+def test_a_listing_with_bytes_and_versions_costs_no_look(bucket: Store, datastore: str, local_rows: Rows) -> None:
+    """Each recording is fetched once and nothing else is asked; a listing by prefix finds it done."""
+    assert bucket.proxy is not None
+    found = [look(path) for path in files.list_dir(files.join(bucket.root, "audio"))]
+    rows = [
+        {"uri": each.uri, "bytes": each.bytes, "version": str(each.version).partition("-")[2]} for each in found if each
+    ]
+    listing, output = files.join(bucket.root, "told.parquet"), files.join(bucket.root, "results")
+    files.write_table(listing, pa.Table.from_pylist(rows))
+    bucket.proxy.requests.clear()
+    assert call("caption", "--audio", listing, "--datastore", datastore, "--output", output) == 0
+    sounds = [line for line in bucket.proxy.requests if ".wav" in line]
+    assert len(sounds) == CLIPS
+    assert all(is_download(*line.split(" ", 1)) for line in sounds)
+    assert rows_of(output) == local_rows
+    before = files.read_json(files.join(output, "run.json"))
+    assert caption(bucket.root, datastore) == 0  # nothing is left to do
+    assert files.read_json(files.join(output, "run.json")) == before
 
 
 def test_every_command_gives_on_a_store_what_it_gives_here(bucket: Store, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint of somebody else is named for what it looks like."""
+"""Whose checkpoint it is follows from the names of its weights."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ import pytest
 import torch
 
 from sonogloss.clap.convert import convert_checkpoint
-from sonogloss.errors import ModelFormatError
-
-WAVCAPS = (
-    "audio_encoder.audio_enc.bn0.weight",
-    "text_encoder.embeddings.weight",
-    "audio_proj.0.weight",
-    "text_proj.0.weight",
-    "temp",
-)
-MSCLAP = (
-    "audio_encoder.base.fc1.weight",
-    "caption_encoder.base.x",
-    "caption_encoder.projection.linear1.weight",
-    "logit_scale",
-)
+from sonogloss.errors import ModelFormatError, OptionError
+from tests.tower_checkpoints import write_tower_checkpoint
 
 
 @pytest.mark.parametrize(
-    ("names", "prefix", "said"),
+    ("names", "said"),
     [
-        (WAVCAPS, "", "looks like a checkpoint of WavCaps"),
-        (MSCLAP, "module.", "looks like a checkpoint of MS-CLAP"),
-        (("encoder.weight", "decoder.weight"), "", r"no weights of a LAION CLAP\."),
+        (("audio_encoder.audio_enc.bn0.weight", "text_proj.0.weight", "temp"), r"nearest is WavCaps \(ASE\).*text_enc"),
+        (("audio_encoder.base.x", "logit_scale"), "nearest is MS-CLAP.*named 'audio_encoder.projection.'"),
+        (("clap.audio_encoder.base.x",), r"of a known layout\."),
     ],
 )
-def test_what_a_foreign_checkpoint_looks_like(tmp_path: Path, names: tuple[str, ...], prefix: str, said: str) -> None:
-    torch.save({"model": {prefix + name: torch.zeros(2) for name in names}, "epoch": 3}, tmp_path / "theirs.pt")
+def test_an_unknown_layout_is_told_with_the_nearest(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    torch.save({"model": {f"module.{name}": torch.zeros(2) for name in names}, "epoch": 3}, tmp_path / "theirs.pt")
     with pytest.raises(ModelFormatError, match=said):
         convert_checkpoint(str(tmp_path / "theirs.pt"), tmp_path)
+
+
+def test_a_layout_that_is_named_must_be_the_checkpoints_own(tmp_path: Path) -> None:
+    _, path, tokenizer = write_tower_checkpoint(tmp_path, "msclap2022")
+    with pytest.raises(OptionError, match="one of MS-CLAP, not of WavCaps") as caught:
+        convert_checkpoint(str(path), tmp_path, tokenizer=str(tokenizer), layout="wavcaps")
+    assert "msclap:" in caught.value.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -74,8 +75,14 @@ def test_the_pip_steps_of_the_image_work(tmp_path: Path) -> None:
                 shutil.copy(source, home / Path(name).name)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     folder = tmp_path / "venv" / "bin"
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "FLAVOUR": "cpu", "BEAM_VERSION": "2.77.0", "HOME": str(tmp_path)}
-    for step in re.findall(r"^RUN (pip .+(?:\\\n.+)*)", DOCKERFILE, re.MULTILINE):
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}  # where packages are
+    environment |= {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "FLAVOUR": "cpu",
+        "BEAM_VERSION": "2.77.0",
+        "HOME": str(tmp_path),
+    }
+    for step in re.findall(r"^RUN (pip (?:.*\\\n)*.+)", DOCKERFILE, re.MULTILINE):
         done = subprocess.run(["bash", "-ec", step], cwd=home, env=environment, capture_output=True, text=True)
         if "No matching distribution found" in done.stderr or "Could not find a version" in done.stderr:
             pytest.skip("the package index lacks a pinned version")

@@ -22,6 +22,7 @@ from tests.conftest import write_tiny_clap
 from tests.laion_checkpoints import laion_state, tiny_model, write_checkpoint, write_tokenizer
 from tests.language_models import SENTENCES, tiny_llama, tiny_tokenizer
 from tests.sentence_models import write_sentence_model
+from tests.tower_checkpoints import write_bert_tokenizer, write_tower_checkpoint
 
 RATE = 32000
 CLASSES = ["dog", "cat", "rain", "engine", "bell", "man", "door", "siren"]
@@ -34,6 +35,7 @@ def write_hub_cache(cache: Path) -> None:
     _write_model(cache, "laion/clap-htsat-unfused", write_tiny_clap)
     _write_model(cache, "HuggingFaceTB/SmolLM2-135M", _write_language_model)
     _write_model(cache, "roberta-base", _write_roberta_tokenizer)
+    _write_model(cache, "bert-base-uncased", _write_bert_tokenizer)
     _write_model(cache, "sentence-transformers/paraphrase-TinyBERT-L6-v2", write_sentence_model)
 
 
@@ -57,6 +59,11 @@ def _write_language_model(directory: Path) -> None:
 def _write_roberta_tokenizer(directory: Path) -> None:
     write_tokenizer(directory)
     (directory / "config.json").write_text(json.dumps({"model_type": "roberta"}))  # offline, the name needs one
+
+
+def _write_bert_tokenizer(directory: Path) -> None:
+    write_bert_tokenizer(directory)
+    (directory / "config.json").write_text(json.dumps({"model_type": "bert"}))
 
 
 def write_files(folder: Path) -> None:
@@ -87,10 +94,12 @@ def write_files(folder: Path) -> None:
     _write(folder / "truth.csv", _csv(["file_name", "label"], [("dog.flac", "dog"), ("rain.flac", "rain")]))
 
 
-def write_checkpoint_file(folder: Path) -> None:
-    """A LAION checkpoint, random, with the vocabulary of the hub's `roberta-base`."""
+def write_checkpoint_files(folder: Path) -> None:
+    """Checkpoints of LAION and MS-CLAP, random, with the vocabularies of the hub's tokenizers."""
     vocabulary = write_tokenizer(folder / "unused-tokenizer")
     write_checkpoint(folder / "630k-audioset-best.pt", laion_state(tiny_model(vocabulary)))
+    _, path, _ = write_tower_checkpoint(folder / "unused-tokenizer", "msclap2022")
+    path.rename(folder / "CLAP_weights_2022.pth")
 
 
 def write_bucket(folder: Path) -> None:

@@ -45,18 +45,19 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("laion-checkpoint")
-    stand_ins.write_checkpoint_file(folder)
-    return folder / "630k-audioset-best.pt"
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    stand_ins.write_checkpoint_files(folder)
+    return [path for path in folder.iterdir() if path.is_file()]
 
 
 @pytest.fixture
-def reader(tmp_path: Path, hub_cache: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def reader(tmp_path: Path, hub_cache: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A reader's folder, which is the current one; the model hub is the cache of stand-ins."""
     stand_ins.write_files(tmp_path)
     stand_ins.write_bucket(tmp_path)
-    os.link(checkpoint, tmp_path / checkpoint.name)
+    for path in checkpoints:
+        os.link(path, tmp_path / path.name)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub_cache))
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -26,7 +26,7 @@ Outcome = tuple[str, ...]
 
 def batches(folder: Path, batch_size: int) -> list[Batch]:
     sources, skipped = list_audio([str(folder)])
-    assert skipped == []
+    assert not skipped.counts
     found = list(read_units(cut_units(sources), policy=POLICY, sample_rate=8000, batch_size=batch_size))
     done = Counter(each.key for batch in found for each in batch.sources)
     assert done == Counter(map(source_key, sources))

@@ -58,8 +58,8 @@ def outcomes(folder: Path, output: Path) -> dict[Thing, set[str]]:
         note(*place(row), {"ROW"} | {f"ROW+{flag}" for flag in row["flags"]})
     for row in pq.read_table(output / "dead_letters").to_pylist():
         note(*place(row), [row["code"]])
-    for skipped in list_audio(patterns(folder))[1]:
-        note(skipped.uri, skipped.member, [f"SKIP+{skipped.code}"])
+    for skipped in list_audio(patterns(folder))[1].rows:
+        note(*place(vars(skipped)), [f"SKIP+{skipped.code}"])
     return found
 
 
@@ -81,7 +81,7 @@ def check(corpus: tuple[Path, Expected], output: Path) -> None:
     run = json.loads((output / "run.json").read_text())
     counts, (sources, skipped) = run["counts"], list_audio(patterns(folder))
     assert counts["inputs"] == counts["labels"] + counts["dead_letters"] + counts["skipped"]
-    assert run["skipped_codes"] == Counter(str(each.code) for each in skipped)
+    assert run["skipped_codes"] == skipped.counts
     assert run["configuration"]["sources"] == len(sources)
     letters = pd.read_parquet(output / "dead_letters")
     assert Counter(letters["code"]) == run["dead_letter_codes"]

@@ -12,7 +12,7 @@ import pytest
 from sonogloss.clap import Clap
 from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.indexes import Datastore, verify
-from sonogloss.transforms import embed_text
+from sonogloss.transforms import embed_text, read_captions
 
 from .conftest import CAPTIONS, Run, assert_one_line
 
@@ -70,6 +70,38 @@ def test_unreadable_lines_above_the_share_are_an_unsound_result(
     assert "1 of 12 lines" in outcome.err
 
 
+def test_a_caption_whose_id_another_one_has_is_a_dead_letter(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_captions, "caption_id", len)
+    output = tmp_path / "store"
+
+    def built(captions: str, *options: str) -> dict[str, int]:
+        path = tmp_path / "captions.txt"
+        path.write_text(captions)
+        command = ["build-datastore", "--captions", path, "--output", output, "--clap", tiny_clap_dir, "--json"]
+        return run(*command, "--max-dead-letters", "1", *options).report["counts"]  # type: ignore[no-any-return]
+
+    counts = built("rain\nwind\nrain\na dog\nwind\n")
+    assert {name: number for name, number in counts.items() if number} == {
+        "read": 5, "duplicates": 2, "failed": 1, "kept": 2,
+    }  # fmt: skip
+    assert [row["text"] for row in rows(output)] == ["rain", "a dog"]
+    (letter,) = pq.read_table(output / "dead_letters").to_pylist()
+    assert (letter["member"], letter["code"]) == ("wind", "DUPLICATE_KEY")
+    counts = built("rain\nhail\na cat, too\n", "--append")
+    assert (counts["duplicates"], counts["failed"], counts["kept"]) == (1, 1, 1)
+    assert [row["text"] for row in rows(output)] == ["rain", "a dog", "a cat, too"]
+    assert verify(str(output)) == []
+
+
+def test_a_dump_of_duplicates_alone_is_one_caption(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+    (tmp_path / "a.txt").write_text("rain\n" * 3000)
+    command = ["build-datastore", "--captions", tmp_path / "a.txt", "--output", tmp_path / "store"]
+    outcome = run(*command, "--clap", tiny_clap_dir, "--json")
+    assert (outcome.code, outcome.report["counts"]["duplicates"], outcome.report["counts"]["kept"]) == (0, 2999, 1)
+
+
 def test_ids_and_rows_depend_neither_on_the_order_of_files_nor_on_shards(
     run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path
 ) -> None:
@@ -109,6 +141,7 @@ def test_the_same_command_again_does_nothing_and_another_needs_to_say_so(
         ("a.csv", b"caption,n\nx,1\n", [], ["--text-column", "caption, n"]),
         ("a.parquet", b"none", [], ["a.parquet"]),
         ("a.txt", b"\n\n", [], ["no captions"]),
+        ("a.txt", b"", [], ["no captions"]),
         ("a.txt", b"x\n", ["--clap", "nowhere"], ["nowhere"]),
         ("a.txt", b"x\n", ["--max-dead-letters", "5"], ["--max-dead-letters"]),
         ("a.txt", b"x\n", ["--device", "cuda:9"], ["--device"]),

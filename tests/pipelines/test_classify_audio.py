@@ -13,6 +13,7 @@ import pytest
 
 from sonogloss.clap import Clap
 from sonogloss.clap.frames import embed_frames
+from sonogloss.pipelines.classify_audio import TagJob
 from sonogloss.tagging.label_prompts import load_label_prompts
 from sonogloss.tagging.tagger import plain_tagger, prompted_tagger
 
@@ -105,6 +106,20 @@ def test_several_worker_processes_write_the_same_bytes(run: Run, command: list[o
     outcome = run(*elsewhere, "--direct_num_workers", "2", "--direct_running_mode", "multi_threading")
     assert outcome.code == 0, outcome.err
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "two").rglob("*.parquet")}
+
+
+def test_results_of_a_release_that_embedded_labels_first_go_on(
+    run: Run, command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest held the embeddings."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            TagJob, "digest", lambda job, digest=TagJob.digest: digest(job, "cpu", job.tagger.load().fingerprint)
+        )
+        assert run(*command).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "tags").rglob("part-*")}
+    assert run(*command, "--json").report["done_before"]
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "tags").rglob("part-*")}
 
 
 def test_several_labels_may_be_true(run: Run, command: list[object], tmp_path: Path) -> None:

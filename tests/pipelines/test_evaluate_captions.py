@@ -306,3 +306,25 @@ def test_metrics_are_inspected_and_verified(run: Run, tmp_path: Path, prediction
     assert run("verify", output).code == 0
     (output / "metrics/clips.parquet").unlink()
     assert run("verify", output, "--json").report["problems"] == ["metrics/clips.parquet is missing."]
+
+
+def test_what_captions_say_that_the_datastore_does_not(run: Run, tmp_path: Path, predictions: Path) -> None:
+    dump = tmp_path / "captions.txt"
+    dump.write_text("A dog barks!\nwind\nheavy rain falls on the road\n")
+    assert run("build-datastore", "--captions", dump, "--clap", "pocket", "--output", tmp_path / "store").code == 0
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ("evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out")
+    outcome = run(*command, "--metrics", "novel_trigrams", "--datastore", tmp_path / "store", "--json")
+    assert outcome.code == 0, outcome.err
+    [row] = outcome.report["corpus"]
+    # "a dog barks" and "rain falls on", "falls on the" are known, "on the roof" is new.
+    assert (row["value"], row["n"]) == (0.25, 2)
+    assert_one_line(run(*command, "--metrics", "novel_trigrams", "--overwrite"), "--datastore")
+
+
+def test_metrics_that_cannot_run_are_named_in_a_group(run: Run, tmp_path: Path, predictions: Path) -> None:
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ("evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out")
+    outcome = run(*command, "--metrics", "all", "--json")
+    assert {"mace", "novel_trigrams", "sbert_sim", "fense"} <= set(outcome.report["not_available"])
+    assert "msclap" in outcome.report["not_available"]["mace"]

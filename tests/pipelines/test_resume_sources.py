@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.pipelines.running import resume as resume_room
+from sonogloss.pipelines.running.done_sources import NAMED
 from sonogloss.pipelines.running.ownership import survey
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.verify_directory import verify
@@ -29,7 +30,7 @@ from sonogloss.sources import SkipCode, Skipped, Source, source_key
 from sonogloss.transforms import commit_run as commit_room
 from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
 from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
-from sonogloss.transforms.skipped_files import SkippedList, list_skipped, write_skipped
+from sonogloss.transforms.skipped_files import SkippedList, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, DoneSource, Unit
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
@@ -178,7 +179,8 @@ def test_any_history_of_runs_kills_and_changes_leaves_the_rows_of_a_fresh_run(
                 fuses = fuses[1:]
         plan = run_job(output, sources)
         vanished = [source for number, source in done.items() if number not in there]
-        assert {uri for uri, _ in plan.vanished} == {source.uri for source in vanished}
+        gone = sorted((source.uri, None) for source in vanished)
+        assert (plan.vanished, plan.first_vanished) == (len(gone), gone[:NAMED])
         assert_complete(output, sources, vanished, fresh)
         done |= there
         assert run_job(output, sources).finished
@@ -195,7 +197,7 @@ def test_work_that_is_done_is_not_done_again(tmp_path: Path) -> None:
         *(f"/a/{number:03d}.wav" for number in range(90, 100)),
         "/a/400.wav",
     ]
-    assert (plan.taken_over, plan.vanished) == (598, [("/a/300.wav", None)])
+    assert (plan.taken_over, plan.vanished, plan.first_vanished) == (598, 1, [("/a/300.wav", None)])
     assert_complete(tmp_path / "o", now, [recording(300)], tmp_path / "fresh")
 
 
@@ -238,7 +240,7 @@ def test_an_archive_that_can_be_opened_again_gives_its_members_for_its_dead_lett
     member = replace(archive, member="x.wav", version="1")
     plan = run_job(tmp_path, [*others, member], retry=True)
     assert [source for unit in plan.pending for source in unit.sources] == [member]
-    assert (plan.vanished, [row["uri"] for row in rows_in(tmp_path, "dead_letters")]) == ([], ["/a/000.wav"])
+    assert (plan.vanished, [row["uri"] for row in rows_in(tmp_path, "dead_letters")]) == (0, ["/a/000.wav"])
 
 
 def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path
     run_job(tmp_path, [piece(0.0), piece(20.0)])
     plan = plan_units(str(tmp_path), [piece(0.0), piece(30.0)], configuration="c", begin_anew=False)
     assert [source.start_s for unit in plan.pending for source in unit.sources] == [0, 30]
-    assert plan.vanished == []
+    assert plan.vanished == 0
     more = plan_units(str(tmp_path), [piece(0.0), piece(20.0), piece(30.0)], configuration="c", begin_anew=False)
     assert [source.start_s for unit in more.pending for source in unit.sources] == [30]
 
@@ -332,7 +334,10 @@ def test_small_units_of_many_runs_join(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_was_left_out_is_listed_again_when_it_changes(tmp_path: Path) -> None:
     def left_out(*names: str) -> SkippedList:
-        return list_skipped([Skipped(uri=name, code=SkipCode.NOT_AUDIO, reason="It is a text.") for name in names])
+        found = SkippedList()
+        for name in names:
+            found.add(Skipped(uri=name, code=SkipCode.NOT_AUDIO, reason="It is a text."))
+        return found
 
     def plan(skipped: SkippedList) -> UnitPlan:
         return plan_units(str(tmp_path), sources, configuration="c", begin_anew=False, skipped=skipped)

@@ -130,6 +130,8 @@ def test_heads_learn_pairs_and_begin_without_any() -> None:
 
     start = train_heads(pairs, names, HeadRecipe(steps=0))
     assert torch.equal(start.of_text.weight, torch.eye(8))
+    unlearned = train_heads(pairs, names, HeadRecipe(steps=3, learned_share=0.0))
+    assert torch.allclose(unlearned.of_audio.weight, start.of_audio.weight, atol=1e-6)
     recipe = HeadRecipe(steps=150, batch=32, learning_rate=0.02, category_weight=1.0)
     heads = train_heads(pairs, names, recipe)
     assert right(heads) > max(0.9, right(start))

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,30 @@ def test_a_heading_that_names_a_column_twice_is_refused(folder: Path, heading: s
     row = ",".join(["a.wav"] * len(heading.split(",")))
     with pytest.raises(FormatError, match="two columns"):
         listed(put(folder, "list.csv", f"{heading}\n{row}\n".encode()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_row_that_gives_bytes_and_version_is_believed(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the numbers of the file system the recording is the one that a look finds; nobody looks."""
+    found = (folder / "a.wav").stat()
+    rows = [{"uri": "a.wav", "bytes": found.st_size, "version": str(found.st_mtime_ns), "text": "rain"}]
+    rows += [{"uri": "memory://b/there.wav", "bytes": 7, "version": "1764", "text": "wind"}]
+    path = put(folder, f"told.{kind}", written(kind, rows))
+    (looked,) = listed(f"{folder}/a.wav")[0]
+    monkeypatch.setattr(listing, "look", lambda uri: pytest.fail(f"looked at {uri}"))
+    here, there = listed(path)[0]
+    assert here == replace(looked, extra={"text": "rain"})
+    told = Source(uri="memory://b/there.wav", bytes=7, version="7-1764", container="file", extra={"text": "wind"})
+    assert replace(there, uri=told.uri) == told
+    assert there.uri == fsspec.filesystem("memory").unstrip_protocol("/b/there.wav")
+
+
+@pytest.mark.parametrize(
+    "cells", [{"bytes": "many", "version": "1"}, {"bytes": 5}, {"version": 2}, {"bytes": 5, "version": True}]
+)
+def test_one_of_bytes_and_version_is_a_column_like_others(cells: dict[str, Any], folder: Path) -> None:
+    (source,) = listed(put(folder, "half.jsonl", written("jsonl", [{"uri": "a.wav", **cells}])))[0]
+    assert source.bytes == (folder / "a.wav").stat().st_size
+    assert source.extra == cells

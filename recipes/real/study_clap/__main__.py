@@ -53,7 +53,7 @@ def make(audio: Path, output: Path, recipe: HeadRecipe) -> None:
     _write_text_tower(output / "text")
     texts = TextTower(output / "text")
     features = embed_clips(clips, tower, output.with_name(f"{output.name}-features"))
-    pairs, names = make_pairs(clips, features, texts), torch.from_numpy(texts([kind.text for kind in CATEGORIES]))
+    pairs, names = make_pairs(clips, features, texts), embed_categories(texts)
     untrained = new_heads(pairs.audio[~pairs.synthetic], names, recipe)
     heads = train_heads(pairs, names, recipe)
     save_file(tower.state_dict(), output / "audio.safetensors")
@@ -101,6 +101,12 @@ def embed_clips(clips: list[Clip], tower: AudioTower, folder: Path) -> list[torc
         if number % 100 == 99:
             print(f"{number + 1} of {len(clips)} clips, {time.monotonic() - began:.0f} s", flush=True)
     return result
+
+
+def embed_categories(texts: TextTower) -> torch.Tensor:
+    """The unit mean of each category's words [categories, width]."""
+    means = torch.stack([torch.from_numpy(texts(kind.texts)).mean(dim=0) for kind in CATEGORIES])
+    return torch.nn.functional.normalize(means, dim=-1)
 
 
 def make_pairs(clips: list[Clip], features: list[torch.Tensor], texts: TextTower) -> Pairs:

@@ -12,19 +12,23 @@ class Category:
 
     name: str
     classifiers: tuple[int, ...]
-    sounds: str
+    sounds: tuple[str, ...]
 
     @property
-    def text(self) -> str:
-        """What the text tower reads."""
-        return f"{self.name}: {self.sounds}"
+    def texts(self) -> tuple[str, ...]:
+        """What the text tower reads, one by one: a list in one line embeds as no sound of it."""
+        return (self.name, *self.sounds)
 
 
 def _read() -> tuple[Category, ...]:
     table = (files(__package__) / "categories.txt").read_text(encoding="utf-8")
     rows = [line.split("; ") for line in table.splitlines() if not line.startswith("#")]
     return tuple(
-        Category(name=name, classifiers=tuple(n for n, mark in enumerate(marks) if mark == "+"), sounds=sounds)
+        Category(
+            name=name,
+            classifiers=tuple(n for n, mark in enumerate(marks) if mark == "+"),
+            sounds=tuple(sounds.split(", ")),
+        )
         for name, *marks, sounds in rows
     )
 

@@ -1,0 +1,72 @@
+"""Verifying results range by range, here and on workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sonogloss import files
+from sonogloss.pipelines.verify_directory import verify
+from sonogloss.transforms import verify_parts
+from sonogloss.transforms.verify_parts import hashes, plan_verification, repeated_clips
+
+COLUMNS = verify_parts._SCHEMAS["captions"]
+
+
+def results(folder: Path, *parts: list[str]) -> str:
+    """A directory with these clips in parts, as far as verifying knows."""
+    entries = []
+    (folder / "captions").mkdir()
+    for number, clips in enumerate(parts):
+        name = f"captions/part-{number:016x}-000.parquet"
+        rows = [{field.name: _some(field) for field in COLUMNS} | {"clip_id": clip} for clip in clips]
+        pq.write_table(pa.Table.from_pylist(rows, COLUMNS), folder / name)
+        entries.append({**files.file_entry(str(folder), name), "rows": len(clips)})
+    total = sum(map(len, parts))
+    counts = {"inputs": total, "captions": total, "dead_letters": 0, "skipped": 0}
+    files.write_json(
+        str(folder / "run.json"),
+        {"format": "sonogloss-results", "format_version": 2, "counts": counts, "parts": entries},
+    )
+    return str(folder)
+
+
+def _some(field: pa.Field) -> object:
+    if pa.types.is_list(field.type):
+        return []
+    return "" if pa.types.is_string(field.type) else 0
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_parts, "PARTS_A_RANGE", 2)
+
+
+@pytest.mark.parametrize("beam", [(), ("--direct_num_workers", "2", "--direct_running_mode", "multi_threading")])
+def test_whoever_looks_finds_the_same(tmp_path: Path, beam: tuple[str, ...]) -> None:
+    output = results(tmp_path, ["a", "b"], ["c"], ["d"], ["e", "a"], ["c", "f"])
+    damaged = tmp_path / "captions" / f"part-{2:016x}-000.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    problems = verify(directory=output, beam_args=beam)["problems"]
+    assert problems[0].startswith(f"captions/{damaged.name} has ")
+    assert problems[1:] == ["2 clips have several rows, a among them."]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions", "run.json"]
+
+
+def test_a_sample_counts_what_it_does_not_read(tmp_path: Path) -> None:
+    output = results(tmp_path, *([str(number)] for number in range(9)))
+    assert verify(directory=output, sample=3)["problems"] == []
+    for number in range(9):
+        (tmp_path / "captions" / f"part-{number:016x}-000.parquet").write_bytes(b"")
+    assert len(verify(directory=output, sample=3)["problems"]) == 3
+    assert plan_verification("f", output, 9, 3).step == 3
+
+
+def test_clips_are_compared_by_hashes_and_one_is_named(tmp_path: Path) -> None:
+    output = results(tmp_path, ["c", "b", "b"], ["d", "b", "c"])
+    run = files.read_json(f"{output}/run.json")
+    assert repeated_clips(output, run, hashes(["c", "b", "b", "d", "b", "c"])) == (2, "c")
+    assert repeated_clips(output, run, hashes(["a", "b"])) == (0, "")

@@ -4,17 +4,19 @@
 
 Every captioner writes a caption for each window; of a recording counts the one that fits its sound best by CLAP score,
 as `evaluate --per recording` chooses. `copy the nearest` takes the nearest caption of the datastore as it is. The
-recordings have nothing to do with the synthetic scenes that the pocket models know. Writes the report page, too.
+recordings have nothing to do with the synthetic scenes that the pocket models know. For each of the others a page shows
+it beside `pocket`, to look at and listen to.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.pipelines.caption_audio import caption
@@ -26,14 +28,18 @@ METRICS = ("cider_d", "rouge_l", "bleu_1", "clap_sim")
 CAPTIONERS = ("pocket", "pocket:soft-hard", "pocket:zeraucap")
 
 
-def copy_nearest(results: Path, path: Path) -> None:
-    """The nearest caption of every window, with its own score."""
-    rows = ds.dataset(results / "captions", format="parquet").to_table().to_pylist()
-    with path.open("w", encoding="utf-8") as handle:
-        for row in rows:
-            nearest = row["contexts"][0]
-            found = {"uri": row["uri"], "caption": nearest["text"], "clap_score": nearest["score"]}
-            handle.write(json.dumps(found) + "\n")
+def copy_nearest(results: Path, copy: Path) -> None:
+    """The same results with the nearest caption of every window, and its own score."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(results, copy)
+    for path in (copy / "captions").glob("*.parquet"):
+        rows = pq.read_table(path)
+        nearest = [contexts[0] for contexts in rows["contexts"].to_pylist()]
+        for column, name in (("caption", "text"), ("clap_score", "score")):
+            place = rows.schema.get_field_index(column)
+            found = pa.array([own[name] for own in nearest], rows.schema.field(place).type)
+            rows = rows.set_column(place, rows.schema.field(place), found)
+        pq.write_table(rows, path)
 
 
 def cell(value: dict[str, Any], sign: str = "") -> str:
@@ -65,7 +71,7 @@ def main() -> None:
     for name in CAPTIONERS:
         runs.append(options.output / name.replace(":", "-"))
         caption(audio=options.clips, captioner=name, datastore=store, output=runs[-1], embedding=True, overwrite=True)
-    runs.append(options.output / "copy-the-nearest.jsonl")
+    runs.append(options.output / "copy-the-nearest")
     copy_nearest(runs[0], runs[-1])
     compared = compare_runs(results=runs, references=references, metrics=METRICS, per="recording")
     print(f"{compared['clips']} recordings\n\n| run | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}")
@@ -76,10 +82,11 @@ def main() -> None:
     for row in compared["differences"]:
         name = Path(row["name"]).name
         print(f"| {name} | {row['metric']} | {cell(row, '+')} | {row['p']:.3f} | {row['wins']}, {row['losses']} |")
-    page = report(
-        results=runs[0], compare=runs[1], references=references, output=options.output / "report.html", audio_mb=8.0
-    )
-    print(f"\n{page['output']}: {page['clips']} clips, {page['sounds']} with sound, {page['bytes'] / 1e6:.1f} MB")
+    print()
+    for other in runs[1:]:
+        output = options.output / f"{other.name}.html"
+        page = report(results=runs[0], compare=other, references=references, per="recording", output=output)
+        print(f"{output}: {page['clips']} clips, {page['sounds']} with sound, {page['bytes'] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -126,13 +126,14 @@ def bare_loop(dump: Path, output: Path) -> None:
 
 
 def job(dump: Path, output: Path, workers: int) -> None:
-    """The command, by its Python name."""
+    """The command, as its process runs it."""
     from sonogloss.pipelines.command_line import main
 
-    argv = ["build-datastore", "--captions", str(dump), "--output", str(output), "--json"]
+    sys.argv = ["sonogloss", "build-datastore", "--captions", str(dump), "--output", str(output), "--json"]
+    sys.argv += ["--index", "flat"]  # which holds nothing in memory; auto trains another kind above 8 GiB of vectors
     if workers > 1:
-        argv += ["--direct_running_mode", "multi_processing", "--direct_num_workers", str(workers)]
-    assert main(argv) == 0
+        sys.argv += ["--workers", str(workers)]
+    assert main() == 0
 
 
 def run_here(kind: str, dump: Path, output: Path, with_stub: bool) -> None:

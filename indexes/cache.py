@@ -55,10 +55,23 @@ def localise(
                 _check(directory, local, entry, check)
         return local
     for entry in entries:
-        if not _complete(local, entry):
-            raise _damaged(directory, entry, "is missing or has lost bytes")
         _check(directory, local, entry, check)
     return local
+
+
+def check_files(directory: str, manifest: Manifest, check: str = "sample") -> None:
+    """Compare all files of a datastore with its manifest where they lie; nothing is copied.
+
+    Args:
+        directory: the datastore's path or URL.
+        manifest: its manifest.
+        check: as of :func:`localise`.
+
+    Raises:
+        StoreFormatError: a file is missing, or is not the one the manifest describes.
+    """
+    for entry in manifest.files():
+        _check(directory, directory, entry, check)
 
 
 @contextmanager
@@ -70,8 +83,10 @@ def _alone(folder: str) -> Iterator[None]:
         yield
 
 
-def _check(directory: str, local: str, entry: FileEntry, check: str) -> None:
-    path = os.path.join(local, entry.path)
+def _check(directory: str, where: str, entry: FileEntry, check: str) -> None:
+    if not _complete(where, entry):
+        raise _damaged(directory, entry, "is missing or has lost bytes")
+    path = files.join(where, entry.path)
     if check == "full":
         same = files.digest(path) == entry.sha256
     else:
@@ -80,9 +95,9 @@ def _check(directory: str, local: str, entry: FileEntry, check: str) -> None:
         raise _damaged(directory, entry, "is not as it was written: its digest differs")
 
 
-def _complete(local: str, entry: FileEntry) -> bool:
-    path = os.path.join(local, entry.path)
-    return os.path.isfile(path) and os.path.getsize(path) == entry.bytes
+def _complete(where: str, entry: FileEntry) -> bool:
+    path = files.join(where, entry.path)
+    return files.exists(path) and files.size(path) == entry.bytes
 
 
 def _copy(directory: str, local: str, entry: FileEntry) -> None:

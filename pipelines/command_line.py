@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
@@ -19,6 +20,7 @@ from sonogloss.pipelines.running.failures import DONE, IMPOSSIBLE, UNSOUND, fail
 from sonogloss.pipelines.running.run_log import log_report, run_log
 from sonogloss.pipelines.running.signals import end_on_signals
 from sonogloss.pipelines.running.terminal import say
+from sonogloss.pipelines.running.worker_main import COLLECT_EVERY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +166,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        if argv is None:
-            end_on_signals()
-        return _run(words)
+        if argv is not None:
+            return _run(words)
+        end_on_signals()
+        gc.set_threshold(COLLECT_EVERY)
+        code = _run(words)
+        gc.freeze()  # a process that ends looks at each object again, which takes a second after torch
+        return code
     except BrokenPipeError:  # `sonogloss ... | head`: the reader has closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

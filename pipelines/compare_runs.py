@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,8 @@ def _read(config: CompareConfig) -> list[_Run]:
     if config.output is not None and files.exists(str(config.output)):
         raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
     references = str(config.references)
-    found = {name: score_rows(read_results(name), config, results=name, references=references) for name in names}
+    plain = replace(config, bootstrap=0)  # intervals are those of the clips that all runs share
+    found = {name: score_rows(read_results(name), plain, results=name, references=references) for name in names}
     by_id = config.per == "clip" and all(scores.clips["clip_id"].null_count == 0 for scores in found.values())
     return [_Run(name=name, scores=scores, places=_places(scores, by_id=by_id)) for name, scores in found.items()]
 

@@ -65,7 +65,7 @@ def report(config: ReportConfig) -> dict[str, Any]:
     runs = [read_results(str(path)) for path in (config.results, config.compare) if path is not None]
     if len({run.kind for run in runs}) > 1:
         raise OptionError("--compare names results of another kind.", "Compare captions with captions.")
-    scores = [_scores(run, config.references) for run in runs] if config.references is not None else []
+    scores = [_scores(run, config) for run in runs] if config.references is not None else []
     shown = runs[0].rows.slice(0, config.clips).to_pylist()
     clips = [_clip(row) for row in shown]
     _add_scores(clips, scores[:1])
@@ -75,9 +75,9 @@ def report(config: ReportConfig) -> dict[str, Any]:
     sounds = _add_sounds(clips, shown, config, notes) if config.audio != "none" else {}
     embeddings = [row.get("embedding") for row in shown]
     data = {
-        "title": files.base_name(runs[0].path.rstrip("/")) or runs[0].path,
+        "title": _names(runs[:1])[0],
         "subtitle": f"{runs[0].rows.num_rows:,} {runs[0].kind}, {runs[0].run.get('created_by', '')}".rstrip(", "),
-        "runs": [_run(run) for run in runs],
+        "runs": [_run(run, name) for run, name in zip(runs, _names(runs), strict=True)],
         "notes": notes,
         "clips": clips,
         "flags": dict(Counter(flag for clip in clips for flag in clip["flags"]).most_common()),
@@ -141,11 +141,12 @@ def read_results(path: str) -> Results:
     )
 
 
-def _scores(run: Results, references: Any) -> Scores:
+def _scores(run: Results, config: ReportConfig) -> Scores:
     if run.kind != "captions":
         raise OptionError("--references compares captions, and these results hold labels.", "Use sonogloss evaluate.")
     rows = run.rows.select(["clip_id", "uri", "caption", "clap_score"])
-    return score_rows(lambda: iter(rows.to_pylist()), ScoringOptions(), results=run.path, references=str(references))
+    options = ScoringOptions(per=config.per)
+    return score_rows(lambda: iter(rows.to_pylist()), options, results=run.path, references=str(config.references))
 
 
 def _clip(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,10 +230,17 @@ def _notes(runs: Sequence[Results], clips: int) -> list[str]:
     return [f"The first {clips:,} of {total:,} clips are shown."] if clips < total else []
 
 
-def _run(run: Results) -> dict[str, Any]:
+def _names(runs: Sequence[Results]) -> list[str]:
+    """What the page calls the runs: by their folders, unless these have the same name."""
+    paths = [run.path.rstrip("/") for run in runs]
+    names = [files.base_name(path) or path for path in paths]
+    return names if len(set(names)) == len(names) else paths
+
+
+def _run(run: Results, name: str) -> dict[str, Any]:
     lengths = pc.subtract(run.rows["end_s"], run.rows["start_s"])
     return {
-        "name": run.path.rstrip("/"),
+        "name": name,
         "rows": run.rows.num_rows,
         "hours": (pc.sum(lengths).as_py() or 0.0) / 3600,
         "record": run.run,
@@ -242,9 +250,13 @@ def _run(run: Results) -> dict[str, Any]:
 def _metrics(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     if not scores:
         return []
-    values = [{row.metric: row.value for row in one.corpus} for one in scores]
+    found = [{row.metric: row for row in one.corpus} for one in scores]
     return [
-        {"metric": row.metric, "values": [found.get(row.metric) for found in values], "n": row.n}
+        {
+            "metric": row.metric,
+            "values": [[own.value, own.low, own.high] if (own := one.get(row.metric)) else None for one in found],
+            "n": row.n,
+        }
         for row in scores[0].corpus
     ]
 

@@ -133,7 +133,7 @@ def _check_inputs(config: TrainCaptionerOptions, device: str) -> _Inputs:
         recordings = list_validation_audio(as_list(config.validation_audio), str(config.validation_references))
     return _Inputs(
         labels=read_labels(str(config.labels or "pocket")) if method.embed_labels is not None else (),
-        datastore=None if config.datastore is None else Datastore.open(str(config.datastore)),
+        datastore=None if config.datastore is None else Datastore.open(str(config.datastore), check=config.store_check),
         recordings=recordings,
     )
 

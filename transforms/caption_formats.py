@@ -29,7 +29,10 @@ Reader = Callable[[str, tuple[str, ...], Part], Iterator[Numbered]]
 _Lines = Callable[[Iterable[bytes | None], tuple[str, ...]], Iterator[Numbered]]
 
 PART_BYTES = 64 << 20
-"""A dump that may be read in parts is cut into parts of this size."""
+"""A dump that may be read in parts is cut into parts of at most this size."""
+
+_LEAST_PART = 1 << 20
+_PARTS = 16  # of a file in which they are smaller than PART_BYTES
 
 _HEAD = 1 << 16
 _PEEKED_ROWS = 100
@@ -87,14 +90,17 @@ def parts_of(uri: str) -> list[Part]:
     if ending not in ("parquet", "pq", "txt", "jsonl", "ndjson"):
         return [None]
     with open_dump(uri) as stream:
-        if not isinstance(stream, Opened) or stream.size <= PART_BYTES:
+        if not isinstance(stream, Opened):
+            return [None]
+        size = min(PART_BYTES, max(_LEAST_PART, stream.size // _PARTS))
+        if stream.size <= (PART_BYTES if ending in ("parquet", "pq") else size):
             return [None]
         if ending in ("parquet", "pq"):
             return list(parquet_parts(stream))
         head = stream.read(_HEAD)
         if not is_plain_utf8(head) or (ending != "txt" and head.lstrip().startswith(b"[")):
             return [None]
-        return [(start, min(start + PART_BYTES, stream.size)) for start in range(0, stream.size, PART_BYTES)]
+        return [(start, min(start + size, stream.size)) for start in range(0, stream.size, size)]
 
 
 def lines_before(uri: str, part: Part) -> int:

@@ -1,7 +1,8 @@
 """drop_duplicates: of equal captions the first by file and row stays, in whatever order they come.
 
 Captions travel in blocks of one range of ids: a runner then keeps and moves some thousand large elements, which are
-compressed, in place of a hundred million small ones. Equal captions have equal ids, so they meet in a range.
+compressed, in place of a hundred million small ones. Equal captions have equal ids, so they meet in a range, and there
+their texts are compared: two captions that share an id are not taken for one.
 """
 
 from __future__ import annotations
@@ -78,10 +79,16 @@ def unpack(blocks: Iterable[bytes]) -> pa.Table:
 
 
 def first_of_each(table: pa.Table) -> pa.Table:
-    """Lines in order of id; of equal ids the line that stands first."""
+    """Lines in order of id and place; of equal texts the line that stands first. Different texts of one id all stay."""
     keys = [(name, "ascending") for name in ("id", "file", "part", "row")]
-    table = table.take(pc.sort_indices(table, sort_keys=keys))
-    return table.take(np.flatnonzero(np.diff(table.column("id").to_numpy(), prepend=-1)))
+    table = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
+    begins = np.flatnonzero(np.diff(table.column("id").to_numpy(), prepend=-1))
+    firsts = np.repeat(begins, np.diff([*begins, len(table)]))  # by line, the first one of its id
+    later = np.setdiff1d(np.arange(len(table)), begins, assume_unique=True)
+    texts = table.column("text")
+    others = later[pc.not_equal(texts.take(later), texts.take(firsts[later])).to_numpy()]
+    kept = {texts[row].as_py(): row for row in reversed(others.tolist())}
+    return table.take(np.sort(np.array([*begins, *kept.values()], np.int64)))
 
 
 def split(table: pa.Table, ranges: int) -> Iterator[tuple[int, pa.Table]]:

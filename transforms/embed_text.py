@@ -38,6 +38,9 @@ CAPTIONS_A_UNIT = 25_000
 CAPTIONS_A_SHARD = 1_000_000
 _BATCH = 256  # texts a call, for a CLAP that does not batch by itself
 
+KNOWN = pa.schema([("id", pa.int64()), ("text", pa.string())])
+_SHARES_ID = ClipError(Code.DUPLICATE_KEY, "Another caption has the same id, and stays in its place.")
+
 _UnitKey = tuple[int, int, int]
 """A unit's shard, its number, and the number of all units."""
 
@@ -54,7 +57,7 @@ class Layout:
 class Unit:
     """A unit on disk: `name` and `.npy` is the file of its vectors, with `.parquet` that of its captions.
 
-    `failed` captions are left out, because the CLAP failed on them.
+    `failed` captions are left out, because the CLAP failed on them or another caption has their id.
     """
 
     shard: int
@@ -72,15 +75,39 @@ def choose_layout(captions: int, shards: int | None, progress: str | None = None
     return Layout(shards=shards, units=shards * max(1, math.ceil(captions / (CAPTIONS_A_UNIT * shards))))
 
 
-def known_ids(paths: Sequence[str], number: int, ranges: int) -> IntArray:
-    """The ids in a range that files of captions hold; row groups outside of it are not read."""
-    low, high = range_start(number, ranges), range_start(number + 1, ranges) - 1
-    found = [np.zeros(0, np.int64)]
-    for path in paths:
-        with files.open_read(path) as handle:
-            table = pq.read_table(handle, columns=["id"], filters=[("id", ">=", low), ("id", "<=", high)])
-        found.append(table.column("id").to_numpy())
-    return np.concatenate(found)
+def known_captions(paths: Sequence[str], lines: pa.Table) -> pa.Table:
+    """What files of captions hold with the ids of lines: `id` and `text`.
+
+    Args:
+        paths: of the files.
+        lines: in order of id; row groups outside of their range are not read.
+    """
+    ids = lines.column("id")
+    found = [KNOWN.empty_table()]
+    if len(lines):
+        id_ = pc.field("id")
+        wanted = (id_ >= ids[0]) & (id_ <= ids[-1]) & id_.isin(ids.combine_chunks())
+        for path in paths:
+            with files.open_read(path) as handle:
+                found.append(pq.read_table(handle, columns=KNOWN.names, filters=wanted).cast(KNOWN))
+    return pa.concat_tables(found)
+
+
+def settle(lines: pa.Table, known: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """New captions, and captions that are new but whose id another one has.
+
+    Ids are 63 bits of a digest: of a hundred million captions two share one with a chance of 1 in 2,000. The first in
+    the datastore, else in the dumps, keeps it.
+
+    Args:
+        lines: in order of id and place, each text once.
+        known: `id` and `text` of captions that the datastore has.
+    """
+    repeated = np.diff(lines.column("id").to_numpy(), prepend=-1) == 0
+    places = pc.index_in(lines.column("id"), known.column("id"))
+    there = places.is_valid().to_numpy()
+    same = pc.equal(lines.column("text"), known.column("text").take(places)).fill_null(False).to_numpy()
+    return lines.filter(~there & ~repeated), lines.filter(np.where(there, ~same, repeated))
 
 
 def _unit_name(number: int, units: int, lines: pa.Table, clap: Clap, precision: str) -> str:
@@ -125,12 +152,12 @@ def embed_unit(
         Exception: the CLAP can embed no caption of the unit.
     """
     (shard, number, units), blocks = unit
-    lines = unpack(blocks).select(["id", "text", "source", "extra"])
-    if known:
-        there = pa.array(known_ids(known, number, units), pa.int64())
-        new = lines.filter(pc.invert(pc.is_in(lines.column("id"), there)))
-        note_total(progress, len(new) - len(lines))
-        lines = new
+    gathered = unpack(blocks).select(["id", "text", "source", "extra"])
+    lines, refused = settle(gathered, known_captions(known, gathered))
+    if len(lines) < len(gathered):
+        note_total(progress, len(lines) - len(gathered))
+    if len(refused):
+        _write_dead_letters(refused, dict.fromkeys(range(len(refused)), _SHARES_ID), output, f"{number}/{units} ids")
     failures = dict[int, Exception]()
     name = _unit_name(number, units, lines, clap, precision)
     if files.exists(files.join(output, f"{name}.npy")):
@@ -147,7 +174,9 @@ def embed_unit(
             handle.write(raw(vectors, vectors.dtype))
     if len(lines):
         files.write_table(files.join(output, f"{name}.parquet"), lines)
-    return Unit(shard=shard, number=number, count=len(lines), dim=clap.dim, name=name, failed=len(failures))
+    return Unit(
+        shard=shard, number=number, count=len(lines), dim=clap.dim, name=name, failed=len(failures) + len(refused)
+    )
 
 
 def embed_each(

@@ -65,7 +65,7 @@ class ReadCount:
         too_short: captions out of `read` that have too few words.
         too_long: captions out of `read` that have too many words.
         broken: 1 if the rest of the file could not be read.
-        failed: captions out of `read` that the CLAP could not embed.
+        failed: captions out of `read` that the CLAP could not embed, or whose id another one has.
         columns: for every further column `int`, `float` or `str`.
         left_out: names of columns of which cells were left out.
     """

@@ -11,7 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from itertools import chain
 from typing import Any
 
@@ -34,6 +34,7 @@ from sonogloss.metrics.evaluate import (
 )
 from sonogloss.metrics.metric import ClipTexts, Need, Scorer
 from sonogloss.metrics.ngrams import Integers, cut_ranges
+from sonogloss.metrics.novelty import known_trigrams, novel_trigrams
 from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.sums import Numbers
 from sonogloss.transforms.progress_file import note
@@ -65,6 +66,7 @@ class ScoringPlan:
         tokenizer: how captions are cut into words.
         needs: what programs and models of others have to say.
         sentence_model, fluency_model: such models.
+        datastore: that captions rest on.
         resamples, seed: of the intervals.
     """
 
@@ -75,6 +77,7 @@ class ScoringPlan:
     needs: frozenset[Need] = frozenset()
     sentence_model: str | None = None
     fluency_model: str | None = None
+    datastore: str | None = None
     resamples: int = 0
     seed: int = 0
 
@@ -106,7 +109,7 @@ def write_counts(part: int, plan: ScoringPlan, progress: str | None = None) -> i
             found[CAPTIONS].append(CaptionStatistics.of([clip.words for clip in texts], words))
     for kind, pieces in found.items():
         _write_arrays(plan.path(kind, part), _in_ranges(_MERGE[kind](pieces)))
-    note(progress, done=plan.sizes[part], units=1)
+    note(progress, done=0, units=1)
     return part
 
 
@@ -121,7 +124,7 @@ def merge_counts(plan: ScoringPlan) -> None:
 
 def score_part(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, dict[str, Numbers]]]:
     """Blocks of a part, and by metric what each clip adds to the corpus, [clips, numbers]."""
-    scorers, _ = load_scorers(plan.needs, plan.sentence_model, plan.fluency_model)
+    scorers, _ = load_scorers(plan.needs, plan.sentence_model, plan.fluency_model, plan.datastore, plan.tokenizer)
     corpus = read_counts(plan)
     for rows, texts in _blocks(part, plan):
         yield (
@@ -193,10 +196,21 @@ def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[list[int]
 
 @lru_cache(maxsize=1)
 def load_scorers(
-    needs: frozenset[Need], sentence_model: str | None, fluency_model: str | None
+    needs: frozenset[Need], sentence_model: str | None, fluency_model: str | None, datastore: str | None, tokenizer: str
 ) -> tuple[Mapping[Need, Scorer], Mapping[Need, InputError]]:
-    """As :func:`~sonogloss.metrics.scorers.find_scorers`; models load once a process."""
-    return find_scorers(needs, sentence_model=sentence_model, fluency_model=fluency_model)
+    """As :func:`~sonogloss.metrics.scorers.find_scorers`, and what a datastore says; all load once a process."""
+    found, lacking = find_scorers(needs, sentence_model=sentence_model, fluency_model=fluency_model)
+    if datastore is not None and "datastore" in needs:
+        found["datastore"] = partial(novel_trigrams, known=known_trigrams(_captions(datastore), tokenizer))
+    return found, lacking
+
+
+def _captions(datastore: str) -> Iterator[list[str]]:
+    from sonogloss.indexes import Datastore  # few evaluations need one
+
+    store = Datastore.open(datastore)
+    for start in range(0, store.count, ROWS_A_PART):
+        yield store.texts(np.arange(start, min(store.count, start + ROWS_A_PART)))
 
 
 def _merged(sums: Sequence[Mapping[str, CorpusSum]]) -> dict[str, CorpusSum]:

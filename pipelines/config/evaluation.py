@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.beam import BeamOptions
@@ -23,6 +23,11 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise OptionError("--metrics names no metric.", "Leave it out for all of them.")
     return names
+
+
+_PER: Any = option(
+    "clip", help="score every caption, or of each recording the one that fits its sound best by clap_score"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +55,16 @@ class ScoringOptions(Configuration):
         default_text="none",
         metavar="FILE",
     )
+    datastore: AnyPath | None = option(
+        None, help="that the captions rest on, for novel_trigrams", default_text="none", metavar="DIR"
+    )
     key: str | None = option(
         None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
     )
     references_column: Sequence[str] = option(
         (), help="columns with references", default_text="found by their names", metavar="COLUMN"
     )
-    per: Literal["clip", "recording"] = option(
-        "clip", help="score every caption, or of each recording the one that fits its sound best by clap_score"
-    )
+    per: Literal["clip", "recording"] = _PER
     bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals; 0 for none", at_least=0)
     seed: int = option(0, help="of the resampling", at_least=0)
 
@@ -75,7 +81,10 @@ class EvaluateConfig(ScoringOptions, BeamOptions):
         help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
     )
     max_unmatched: float = option(
-        0.5, help="share of captions without references from which on the exit code is 1", at_least=0, at_most=1
+        0.5,
+        help="share of captions without references, or without text, above which the exit code is 1",
+        at_least=0,
+        at_most=1,
     )
     overwrite: bool = option(False, help="replace the metrics that the output holds", recorded=False)
 
@@ -105,6 +114,7 @@ class ReportConfig(Configuration):
     compare: AnyPath | None = option(
         None, help="another results directory, shown beside the first", default_text="none", metavar="RESULTS"
     )
+    per: Literal["clip", "recording"] = _PER
     audio: Literal["embed", "link", "none"] = option(
         "embed", help="put the sound into the page, link to local recordings, or read no sound"
     )

@@ -276,12 +276,13 @@ def device_option(group: str | None = None) -> Any:
     )
 
 
-def check_option() -> Any:
+def check_option(what: str = "the datastore", group: str | None = None) -> Any:
     """How much of a datastore is checked before it is used; results do not depend on it."""
     return option(
         "sample",
         flag="--check",
-        help="how much of the datastore is compared with its manifest: a sample of each file, or every byte",
+        group=group,
+        help=f"how much of {what} is compared with its manifest: a sample of each file, or every byte",
         choices=("sample", "full"),
         recorded=False,
     )

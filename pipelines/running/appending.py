@@ -6,18 +6,20 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import FingerprintMismatchError, MissingInputError, OutputError
+from sonogloss.indexes.cache import check_files
 from sonogloss.indexes.layout import CAPTIONS, MANIFEST, Manifest, read_manifest
 from sonogloss.transforms.read_captions import merge_columns
 
 _TYPES = {"int64": "int", "double": "float", "string": "str"}
 
 
-def read_base(output: str, *, clap: str, fingerprint: str) -> Manifest:
-    """The manifest of the datastore that is to grow.
+def read_base(output: str, *, clap: str, fingerprint: str, check: str = "sample") -> Manifest:
+    """The manifest of the datastore that is to grow, whose files are compared with it; `check` says how far.
 
     Raises:
         MissingInputError: there is none.
         OutputError: it has format 1.
+        StoreFormatError: it is damaged.
         FingerprintMismatchError: another CLAP made it.
     """
     if not files.exists(files.join(output, MANIFEST)):
@@ -33,6 +35,7 @@ def read_base(output: str, *, clap: str, fingerprint: str) -> Manifest:
             f"--append: {output!r} was made with the CLAP {manifest.clap['name']!r}, and {clap!r} is another one.",
             "Use that one, or build a datastore of its own.",
         )
+    check_files(output, manifest, check)
     return manifest
 
 

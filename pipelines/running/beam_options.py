@@ -162,6 +162,11 @@ def share_cores(options: PipelineOptions) -> int | None:
     return max(1, count_cores() // (direct.direct_num_workers or count_cores()))
 
 
+def leaves_models_to_workers(options: PipelineOptions) -> bool:
+    """Do other processes load the models, here or on other machines, so that this one only looks at them?"""
+    return not is_local(options) or share_cores(options) is not None
+
+
 def from_worker(error: Exception) -> InputError | TransientError | None:
     """What a worker met, if that ended the job: a mistake (a full disk, another model), or a store that is away.
 

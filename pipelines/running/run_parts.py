@@ -18,6 +18,10 @@ Work = Callable[..., int]
 """From a part to what it leaves in the folder."""
 
 
+Gather = Callable[[Any], None]
+"""Takes the plan when a work is done on all parts."""
+
+
 class Plan(Protocol):
     """What the work needs to know, small, and the number of each part."""
 
@@ -27,7 +31,17 @@ class Plan(Protocol):
         ...
 
 
-Runner = Callable[[Work, Plan], None]
+class Runner(Protocol):
+    """Does the work on every part."""
+
+    def __call__(self, work: Work, plan: Any, *, first: tuple[Work, Gather] | None = None) -> None:
+        """Do it.
+
+        Args:
+            work: takes a part, the plan, and where progress is noted.
+            plan: a :class:`Plan`.
+            first: another work on every part, and what gathers what it left before `work` begins.
+        """
 
 
 @contextmanager
@@ -73,20 +87,35 @@ def _shared_folder(output: str, name: str) -> Iterator[str]:
         yield folder
 
 
-def _run_here(work: Work, plan: Plan) -> None:
+def _run_here(work: Work, plan: Plan, *, first: tuple[Work, Gather] | None = None) -> None:
+    if first is not None:
+        _run_here(first[0], plan)
+        first[1](plan)
     for part in plan.parts:
         work(part, plan)
 
 
-def _run_on_beam(options: Any, noun: str, work: Work, plan: Plan) -> None:
+def _run_on_beam(options: Any, noun: str, work: Work, plan: Plan, *, first: tuple[Work, Gather] | None = None) -> None:
+    """All of it in one pipeline, whose workers start once."""
     import apache_beam as beam
 
     from sonogloss.pipelines.running.progress import Work as Amount
     from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
+    from sonogloss.transforms.batch_step import Gather as GatherStep
     from sonogloss.transforms.batch_step import Step
 
     with progress_file(options) as path:
         pipeline = make_pipeline(options)
         parts = pipeline | "ListParts" >> beam.Create(list(plan.parts)) | "SpreadParts" >> beam.Reshuffle()
+        if first is not None:
+            done = parts | "WorkOnPartsFirst" >> Step(first[0], plan=plan, progress=path)
+            gathered = done | "GatherParts" >> GatherStep(_gather, gather=first[1], plan=plan)
+            parts = gathered | "ListPartsAgain" >> beam.FlatMap(sorted) | "SpreadPartsAgain" >> beam.Reshuffle()
         _ = parts | "WorkOnParts" >> Step(work, plan=plan, progress=path)
-        run_pipeline(pipeline, noun=noun, path=path, work=Amount(units=len(plan.parts), noun="parts"))
+        amount = Amount(units=len(plan.parts) * (1 if first is None else 2), noun="parts")
+        run_pipeline(pipeline, noun=noun, path=path, work=amount)
+
+
+def _gather(parts: list[int], gather: Gather, plan: Plan) -> list[int]:
+    gather(plan)
+    return parts

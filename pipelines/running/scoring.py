@@ -101,10 +101,11 @@ def prepare_scoring(
         best=config.per == "recording",
     )
     _check_tokenizer(config.tokenizer, joined)
-    models = tuple(None if m is None else str(m) for m in (config.sentence_model, config.fluency_model))
+    named = (config.sentence_model, config.fluency_model, config.datastore)
+    sentence_model, fluency_model, datastore = (None if path is None else str(path) for path in named)
     available: list[Need] = ["references", "clap_scores"] if joined.clap_scores else ["references"]
     needs = frozenset(needs_of(config.metrics, available) if config.metrics else ())
-    scorers, reasons = load_scorers(needs, *models)
+    scorers, reasons = load_scorers(needs, sentence_model, fluency_model, datastore, config.tokenizer)
     known = [*available, "captions", *scorers] if config.metrics else available
     chosen, lacking = choose(config.metrics or None, known, reasons)
     names, too_few = _with_enough_clips(chosen, sum(joined.sizes))
@@ -116,8 +117,9 @@ def prepare_scoring(
             metrics=names,
             tokenizer=config.tokenizer,
             needs=needs,
-            sentence_model=models[0],
-            fluency_model=models[1],
+            sentence_model=sentence_model,
+            fluency_model=fluency_model,
+            datastore=datastore,
             resamples=config.bootstrap,
             seed=config.seed,
         ),
@@ -152,7 +154,11 @@ def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, res
         clips=pa.concat_tables([rows for rows, _ in blocks]),
         metrics=plan.metrics,
         numbers=numbers,
-        corpus=corpus_rows(sum_clips(numbers), metrics=plan.metrics, captions=captions),
+        corpus=corpus_rows(
+            sum_clips(numbers, np.full(plan.resamples, sum(plan.sizes)), plan.seed),
+            metrics=plan.metrics,
+            captions=captions,
+        ),
         not_available=scoring.not_available,
     )
 

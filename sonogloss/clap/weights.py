@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import ClapModel
 from transformers.utils import logging as transformers_logging
 
 from sonogloss import files
@@ -21,7 +20,6 @@ from sonogloss.audio.mel import MelSettings
 from sonogloss.clap.model_directory import RESTORE, read_json, tokenizer_files
 from sonogloss.clap.pickle_data import StoredTensor
 from sonogloss.clap.torch_file import open_torch_file
-from sonogloss.clap.tower_clap import TowerClap
 from sonogloss.clap.tower_config import TowerConfig
 from sonogloss.errors import ModelFormatError
 
@@ -106,13 +104,24 @@ def stored_dtype(directory: Path) -> torch.dtype:
     return torch.float32
 
 
+def _model_class(config: Any) -> Any:
+    """The class of the model; its module takes a second to import, and to tell which model this is needs none of it."""
+    if isinstance(config, TowerConfig):
+        from sonogloss.clap.tower_clap import TowerClap
+
+        return TowerClap
+    from transformers import ClapModel
+
+    return ClapModel
+
+
 def _from_safetensors(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the weights that its files lack."""
     if isinstance(config, TowerConfig):
-        tower = TowerClap(config)
+        tower = _model_class(config)(config)
         state = {name: tensor.float() for path in paths for name, tensor in load_file(path).items()}
         return tower, list(tower.load_state_dict(state, strict=False).missing_keys)
-    load: Any = ClapModel.from_pretrained
+    load: Any = _model_class(config).from_pretrained
     with _without_output():
         model, info = load(
             paths[0].parent,
@@ -127,7 +136,7 @@ def _from_safetensors(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
 
 def _from_pickles(paths: list[Path], config: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the weights that its files lack."""
-    model = ClapModel(config)
+    model = _model_class(config)(config)
     state: dict[str, torch.Tensor] = {}
     for path in paths:
         with open_torch_file(str(path)) as file:

@@ -62,7 +62,7 @@ def load_captioner(captioner: str | os.PathLike[str] | CaptionerSpec, **settings
         raise TypeError("load_captioner takes no settings beside a spec, which has them.")
     spec = captioner if isinstance(captioner, CaptionerSpec) else CaptionerSpec(name=os.fspath(captioner), **settings)
     with _local_directory(spec.name) as directory:
-        manifest = read_manifest(str(directory))
+        manifest = read_manifest(str(directory), every_byte=True)
         method = get_method(manifest.method)
         if spec.parity:
             manifest = method.released(manifest, _positions(manifest, directory))

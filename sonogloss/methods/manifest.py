@@ -94,8 +94,12 @@ def write_manifest(directory: str, manifest: Manifest) -> None:
     files.write_json(files.join(directory, NAME), content)
 
 
-def read_manifest(directory: str) -> Manifest:
+def read_manifest(directory: str, *, every_byte: bool = False) -> Manifest:
     """Read `captioner.json` and see that the files it lists are there, with their sizes.
+
+    Args:
+        directory: the captioner's path or URL.
+        every_byte: compare their digests too.
 
     Raises:
         MissingInputError: there is no such directory.
@@ -125,7 +129,7 @@ def read_manifest(directory: str) -> Manifest:
     except (KeyError, TypeError, ValueError, OptionError) as error:
         raise ModelFormatError(f"{path!r} has an entry missing or malformed ({error}).", _REMEDY) from error
     for entry in manifest.files:
-        if problem := _size_problem(directory, entry):
+        if problem := (_problem if every_byte else _size_problem)(directory, entry):
             raise ModelFormatError(f"The captioner {directory!r} is damaged: {problem}", _REMEDY)
     return manifest
 

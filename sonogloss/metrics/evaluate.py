@@ -190,7 +190,9 @@ def corpus_rows(
             rows.append(MetricRow(metric=name, value=float(metric.value(captions)), n=captions.clips))
         elif name in sums and sums[name].clips:
             found = sums[name]
-            ends = vars(interval(metric.value(found.resampled))) if len(found.resampled) else {}
+            # Resampled, a corpus of one clip is itself: its interval would be a point that nothing vouches for.
+            resampled = len(found.resampled) and found.clips > 1
+            ends = vars(interval(metric.value(found.resampled))) if resampled else {}
             rows.append(MetricRow(metric=name, value=float(metric.value(found.total)), n=found.clips, **ends))
     return rows
 

@@ -22,6 +22,8 @@ Need = Literal[
     "spice",
     "sentence_model",
     "fluency_model",
+    "datastore",
+    "mace",
     "labels",
     "all_scores",
 ]

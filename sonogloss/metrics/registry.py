@@ -16,7 +16,7 @@ from sonogloss.metrics.meteor import meteor
 from sonogloss.metrics.metric import ClipBatch, Metric, Need, mean_metric
 from sonogloss.metrics.ngrams import ORDER
 from sonogloss.metrics.rouge_l import rouge_l
-from sonogloss.metrics.sums import Numbers
+from sonogloss.metrics.sums import Numbers, mean
 
 _PENALTY = 0.9  # what a fluency error costs
 
@@ -80,6 +80,7 @@ METRICS: dict[str, Metric] = {
         least_clips=2,
         high=5.5,
     ),
+    "mace": mean_metric(lambda clips: clips.said["mace"], "references", "mace", low=-1.0),
     # The cosine of a caption and its clip needs no references, but favors captions that the same CLAP retrieved or
     # chose: to be compared between runs with that CLAP only.
     "clap_sim": mean_metric(lambda clips: clips.clap_scores, "clap_scores", low=-1.0),
@@ -96,6 +97,9 @@ METRICS: dict[str, Metric] = {
         lambda clips: clips.captions.repeated(clips.words), "captions", captions=True, higher_is_better=False
     ),
     "repeated_trigrams": mean_metric(lambda clips: repeats_ngram(clips.ngrams), "captions", higher_is_better=False),
+    "novel_trigrams": Metric(
+        needs=frozenset(["captions", "datastore"]), numbers=lambda clips: clips.said["datastore"], value=mean
+    ),
     "vocab.cands": _of_captions(lambda captions: captions.vocabulary, high=float("inf")),
     "vocab.mrefs_full": _of_captions(lambda captions: captions.reference_vocabulary, "references", high=float("inf")),
     "vocab.ratio_full": _of_captions(lambda captions: captions.vocabulary_ratio, "references", high=float("inf")),

@@ -28,6 +28,8 @@ _NEEDS: dict[Need, tuple[str, str]] = {
     "spice": ("the program SPICE", "Run evaluate, or leave it out."),
     "sentence_model": ("a sentence model", "Name one with --sentence-model, or leave it out."),
     "fluency_model": ("a detector of fluency errors", "Name one with --fluency-model, or leave it out."),
+    "datastore": ("the datastore that the captions rest on", "Name it with --datastore, or leave it out."),
+    "mace": ("Microsoft's CLAP of 2023 (msclap), which cannot be read", "Leave it out."),
     "labels": ("labels", "Evaluate what classify wrote, or leave it out."),
     "all_scores": ("the scores of all labels, which this run did not keep", "Run classify with --all-scores."),
 }

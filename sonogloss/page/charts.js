@@ -55,7 +55,7 @@ function drawHistogram(canvas, series) {
   pen.fillText(low.toFixed(2), 0, height - 5);
   pen.textAlign = "right";
   pen.fillText(high.toFixed(2), width, height - 5);
-  pen.fillText(`${top.toLocaleString()} clips at most`, width, 11);
+  pen.fillText(`highest: ${top.toLocaleString()}`, width, 11);
 }
 
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);

@@ -4,7 +4,7 @@
 const ROW = 72;
 const data = JSON.parse(document.getElementById("data").textContent);
 const by = (id) => document.getElementById(id);
-const list = by("list"), room = by("room");
+const list = by("list"), room = by("room"), view = by("view");
 let shown = data.clips, chosen = null, ascending = true;
 
 const SORTS = {
@@ -63,6 +63,7 @@ function rowOf(clip, at) {
   return row;
 }
 
+// The browser may scroll before this runs. The view sticks to the list, so that it then shows earlier rows and no blank.
 let drawn = new Map();
 function render(first = null, last = null) {
   first ??= Math.max(0, Math.floor(list.scrollTop / ROW) - 8);
@@ -76,11 +77,12 @@ function render(first = null, last = null) {
   for (const { clip, row } of now.values()) {
     row.setAttribute("aria-selected", String(clip === chosen));
     if (!row.isConnected) {
-      room.append(row);
+      view.append(row);
       drawWave(row.firstChild, clip.peaks);
     }
   }
   drawn = now;
+  view.style.transform = `translateY(${-list.scrollTop}px)`;
   const at = shown.indexOf(chosen);
   if (at >= 0) list.setAttribute("aria-activedescendant", `row-${at}`);
   else list.removeAttribute("aria-activedescendant");

@@ -21,6 +21,13 @@ function card(name, value, bad = false) {
   return element("div", [element("b", value), name], { class: bad ? "card bad" : "card" });
 }
 
+// A value with its 95 % interval, where corpora were resampled.
+function withInterval(found) {
+  const [value, low, high] = found ?? [null, null, null];
+  const shown = number(value);
+  return low === null ? shown : [shown, " ", element("span", `${number(low)} to ${number(high)}`, { class: "quiet" })];
+}
+
 function showSummary(data, choose) {
   const panel = document.getElementById("summary");
   data.runs.forEach((run, index) => {
@@ -39,7 +46,7 @@ function showSummary(data, choose) {
   if (data.metrics.length) {
     const heads = ["metric", ...data.runs.map((run) => run.name), "clips"];
     const rows = data.metrics.map((row) => element("tr", [element("td", row.metric),
-      ...row.values.map((value) => element("td", number(value), { class: "number" })), element("td", row.n.toLocaleString(), { class: "number" })]));
+      ...row.values.map((value) => element("td", withInterval(value), { class: "number" })), element("td", row.n.toLocaleString(), { class: "number" })]));
     panel.append(element("h2", "Metrics"), element("table", [
       element("thead", element("tr", heads.map((name, at) => element("th", name, { scope: "col", class: at ? "number" : "" })))), element("tbody", rows)]));
   }

@@ -29,9 +29,9 @@ TAGS: set[Need] = {"labels"}
 
 def test_names_are_those_of_aac_metrics_in_the_order_of_reading() -> None:
     bleu = ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
-    diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams"]
+    diversity = ["distinct_1", "distinct_2", "self_bleu_4", "repeated_captions", "repeated_trigrams", "novel_trigrams"]
     vocabulary = ["vocab.cands", "vocab.mrefs_full", "vocab.ratio_full"]
-    models = ["sbert_sim", "fer", "fense", "spider_fl"]
+    models = ["sbert_sim", "fer", "fense", "spider_fl", "mace"]
     captions = [*bleu, "rouge_l", "meteor", "cider_d", "spice", "spider", *models, "clap_sim", *diversity, *vocabulary]
     assert list(METRICS) == [*captions, "accuracy", "map"]
     assert list(REFERENCE_METRICS) == [*bleu, "rouge_l", "cider_d"]
@@ -140,7 +140,8 @@ def test_a_group_gives_what_can_be_had_and_says_why_the_rest_cannot() -> None:
     assert choose("bleu,rouge_l", CAPTIONS) == (("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"), {})
     names, lacking = choose("all", {"captions", "references"})
     assert {*names, *lacking} == set(METRICS) - {"accuracy", "map"}
-    assert list(lacking) == ["meteor", "spice", "spider", "sbert_sim", "fer", "fense", "spider_fl", "clap_sim"]
+    models = ["sbert_sim", "fer", "fense", "spider_fl", "mace"]
+    assert list(lacking) == ["meteor", "spice", "spider", *models, "clap_sim", "novel_trigrams"]
     assert lacking["clap_sim"].startswith("The metric clap_sim needs the CLAP scores of the captions. Evaluate")
     assert choose("all", TAGS) == (("accuracy",), {"map": choose("all", TAGS)[1]["map"]})
 

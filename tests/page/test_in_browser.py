@@ -120,7 +120,7 @@ def test_text_from_data_is_shown_and_never_run(opened: Any, page: Callable[..., 
         references=[MARKUP], flags=[MARKUP], metrics={MARKUP: 0.5}, other={"caption": "x y", "score": 0.1},
     )  # fmt: skip
     content = data([hostile], title=MARKUP, subtitle=MARKUP, labels=[MARKUP], sources=[MARKUP], flags={MARKUP: 1},
-                   notes=[MARKUP], metrics=[{"metric": MARKUP, "values": [0.5], "n": 1}])  # fmt: skip
+                   notes=[MARKUP], metrics=[{"metric": MARKUP, "values": [[0.5, None, None]], "n": 1}])  # fmt: skip
     content["runs"].append({"name": MARKUP, "rows": 1, "hours": 0.5, "record": {MARKUP: MARKUP}})
     driver = opened(page(content))
     assert driver.title == MARKUP
@@ -205,18 +205,33 @@ def test_ten_thousand_clips_are_a_few_rows_in_the_document(opened: Any, page: Ca
     assert_quiet(driver)
 
 
+def test_rows_stay_in_sight_when_the_browser_scrolls_before_the_page_knows(
+    opened: Any, page: Callable[..., Path]
+) -> None:
+    driver = opened(page(data([clip(number) for number in range(10_000)])))
+    covered = driver.execute_script(
+        "list.scrollTop = 400000; const box = list.getBoundingClientRect();"  # no frame was drawn since
+        "return [...document.querySelectorAll('.row')].map(row => row.getBoundingClientRect())"
+        ".reduce((sum, at) => sum + Math.max(0, Math.min(at.bottom, box.bottom) - Math.max(at.top, box.top)), 0)"
+        " / box.height"
+    )
+    assert covered == pytest.approx(1, abs=0.01)
+
+
 def test_two_runs_stand_side_by_side(opened: Any, page: Callable[..., Path]) -> None:
     one = clip(0, caption="a dog barks loudly", metrics={"cider_d": 0.5})
     one["other"] = {"caption": "a dog howls", "score": 0.25, "metrics": {"cider_d": 0.75}}
     run = {"name": "b", "rows": 1, "hours": 0.5, "record": {}}
-    content = data([one], metrics=[{"metric": "cider_d", "values": [0.5, 0.75], "n": 1}])
+    content = data([one], metrics=[{"metric": "cider_d", "values": [[0.5, 0.25, 0.625], [0.75, None, None]], "n": 1}])
     content["runs"].append(run)
     driver = opened(page(content))
     assert texts(driver, ".detail mark") == ["barks", "loudly", "howls"]
     assert "0.500" in driver.find_element("id", "detail").text
     assert "0.750" in driver.find_element("id", "detail").text
     driver.find_element("id", "tab-summary").click()
-    assert "0.750" in driver.find_element("id", "summary").text
+    summary = driver.find_element("id", "summary").text
+    assert "0.750" in summary
+    assert "0.500 0.250 to 0.625" in summary
 
 
 def test_a_small_window_opens_the_clip_over_the_list(opened: Any, page: Callable[..., Path]) -> None:

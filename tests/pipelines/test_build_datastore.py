@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from sonogloss.clap import Clap
 from sonogloss.clap.transformers_clap import TransformersClap
 from sonogloss.indexes import Datastore, verify
-from sonogloss.transforms import embed_text
+from sonogloss.transforms import embed_text, read_captions
 
 from .conftest import CAPTIONS, Run, assert_one_line
 
@@ -70,6 +71,38 @@ def test_unreadable_lines_above_the_share_are_an_unsound_result(
     assert "1 of 12 lines" in outcome.err
 
 
+def test_a_caption_whose_id_another_one_has_is_a_dead_letter(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_captions, "caption_id", len)
+    output = tmp_path / "store"
+
+    def built(captions: str, *options: str) -> dict[str, int]:
+        path = tmp_path / "captions.txt"
+        path.write_text(captions)
+        command = ["build-datastore", "--captions", path, "--output", output, "--clap", tiny_clap_dir, "--json"]
+        return run(*command, "--max-dead-letters", "1", *options).report["counts"]  # type: ignore[no-any-return]
+
+    counts = built("rain\nwind\nrain\na dog\nwind\n")
+    assert {name: number for name, number in counts.items() if number} == {
+        "read": 5, "duplicates": 2, "failed": 1, "kept": 2,
+    }  # fmt: skip
+    assert [row["text"] for row in rows(output)] == ["rain", "a dog"]
+    (letter,) = pq.read_table(output / "dead_letters").to_pylist()
+    assert (letter["member"], letter["code"]) == ("wind", "DUPLICATE_KEY")
+    counts = built("rain\nhail\na cat, too\n", "--append")
+    assert (counts["duplicates"], counts["failed"], counts["kept"]) == (1, 1, 1)
+    assert [row["text"] for row in rows(output)] == ["rain", "a dog", "a cat, too"]
+    assert verify(str(output)) == []
+
+
+def test_a_dump_of_duplicates_alone_is_one_caption(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+    (tmp_path / "a.txt").write_text("rain\n" * 3000)
+    command = ["build-datastore", "--captions", tmp_path / "a.txt", "--output", tmp_path / "store"]
+    outcome = run(*command, "--clap", tiny_clap_dir, "--json")
+    assert (outcome.code, outcome.report["counts"]["duplicates"], outcome.report["counts"]["kept"]) == (0, 2999, 1)
+
+
 def test_ids_and_rows_depend_neither_on_the_order_of_files_nor_on_shards(
     run: Run, tmp_path: Path, dumps: list[Path], tiny_clap_dir: Path
 ) -> None:
@@ -109,6 +142,7 @@ def test_the_same_command_again_does_nothing_and_another_needs_to_say_so(
         ("a.csv", b"caption,n\nx,1\n", [], ["--text-column", "caption, n"]),
         ("a.parquet", b"none", [], ["a.parquet"]),
         ("a.txt", b"\n\n", [], ["no captions"]),
+        ("a.txt", b"", [], ["no captions"]),
         ("a.txt", b"x\n", ["--clap", "nowhere"], ["nowhere"]),
         ("a.txt", b"x\n", ["--max-dead-letters", "5"], ["--max-dead-letters"]),
         ("a.txt", b"x\n", ["--device", "cuda:9"], ["--device"]),
@@ -194,7 +228,9 @@ def test_shards_of_an_earlier_build_go_and_files_of_others_stay(run: Run, tmp_pa
     assert_one_line(run(*command), "not ours", "shards/00000/mine.txt")
 
 
-def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+def test_an_index_that_finds_too_little_is_an_unsound_result(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, tiny_clap: Clap, recordings: Path
+) -> None:
     dump = tmp_path / "many.txt"
     dump.write_text("\n".join(f"sound {number} and then {number % 7}" for number in range(1200)))
     command = ["build-datastore", "--captions", dump, "--clap", tiny_clap_dir, "--json", "--shards", "2", "--output"]
@@ -214,7 +250,23 @@ def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path:
         chosen = run(*command, tmp_path / name, *auto, memory)
         index = Datastore.open(str(tmp_path / name)).manifest.index
         assert (chosen.code, index.kind != "flat", index.recall_at_10 >= 0.99) == (code, True, not code), index
+    far = tmp_path / "far.npy"
+    np.save(far, np.eye(tiny_clap.dim, dtype=np.float32))
+    heard = [*command, tmp_path / "heard", "--index", "ivf-flat", "--recall-audio", far, recordings]
+    outcome = run(*heard)
+    index = Datastore.open(str(tmp_path / "heard")).manifest.index
+    assert (outcome.code, index.audio_recall_at_10 >= 0.95) == (0, True), outcome.err
+    assert "1 of 10 recordings of --recall-audio" in outcome.err
+    assert index.measured_on.endswith(f"and {tiny_clap.dim + 9} audio embeddings")
+    assert run(*heard).report["done_before"]
+    deaf = run(*command, tmp_path / "deaf", "--index", "PQ1x2", "--recall", "1", "--recall-audio", far)
+    assert deaf.code == 1
+    assert "nearest captions of the recordings, and 1 was asked for" in deaf.err
     assert_one_line(run(*command, tmp_path / "none", "--index", "banana"), "banana", "auto, flat")
+    assert_one_line(run(*command, tmp_path / "none", "--recall-audio", dump), "No recording of --recall-audio")
+    np.save(far, np.full((1, tiny_clap.dim), np.nan))
+    assert_one_line(run(*command, tmp_path / "none", "--recall-audio", far), "far.npy", "NaN")
+    assert_one_line(run(*heard, "--append"), "--append", "--recall-audio")
     assert_one_line(run(*command, tmp_path / "none", "--support", "kmeans"), "--support", "kmeans:1000")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -439,3 +441,42 @@ def test_what_unpacks_to_far_more_is_not_read_on(tmp_path: Path, monkeypatch: py
         assert found.counts["broken"] == 1
         assert "ratio over the limit" in found.dead[-1].message
         assert len(found.texts) <= 1
+
+
+_READ = """
+import json, resource, sys
+from sonogloss.pipelines.running.caption_dumps import list_dumps
+from sonogloss.transforms.read_captions import ReadCount, read_captions
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(dump,) = list_dumps([sys.argv[1]]).files
+(count,) = (item for item in read_captions(dump) if isinstance(item, ReadCount))
+print(json.dumps([count.read, count.malformed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
+"""
+
+
+def large(name: str) -> Iterator[bytes]:
+    """A dump with one line of 100 MB, or with one quote among five million lines that never closes."""
+    if name == "quote.csv":
+        yield b"n,text\n"
+        for n in range(5_000_000):
+            yield (b'%d,"rain %d\n' if n == 10 else b"%d,rain %d\n") % (n, n)
+        return
+    begin, end = b"", b"\nwind\n"
+    if name == "line.csv":
+        begin = b"text\n"
+    elif name == "line.jsonl":
+        begin, end = b'{"text": "', b'"}\n{"text": "wind"}\n'
+    yield begin
+    yield from (b"x" * 1_000_000 for _ in range(100))
+    yield end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["line.txt", "line.csv", "line.jsonl", "line.txt.gz", "quote.csv"])
+def test_a_large_hostile_dump_costs_one_dead_letter_and_little_memory(tmp_path: Path, name: str) -> None:
+    with gzip.open(tmp_path / name, "wb", 1) if name.endswith(".gz") else (tmp_path / name).open("wb") as file:
+        file.writelines(large(name))
+    done = subprocess.run([sys.executable, "-c", _READ, tmp_path / name], check=True, capture_output=True)
+    read, malformed, kib = json.loads(done.stdout)
+    assert (read, malformed) == ((4_999_999, 1) if name == "quote.csv" else (1, 1))
+    assert kib < 64 << 10

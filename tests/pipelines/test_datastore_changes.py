@@ -198,3 +198,52 @@ def test_caption_refuses_a_damaged_store_and_says_what_it_checked(
     path.write_bytes(content)
     for check in ("full", "sample"):
         assert_one_line(run(*command, "--output", tmp_path / check, "--check", check), "vectors.npy", "digest differs")
+
+
+def flip(path: Path, at: int = -1) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_all_commands_that_read_a_store_check_it_as_far_as_they_are_asked(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonogloss.files._SLICES", 2)
+    monkeypatch.setattr("sonogloss.files._SLICE", 64)  # bytes: of these small files too a sample leaves some out
+    store, more = tmp_path / "store", tmp_path / "more.txt"
+    (tmp_path / "one.txt").write_text("\n".join(CAPTIONS))
+    more.write_text("a new sound")
+    build = ["build-datastore", "--clap", tiny_clap_dir, "--output", store, "--captions"]
+    assert run(*build, tmp_path / "one.txt").code == 0
+    flip(next(store.glob("shards/*/vectors.npy")), 500)
+    train = ["train-captioner", "--captions", more, "--clap", tiny_clap_dir, "--datastore", store]
+    commands = {
+        "search": ["search", store, "--text", "rain"],
+        "train": [*train, "--method", "drcap", "--output", tmp_path / "captioner"],
+        "append": [*build, more, "--append"],
+    }
+    for name, command in commands.items():
+        assert_one_line(run(*command, "--check", "full"), "vectors.npy", "digest differs")
+        if name != "train":  # takes long
+            assert run(*command).code == 0, name
+    assert_one_line(run("compact", store), "vectors.npy", "digest differs")
+    assert run("verify", store).code == 1
+
+
+def test_a_damaged_captioner_or_clap_is_refused(
+    run: Run, tmp_path: Path, store: Path, captioner: Path, recordings: Path, tiny_clap_dir: Path
+) -> None:
+    shutil.copytree(captioner, tmp_path / "captioner")
+    shutil.copytree(tiny_clap_dir, tmp_path / "clap")
+    command = ["caption", "--audio", recordings / "0.wav", "--datastore", store]
+    for part in ("mapper.safetensors", "language_model/model.safetensors"):
+        flip(tmp_path / "captioner" / part)
+        assert_one_line(run(*command, "--captioner", tmp_path / "captioner"), part, "another content")
+        flip(tmp_path / "captioner" / part)
+    for part in ("model.safetensors", "tokenizer.json"):
+        flip(tmp_path / "clap" / part, 3000)
+        outcome = run(*command, "--captioner", captioner, "--clap", tmp_path / "clap")
+        assert outcome.code == 2, part
+        flip(tmp_path / "clap" / part, 3000)

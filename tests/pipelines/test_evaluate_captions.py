@@ -171,6 +171,7 @@ def test_a_group_has_a_row_for_each_of_its_metrics(run: Run, tmp_path: Path, pre
     report = run(*command, "--metrics", "all", "--json").report
     rows = {row["metric"]: row for row in report["corpus"]}
     assert {*rows, *report["not_available"]} == set(METRICS) - {"accuracy", "map"}
+    assert "msclap" in report["not_available"]["mace"]
     assert rows["vocab.cands"]["value"] == 8
     assert (rows["vocab.cands"]["low"], rows["vocab.cands"]["high"]) == (None, None)  # of a whole corpus only
     assert rows["self_bleu_4"]["low"] is not None
@@ -306,3 +307,17 @@ def test_metrics_are_inspected_and_verified(run: Run, tmp_path: Path, prediction
     assert run("verify", output).code == 0
     (output / "metrics/clips.parquet").unlink()
     assert run("verify", output, "--json").report["problems"] == ["metrics/clips.parquet is missing."]
+
+
+def test_what_captions_say_that_the_datastore_does_not(run: Run, tmp_path: Path, predictions: Path) -> None:
+    dump = tmp_path / "captions.txt"
+    dump.write_text("A dog barks!\nwind\nheavy rain falls on the road\n")
+    assert run("build-datastore", "--captions", dump, "--clap", "pocket", "--output", tmp_path / "store").code == 0
+    references = jsonl(tmp_path / "references.jsonl", REFERENCES)
+    command = ("evaluate", "--results", predictions, "--references", references, "--output", tmp_path / "out")
+    outcome = run(*command, "--metrics", "novel_trigrams", "--datastore", tmp_path / "store", "--json")
+    assert outcome.code == 0, outcome.err
+    [row] = outcome.report["corpus"]
+    # "a dog barks" and "rain falls on", "falls on the" are known, "on the roof" is new.
+    assert (row["value"], row["n"]) == (0.25, 2)
+    assert_one_line(run(*command, "--metrics", "novel_trigrams", "--overwrite"), "--datastore")

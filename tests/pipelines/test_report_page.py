@@ -65,11 +65,25 @@ def test_everything_of_a_run_is_on_the_page(run: Run, results: Path, recordings:
     assert data["clips"][0]["references"] == CAPTIONS[:2]
     assert data["clips"][0]["metrics"] == data["clips"][0]["other"]["metrics"]
     assert {row["metric"] for row in data["metrics"]} >= {"bleu_1", "cider_d"}
+    rouge = next(row for row in data["metrics"] if row["metric"] == "rouge_l")
+    assert rouge["n"] == 11
+    assert all(low <= value <= high for value, low, high in rouge["values"])
     assert len(data["map"]) == 12
     assert [(one["code"], one["count"]) for one in data["failures"]] == [("UNSUPPORTED", 1)]
     assert data["runs"][0]["rows"] == 12
     assert data["runs"][0]["hours"] * 3600 == pytest.approx(34)
     assert "parts" not in data["runs"][0]["record"]
+
+
+def test_a_recording_counts_once(run: Run, results: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"file_name": f"{n}.wav", "references": CAPTIONS[:2]}) for n in (0, 3)]
+    references = put(tmp_path, "references.jsonl", "\n".join(rows).encode())
+    options = ("--references", references, "--per", "recording", "--output", tmp_path / "page.html")
+    assert run("report", results, *options).code == 0
+    data, _ = page_of(tmp_path / "page.html")
+    assert {row["n"] for row in data["metrics"]} == {2}
+    scored = [clip["name"] for clip in data["clips"] if clip["metrics"]]
+    assert scored == ["0.wav", "3.wav"]
 
 
 def test_the_page_stays_within_its_bounds(run: Run, results: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sonogloss.pipelines.config.training import TrainCaptionerConfig
 from sonogloss.pipelines.running.training import make_plan
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.training.objective import answer_losses
-from tests.language_models import tiny_model
+from tests.language_models import chat_tokenizer, tiny_model
 
 from .conftest import CAPTIONS, Outcome, Run, assert_one_line
 
@@ -78,6 +78,29 @@ def soft_hard(command: list[object]) -> list[object]:
         else:
             changed.append("soft-hard" if word == "drcap" else word)
     return [*changed, *SOFT_HARD]
+
+
+@pytest.mark.parametrize("method", ["drcap", "soft-hard"])
+def test_an_instruction_tuned_model_reads_prompts_as_messages(
+    run: Run, tmp_path: Path, command: list[object], method: str, language_model: Path, tiny_clap: Clap
+) -> None:
+    argv = [*(command if method == "drcap" else soft_hard(command)), "--steps", 1, "--no-repeat-ngram", 1]
+    plain = argv.index(language_model)
+    refused = run(*argv, "--output", tmp_path / "none", "--chat", "on")
+    assert_told(refused, "--chat on", "no chat template")
+    argv[plain] = write_language_model(tmp_path / "instruct")
+    chat_tokenizer().save_pretrained(tmp_path / "instruct")
+    output = tmp_path / "captioner"
+    done = run(*argv, "--output", output)
+    assert done.code == 0, done.err
+    told = json.loads((output / "captioner.json").read_text())
+    assert told["prompt"]["chat"] is True
+    assert told["decode"]["no_repeat_ngram"] == 1
+    assert load_captioner(str(output)).caption(tiny_clap.embed_text(CAPTIONS[:1]), [[]])
+    released = load_captioner(str(output), parity=True)
+    assert (released.prompt.chat, released.decode.no_repeat_ngram) == (False, 0)
+    assert run(*argv, "--output", tmp_path / "off", "--chat", "off").code == 0
+    assert "chat" not in json.loads((tmp_path / "off" / "captioner.json").read_text())["prompt"]
 
 
 def assert_told(outcome: Outcome, *words: str) -> None:

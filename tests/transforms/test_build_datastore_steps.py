@@ -35,10 +35,12 @@ from sonogloss.transforms.drop_duplicates import (
     unpack,
 )
 from sonogloss.transforms.embed_text import (
+    KNOWN,
     Unit,
     choose_layout,
     embed_texts,
     embed_unit,
+    settle,
     unit_name,
 )
 from sonogloss.transforms.read_captions import ReadCount
@@ -112,6 +114,24 @@ def test_of_equal_captions_in_any_blocks_the_first_stays(found: list[tuple[str, 
     expected = {text: min(place for other, *place in found if other == text) for text, _, _ in found}
     assert {row["text"]: [row["file"], row["row"]] for row in kept} == expected
     assert [row["id"] for row in kept] == sorted(caption_id(text) for text in expected)
+
+
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.integers(0, 5)), min_size=1, max_size=30),
+    st.booleans(),
+)
+def test_captions_that_share_an_id_are_not_taken_for_one(found: list[tuple[str, int]], has_a: bool) -> None:
+    rows = [(len(text), text, "s", None, 0, 0, place) for text, place in found]
+    gathered = unpack([pack(to_table([row])) for row in rows])
+    first = {text: min(place for other, place in found if other == text) for text, _ in found}
+    assert {row["text"]: row["row"] for row in gathered.to_pylist()} == first
+    known = {1: "a"} if has_a else {}
+    new, refused = settle(gathered, pa.table({"id": [*known], "text": [*known.values()]}, schema=KNOWN))
+    keeps = dict(known)
+    for row in gathered.to_pylist():
+        keeps.setdefault(row["id"], row["text"])
+    assert {row["text"] for row in new.to_pylist()} == set(keeps.values()) - set(known.values())
+    assert {row["text"] for row in refused.to_pylist()} == set(first) - set(keeps.values())
 
 
 @given(ids=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=30, unique=True), ranges=st.integers(1, 20))

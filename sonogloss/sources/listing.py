@@ -86,8 +86,8 @@ def _sources(entry: Entry, rows: Sequence[Row | Skipped], limits: SourceLimits) 
         row.uri: described(row.uri, *row.told) for row in rows if isinstance(row, Row) and row.told is not None
     }
     places = list(dict.fromkeys(row.uri for row in rows if isinstance(row, Row) and row.uri not in entries))
-    ask = in_parallel if any(is_url(place) for place in places) else map
-    entries |= zip(places, ask(_look, places), strict=True)
+    store = next(filter(is_url, places), "")
+    entries |= zip(places, in_parallel(_look, places, place=store), strict=True)
     wanted: dict[str, set[str]] = {}
     for row in rows:
         if isinstance(row, Row) and row.member is not None:

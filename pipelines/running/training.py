@@ -99,7 +99,7 @@ def make_job(
         parameters=sum(parameter.numel() for parameter in language_model.model.parameters()),
         positions=language_model.max_positions,
     )
-    plan = replace(plan, prompt=_with_chat(plan.prompt, config, language_model))
+    plan = replace(plan, prompt=with_chat(plan.prompt, config, language_model))
     cast_weights(language_model, plan)
     bank = None
     if plan.prompt.label_count and method.embed_labels is not None:
@@ -113,7 +113,7 @@ def make_job(
     return job
 
 
-def _with_chat(prompt: Any, config: TrainCaptionerOptions, language_model: LanguageModel) -> Any:
+def with_chat(prompt: Any, config: TrainCaptionerOptions, language_model: LanguageModel) -> Any:
     """The prompt as a message where the options want it so and its method can.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.later_fields import values_that_count
 from sonogloss.methods.drcap.prompt import ComposedPrompt, compose_examples, compose_prompts, keeps_its_prompt
+from sonogloss.training.batches import Examples, collate
 from tests.language_models import chat_tokenizer, tiny_tokenizer
 
 POCKET = ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}")
@@ -43,6 +45,33 @@ def test_every_golden_sequence_is_equal_token_by_token(golden: tuple[dict[str, A
             ids = example.ids
             assert example.labels == case["labels"], case["id"]
         assert ids == case["input_ids"], case["id"]
+
+
+def test_every_golden_batch_is_equal_but_for_the_padding(golden: tuple[dict[str, Any], Any]) -> None:
+    """What is padded is masked, so its ids do not matter: theirs are EOS, ours 0."""
+    content, tokenizer = golden
+    assert len(content["collated"]) == 6
+    for batch in content["collated"]:
+        kind = {name: batch[name] for name in ("use_rag", "rag_first", "inference_mode")} | {"fix_length_audio": 1}
+        cases = [case for case in content["cases"] if all(case[name] == value for name, value in kind.items())]
+        layout = "captions_first" if batch["rag_first"] else "captions_in_prompt" if batch["use_rag"] else "no_captions"
+        contexts = [cases[row]["similar_captions"] for row in batch["rows"]]
+        there = np.array(batch["attention_mask"], bool)
+        prompt = ComposedPrompt(layout=layout)
+        if batch["inference_mode"]:
+            found = compose_prompts(contexts, prompt, tokenizer)
+            assert found == [np.array(ids)[row].tolist() for ids, row in zip(batch["input_ids"], there, strict=True)]
+            continue
+        targets = [cases[row]["target"] for row in batch["rows"]]
+        sequences = compose_examples(contexts, targets, prompt, tokenizer)
+        ours = collate(Examples(sequences=sequences, embeddings=np.zeros((len(sequences), 2), np.float32)))
+        slots = np.array(batch["modality_mask"], bool)
+        assert np.array_equal(ours.slots.numpy(), slots)
+        assert np.array_equal(np.where(slots | ~there, 0, batch["input_ids"]), ours.ids.numpy())
+        labels = np.array(batch["labels"])
+        places = np.flatnonzero(np.pad(labels[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORED) != IGNORED)
+        assert np.array_equal(ours.positions.numpy(), places)
+        assert np.array_equal(ours.targets.numpy(), labels.reshape(-1)[places + 1])
 
 
 def test_the_sequence_reads_as_drawn() -> None:

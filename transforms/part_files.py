@@ -85,8 +85,9 @@ def read_footer(path: str) -> Footer | None:
     Raises:
         OSError, ArrowException: it is no Parquet file, or a damaged one.
     """
-    with files.open_read(path) as handle:
-        found = pq.read_metadata(handle)
+    # The schema is asked of the file: that of its metadata holds on to them, and they to it, and a footer is large.
+    with files.open_read(path) as handle, pq.ParquetFile(handle) as file:
+        found, columns = file.metadata, file.schema_arrow.names
     said = found.metadata or {}
     if not said.keys() >= {CONFIGURATION_KEY, UNIT_KEY}:
         return None
@@ -96,7 +97,7 @@ def read_footer(path: str) -> Footer | None:
         kind=said[KIND_KEY].decode() if KIND_KEY in said else None,
         parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
         rows=found.num_rows,
-        complete=_LAST_COLUMN in found.schema.names,
+        complete=_LAST_COLUMN in columns,
     )
 
 

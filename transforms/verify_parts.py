@@ -98,7 +98,7 @@ def verify_range(number: int, plan: VerificationPlan, progress: str | None = Non
             rows[_folder(part)] += part["rows"]
         else:
             read.append(part)
-    for part, found in zip(read, in_parallel(partial(_look, plan.output), read), strict=True):
+    for part, found in zip(read, in_parallel(partial(_look, plan.output), read, place=plan.output), strict=True):
         problems += found.problems
         rows.update(found.rows)
         clips.append(found.clips)

@@ -213,7 +213,7 @@ def _connect(
     config: BuildDatastoreConfig,
     progress: str | None,
 ) -> None:
-    """The walk of the captions."""
+    """Captions from their files to the datastore."""
     read = (
         pipeline
         | "Listing" >> beam.Create([None])

@@ -81,7 +81,7 @@ class ApproximateIndex:
         """See :meth:`sonogloss.indexes.kinds.OpenIndex.search`."""
         wanted = min(len(self.vectors), max(self.candidates, 4 * k))
         wider = None
-        if isinstance(self.faiss_index, faiss.IndexHNSW):  # a graph finds about efSearch rows, whatever it is asked for
+        if isinstance(self.faiss_index, faiss.IndexHNSW):  # its search ends early, however many it is asked for
             width = max(wanted, self.faiss_index.hnsw.efSearch)
             wider = faiss.SearchParametersHNSW(efSearch=width)  # type: ignore[attr-defined]  # not in the stubs
         _, found = self.faiss_index.search(queries, wanted, params=wider)

@@ -7,8 +7,8 @@ r"""Real clips with human captions: is any captioner better than copying the nea
 
 The captioned clips of AudioCaps and Clotho are halved by their names. Choices were made on the development half; the
 test half is what the page reports. Systems: the caption nearest to the sound, copied, from AudioCaps and Clotho or from
-all of the datastore; the two nearest keywords as a list; trained captioners, of which those of one method count as seeds
-of one system; and ZerAuCap with its defaults and without parts of them. `--fast` leaves guided search out.
+all of the datastore; the two nearest keywords as a list; trained captioners, of which those of one method are seeds of
+one system; and ZerAuCap with its defaults and without parts of them. `--fast` leaves guided search out.
 """
 
 from __future__ import annotations

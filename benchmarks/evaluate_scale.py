@@ -2,11 +2,12 @@
 
     python -m benchmarks.evaluate_scale --rows 1000000 --corpora corpora
     python -m benchmarks.evaluate_scale --part workers --rows 300000 --corpora corpora
-    python -m benchmarks.evaluate_scale --part cider
+    python -m benchmarks.evaluate_scale --part cider --data ../shared/data
 
 Captions and references are words drawn by Zipf's law, so that most longer n-grams are new, as in large corpora of real
 text and more so. Every clip has five references; `cider` has 34,080 captions of 1,540 clips, as many runs over one test
-set have. pycocoevalcap is measured where it is installed; both sides get words that are cut already.
+set have, or with `--data` those of 67 runs of real captioners. pycocoevalcap is measured where it is installed; both
+sides get words that are cut already.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.metric_parity import numbered, read_runs
 from sonogloss.metrics import evaluate
+from sonogloss.metrics.tokenize import tokenize
 
 REFERENCES = 5
 _AT_ONCE = 50_000
@@ -91,27 +94,42 @@ def workers(folder: Path, rows: int) -> Iterator[str]:
     yield f"{rows:,} captions: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast"
 
 
-def cider(captions: int, clips: int) -> Iterator[str]:
-    """Beside pycocoevalcap."""
+def drawn_runs(captions: int, clips: int) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Captions that say nearly what one of their references says."""
     rng = np.random.default_rng(1)
     references, _ = texts(rng, clips)
     own = {str(n): references[n % clips] for n in range(captions)}
     shift = rng.integers(0, 3, captions).tolist()
     said = {str(n): " ".join(references[n % clips][s].split()[s:] + ["x"] * s) for n, s in enumerate(shift)}
+    return said, own
+
+
+def real_runs(data: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Of Whisper-based captioners, all in one."""
+    runs = read_runs(data)
+    captions = tokenize([caption for _, own, _ in runs for caption in own])
+    references = [tokenize(texts) for _, _, own in runs for texts in own]
+    return numbered([" ".join(words) for words in captions]), numbered(
+        [[" ".join(words) for words in texts] for texts in references]
+    )
+
+
+def cider(said: dict[str, str], own: dict[str, list[str]]) -> Iterator[str]:
+    """Beside pycocoevalcap."""
     start = time.perf_counter()
     value = evaluate(said, own, metrics=["cider_d"], tokenizer="whitespace").corpus[0].value
     ours = time.perf_counter() - start
     try:
         from pycocoevalcap.cider.cider import Cider
     except ImportError:
-        yield f"{captions:,} captions: {ours:.1f} s; pycocoevalcap is not here"
+        yield f"{len(said):,} captions: {ours:.1f} s; pycocoevalcap is not here"
         return
     start = time.perf_counter()
     expected, _ = Cider().compute_score(own, {key: [text] for key, text in said.items()})
     theirs = time.perf_counter() - start
     difference = abs(float(expected) - value)
     yield (
-        f"CIDEr-D of {captions:,} captions: {ours:.1f} s, pycocoevalcap {theirs:.1f} s, {theirs / ours:.1f} times as "
+        f"CIDEr-D of {len(said):,} captions: {ours:.1f} s, pycocoevalcap {theirs:.1f} s, {theirs / ours:.1f} times as "
         f"long; the values differ by {difference:.0e}"
     )
 
@@ -122,6 +140,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("memory", "workers", "cider"), default="memory")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--corpora", type=Path, help="where corpora are kept, by their rows (default: nowhere)")
+    parser.add_argument("--data", type=Path, help="captions of real runs for `cider` (default: they are drawn)")
     parser.add_argument("--short", action="store_true", help="all parts, a few thousand captions each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="evaluate-scale-") as name:
@@ -129,7 +148,9 @@ def main() -> None:
         parts = {
             "memory": lambda rows: memory(folder, [rows // 10, rows]),
             "workers": lambda rows: workers(folder, rows),
-            "cider": lambda rows: cider(min(rows, 34_080), 1540),
+            "cider": lambda rows: cider(
+                *(real_runs(options.data) if options.data else drawn_runs(min(rows, 34_080), 1540))
+            ),
         }
         for part in parts if options.short else [options.part]:
             for line in parts[part](4000 if options.short else options.rows):

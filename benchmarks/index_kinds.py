@@ -1,16 +1,19 @@
 """What the kinds of index find in a large store, how large they are, and how fast.
 
-    python -m benchmarks.index_kinds [--vectors captions.npy] [--count 1000000] [--width 512] [--recall 0.95]
+    python -m benchmarks.index_kinds [--captions captions.txt] [--count 1000000] [--width 512] [--recall 0.95]
 
-Vectors are those of a .npy file (embeddings of captions), or clustered ones. For each kind, in one process: CPU
-seconds to train it and to fill it, its bytes a vector beside the vectors, recall of the ten nearest of 500 rows that it
-was not trained on, as FAISS ranks them (raw) and as the stored vectors decide (re-ranked), and queries a second, 1 and
-32 at a time, at the cheapest setting that reaches `--recall`.
+Vectors are clustered ones; or the pocket CLAP's of distinct sentences, each the first half of one line of the captions
+and the second half of another, kept below the output for the next run. For each kind, in one process: CPU seconds to
+train it and to fill it, its bytes a vector beside the vectors, recall of the ten nearest of 500 rows that it was not
+trained on, as FAISS ranks them (raw) and as the stored vectors decide (re-ranked), and queries a second, 1 and 32 at a
+time, at the cheapest setting that reaches `--recall`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import tempfile
 import time
@@ -20,59 +23,81 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.datastore_build import recombined
 from benchmarks.datastore_search import clustered
+from sonogloss import files
+from sonogloss.clap import load_clap
+from sonogloss.indexes import train as training
 from sonogloss.indexes import write_shard
 from sonogloss.indexes.flat import FlatIndex
-from sonogloss.indexes.layout import INDEX, shard_from_json
-from sonogloss.indexes.train import (
-    IndexWish,
-    Rows,
-    add_index,
-    held_out,
-    measure,
-    nearest_others,
-    open_index,
-    recall,
-    search_speed,
-    train,
-)
+from sonogloss.indexes.layout import INDEX, FileEntry, shard_from_json
+from sonogloss.indexes.recall import measure, nearest_others, open_index, recall, search_speed, write_queries
+from sonogloss.indexes.train import IndexWish, Rows, add_index, held_out, train
+from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.records import FloatArray
+from sonogloss.transforms.embed_text import embed_texts
 
 KINDS = ("flat", "ivf-flat", "ivf-rabitq", "ivf-pq", "HNSW32")
 SHARDS = 4
+PIECE = 25_000
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vectors", type=Path, help="embeddings of captions, [rows, dim]")
+    parser.add_argument("--captions", type=Path, help="a text file of captions, one a line, that are recombined")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument("--recall-audio", nargs="+", default=(), help="recordings whose ten nearest must be found too")
     parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--rotation-rows", type=int, default=training.ROTATION_ROWS, help="that ivf-pq rotates by")
     parser.add_argument("--output", type=Path, default=Path("bench-output/index-kinds"))
     parser.add_argument("--short", action="store_true", help="20,000 vectors of width 64, two kinds")
     options = parser.parse_args()
     count, width = (20_000, 64) if options.short else (options.count, options.width)
+    training.ROTATION_ROWS = options.rotation_rows
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output) as folder:
-        if options.vectors is None:
+        if options.captions is None:
             vectors = clustered(Path(folder) / "clustered.npy", count, width)
         else:
-            vectors = np.load(options.vectors, mmap_mode="r")[:count]
+            vectors = embed_recombined(options.captions, count, options.output / "captions")
+        audio = None
+        if options.captions and options.recall_audio:
+            audio = write_queries(folder, embed_queries(options.recall_audio, load_clap("pocket")))
         shards = [
             write_shard(folder, number, _captions(rows), vectors[rows])
             for number, rows in enumerate(np.array_split(np.arange(len(vectors)), SHARDS))
         ]
         for kind in KINDS[:2] if options.short else options.kinds:
-            print(json.dumps(try_kind(folder, shards, IndexWish(name=kind, recall=options.recall))), flush=True)
+            wish = IndexWish(name=kind, recall=options.recall)
+            print(json.dumps(try_kind(folder, shards, wish, audio=audio)), flush=True)
+
+
+def embed_recombined(captions: Path, count: int, kept: Path) -> FloatArray:
+    """Text embeddings [count, dim] of recombined captions; pieces that a run before this one embedded are read."""
+    kept.mkdir(parents=True, exist_ok=True)
+    lines = captions.read_text().splitlines()
+    name = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    clap, pieces = load_clap("pocket"), []
+    texts = recombined(lines, count)
+    for start in range(0, count, PIECE):
+        piece, path = list(itertools.islice(texts, PIECE)), kept / f"{name}-{start}-{min(count, start + PIECE)}.npy"
+        if not path.exists():
+            with files.atomic_write(str(path)) as handle:
+                np.save(handle, embed_texts(piece, clap))
+        pieces.append(np.load(path, mmap_mode="r"))
+    return np.concatenate(pieces)
 
 
 def _captions(rows: np.ndarray[Any, Any]) -> pa.Table:
     return pa.table({"id": rows, "text": [""] * len(rows), "source": [""] * len(rows)})
 
 
-def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict[str, Any]:
+def try_kind(
+    folder: str, shards: list[dict[str, Any]], wish: IndexWish, *, audio: FileEntry | None = None
+) -> dict[str, Any]:
     """Train, fill and measure one kind of index."""
     start = time.process_time()
     trained = train(folder, shards, wish, dtype="float32")
@@ -86,7 +111,7 @@ def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict
         return {**row, "queries_per_s": search_speed(exact, rows, queries)}
     filled = [add_index(shard, trained, directory=folder, dtype="float32") for shard in shards]
     building = time.process_time() - start
-    entry, measured = measure(folder, filled, trained, wish, dtype="float32")
+    entry, measured = measure(folder, filled, trained, wish, dtype="float32", queries=audio)
     rows = Rows(folder, [shard_from_json(shard) for shard in filled], "float32")
     size = sum(shard.file(INDEX).bytes for shard in rows.shards)
     opened = [open_index(rows, shard, folder) for shard in rows.shards]
@@ -103,6 +128,7 @@ def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict
         "setting": entry.parameters,
         "recall_at_10_raw": round(recall(true, nearest_others(raw, rows, queries, asked), 10), 4),
         "recall_at_10": entry.recall_at_10,
+        "audio_recall_at_10": entry.audio_recall_at_10,
         **measured,
     }
 

@@ -79,29 +79,39 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
     found: dict[str, Any] = {"imported_mb": _peak_mb()}
     if name == "begin":
         return found
-    start = time.perf_counter()
+    start = _now()
     if name == "verify":
         problems = verify(directory=output)["problems"]
-        return {"verify_s": time.perf_counter() - start, "problems": len(problems)}
+        return {**_since("verify", start), "problems": len(problems)}
     more = count // 100 if name == "grown" else 0
     table = SourceTable.of(listing(count + more)).in_order()
-    found["list_s"] = time.perf_counter() - start
-    start = time.perf_counter()
+    found |= _since("list", start)
+    start = _now()
     survey(output, kind="captions", units=(unit.id for unit in cut_units(table)))
     plan = plan_units(output, table, configuration="c", begin_anew=False)
-    found |= {"plan_s": time.perf_counter() - start, "pending": sum(len(unit.sources) for unit in plan.pending)}
+    found |= {**_since("plan", start), "pending": sum(len(unit.sources) for unit in plan.pending)}
     if name == "write":
         head = {"head": {"configuration": {"digest": "c"}}, "skipped": {}, "skipped_parts": []}
         folder = write_work(output, units=plan.pending, completed=plan.completed, rewrites=plan.rewrites, head=head)
         results = write(output, plan)
         found["element_bytes"] = len(pickle.dumps(results))
-        start = time.perf_counter()
+        start = _now()
         commit_work(results, folder=folder, output=output, started=Stopwatch(), rows="captions", progress=None)
-        found |= {"commit_s": time.perf_counter() - start, "run_json_bytes": files.size(f"{output}/run.json")}
+        found |= {**_since("commit", start), "run_json_bytes": files.size(f"{output}/run.json")}
     elif name != "resume":
         write_work(f"{output}-{name}", units=plan.pending, completed=plan.completed, rewrites=plan.rewrites, head={})
     assert audio_job is not None
     return found | {"finished": plan.finished}
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(what: str, start: tuple[float, float]) -> dict[str, float]:
+    """Seconds by the clock, and of the processor, which other programs delay less."""
+    wall, processor = _now()
+    return {f"{what}_s": wall - start[0], f"{what}_cpu_s": processor - start[1]}
 
 
 def _peak_mb() -> float:

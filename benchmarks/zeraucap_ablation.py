@@ -21,8 +21,8 @@ from benchmarks.pocket_scenes import TEST_SEED, Scores, bootstrap, score
 from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
 from sonogloss.methods import load_captioner
+from sonogloss.methods.guided_text import TextMemo
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
-from sonogloss.methods.zeraucap.guided_text import TextMemo
 from sonogloss.records import FloatArray
 
 COMPONENTS = {  # (keywords, guidance): the published CIDEr

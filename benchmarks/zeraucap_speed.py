@@ -27,8 +27,8 @@ from recipes.pocket.held_out import HeldOutScenes
 from sonogloss.clap import Clap, load_clap
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.methods import load_captioner
+from sonogloss.methods.guided_text import candidate_texts, finished_text
 from sonogloss.methods.zeraucap.captioner import ZerAuCapCaptioner
-from sonogloss.methods.zeraucap.guided_text import candidate_texts, finished_text
 from sonogloss.methods.zeraucap.prompt import compose_keyword_prompts
 from sonogloss.records import FloatArray
 

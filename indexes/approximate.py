@@ -79,7 +79,12 @@ class ApproximateIndex:
 
     def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[DoubleArray, IntArray]]:
         """See :meth:`sonogloss.indexes.kinds.OpenIndex.search`."""
-        _, found = self.faiss_index.search(queries, min(len(self.vectors), max(self.candidates, 4 * k)))
+        wanted = min(len(self.vectors), max(self.candidates, 4 * k))
+        wider = None
+        if isinstance(self.faiss_index, faiss.IndexHNSW):  # a graph finds about efSearch rows, whatever it is asked for
+            width = max(wanted, self.faiss_index.hnsw.efSearch)
+            wider = faiss.SearchParametersHNSW(efSearch=width)  # type: ignore[attr-defined]  # not in the stubs
+        _, found = self.faiss_index.search(queries, wanted, params=wider)
         return [self._settle(query, rows[rows >= 0], k, ids) for query, rows in zip(queries, found, strict=True)]
 
     def _settle(self, query: FloatArray, rows: IntArray, k: int, ids: IntArray) -> tuple[DoubleArray, IntArray]:
@@ -98,7 +103,8 @@ def _product_quantizer(count: int, dim: int) -> str:
     pieces = next(m for m in range(max(1, dim // 8), 0, -1) if dim % m == 0)
     bits = max(1, min(8, math.floor(math.log2(max(2.0, count / POINTS_A_CENTROID)))))
     rotation = f"OPQ{pieces}," if bits == 8 else ""  # it is trained with 8 bits
-    return f"{rotation}IVF{lists(count)},PQ{pieces}x{bits}"
+    # np: without the polysemous order of codes, which search does not use and which takes most of the training.
+    return f"{rotation}IVF{lists(count)},PQ{pieces}x{bits}np"
 
 
 IVF_FLAT = Approximate(

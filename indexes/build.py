@@ -122,7 +122,7 @@ def commit_datastore(
         StoreFormatError: entries contradict one another or the files on disk.
         OutputError: the place cannot be written.
     """
-    entries, parts = _sorted(map(shard_from_json, shards)), _sorted(map(part_from_json, support or ()))
+    entries = _sorted(map(shard_from_json, shards))
     if not entries:
         raise InputError(
             "The datastore would hold no captions: no line of --captions could be read as text.",
@@ -138,9 +138,7 @@ def commit_datastore(
             clap=clap,
             shards=tuple(entries),
             sources=_sources(entries, licenses or {}),
-            support=SupportEntry(count=count, kind=ALL)
-            if support is None
-            else SupportEntry(count=sum(part.count for part in parts), parts=tuple(parts), kind=support_kind),
+            support=SupportEntry(count=count, kind=ALL) if support is None else _support(support, support_kind),
             index=index or KINDS["flat"].describe(),
             vectors=vectors,
         )
@@ -149,6 +147,11 @@ def commit_datastore(
     _check_files(directory, manifest)
     write_manifest(directory, manifest)
     return manifest
+
+
+def _support(parts: Iterable[Mapping[str, Any]], kind: str) -> SupportEntry:
+    entries = _sorted(map(part_from_json, parts))
+    return SupportEntry(count=sum(part.count for part in entries), parts=tuple(entries), kind=kind)
 
 
 def _sorted(found: Iterable[_Entry]) -> list[_Entry]:

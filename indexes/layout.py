@@ -38,6 +38,9 @@ INDEX = "index.faiss"
 TRAINED = "index/trained.faiss"
 """The file of a shard's index, and the trained one, of kinds that have them."""
 
+QUERIES = "index/queries.npy"
+"""Embeddings of recordings that recall is measured with."""
+
 DTYPES = ("float32", "float16")
 """What vectors may be stored as."""
 
@@ -118,7 +121,8 @@ class IndexEntry:
     """How vectors are indexed: `kind` by our name, `factory` by FAISS's, and what that costs in recall.
 
     `parameters` are those of the search (`nprobe`, `candidates`), `recall_wanted` what the build was asked for, and
-    `trained` the index without rows that shards were filled from.
+    `trained` the index without rows that shards were filled from. `queries` are the audio embeddings that recall was
+    measured with beside captions, where the user named recordings.
     """
 
     kind: str
@@ -129,6 +133,9 @@ class IndexEntry:
     recall_wanted: float | None = field(default=None, metadata=_SINCE_2)
     parameters: Mapping[str, int] | None = field(default=None, metadata=_SINCE_2)
     trained: FileEntry | None = field(default=None, metadata=_SINCE_2)
+    queries: FileEntry | None = field(default=None, metadata=_SINCE_2)
+    audio_recall_at_10: float | None = field(default=None, metadata=_SINCE_2)
+    audio_recall_at_1: float | None = field(default=None, metadata=_SINCE_2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +186,8 @@ class Manifest:
 
     def files(self) -> list[FileEntry]:
         """Every file that the manifest lists."""
-        trained = [self.index.trained] if self.index.trained else []
-        return [f for s in self.shards for f in s.files] + [part.file for part in self.support.parts] + trained
+        index = [entry for entry in (self.index.trained, self.index.queries) if entry]
+        return [f for s in self.shards for f in s.files] + [part.file for part in self.support.parts] + index
 
 
 def shard_from_json(value: Mapping[str, Any]) -> ShardEntry:
@@ -247,8 +254,8 @@ def _support_from_json(value: Mapping[str, Any]) -> SupportEntry:
 
 
 def _index_from_json(value: Mapping[str, Any]) -> IndexEntry:
-    trained = value.get("trained")
-    return IndexEntry(**{**value, "trained": None if trained is None else FileEntry(**trained)})
+    listed = {name: FileEntry(**value[name]) for name in ("trained", "queries") if value.get(name) is not None}
+    return IndexEntry(**{**value, **listed})
 
 
 def unusable(path: str, why: str) -> StoreFormatError:
@@ -300,6 +307,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 def describe(manifest: Manifest) -> dict[str, Any]:
     """What a person wants to know of a datastore, one line a key."""
     listed: Sequence[FileEntry] = manifest.files()
+    audio_recall = manifest.index.audio_recall_at_10
     return {
         "format": f"{manifest.format} {manifest.format_version}",
         "created_by": manifest.created_by,
@@ -309,6 +317,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "clap_fingerprint": manifest.clap["fingerprint"],
         "index": manifest.index.kind,
         "recall_at_10": manifest.index.recall_at_10,
+        **({} if audio_recall is None else {"audio_recall_at_10": audio_recall}),
         "shards": len(manifest.shards),
         "vectors": manifest.vectors,
         "support": manifest.support.count,

@@ -1,14 +1,12 @@
-"""Choose, train, fill and measure the index of a store whose shards are written.
+"""Choose, train and fill the index of a store whose shards are written; :mod:`.recall` measures it.
 
-Training and measuring read rows at equal distances, so the same store gives the same index. The rows that recall is
-measured with are not trained on, and each is looked up with itself left out: what counts is whether its neighbors are
-found.
+Training reads rows at equal distances, so the same store gives the same index. The rows that recall is measured with
+are not trained on.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,26 +15,22 @@ import numpy as np
 
 from sonogloss import files
 from sonogloss.errors import OptionError
-from sonogloss.indexes.approximate import FACTORY, IVF_PQ, IVF_RABITQ, Approximate, ApproximateIndex
-from sonogloss.indexes.flat import FlatIndex
+from sonogloss.indexes.approximate import FACTORY, IVF_PQ, IVF_RABITQ, Approximate
 from sonogloss.indexes.kinds import AUTO, KINDS
-from sonogloss.indexes.layout import INDEX, TRAINED, IndexEntry, ShardEntry, shard_from_json, to_json
+from sonogloss.indexes.layout import INDEX, TRAINED, ShardEntry, shard_from_json, to_json
 from sonogloss.indexes.shard import open_vectors
 from sonogloss.indexes.shard_writer import file_entry
 from sonogloss.indexes.vectors import read_vectors
 from sonogloss.records import FloatArray, IntArray
 
-Setting = dict[str, int]
-"""Parameters of an index by name."""
 GIB = 1 << 30
+ROTATION_ROWS = 16_384
+"""Rows that a rotation is trained on. More find nothing more; with fewer, FAISS leaves out BLAS and takes longer."""
 _QUERIES = 500
 _ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
 _FEWEST_ROWS = 1000
 _BLOCK = 65_536
-_CANDIDATES = (100, 400, 1600)  # rows a shard whose exact scores decide
-_FEWEST_PROBES = 8
-_NO_GAIN = 1e-3  # of recall, by twice as many lists: what is missed lies in quantization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +138,11 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     if kind == "flat":
         return None
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    for step in _steps_before(index):
+        if isinstance(step, faiss.OPQMatrix):
+            step.max_train_points = ROTATION_ROWS
     asked = held_out(rows.count)
-    chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * _list_count(index)))
+    chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * list_count(index)))
     chosen = np.setdiff1d(chosen, asked) if len(chosen) > 2 * len(asked) else chosen
     try:
         index.train(rows.take(chosen))
@@ -164,7 +161,7 @@ def add_index(
     entry = shard_from_json(shard)
     if trained is None or not entry.count:
         return dict(shard)
-    index = _read(files.join(directory, trained["file"]["path"]))
+    index = read_index(files.join(directory, trained["file"]["path"]))
     vectors = Rows(directory, [entry], dtype).open(entry)
     for start in range(0, len(vectors), _BLOCK):
         index.add(np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32))
@@ -174,113 +171,13 @@ def add_index(
     return to_json(replace(entry, files=(*kept, file_entry(directory, name))))
 
 
-def measure(
-    directory: str, shards: Sequence[Mapping[str, Any]], trained: Mapping[str, Any], wish: IndexWish, *, dtype: str
-) -> tuple[IndexEntry, dict[str, Any]]:
-    """Find the cheapest setting that finds enough, and how fast it is.
-
-    Returns:
-        The manifest's entry, and `queries_per_s` by queries at a time, which differs from run to run.
-    """
-    rows = Rows(directory, [shard_from_json(shard) for shard in shards if shard["count"]], dtype)
-    asked = held_out(rows.count)
-    queries = rows.take(asked)
-    exact = nearest_others([FlatIndex(rows.open(shard)) for shard in rows.shards], rows, queries, asked)
-    opened = [open_index(rows, shard, directory) for shard in rows.shards]
-
-    def recalls(setting: Setting) -> tuple[float, float]:
-        for index in opened:
-            index.set(setting)
-        found = nearest_others(opened, rows, queries, asked)
-        return recall(exact, found, 1), recall(exact, found, 10)
-
-    largest = max(shard.count for shard in rows.shards)
-    (recall_at_1, recall_at_10), setting = _choose_setting(
-        recalls, largest, _list_count(opened[0].faiss_index), wish.recall
-    )
-    for index in opened:
-        index.set(setting)
-    entry = IndexEntry(
-        kind=trained["kind"],
-        factory=trained["factory"],
-        recall_at_10=round(recall_at_10, 4),
-        recall_at_1=round(recall_at_1, 4),
-        recall_wanted=wish.recall,
-        measured_on=f"{len(queries)} captions that were not trained on, each with itself left out",
-        parameters=setting,
-        trained=file_entry(directory, TRAINED),
-    )
-    return entry, {"queries_per_s": search_speed(opened, rows, queries)}
+def _steps_before(index: Any) -> list[Any]:
+    """What an index does to vectors before it compares them."""
+    chain = getattr(index, "chain", None)
+    return [faiss.downcast_VectorTransform(chain.at(number)) for number in range(chain.size())] if chain else []
 
 
-def _choose_setting(
-    recalls: Callable[[Setting], tuple[float, float]], rows: int, lists: int, wanted: float
-) -> tuple[tuple[float, float], Setting]:
-    """The first setting that finds enough, or the one that finds most.
-
-    More lists come first, while they help, and then more candidates.
-
-    Args:
-        recalls: the recall of one and of ten rows with a setting.
-        rows: of the largest shard.
-        lists: of an inverted file; 0 for other kinds, which have candidates only.
-        wanted: the recall of ten rows.
-
-    Returns:
-        Both recalls, and the setting.
-    """
-    tried: list[tuple[tuple[float, float], Setting]] = []
-    first = 1
-    for candidates in [number for number in _CANDIDATES if number <= max(_CANDIDATES[0], rows // 4)]:
-        before = -1.0
-        for probe in [2**power for power in range(lists.bit_length()) if first <= 2**power <= lists] or [0]:
-            setting = {"candidates": candidates} | ({"nprobe": probe} if probe else {})
-            tried.append((recalls(setting), setting))
-            found = tried[-1][0][1]
-            if found >= wanted:
-                return tried[-1]
-            if probe >= _FEWEST_PROBES and found - before < _NO_GAIN:
-                break
-            first, before = probe, found
-    return max(tried, key=lambda one: one[0][1])
-
-
-def open_index(rows: Rows, shard: ShardEntry, directory: str) -> ApproximateIndex:
-    """The filled index of a shard."""
-    return ApproximateIndex(rows.open(shard), _read(files.join(directory, shard.file(INDEX).path)))
-
-
-def nearest_others(indexes: Sequence[Any], rows: Rows, queries: FloatArray, asked: IntArray) -> list[list[int]]:
-    """The ten nearest rows of each query but itself, best first."""
-    merged: list[list[tuple[float, int]]] = [[] for _ in queries]
-    for start, shard, index in zip(rows.starts, rows.shards, indexes, strict=False):
-        for number, (scores, local) in enumerate(index.search(queries, 11, np.arange(shard.count))):
-            merged[number] += [(-float(s), int(start + r)) for s, r in zip(scores, local, strict=True)]
-    return [
-        [row for _, row in sorted(found) if row != own][:10] for found, own in zip(merged, asked.tolist(), strict=True)
-    ]
-
-
-def recall(exact: list[list[int]], found: list[list[int]], k: int) -> float:
-    """The share of the `k` nearest rows that was found among as many."""
-    hits = sum(len(set(true[:k]) & set(other[:k])) for true, other in zip(exact, found, strict=True))
-    return hits / max(1, sum(len(true[:k]) for true in exact))
-
-
-def search_speed(indexes: Sequence[Any], rows: Rows, queries: FloatArray) -> dict[str, float]:
-    """Queries a second, by how many are asked together."""
-    speeds = {}
-    for together in (1, 32):
-        batches = [queries[start : start + together] for start in range(0, min(len(queries), 8 * together), together)]
-        start = time.perf_counter()
-        for batch in batches:
-            for shard, index in zip(rows.shards, indexes, strict=True):
-                index.search(batch, 10, np.arange(shard.count))
-        speeds[str(together)] = round(sum(map(len, batches)) / (time.perf_counter() - start), 1)
-    return speeds
-
-
-def _list_count(index: Any) -> int:
+def list_count(index: Any) -> int:
     """How many inverted lists an index has; 0 when it has none."""
     try:
         return int(faiss.extract_index_ivf(index).nlist)
@@ -288,7 +185,8 @@ def _list_count(index: Any) -> int:
         return 0
 
 
-def _read(path: str) -> Any:
+def read_index(path: str) -> Any:
+    """The index in a file, which may lie anywhere."""
     with files.open_read(path) as handle:
         return faiss.read_index(faiss.PyCallbackIOReader(handle.read))  # type: ignore[attr-defined]  # not in the stubs
 

@@ -21,7 +21,8 @@ FOLDERS = ("shards", "support", "index")
 """Where the files of a datastore lie, beside its manifest and its dead letters."""
 
 OURS = re.compile(
-    r"shards/\d{5}/(captions\.parquet|vectors\.(npy|faiss)|index\.faiss)|support/part-\d{5}\.npy|index/trained\.faiss"
+    r"shards/\d{5}/(captions\.parquet|vectors\.(npy|faiss)|index\.faiss)|support/part-\d{5}\.npy|"
+    r"index/(trained\.faiss|queries\.npy)"
 )
 """The names that a build gives to its files."""
 

@@ -21,6 +21,7 @@ from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.layout import MANIFEST, IndexEntry, Manifest
 from sonogloss.indexes.make_support import check_support
+from sonogloss.indexes.recall import write_queries
 from sonogloss.indexes.train import GIB, IndexWish, check_wish
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
@@ -34,6 +35,7 @@ from sonogloss.pipelines.running.datastore_output import (
     is_swept,
     kept_units,
 )
+from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
 from sonogloss.pipelines.running.lease import lease, refuse_held
 from sonogloss.pipelines.running.remote_job import Owner, check_committed
@@ -58,6 +60,7 @@ _LATER = {
     "precision": "float32",
     "index_memory": 8.0,
     "recall": 0.95,
+    "recall_audio": [],
     "support": "all",
     "layout": "auto",
     "min_words": None,
@@ -107,6 +110,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
             return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
     head = _head(config, reference, made_with, base)
+    queries = embed_queries(as_list(config.recall_audio), reference.load()) if config.recall_audio else None
     with (
         lease(output, "build-datastore", by_force=config.break_lease) as held,
         progress_file(options, device=reference.device) as path,
@@ -114,6 +118,8 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
         kept = kept_units(output, made_with_digest(reference.fingerprint, config.precision))
         if base is None:
             begin_datastore(output)
+        if queries is not None:
+            head = replace(head, queries=write_queries(output, queries))
         pipeline = make_pipeline(options)
         said = {"options": {"dumps": dumps.sizes, "skipped": dumps.skipped}, "licenses": dumps.licenses}
         head = replace(head, dumps=write_dumps(output, dumps.in_parts(), said))
@@ -207,7 +213,7 @@ def _connect(
     config: BuildDatastoreConfig,
     progress: str | None,
 ) -> None:
-    """The walk of the captions."""
+    """Captions from their files to the datastore."""
     read = (
         pipeline
         | "Listing" >> beam.Create([None])
@@ -293,12 +299,14 @@ def _report(
 
 
 def _missed(index: IndexEntry, output: str) -> list[str]:
-    """A sentence when the index finds less than was asked for."""
-    if index.recall_wanted is None or index.recall_at_10 >= index.recall_wanted:
-        return []
-    found, wanted = f"{index.recall_at_10:.4f}", f"{index.recall_wanted:g}"
-    remedy = "Use another --index (flat finds all) or a smaller --recall."
-    return [f"The index of {output!r} finds {found} of the ten nearest captions, and {wanted} was asked for. {remedy}"]
+    """Sentences when the index finds less than was asked for."""
+    found = {"": index.recall_at_10, " of the recordings": index.audio_recall_at_10}
+    return [
+        f"The index of {output!r} finds {recall:.4f} of the ten nearest captions{whose}, and {index.recall_wanted:g} "
+        "was asked for. Use another --index (flat finds all) or a smaller --recall."
+        for whose, recall in found.items()
+        if recall is not None and recall < (index.recall_wanted or 0)
+    ]
 
 
 _ALWAYS_SHOWN = ("read", "empty", "malformed", "duplicates", "kept")

@@ -83,11 +83,13 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _problems(joined: Joined, allowed: float) -> list[str]:
-    without = joined.without_references.count
-    if without <= allowed * joined.rows:
-        return []
-    what = f"{without:,} of {joined.rows:,} captions have no references, more than --max-unmatched {allowed:g} allows"
-    return [f"{what}: the metrics say little of this run"]
+    kinds = {"have no references": joined.without_references, "are empty": joined.empty_captions}
+    return [
+        f"{names.count:,} of {joined.rows:,} captions {what}, more than --max-unmatched {allowed:g} allows: "
+        "the metrics say little of this run"
+        for what, names in kinds.items()
+        if names.count > allowed * joined.rows
+    ]
 
 
 def _write_clips(scoring: Scoring, path: str) -> None:

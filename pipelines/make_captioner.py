@@ -8,12 +8,12 @@ from typing import Any
 from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.clap.device import choose_device
-from sonogloss.decoding.language_model import language_model_directory, load_language_model
+from sonogloss.decoding.language_model import LanguageModel, language_model_directory, load_language_model
 from sonogloss.errors import FormatError, OutputError
 from sonogloss.methods import ClapIdentity, NewCaptioner, save_captioner
 from sonogloss.methods.labels import read_labels
 from sonogloss.methods.manifest import NAME, read_manifest
-from sonogloss.methods.registry import get_method, load_object
+from sonogloss.methods.registry import Method, get_method, load_object
 from sonogloss.pipelines.config.fields import AnyPath
 from sonogloss.pipelines.config.method_options import with_given
 from sonogloss.pipelines.config.parser import command
@@ -43,29 +43,10 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
         raise OutputError(
             f"--output {output!r} holds a captioner already.", "Name another directory, or replace it with --overwrite."
         )
-    method, given = get_method(config.method), config.given()
-    prompt = method.prompt()
-    prompt = replace(prompt, **with_given(prompt, given))
-    decode = replace(method.decode, **with_given(method.decode, given))
-    labels = [label for name in as_list(config.labels) for label in read_labels(name)]
-    clap = load_clap(str(config.clap), device=choose_device(config.device))
+    method = get_method(config.method)
     base = language_model_directory(str(config.language_model))
     language_model = load_language_model(base)
-    identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
-    bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
-    if method.suit is not None:
-        prompt, decode = load_object(method.suit)(
-            prompt,
-            decode,
-            tokenizer=language_model.tokenizer,
-            labels=bank,
-            clap=clap,
-            chat=config.chat,
-            examples=read_examples(config.examples),
-            positions=language_model.max_positions,
-            given=given,
-        )
-    parts = {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
+    parts = _make_parts(config, method, language_model)
     # Parts that do not fit together are found now, not when they caption.
     method.captioner_class()(language_model=language_model, fingerprint="", **parts)
     files.check_writable(output)
@@ -88,10 +69,35 @@ def make_captioner(config: MakeCaptionerOptions) -> dict[str, Any]:
         "method": config.method,
         "clap": config.clap,
         "language_model": config.language_model,
-        "keywords": 0 if bank is None else len(bank.labels),
+        "keywords": 0 if parts["labels"] is None else len(parts["labels"].labels),
         "fingerprint": read_manifest(output).fingerprint,
         "problems": [],
     }
+
+
+def _make_parts(config: MakeCaptionerOptions, method: Method, language_model: LanguageModel) -> dict[str, Any]:
+    """What a captioner has beside its language model."""
+    given = config.given()
+    prompt = method.prompt()
+    prompt = replace(prompt, **with_given(prompt, given))
+    decode = replace(method.decode, **with_given(method.decode, given))
+    labels = [label for name in as_list(config.labels) for label in read_labels(name)]
+    clap = load_clap(str(config.clap), device=choose_device(config.device))
+    bank = None if method.embed_labels is None else method.embed_labels(labels, clap)
+    if method.suit is not None:
+        prompt, decode = load_object(method.suit)(
+            prompt,
+            decode,
+            tokenizer=language_model.tokenizer,
+            labels=bank,
+            clap=clap,
+            chat=config.chat,
+            examples=read_examples(config.examples),
+            positions=language_model.max_positions,
+            given=given,
+        )
+    identity = ClapIdentity(name=str(config.clap), fingerprint=clap.fingerprint, dim=clap.dim)
+    return {"prompt": prompt, "labels": bank, "clap": identity, "decode": decode}
 
 
 def read_examples(path: AnyPath | None) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""demo: the whole walk on the embedded models, from nothing: sounds, a datastore, captions, metrics."""
+"""demo: every step on the embedded models, from nothing: sounds, a datastore, captions, metrics."""
 
 from __future__ import annotations
 

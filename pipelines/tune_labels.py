@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from sonogloss import files
 from sonogloss.clap import load_clap
 from sonogloss.clap.device import choose_device
 from sonogloss.errors import FormatError, MissingInputError, OptionError
+from sonogloss.later_fields import values_that_count
 from sonogloss.methods.labels import read_labels
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
@@ -85,7 +86,7 @@ def tune_labels(config: TuneLabelsConfig) -> dict[str, Any]:
 
 def _options(config: TuneLabelsConfig) -> dict[str, Any]:
     """What makes two runs the same. Where one computes does not."""
-    tuning = asdict(config.tuning)
+    tuning = values_that_count(config.tuning)
     return {
         "labels": str(config.labels),
         "texts": as_list(config.texts),

@@ -1,4 +1,4 @@
-"""The words everybody shares: the records that walk through the jobs, and their Parquet schemas.
+"""What everybody shares: the records that go through the jobs, and their Parquet schemas.
 
 Records are frozen, keyword-only and without behavior. The schema of a record that is written to disk comes from its
 fields, and :func:`table` turns rows of one kind into a table of that schema. What is known of a clip is a

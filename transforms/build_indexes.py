@@ -14,9 +14,10 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
 
 from sonogloss.indexes import Manifest, commit_datastore
-from sonogloss.indexes.layout import ALL, to_json
+from sonogloss.indexes.layout import ALL, FileEntry, to_json
 from sonogloss.indexes.make_support import make_support
-from sonogloss.indexes.train import IndexWish, add_index, measure, train
+from sonogloss.indexes.recall import measure
+from sonogloss.indexes.train import IndexWish, add_index, train
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.list_dumps import read_head
 from sonogloss.transforms.read_captions import ReadCount
@@ -32,6 +33,7 @@ class DatastoreHead:
         licenses: by source.
         vectors: what vectors are stored as.
         index: what is asked of the index.
+        queries: embeddings of recordings that its recall is measured with too; a datastore that grows has its own.
         support: `all`, `sample:N`, `kmeans:N` or another datastore.
         base: the manifest of the datastore that captions are added to; its index and its own support stay.
         dumps: where :func:`~sonogloss.transforms.list_dumps.write_dumps` wrote further options and licenses.
@@ -42,6 +44,7 @@ class DatastoreHead:
     licenses: Mapping[str, str]
     vectors: str = "float32"
     index: IndexWish = field(default_factory=IndexWish)
+    queries: FileEntry | None = None
     support: str = ALL
     base: Manifest | None = None
     dumps: str | None = None
@@ -92,7 +95,8 @@ def build_indexes(
         options = {**head.options, **options}
     index, measured = None, {}
     if trained is not None:
-        index, speed = measure(output, written, trained, head.index, dtype=head.vectors)
+        queries = head.queries if head.base is None else head.base.index.queries
+        index, speed = measure(output, written, trained, head.index, dtype=head.vectors, queries=queries)
         measured = {"measured": speed}
     return commit_datastore(
         output,

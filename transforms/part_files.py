@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.records import CARRIED_SCHEMA, DEAD_LETTER_SCHEMA, DeadLetter, table
+from sonogloss.retries import retried
 from sonogloss.sources.names import printable_name
 from sonogloss.transforms.work import DoneSource, Part, UnitResult, sum_counts, unit_id
 
@@ -79,14 +80,16 @@ def is_half_written(path: str) -> bool:
     return match is not None and match[3] is not None
 
 
+@retried
 def read_footer(path: str) -> Footer | None:
     """The footer of a part file; None when the file is a Parquet file of somebody else.
 
     Raises:
         OSError, ArrowException: it is no Parquet file, or a damaged one.
     """
-    with files.open_read(path) as handle:
-        found = pq.read_metadata(handle)
+    # The schema is asked of the file: that of its metadata holds on to them, and they to it, and a footer is large.
+    with files.open_read(path) as handle, pq.ParquetFile(handle) as file:
+        found, columns = file.metadata, file.schema_arrow.names
     said = found.metadata or {}
     if not said.keys() >= {CONFIGURATION_KEY, UNIT_KEY}:
         return None
@@ -96,7 +99,7 @@ def read_footer(path: str) -> Footer | None:
         kind=said[KIND_KEY].decode() if KIND_KEY in said else None,
         parts=int(said[PARTS_KEY]) if PARTS_KEY in said else None,
         rows=found.num_rows,
-        complete=_LAST_COLUMN in found.schema.names,
+        complete=_LAST_COLUMN in columns,
     )
 
 
@@ -210,9 +213,13 @@ def write_again(
 
 def sources_of(output: str, names: Sequence[str]) -> list[DoneSource]:
     """The sources of a unit, or of some of its files; format 1 noted them in its rows only."""
-    with files.open_read(files.join(output, names[-1])) as handle:
-        said = pq.read_metadata(handle).metadata or {}
-    return noted_sources(said) or sources_of_rows(output, names)
+    return noted_sources(_metadata(files.join(output, names[-1]))) or sources_of_rows(output, names)
+
+
+@retried
+def _metadata(path: str) -> Mapping[bytes, bytes]:
+    with files.open_read(path) as handle:
+        return pq.read_metadata(handle).metadata or {}
 
 
 def noted_sources(footer: Mapping[bytes, bytes]) -> list[DoneSource]:

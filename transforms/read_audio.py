@@ -63,7 +63,7 @@ def read_units(
         policy: how windows are cut.
         sample_rate: the CLAP's own rate, in Hz.
         batch_size: clips a batch, at most.
-        limits: what a source may cost; the audio room's defaults when left out.
+        limits: what a source may cost; those of sonogloss.audio when left out.
         journal: notes what is being decoded.
     """
     cutting = partial(_cutting, policy=policy, sample_rate=sample_rate, limits=limits or AudioLimits())

@@ -219,6 +219,7 @@ class CaptionSettings(WindowOptions):
         metavar="C",
     )
     fast: bool = _decoding(False, help="zeraucap: leave out the CLAP's guidance")
+    magic: bool = _decoding(False, help="drcap, soft-hard: the CLAP weighs the candidates of the search (magic beam)")
     no_repeat_ngram: int | None = _decoding(
         None,
         help="so many tokens in a row occur once in a caption; 0 for no such rule",

@@ -73,6 +73,11 @@ class BuildDatastoreConfig(BeamOptions):
         8.0, help="memory that the index may take when it is searched", metavar="GIB", at_least=0
     )
     recall: float = option(0.95, help="share of the ten nearest that the index must find", at_least=0, at_most=1)
+    recall_audio: Paths = option(
+        (),
+        help="recordings, or .npy files of audio embeddings: the index must find so much of their ten nearest too",
+        metavar="GLOB",
+    )
     support: str = option(
         "all",
         help="what queries are projected on: all captions, sample:N or kmeans:N of them, or another datastore's",
@@ -97,11 +102,13 @@ class BuildDatastoreConfig(BeamOptions):
     device: str = device_option(JOB)
 
     def check(self) -> None:
-        """Refuse limits that no caption keeps."""
+        """Refuse limits that no caption keeps, and recordings that would not be listened to."""
         if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
             raise OptionError(
                 f"--min-words {self.min_words} is more than --max-words {self.max_words}.", "Exchange them."
             )
+        if self.append and self.recall_audio:
+            raise OptionError("--append measures with the recordings of the first build.", "Leave --recall-audio out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,10 @@ class EvaluateConfig(ScoringOptions, BeamOptions):
         help="where metrics/corpus.parquet and metrics/clips.parquet go", metavar="DIR", recorded=False
     )
     max_unmatched: float = option(
-        0.5, help="share of captions without references from which on the exit code is 1", at_least=0, at_most=1
+        0.5,
+        help="share of captions without references, or without text, above which the exit code is 1",
+        at_least=0,
+        at_most=1,
     )
     overwrite: bool = option(False, help="replace the metrics that the output holds", recorded=False)
 

@@ -245,6 +245,9 @@ class TuneLabelsConfig(Configuration):
         help="weight of the loss that keeps other words of the dump where they are; 0 as published",
         at_least=0,
     )
+    compat: bool = _training(
+        TuningConfig.compat, help="compute as the released code does: embed vectors twice, give padding a weight"
+    )
     epochs: int = _training(TuningConfig.epochs, help="passes over the texts", at_least=1)
     steps: int | None = _training(None, help="optimizer steps", default_text="as many as the epochs have", at_least=1)
     seed: int = _training(TuningConfig.seed, help="seed of everything random", at_least=0)

@@ -143,6 +143,7 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     )
 
     text_column: str = _text("text", help="column with the captions", metavar="NAME")
+    chat: Literal["auto", "on", "off"] | None = _text(None, help=_CHAT, default_text="auto; off with --preset paper")
     revision: str | None = _text(
         None, help="revision of the language model's hub id", default_text="its main branch", metavar="R"
     )
@@ -197,6 +198,9 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     renormalise: bool | None = _captioner("scale projected embeddings to unit length", "on")
     beams: int | None = _captioner("beams of the search", "the released system's", at_least=1)
     max_new_tokens: int | None = _captioner("the longest caption, in tokens", "60 at most", at_least=1)
+    no_repeat_ngram: int | None = _captioner(
+        "so many tokens in a row occur once in a caption, 0 for no such rule", "0", at_least=0, metavar="N"
+    )
 
     resume: bool = resume_option(JOB, "an interrupted run of the same options")
     overwrite: bool = option(False, group=JOB, help="replace what the output holds", recorded=False)

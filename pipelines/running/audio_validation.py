@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from sonogloss.audio import WindowPolicy
 from sonogloss.clap import Clap
 from sonogloss.errors import FormatError
 from sonogloss.indexes import Datastore
@@ -19,14 +17,10 @@ from sonogloss.methods import Captioner
 from sonogloss.methods.base import look_up
 from sonogloss.methods.plan import TrainingPlan
 from sonogloss.metrics import evaluate
+from sonogloss.pipelines.running.first_windows import embed_first_windows
 from sonogloss.pipelines.running.inputs import list_audio
 from sonogloss.pipelines.running.references import read_references
-from sonogloss.records import Clip
 from sonogloss.sources import Source
-from sonogloss.transforms.read_audio import read_unit
-from sonogloss.transforms.work import make_unit
-
-_BATCH = 32
 
 MakeCaptioner = Callable[[Any, nn.Module | None], Captioner]
 """From the current language model and mapper to a captioner."""
@@ -66,18 +60,10 @@ def score_on_audio(
     Raises:
         FormatError: no recording can be read.
     """
-    policy = WindowPolicy(window_s=min(10.0, clap.window_s), max_windows=1)
-    clips: list[Clip] = []
-    failed = 0
-    unit = make_unit([Source(uri=uri) for uri in recordings])
-    for batch in read_unit(unit, policy=policy, sample_rate=clap.sample_rate):
-        clips += batch.clips
-        failed += len(batch.dead)
-    if not clips:
+    uris, raw, failed = embed_first_windows([Source(uri=uri) for uri in recordings], clap)
+    if not uris:
         raise _nothing_fits("--validation-references")
-    truth = {str(number): recordings[clip.uri] for number, clip in enumerate(clips)}
-    batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
-    raw = np.concatenate([clap.embed_audio([clip.samples for clip in batch]) for batch in batches])
+    truth = {str(number): recordings[uri] for number, uri in enumerate(uris)}
     projection = None if plan.projection is None else plan.projection.resolved(clap.temperature)
     found, embeddings = look_up(raw, datastore, contexts=plan.settings.contexts, projection=projection)
     contexts = [[context.text for context in row] for row in found]

@@ -180,6 +180,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         language=config.language,
         fast=config.fast,
         no_repeat_ngram=config.no_repeat_ngram,
+        magic=config.magic,
     )
     captioner = CaptionerReference.of(spec, look=look)
     made_with = captioner.outline.clap

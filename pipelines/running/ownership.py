@@ -123,7 +123,7 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
     names: list[str] = []
     for name in _names(output, (*KINDS, DEAD_LETTERS)):
         (leftovers if is_half_written(name) else names).append(name)
-    for name, footer in zip(names, in_parallel(partial(_look, output), names), strict=True):
+    for name, footer in zip(names, in_parallel(partial(_look, output), names, place=output), strict=True):
         if isinstance(footer, Exception):
             broken.append(name)
         elif footer is None or footer.unit != unit_in_name(name):

@@ -163,7 +163,7 @@ def _gather(
     places: dict[str, int] = {}
     names = NameCheck("--references", path, lambda: (str(of_reference(row)) for _, row in table.rows))
     owners = array("q")
-    chunks = []
+    letters, ends = bytearray(), array("q", [0])  # of all texts, once: there may be gigabytes
     rows = _texts(table, key, of_reference, columns)
     while some := list(itertools.islice(rows, _AT_ONCE)):
         for name, own_texts in some:
@@ -172,15 +172,15 @@ def _gather(
             owners.extend([place] * len(own_texts))
             if key == "file_name":
                 names.add(place, name)
-        chunks.append(pa.array([text for _, own in some for text in own], pa.large_string()))
+        found = pa.array([text for _, own in some for text in own], pa.large_string())
+        ends.frombytes((np.frombuffer(found.buffers()[1], np.int64)[1 : len(found) + 1] + len(letters)).tobytes())
+        letters += memoryview(found.buffers()[2])[: ends[-1] - len(letters)]
     owner = np.frombuffer(owners, np.int64) if owners else np.empty(0, np.int64)
-    ends = np.cumsum(np.bincount(owner, minlength=len(places)))
-    texts = pa.chunked_array(chunks, pa.large_string())
-    chunks.clear()  # millions of texts: no copy stays that is not needed
-    if (np.diff(owner) < 0).any():
+    texts = pa.LargeStringArray.from_buffers(len(owner), pa.py_buffer(ends), pa.py_buffer(letters))
+    if (owner[1:] < owner[:-1]).any():
         texts = texts.take(pa.array(np.argsort(owner, kind="stable")))
-    values = texts.combine_chunks()
-    lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int64()), values)
+    last = np.cumsum(np.bincount(owner, minlength=len(places)))
+    lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], last]), pa.int64()), texts)
     return places, pa.table({"references": lists})
 
 
@@ -208,15 +208,19 @@ class NameCheck:
 
     def __init__(self, option: str, path: str, names: Callable[[], Iterable[str]]) -> None:
         self._option, self._path, self._names = option, path, names
-        self._seen: dict[int, int] = {}  # digests, for there may be millions
+        self._seen = array("q")  # digests by place, for there may be millions; 0 where none was noted
 
     def add(self, place: int, name: str) -> None:
-        """Note a file; equal base names have equal places.
+        """Note a file; equal base names have equal places, which are 0, 1, 2 and so on.
 
         Raises:
             FormatError: there is another one of its name.
         """
-        if self._seen.setdefault(place, hash(name)) != hash(name):
+        self._seen.extend([0] * (place + 1 - len(self._seen)))
+        digest = hash(name) or 1
+        if self._seen[place] == 0:
+            self._seen[place] = digest
+        elif self._seen[place] != digest:
             base = files.base_name(name)
             first = next(other for other in self._names() if files.base_name(other) == base)
             raise FormatError(

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,7 @@ from sonogloss.sources import Source, SourceTable
 from sonogloss.sources.names import printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.long_sources import firsts
-from sonogloss.transforms.part_files import (
-    dead_letters_name,
-    noted_sources,
-    rows_name,
-    sources_of,
-    sources_of_rows,
-)
+from sonogloss.transforms.part_files import dead_letters_name, noted_sources, rows_name, sources_of, sources_of_rows
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
 from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
 
@@ -235,14 +230,17 @@ def _done_units(output: str, held: Holdings, folder: str) -> Iterator[_DoneUnit]
         by_unit[footer.unit].append(name)
     committed = {held.footers[name].unit for name in held.committed if name in held.footers}
     order = sorted(by_unit, key=lambda unit: (unit not in committed, unit))
-    for unit in in_parallel(lambda unit: _done_unit(output, unit, by_unit[unit], held, folder), order):
+    look = partial(_done_unit, output, held, folder, by_unit)
+    for unit in in_parallel(look, order, place=output):
         if unit is not None:
             yield unit
 
 
-def _done_unit(output: str, unit: str, files_of_unit: Sequence[str], held: Holdings, folder: str) -> _DoneUnit | None:
+def _done_unit(
+    output: str, held: Holdings, folder: str, by_unit: Mapping[str, Sequence[str]], unit: str
+) -> _DoneUnit | None:
     """What is known of a unit; None when one of its files is missing or not as it was written."""
-    footers = {name: held.footers[name] for name in files_of_unit}
+    footers = {name: held.footers[name] for name in by_unit[unit]}
     count = next((footer.parts for footer in footers.values() if footer.parts is not None), None)
     letters = dead_letters_name(unit)
     if count is None or letters not in footers:
@@ -252,14 +250,8 @@ def _done_unit(output: str, unit: str, files_of_unit: Sequence[str], held: Holdi
         return None
     content = files.read_bytes(files.join(output, letters))
     parts = [Part(**files.file_entry(output, name), rows=footers[name].rows) for name in rows]
-    parts.append(
-        Part(
-            path=letters,
-            bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            rows=footers[letters].rows,
-        )
-    )
+    digest = hashlib.sha256(content).hexdigest()
+    parts.append(Part(path=letters, bytes=len(content), sha256=digest, rows=footers[letters].rows))
     if any(held.committed[part.path]["sha256"] != part.sha256 for part in parts if part.path in held.committed):
         return None
     failures = pq.read_table(pa.BufferReader(content), columns=["code", "uri", "member"])

@@ -15,6 +15,7 @@ from torch import nn
 
 from sonogloss import files
 from sonogloss.clap import Clap, load_clap
+from sonogloss.decoding.chat import choose_chat
 from sonogloss.decoding.language_model import LanguageModel, language_model_directory, load_language_model
 from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore
@@ -98,6 +99,7 @@ def make_job(
         parameters=sum(parameter.numel() for parameter in language_model.model.parameters()),
         positions=language_model.max_positions,
     )
+    plan = replace(plan, prompt=with_chat(plan.prompt, config, language_model))
     cast_weights(language_model, plan)
     bank = None
     if plan.prompt.label_count and method.embed_labels is not None:
@@ -111,6 +113,20 @@ def make_job(
     return job
 
 
+def with_chat(prompt: Any, config: TrainCaptionerOptions, language_model: LanguageModel) -> Any:
+    """The prompt as a message where the options want it so and its method can.
+
+    Raises:
+        OptionError: they want it, and the method or the tokenizer cannot.
+    """
+    if not hasattr(prompt, "chat"):
+        if config.chat == "on":
+            raise OptionError(f"--chat on: the method {config.method!r} writes no messages.", "Leave it out.")
+        return prompt
+    choice = config.chat or ("off" if config.preset == "paper" else "auto")
+    return replace(prompt, chat=choose_chat(language_model.tokenizer, choice))
+
+
 def score_of(job: TrainingJob, recordings: Mapping[str, list[str]], datastore: Datastore) -> tuple[Score | None, int]:
     """The score that chooses the weights, where there are recordings, and how many of them could not be read."""
     if not recordings:
@@ -121,7 +137,7 @@ def score_of(job: TrainingJob, recordings: Mapping[str, list[str]], datastore: D
 
 
 _MAPPER = {"mapper": "kind", "mapper_hidden": "hidden", "mapper_layers": "layers", "mapper_heads": "heads"}
-_DECODE = {"beams": "num_beams", "max_new_tokens": "max_new_tokens"}
+_DECODE = {"beams": "num_beams", "max_new_tokens": "max_new_tokens", "no_repeat_ngram": "no_repeat_ngram"}
 _RELEASED_PROJECTION = ProjectionSettings(
     temperature="clap", renormalise=False
 )  # the one released system that projects

@@ -1,4 +1,4 @@
-"""Decode audio files to mono samples at the source's own rate, block by block.
+"""Decode audio files once: how long they are, what is in them, and whether they are whole.
 
 Headers are not trusted: frames are counted by decoding them. Long recordings are decoded twice (decoding is a small
 share of a clip's cost), short ones once, as their samples are kept.
@@ -7,16 +7,15 @@ share of a clip's cost), short ones once, as their samples are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sonogloss.audio.byte_source import BinaryHandle, ByteSource
 from sonogloss.audio.channels import ChannelPowers, Mixing, limit, peak_of, to_mono
 from sonogloss.audio.containers import CONVERT, foreign_content, unknown_codec
 from sonogloss.audio.ffmpeg import FfmpegError, FfmpegFile, open_ffmpeg
 from sonogloss.audio.layout import Stream
-from sonogloss.audio.rates import resample_blocks
+from sonogloss.audio.recording import Part, Recording, frames_at
 from sonogloss.audio.sndfile import SndfileFile, open_sndfile
 from sonogloss.audio.streams import Found, find_streams
 from sonogloss.errors import ClipError, Code
@@ -54,119 +53,6 @@ class AudioLimits:
             raise ValueError("min_sample_rate must not exceed max_sample_rate")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """A stream that was decoded once.
-
-    Attributes:
-        stream: what to open.
-        ffmpeg: FFmpeg's name of the container if it decodes the stream, None if libsndfile does.
-        sample_rate: of the stream, in Hz.
-        channels: of the stream.
-        channel: the one that is heard; None for the mean of all.
-        frames: number of decoded frames.
-        peak: the largest amplitude.
-        antiphase: the channels cancel each other.
-        damaged: decoding broke, or there are fewer frames than there must be.
-        kept: the mono blocks of a short stream.
-    """
-
-    stream: Stream
-    ffmpeg: str | None
-    sample_rate: int
-    channels: int
-    channel: int | None
-    frames: int
-    peak: float
-    antiphase: bool
-    damaged: bool
-    kept: tuple[FloatArray, ...] | None = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """A source that was decoded once.
-
-    Attributes:
-        sample_rate: of the source, in Hz; of its first stream where several are joined.
-        channels: of the source.
-        frames: number of decoded frames at that rate.
-        truncated: the header announces more, decoding broke, or bytes were not understood.
-        overdriven: samples far beyond full scale were limited.
-        joined: the source holds several streams in a row.
-        antiphase: the channels cancel each other, so that one of them is heard alone.
-        mixed_down: the samples are the mean of several channels.
-    """
-
-    sample_rate: int
-    channels: int
-    frames: int
-    truncated: bool
-    overdriven: bool
-    joined: bool
-    antiphase: bool
-    mixed_down: bool
-    _source: ByteSource = field(repr=False)
-    _parts: tuple[_Part, ...] = field(repr=False)
-
-    @property
-    def duration_s(self) -> float:
-        """Duration of the decoded frames in seconds."""
-        return self.frames / self.sample_rate
-
-    def blocks(self, channel: int | None = None, *, from_s: int = 0) -> Iterator[FloatArray]:
-        """Mono float32 samples in [-1, 1], block by block, each channel limited to full scale.
-
-        Args:
-            channel: one channel instead of the mix; streams with fewer channels give their last one.
-            from_s: whole seconds to leave out at the beginning, without decoding them where the format allows it.
-        """
-        left = from_s * self.sample_rate
-        for part in self._parts:
-            if part.sample_rate == self.sample_rate:
-                passed = min(left, part.frames)
-                left -= passed
-                if passed < part.frames:
-                    yield from self._part_blocks(part, channel, passed)
-                continue
-            for block in resample_blocks(self._part_blocks(part, channel, 0), part.sample_rate, self.sample_rate):
-                passed = min(left, len(block))
-                left -= passed
-                yield block[passed:]
-
-    def through(self, source: ByteSource) -> Recording:
-        """The same recording, whose bytes are read from another handle; what was kept of it is let go."""
-        return replace(self, _source=source, _parts=tuple(replace(part, kept=None) for part in self._parts))
-
-    def _part_blocks(self, part: _Part, channel: int | None, start: int) -> Iterator[FloatArray]:
-        if channel is None and part.kept is not None:
-            yield from _behind(part.kept, start)
-            return
-        wanted = part.channel if channel is None else min(channel, part.channels - 1)
-        file = _open(self._source, part.stream, part.ffmpeg)
-        if file is None:
-            return
-        with closing(file):
-            if start and isinstance(file, SndfileFile) and file.skip(start):
-                start = 0
-            for block in _behind(self._at_work(file.blocks()), start):
-                yield to_mono(block, wanted)
-
-    def _at_work(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        for block in blocks:
-            self._source.at_work()
-            yield block
-
-
-def _behind(blocks: Iterable[FloatArray], start: int) -> Iterator[FloatArray]:
-    """The blocks without their first frames."""
-    for block in blocks:
-        passed = min(start, len(block))
-        start -= passed
-        if passed < len(block):
-            yield block[passed:]
-
-
 def read_recording(
     data: bytes | BinaryHandle | ByteSource, limits: AudioLimits | None = None, *, mixing: Mixing = "mean"
 ) -> Recording:
@@ -193,7 +79,7 @@ def read_recording(
         _check_form(found.announced.channels, found.announced.sample_rate, limits)
     parts, damaged = _decode_streams(source, found, limits, mixing)
     sample_rate = parts[0].sample_rate
-    frames = sum(_frames_at(part, sample_rate, source) for part in parts)
+    frames = sum(frames_at(part, sample_rate, source) for part in parts)
     _check_length(frames, sample_rate, any(part.damaged for part in parts), found, source)
     kept = frames <= _KEPT_FRAMES
     return Recording(
@@ -222,9 +108,9 @@ def _find(source: ByteSource) -> Found:
     return found
 
 
-def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixing: Mixing) -> tuple[list[_Part], bool]:
+def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixing: Mixing) -> tuple[list[Part], bool]:
     """The streams that can be decoded, at least one, and whether others cannot."""
-    parts: list[_Part] = []
+    parts: list[Part] = []
     failure: ClipError | None = None
     for stream in found.layout.streams:
         try:
@@ -242,9 +128,9 @@ def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixin
     return [part for part in parts if part.frames > 0] or parts[:1], failure is not None
 
 
-def _decode_stream(source: ByteSource, stream: Stream, found: Found, first_pass: _FirstPass) -> _Part:
+def _decode_stream(source: ByteSource, stream: Stream, found: Found, first_pass: _FirstPass) -> Part:
     """One stream by libsndfile, or by FFmpeg where that finds more of a damaged one."""
-    part: _Part | None = None
+    part: Part | None = None
     file = open_sndfile(source.open(*stream.pieces))
     if file is not None:
         with closing(file):
@@ -283,9 +169,9 @@ class _FirstPass:
     limits: AudioLimits
     mixing: Mixing
     source: ByteSource
-    before: tuple[_Part, ...]
+    before: tuple[Part, ...]
 
-    def run(self, file: SndfileFile | FfmpegFile, stream: Stream, ffmpeg: str | None) -> _Part:
+    def run(self, file: SndfileFile | FfmpegFile, stream: Stream, ffmpeg: str | None) -> Part:
         """Decode to the end, or to where decoding breaks."""
         sample_rate, channels = file.sample_rate, file.channels
         _check_form(channels, sample_rate, self.limits)
@@ -315,7 +201,7 @@ class _FirstPass:
         if antiphase or (channel is None and self.mixing == "loudest"):
             channel, kept = powers.loudest, None
         least = max(0 if stream.estimated else file.frames, stream.frames or 0)
-        return _Part(
+        return Part(
             stream=stream,
             ffmpeg=ffmpeg,
             sample_rate=sample_rate,
@@ -327,30 +213,6 @@ class _FirstPass:
             damaged=file.damaged or frames < least or (stream.exact and frames != stream.frames),
             kept=None if kept is None else tuple(kept),
         )
-
-
-def _open(source: ByteSource, stream: Stream, ffmpeg: str | None) -> SndfileFile | FfmpegFile | None:
-    file = source.open(*stream.pieces)
-    return open_sndfile(file) if ffmpeg is None else open_ffmpeg(file, ffmpeg)
-
-
-def _frames_at(part: _Part, sample_rate: int, source: ByteSource) -> int:
-    """Frames of a stream at another rate; how many a resampler gives is known by counting them."""
-    if part.sample_rate == sample_rate:
-        return part.frames
-    alone = Recording(
-        sample_rate=sample_rate,
-        channels=part.channels,
-        frames=0,
-        truncated=False,
-        overdriven=False,
-        joined=False,
-        antiphase=False,
-        mixed_down=False,
-        _source=source,
-        _parts=(part,),
-    )
-    return sum(len(block) for block in alone.blocks())
 
 
 def _check_length(frames: int, sample_rate: int, damaged: bool, found: Found, source: ByteSource) -> None:

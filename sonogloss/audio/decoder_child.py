@@ -148,7 +148,7 @@ class _Worker:
                 self._write(array)
 
     def ask(self, kind: Kind, value: int = 0) -> int:
-        """The answer to READ or ROOM; -1 also when the worker is gone."""
+        """The answer to READ or FULL; -1 also when the worker is gone."""
         self._write(memoryview(frame(kind, value=value)))
         answer = self._receive(Kind.ANSWER)
         return -1 if answer is None else answer
@@ -158,7 +158,7 @@ class _Worker:
         if size > ARRAY_BYTES:
             return INLINE
         if self._used + size > ARRAY_BYTES:
-            self.ask(Kind.ROOM)
+            self.ask(Kind.FULL)
             self._used = 0
         begin = self._used
         for array in arrays:

@@ -43,8 +43,8 @@ class Kind(IntEnum):
     FAILED = 5  # the exception that ended it, and what was printed
     OUT_OF_MEMORY = 6
     READ = 7  # value: move the file's window there
-    ROOM = 8  # say when everything before this is read: shared memory is full
-    ANSWER = 9  # to READ: the bytes in the window, -1 when they cannot be read; to ROOM: 0
+    FULL = 8  # shared memory is full: say when everything before this is read
+    ANSWER = 9  # to READ: the bytes in the window, -1 when they cannot be read; to FULL: 0
 
 
 def window(number: int) -> slice:

@@ -174,7 +174,7 @@ class DecoderProcess:
                 shown, failure = self._move_window(value) if failure is None else (-1, failure)
                 self._write(frame(Kind.ANSWER, value=shown))
                 continue
-            if kind is Kind.ROOM:
+            if kind is Kind.FULL:
                 self._write(frame(Kind.ANSWER))
                 continue
             self._stall_left = self._limits.stall_s

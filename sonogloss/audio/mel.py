@@ -69,6 +69,11 @@ class MelSettings:
             raise ValueError(f"power_floor must be positive, got {self.power_floor!r}")
 
     @property
+    def least_power(self) -> float:
+        """The mel power that silence is taken for."""
+        return _POWER_FLOOR if self.power_floor is None else self.power_floor
+
+    @property
     def window_samples(self) -> int:
         """Samples of a full window."""
         return int(self.window_s * self.sample_rate)
@@ -166,8 +171,8 @@ class LogMel(nn.Module):
         batch = torch.from_numpy(np.stack([self.fill(w) for w in waveforms])).to(self.window.device)
         # On a CPU one waveform at a time stays in the cache.
         parts = batch.split(1) if batch.device.type == "cpu" else (batch,)
-        floor = self.settings.power_floor or _POWER_FLOOR
-        mel = torch.cat([self.power(part).clamp_(min=floor).log10_().mul_(10.0) for part in parts])
+        least = self.settings.least_power
+        mel = torch.cat([self.power(part).clamp_(min=least).log10_().mul_(10.0) for part in parts])
         if mel.shape[1] != self.settings.frames:
             raise AssertionError(f"expected {self.settings.frames} frames, got {mel.shape[1]}")
         return mel.unsqueeze(1)

@@ -9,7 +9,8 @@ from collections import OrderedDict
 
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.channels import Mixing
-from sonogloss.audio.decode import AudioLimits, Recording, read_recording
+from sonogloss.audio.decode import AudioLimits, read_recording
+from sonogloss.audio.recording import Recording
 
 _REMEMBERED = 8
 _scans: OrderedDict[tuple[object, ...], tuple[Recording, str]] = OrderedDict()

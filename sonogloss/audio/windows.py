@@ -10,8 +10,9 @@ import numpy as np
 
 from sonogloss.audio.byte_source import BinaryHandle, ByteSource
 from sonogloss.audio.channels import CHANNELS, Channels, Mixing
-from sonogloss.audio.decode import AudioLimits, Recording
+from sonogloss.audio.decode import AudioLimits
 from sonogloss.audio.rates import resample_blocks
+from sonogloss.audio.recording import Recording
 from sonogloss.audio.scans import scan
 from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, FloatArray, clip_id

@@ -35,13 +35,14 @@ class PromptedLabels:
         clap: a CLAP in the layout of transformers' ClapModel.
         labels: names of classes, as words.
         slots: how many vectors there will be.
+        compat: as of :func:`prompted_states`.
 
     Raises:
         OptionError: there are no labels, a label and the vectors are longer than the text tower's longest text, or the
             CLAP is of another backend.
     """
 
-    def __init__(self, clap: Clap, labels: Sequence[str], slots: int) -> None:
+    def __init__(self, clap: Clap, labels: Sequence[str], slots: int, *, compat: bool = False) -> None:
         own = reads_both_ways(clap)
         if not labels:
             raise OptionError("There are no labels.", "Give at least one label.")
@@ -55,6 +56,7 @@ class PromptedLabels:
                 f"the text tower of {clap.name!r} has room for {limit}.",
                 "Learn fewer vectors, or shorten the label.",
             )
+        self._compat = compat
         self._model = own.model.requires_grad_(False)
         self._ids, self._mask = pad(tokens, own.model.config.text_config.pad_token_id)
         self._ids, self._mask = self._ids.to(own.model.device), self._mask.to(own.model.device)
@@ -66,7 +68,7 @@ class PromptedLabels:
         if rows is not None:
             longest = int(mask[rows].sum(dim=1).max())
             ids, mask = ids[rows, :longest], mask[rows, :longest]
-        states = prompted_states(self._model.text_model, ids, mask, prompts)
+        states = prompted_states(self._model.text_model, ids, mask, prompts, compat=self._compat)
         return normalize(text_head(self._model, states[:, :1])[:, 0], dim=-1)
 
 

@@ -162,7 +162,7 @@ def as_transformers(clap: Clap, what: str) -> TransformersClap:
     if not isinstance(clap, TransformersClap):
         raise OptionError(
             f"The CLAP {clap.name!r} does not give {what}.",
-            "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one from a LAION checkpoint.",
+            "Use one in the layout of ClapModel; `sonogloss convert-clap` makes one from a published checkpoint.",
         )
     return clap
 

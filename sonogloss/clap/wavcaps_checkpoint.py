@@ -2,7 +2,7 @@
 
 WavCaps (Mei et al., arXiv:2303.17395) published it with BERT; DRCap's authors trained it again with RoBERTa and another
 floor of the log-mel image. Names and shapes are those of the code at XinhaoMei/WavCaps `1123eff` and X-LANCE/SLAM-LLM
-`b8dbc12`; neither is a package, so parity could not be measured.
+`b8dbc12`. Neither is a package: tests/clap/test_wavcaps_parity.py runs the code itself.
 """
 
 from __future__ import annotations

@@ -92,14 +92,14 @@ def search(
         max_steps=settings.max_new_tokens,
     )
     if prefix:
-        state.prefill([_left_padded(language_model, [prefix], None)])
+        state.prefill([left_padded(language_model, [prefix], None)])
     rests = [prompt[len(prefix) :] for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[list[Candidate]] = [[] for _ in prompts]
     for start in range(0, len(order), settings.batch_size):
         rows = order[start : start + settings.batch_size]
         groups = [
-            _left_padded(language_model, [rests[i] for i in group], None if soft is None else soft[group])
+            left_padded(language_model, [rests[i] for i in group], None if soft is None else soft[group])
             for group in _length_groups(rows, rests)
         ]
         found = _beam_search(language_model, state.expand(len(rows)), groups, settings, candidates)
@@ -195,7 +195,7 @@ def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
     return prefix if len(prefix) >= _SHORTEST_PREFIX else []
 
 
-def _left_padded(
+def left_padded(
     language_model: LanguageModel, prompts: Sequence[Sequence[int]], soft: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Input vectors [b, t, width] and the number of pads of each row [b]."""

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 
 from sonogloss.errors import FormatError
-from sonogloss.sources.doors import Entry, Kind, walk
 from sonogloss.sources.names import left_out, printable
 from sonogloss.sources.patterns import matches, resolve
+from sonogloss.sources.places import Entry, Kind, walk
 from sonogloss.sources.source import SkipCode, Skipped
 
 # Files that lie beside captions and are named like captions.

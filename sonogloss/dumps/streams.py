@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from sonogloss import files
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.doors import open_file
 from sonogloss.sources.handles import Opened, Reader, Window
+from sonogloss.sources.places import open_file
 from sonogloss.sources.source import SourceLimits
 
 LIMITS = SourceLimits(ratio_from_bytes=256 << 20)

@@ -1,6 +1,6 @@
 """Captioning methods: captioners as directories on disk and as objects in memory.
 
-Importing this room costs little; torch comes with the first captioner that is loaded or saved.
+Importing this package costs little; torch comes with the first captioner that is loaded or saved.
 """
 
 from sonogloss.decoding.settings import DecodeSettings

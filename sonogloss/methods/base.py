@@ -13,8 +13,9 @@ from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.records import Context, FloatArray, LabelScore
 
 if TYPE_CHECKING:
+    from sonogloss.clap import Clap
     from sonogloss.decoding.language_model import LanguageModel
-    from sonogloss.methods.labels import LabelBank, TextEncoder
+    from sonogloss.methods.labels import LabelBank
     from sonogloss.methods.mapper import AnyMapper
 
 
@@ -34,6 +35,7 @@ class CaptionerSpec:
         fast: leave the CLAP out of a guided search: captions from keywords alone.
         no_repeat_ngram: so many tokens in a row occur once in a caption, 0 for no such rule; None means the captioner's
             own.
+        magic: let the CLAP weigh the candidates of beam search, with the released settings of soft-hard's magic beam.
     """
 
     name: str
@@ -44,6 +46,7 @@ class CaptionerSpec:
     language: str | None = None
     fast: bool = False
     no_repeat_ngram: int | None = None
+    magic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", os.fspath(self.name))
@@ -269,7 +272,7 @@ class Captioner(ABC):
             return [() for _ in embeddings]
         return self.labels.nearest(embeddings, self.prompt.label_count)
 
-    def read_text_with(self, clap: TextEncoder) -> None:
+    def read_text_with(self, clap: Clap) -> None:
         """Embed text with a CLAP that is loaded already; does nothing for a captioner that embeds none.
 
         Raises:

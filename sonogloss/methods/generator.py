@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
-from sonogloss.decoding.generate import search
+from sonogloss.clap import Clap
+from sonogloss.decoding.generate import left_padded, search
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.errors import ModelFormatError, OptionError
 from sonogloss.methods.base import Captioner
+from sonogloss.methods.half_captions import HalfCaptions
+from sonogloss.methods.magic import MagicBeam
 from sonogloss.methods.mapper import AnyMapper
 from sonogloss.records import FloatArray
 
@@ -49,7 +52,13 @@ class SoftPromptGenerator:
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[Sequence[int]], embeddings: FloatArray, *, beams: int, count: int = 1
+        self,
+        prompts: Sequence[Sequence[int]],
+        embeddings: FloatArray,
+        *,
+        beams: int,
+        count: int = 1,
+        magic: MagicBeam | None = None,
     ) -> list[list[str]]:
         """The best continuations of every prompt, likeliest first, on one line each.
 
@@ -58,6 +67,7 @@ class SoftPromptGenerator:
             embeddings: [n, dim].
             beams: how many to search with.
             count: how many continuations, at most as many as there are beams.
+            magic: search with this instead.
 
         Raises:
             OptionError: the language model is too small for as many beams.
@@ -75,9 +85,17 @@ class SoftPromptGenerator:
             device = self._language_model.model.device
             # Row by row: a product of matrices rounds differently with the number of its rows.
             soft = torch.cat([self._mapper(torch.tensor(row, device=device)[None]) for row in embeddings])
-        decode = replace(self._decode, num_beams=beams)
-        found = search(self._language_model, prompts, soft, decode, candidates=count)
-        new = [candidate.ids for candidates in found for candidate in candidates]
+        if magic is None:
+            decode = replace(self._decode, num_beams=beams)
+            searched = search(self._language_model, prompts, soft, decode, candidates=count)
+            found = [[candidate.ids for candidate in candidates] for candidates in searched]
+        else:
+            found = []
+            for number, prompt in enumerate(prompts):
+                mapped = None if soft is None else soft[number : number + 1]
+                vectors, _ = left_padded(self._language_model, [prompt], mapped)
+                found.append(magic.search(vectors, embeddings[number], beams=beams)[:count])
+        new = [ids for candidates in found for ids in candidates]
         texts = self._language_model.tokenizer.batch_decode(
             new, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -85,7 +103,7 @@ class SoftPromptGenerator:
         return [list(islice(lines, len(candidates))) for candidates in found]
 
 
-class SoftPromptCaptioner(Captioner):
+class SoftPromptCaptioner(HalfCaptions, Captioner):
     """A captioner that continues a prompt with a soft part by beam search; a method composes the prompt.
 
     Args:
@@ -110,6 +128,7 @@ class SoftPromptCaptioner(Captioner):
         positions = self.language_model.max_positions
         self.max_prompt_tokens = None if positions is None else positions - self.decode.max_new_tokens
         self.beams = self.decode.num_beams
+        self._magic: MagicBeam | None = None
         self.compose([[]], [[]])  # fails here, not at a clip
 
     @abstractmethod
@@ -119,25 +138,40 @@ class SoftPromptCaptioner(Captioner):
         Where a prompt is longer than `max_prompt_tokens`, the last labels or captions are left out.
         """
 
+    def read_text_with(self, clap: Clap) -> None:
+        """Embed half-finished captions with a CLAP that is loaded already; only the magic beam embeds any.
+
+        Raises:
+            FingerprintMismatchError: it is another one than the captioner's.
+        """
+        if self.decode.magic:
+            super().read_text_with(clap)
+
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
     ) -> list[str]:
         """One sentence a clip; see :meth:`~sonogloss.methods.base.Captioner.caption`."""
-        prompts = self._prompts(embeddings, contexts)
-        found = self._generator.generate(prompts, embeddings, beams=self.decode.num_beams if beams is None else beams)
+        found = self._write(embeddings, contexts, self.decode.num_beams if beams is None else beams)
         return [texts[0] for texts in found]
 
     def candidates(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], count: int
     ) -> list[tuple[str, ...]]:
         """The best sentences of one search; see :meth:`~sonogloss.methods.base.Captioner.candidates`."""
-        prompts, beams = self._prompts(embeddings, contexts), max(count, self.decode.num_beams)
-        found = self._generator.generate(prompts, embeddings, beams=beams, count=count)
+        found = self._write(embeddings, contexts, max(count, self.decode.num_beams), count)
         return [tuple(dict.fromkeys(texts)) for texts in found]
 
-    def _prompts(self, embeddings: FloatArray, contexts: Sequence[Sequence[str]]) -> list[list[int]]:
+    def _write(
+        self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], beams: int, count: int = 1
+    ) -> list[list[str]]:
         self.check_embeddings(embeddings, len(contexts))
-        return self.compose(self.names(embeddings), contexts)
+        prompts = self.compose(self.names(embeddings), contexts)
+        if prompts and self.decode.magic and self._magic is None:
+            clap = self.text_encoder
+            self._magic = MagicBeam(
+                self.language_model, clap.embed_text, temperature=clap.temperature, settings=self.decode
+            )
+        return self._generator.generate(prompts, embeddings, beams=beams, count=count, magic=self._magic)
 
 
 _REMEDY = "Restore the captioner directory; its parts were trained together."

@@ -98,6 +98,10 @@ class Method:
             if not isinstance(decode, DecodeSettings):
                 raise OptionError(f"The captioner {spec.name!r} searches without beams.", "Leave --beams out.")
             decode = replace(decode, num_beams=spec.beams)
+        if spec.magic:
+            if not isinstance(decode, DecodeSettings):
+                raise OptionError(f"The captioner {spec.name!r} searches without beams.", "Leave --magic out.")
+            decode = replace(decode, **MAGIC, max_new_tokens=min(decode.max_new_tokens, _MAGIC_TOKENS))
         if spec.fast:
             if not self.fast:
                 raise OptionError(
@@ -115,6 +119,11 @@ class Method:
                 raise OptionError(f"The captioner {spec.name!r} has one language only.", "Leave --language out.")
             prompt = replace(prompt, language_tag=spec.language)
         return replace(manifest, decode=decode, prompt=prompt)
+
+
+MAGIC: Mapping[str, Any] = {"magic": 25, "magic_alpha": 0.1, "magic_beta": 0.2}
+"""The released settings of the magic beam, as `DecodeSettings` names them."""
+_MAGIC_TOKENS = 20
 
 
 def fit_positions(decode: Any, positions: int | None) -> Any:

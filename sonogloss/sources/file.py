@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sonogloss.errors import ClipError
-from sonogloss.sources.doors import Entry, open_file
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import looks_like_audio
+from sonogloss.sources.places import Entry, open_file
 from sonogloss.sources.source import Skipped, Source, SourceLimits
 
 ENDINGS: tuple[str, ...] = ()

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sonogloss.errors import ClipError, Code, FormatError
 from sonogloss.sources import listing
-from sonogloss.sources.doors import Entry, Kind, walk
 from sonogloss.sources.names import OTHER_ENDINGS, SeenNames, ending, foreign_archive, has_ending, left_out
 from sonogloss.sources.patterns import Pattern, matches, resolve
+from sonogloss.sources.places import Entry, Kind, walk
 from sonogloss.sources.registry import container, kind_of
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
 

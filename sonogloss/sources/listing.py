@@ -20,11 +20,11 @@ from itertools import islice
 from sonogloss.errors import ClipError, Code
 from sonogloss.in_parallel import in_parallel
 from sonogloss.sources.carried import joined
-from sonogloss.sources.doors import Entry, Kind, look, open_file, told
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.listing_rows import Row, rows_of
 from sonogloss.sources.names import printable
 from sonogloss.sources.parquet import ParquetTable
+from sonogloss.sources.places import Entry, Kind, described, look, open_file
 from sonogloss.sources.registry import container, kind_of
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
 from sonogloss.urls import is_url
@@ -83,11 +83,11 @@ def open_members(
 def _sources(entry: Entry, rows: Sequence[Row | Skipped], limits: SourceLimits) -> Iterator[Source | Skipped]:
     """What some rows stand for."""
     entries: dict[str, Entry | Skipped] = {
-        row.uri: told(row.uri, *row.told) for row in rows if isinstance(row, Row) and row.told is not None
+        row.uri: described(row.uri, *row.told) for row in rows if isinstance(row, Row) and row.told is not None
     }
     places = list(dict.fromkeys(row.uri for row in rows if isinstance(row, Row) and row.uri not in entries))
-    ask = in_parallel if any(is_url(place) for place in places) else map
-    entries |= zip(places, ask(_look, places), strict=True)
+    store = next(filter(is_url, places), "")
+    entries |= zip(places, in_parallel(_look, places, place=store), strict=True)
     wanted: dict[str, set[str]] = {}
     for row in rows:
         if isinstance(row, Row) and row.member is not None:

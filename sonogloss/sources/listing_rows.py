@@ -16,10 +16,10 @@ from typing import Any
 
 from sonogloss.errors import Code, FormatError
 from sonogloss.sources.carried import carried
-from sonogloss.sources.doors import Entry
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import ending, unprinted
 from sonogloss.sources.parquet import ParquetTable
+from sonogloss.sources.places import Entry
 from sonogloss.sources.source import Skipped, SourceLimits
 from sonogloss.urls import is_url
 

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from itertools import groupby
 
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.doors import Kind, look
 from sonogloss.sources.handles import Opened
+from sonogloss.sources.places import Kind, look
 from sonogloss.sources.registry import container, kind_of
 from sonogloss.sources.source import Source, SourceLimits
 

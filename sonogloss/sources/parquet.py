@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from sonogloss.errors import ClipError, Code
 from sonogloss.sources.carried import carried
-from sonogloss.sources.doors import Entry, look, open_file
 from sonogloss.sources.handles import Opened, Window
 from sonogloss.sources.names import SeenNames, looks_like_audio
+from sonogloss.sources.places import Entry, look, open_file
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
 
 ENDINGS = (".parquet", ".pq")

@@ -2,7 +2,7 @@
 
 A path that exists is meant literally, and so is every part of a pattern that does: `night [2020]/*.wav` is a folder of
 that name. `*`, `?` and `[...]` match within a name and not its leading dot; `**` is any folder below, as
-:func:`~sonogloss.sources.doors.walk` walks them. What only its dot keeps from matching is said to be left out.
+:func:`~sonogloss.sources.places.walk` walks them. What only its dot keeps from matching is said to be left out.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sonogloss.errors import ClipError, MissingInputError
-from sonogloss.sources.doors import Entry, Kind, look, scan, walk
 from sonogloss.sources.names import left_out
+from sonogloss.sources.places import Entry, Kind, look, scan, walk
 from sonogloss.sources.source import Skipped
 from sonogloss.urls import is_url
 

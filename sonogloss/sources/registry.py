@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
 from sonogloss.errors import ClipError, OptionError
-from sonogloss.sources.doors import Entry, open_file
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.names import AUDIO_ENDINGS, ending, has_ending, looks_like_audio
+from sonogloss.sources.places import Entry, open_file
 from sonogloss.sources.source import Skipped, Source, SourceLimits
 
 CONTAINERS = {

@@ -1,4 +1,4 @@
-"""What the room hands out: a recording, something that was left out, and the limits of both."""
+"""What this package hands out: a recording, something that was left out, and the limits of both."""
 
 from __future__ import annotations
 

@@ -58,6 +58,8 @@ class SourceTable(Sequence[Source]):
                     found[-_PIECES:] = [pa.concat_arrays(found[-_PIECES:])]
             keys += bytes.fromhex("".join(map(source_key, some)))
         whole = [pa.concat_arrays(pieces.pop(0)) for _ in SCHEMA]  # one after the other, to have one twice at a time
+        if len(keys) > 16 * _AT_ONCE * _PIECES:
+            pa.default_memory_pool().release_unused()  # what the pieces took, as much again
         return cls(pa.Table.from_arrays(whole, schema=SCHEMA), np.frombuffer(keys, np.uint8).reshape(-1, 16))
 
     def in_order(self) -> SourceTable:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.doors import Entry, open_file
 from sonogloss.sources.handles import Opened, Raw, Window, read_exactly
 from sonogloss.sources.members import sources_of
 from sonogloss.sources.packed import Packed, is_packed
+from sonogloss.sources.places import Entry, open_file
 from sonogloss.sources.source import Skipped, Source, SourceLimits
 from sonogloss.sources.tar_headers import BLOCK, Plain, TarMember, TarReader
 

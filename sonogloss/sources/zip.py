@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from sonogloss.errors import ClipError, Code
-from sonogloss.sources.doors import Entry, open_file
 from sonogloss.sources.handles import Opened, Raw, Unpacked, Window, in_memory
 from sonogloss.sources.members import MemberError, sources_of
 from sonogloss.sources.packed import Inflate
+from sonogloss.sources.places import Entry, open_file
 from sonogloss.sources.source import Skipped, Source, SourceLimits
 from sonogloss.sources.zip_directory import DEFLATED, END, LOCAL, STORED, Place, items
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sonogloss.later_fields import LATER
 from sonogloss.training.config import check_settings
 
 TEMPERATURE = 0.10
@@ -30,6 +31,8 @@ class TuningConfig:
             worse, most of all with labels that they were not learned on.
         keep: weight of the loss that keeps other words where they are (:mod:`~sonogloss.tagging.features`); 0 as
             released.
+        compat: as the released code computes it, mistakes included: vectors pass the embedding layer twice, and padding
+            keeps a weight in the fine score. Prompts remember how they were learned.
         held_out: share of each label's texts for choosing the epoch.
         seed: of everything random.
     """
@@ -50,6 +53,7 @@ class TuningConfig:
     keep: float = 8.0
     held_out: float = 0.1
     seed: int = 1234
+    compat: bool = field(default=False, metadata=LATER)
 
     def noise_std(self, dim: int) -> float:
         """Standard deviation of the noise on each of so many dimensions of a unit embedding."""

@@ -74,6 +74,7 @@ class TextFeatures:
                 fine,
                 torch.from_numpy(mask).to(device),
                 temperature=config.temperature,
+                compat=config.compat,
             ),
         )
         truth = torch.from_numpy(self.truth[rows]).to(device)
@@ -137,10 +138,11 @@ class KeptWords:
         clap: a CLAP in the layout of transformers' ClapModel.
         words: at least one.
         slots: vectors in front of a word.
+        compat: as of :class:`TuningConfig`.
     """
 
-    def __init__(self, clap: Clap, words: Sequence[str], slots: int) -> None:
-        self._words = PromptedLabels(clap, words, slots)
+    def __init__(self, clap: Clap, words: Sequence[str], slots: int, *, compat: bool = False) -> None:
+        self._words = PromptedLabels(clap, words, slots, compat=compat)
         self._plain = torch.from_numpy(plain_tagger(words, clap).coarse).to(self._words.device)
 
     def loss(self, prompts: Sequence[Tensor], rng: np.random.Generator) -> Tensor:

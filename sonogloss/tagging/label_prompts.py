@@ -38,6 +38,7 @@ class LabelPrompts:
         labels: the labels they were learned on.
         multi_label: whether a text could have several labels.
         temperature: of the softmax over frames.
+        compat: whether they pass the text tower as in the released code.
         training: record of the training.
     """
 
@@ -48,6 +49,7 @@ class LabelPrompts:
     labels: tuple[str, ...]
     multi_label: bool = False
     temperature: float = TEMPERATURE
+    compat: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,9 +60,9 @@ class LabelPrompts:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of all that shapes a score: both sets, the temperature and the CLAP."""
+        """A digest of all that shapes a score: both sets, the temperature, the CLAP and their way through its tower."""
         parts = [np.ascontiguousarray(self.coarse).tobytes(), np.ascontiguousarray(self.fine).tobytes()]
-        parts += [str(self.temperature).encode(), self.clap_fingerprint.encode()]
+        parts += [str(self.temperature).encode(), self.clap_fingerprint.encode(), *[b"compat"] * self.compat]
         return hashlib.sha256(b"\x00".join(parts)).hexdigest()
 
     def require_clap(self, name: str, fingerprint: str) -> None:
@@ -90,6 +92,7 @@ def save_label_prompts(prompts: LabelPrompts, directory: str, *, options: Mappin
         "width": int(prompts.coarse.shape[1]),
         "multi_label": prompts.multi_label,
         "temperature": prompts.temperature,
+        **({"compat": True} if prompts.compat else {}),
         "labels": list(prompts.labels),
         "options": dict(options),
         "training": dict(prompts.training),
@@ -130,6 +133,7 @@ def load_label_prompts(directory: str) -> LabelPrompts:
             labels=tuple(manifest["labels"]),
             multi_label=bool(manifest["multi_label"]),
             temperature=float(manifest["temperature"]),
+            compat=bool(manifest.get("compat", False)),
             training=manifest["training"],
         )
     except (KeyError, TypeError, ValueError, SafetensorError) as problem:

@@ -111,7 +111,9 @@ def prompted_tagger(labels: Sequence[str], clap: Clap, prompts: LabelPrompts) ->
         OptionError: there are no labels, or a label is too long.
     """
     prompts.require_clap(clap.name, clap.fingerprint)
-    prompted = PromptedLabels(clap, [as_words(label).lower() for label in labels], len(prompts.coarse))
+    prompted = PromptedLabels(
+        clap, [as_words(label).lower() for label in labels], len(prompts.coarse), compat=prompts.compat
+    )
     with torch.inference_mode(), one_thread():
         coarse, fine = (
             prompted.encode(torch.from_numpy(vectors).to(prompted.device)).float().cpu().numpy()

@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from sonogloss import files
 from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels, width, word_embeddings
+from sonogloss.later_fields import values_that_count
 from sonogloss.tagging.config import TuningConfig
 from sonogloss.tagging.features import KeptWords, TextFeatures, split
 from sonogloss.tagging.label_prompts import LabelPrompts
@@ -97,6 +97,7 @@ def tune_labels(
         labels=texts.labels,
         multi_label=config.multi_label,
         temperature=config.temperature,
+        compat=config.compat,
         training={
             "texts": len(tuner.train),
             "held_out_texts": len(tuner.held_out),
@@ -105,7 +106,7 @@ def tune_labels(
             "best_step": progress.best_step,
             "held_out_loss": progress.best_loss,
             "seconds": round(time.perf_counter() - began, 1),
-            "config": asdict(config),
+            "config": values_that_count(config),
         },
     )
 
@@ -117,9 +118,11 @@ class _Tuner:
         self.config, self.scale = config, 1.0 / clap.temperature
         self.features = TextFeatures.of(texts, clap)  # sentences and words of the frozen tower, computed once
         self.train, self.held_out = split(texts, config)
-        self.labels = PromptedLabels(clap, [as_words(label).lower() for label in texts.labels], config.slots)
+        self.labels = PromptedLabels(
+            clap, [as_words(label).lower() for label in texts.labels], config.slots, compat=config.compat
+        )
         keeps = config.keep and texts.other_words
-        self.kept = KeptWords(clap, texts.other_words, config.slots) if keeps else None
+        self.kept = KeptWords(clap, texts.other_words, config.slots, compat=config.compat) if keeps else None
         self.prompts = Prompts(clap, config).to(self.labels.device)
         self.epoch_steps = math.ceil(len(self.train) / config.batch_size)
         self.steps = config.steps or config.epochs * self.epoch_steps
@@ -193,7 +196,7 @@ class _Tuner:
 
 def run_digest(clap: Clap, texts: LabelledTexts, config: TuningConfig) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
-    settings = {name: value for name, value in asdict(config).items() if name not in ("epochs", "steps")}
+    settings = {name: value for name, value in values_that_count(config).items() if name not in ("epochs", "steps")}
     running = hashlib.sha256(json.dumps([clap.fingerprint, settings, list(texts.labels)], sort_keys=True).encode())
     running.update("\x00".join(texts.other_words).encode())
     for text, row in zip(texts.texts, texts.truth, strict=True):

@@ -119,7 +119,7 @@ class PairBatches:
         return self._powers[clip.id] * np.float32(10 ** (share * self._config.gain_db / 10))
 
     def _decibels(self, power: FloatArray, padding: str) -> FloatArray:
-        return decibels(power, self._mel.frames, padding)
+        return decibels(power, self._mel.frames, padding, least=self._mel.least_power)
 
 
 def _meaning(group: PairGroup, variant: Variant) -> Hashable:

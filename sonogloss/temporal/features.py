@@ -88,13 +88,14 @@ class ClipPowers(Mapping[str, FloatArray]):
         return len(self._at)
 
 
-def decibels(power: FloatArray, frames: int, padding: str) -> FloatArray:
-    """Mel power [n, mels] to decibels [frames, mels], at least -100, padded as by the CLAP's own front end.
+def decibels(power: FloatArray, frames: int, padding: str, *, least: float = 1e-10) -> FloatArray:
+    """Mel power [n, mels] to decibels [frames, mels], padded as by the CLAP's own front end.
 
     Args:
         power: of a clip at most a window long.
         frames: of a window; one more than its hops, because frames are centered.
         padding: `repeatpad` whole copies, then silence; `repeat` copies; `pad` silence.
+        least: the power that silence is taken for.
     """
     copies = {"pad": 1, "repeatpad": (frames - 1) // len(power), "repeat": -(-frames // len(power))}
     rows = np.tile(power, (max(1, copies[padding]), 1))[:frames]
@@ -102,7 +103,7 @@ def decibels(power: FloatArray, frames: int, padding: str) -> FloatArray:
     whole[: len(rows)] = rows
     if len(rows) == frames - 1:
         whole[-1] = rows[-1]
-    return np.asarray(10 * np.log10(np.maximum(whole, 1e-10)), np.float32)
+    return np.asarray(10 * np.log10(np.maximum(whole, least)), np.float32)
 
 
 def write_part(directory: str, unit: str, measured: MeasuredClips) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pytest
 
 from sonogloss import files
 from sonogloss.pipelines.command_line import main
-from sonogloss.sources.doors import look
+from sonogloss.sources.places import look
 from tests.anywhere.conftest import Store
 from tests.archives import wav
 

@@ -9,7 +9,7 @@ from fsspec.config import conf
 
 from sonogloss import files, urls
 from sonogloss.errors import OutputError, TransientError
-from sonogloss.sources.doors import open_file
+from sonogloss.sources.places import open_file
 from tests.anywhere.conftest import Store
 
 MIB = 1 << 20

@@ -227,3 +227,22 @@ def test_ten_times_the_amplitude_are_twenty_decibels() -> None:
 def test_a_message_names_the_file_of_the_values() -> None:
     with pytest.raises(ModelFormatError, match=r"^processor_config\.json has no 'padding'"):
         MelSettings.from_preprocessor({k: v for k, v in VALUES.items() if k != "padding"}, file="processor_config.json")
+
+
+def test_filters_of_another_rate_are_taken_as_they_are() -> None:
+    """As msclap does: bin k of the spectrum goes to the band of bin k at the other rate."""
+    values = VALUES | {"sampling_rate": 44100, "max_length_s": 7}
+    other = MelSettings.from_preprocessor(values | {"filter_rate": 32000})
+    assert np.array_equal(mel_filters(other), mel_filters(MelSettings.from_preprocessor(VALUES)))
+    assert np.abs(mel_filters(other) - mel_filters(MelSettings.from_preprocessor(values))).max() > 1e-3
+    with pytest.raises(ModelFormatError, match=r"does not lie in 0\.\.8000 Hz"):
+        MelSettings.from_preprocessor(values | {"filter_rate": 16000})
+
+
+def test_a_floor_cuts_what_lies_below_and_nothing_else() -> None:
+    quiet = 1e-3 * noise(10)
+    whole, cut = ours(VALUES, [quiet]), ours(VALUES | {"power_floor": 1e-6}, [quiet])
+    assert whole.min() < -60
+    assert np.array_equal(cut, np.maximum(whole, np.float32(-60)))
+    with pytest.raises(ModelFormatError, match="power_floor must be positive"):
+        ours(VALUES | {"power_floor": 0.0}, [quiet])

@@ -11,7 +11,8 @@ from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import IndexEntry, Manifest
-from sonogloss.indexes.train import IndexWish, _choose_setting, add_index, check_wish, choose, measure, train
+from sonogloss.indexes.recall import _choose_setting, measure, write_queries
+from sonogloss.indexes.train import IndexWish, add_index, check_wish, choose, train
 from tests.indexes.conftest import CLAP, captions, unit_rows
 
 
@@ -23,7 +24,7 @@ def clustered(rows: int, dim: int = 16, seed: int = 0) -> np.ndarray:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-def indexed(directory, vectors, wish: IndexWish, *, dtype="float32", shards=2) -> Manifest:
+def indexed(directory, vectors, wish: IndexWish, *, dtype="float32", shards=2, audio=None) -> Manifest:
     """A committed datastore with the index that is wished for."""
     store, entries = str(directory), []
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
@@ -32,7 +33,8 @@ def indexed(directory, vectors, wish: IndexWish, *, dtype="float32", shards=2) -
     index = None
     if trained is not None:
         entries = [add_index(entry, trained, directory=store, dtype=dtype) for entry in entries]
-        index, speed = measure(store, entries, trained, wish, dtype=dtype)
+        queries = None if audio is None else write_queries(store, audio)
+        index, speed = measure(store, entries, trained, wish, dtype=dtype, queries=queries)
         assert set(speed["queries_per_s"]) == {"1", "32"}
     clap = CLAP | {"dim": vectors.shape[1]}
     return commit_datastore(store, shards=entries, clap=clap, options={}, index=index, vectors=dtype)
@@ -94,15 +96,39 @@ def test_a_setting_looks_in_more_lists_while_that_helps_and_then_at_more_candida
     def recalls(setting):
         tried.append((setting.get("nprobe", 0), setting["candidates"]))
         share = min(1.0, (setting.get("nprobe", 16)) / 16)
-        return share, share * {100: 0.8, 400: 0.95, 1600: 0.97}[setting["candidates"]]
+        return [(1.0, 1.0), (share, share * {100: 0.8, 400: 0.95, 1600: 0.97}[setting["candidates"]])]
 
-    assert _choose_setting(recalls, 9000, 64, 0.9) == ((1, 0.95), {"candidates": 400, "nprobe": 16})
+    assert _choose_setting(recalls, 9000, 64, 0.9) == ([(1, 1), (1, 0.95)], {"candidates": 400, "nprobe": 16})
     assert tried == [(1, 100), (2, 100), (4, 100), (8, 100), (16, 100), (32, 100), (16, 400)]
     tried.clear()
     assert _choose_setting(recalls, 9000, 64, 0.99)[1] == {"candidates": 1600, "nprobe": 16}  # the best there is
     assert len(tried) == 10
     assert _choose_setting(recalls, 9000, 0, 0.9)[1] == {"candidates": 400}
     assert _choose_setting(recalls, 1000, 0, 0.9)[1] == {"candidates": 100}  # more would be a search of all
+
+
+def test_as_much_is_found_of_what_recordings_are_near(tmp_path):
+    vectors, audio = clustered(1200), unit_rows(40, dim=16, seed=5)
+    manifest = indexed(tmp_path, vectors, IndexWish(name="ivf-flat", recall=0.95))
+    with_audio = indexed(tmp_path / "audio", vectors, IndexWish(name="ivf-flat", recall=0.95), audio=audio)
+    assert with_audio.index.audio_recall_at_10 >= 0.95
+    assert with_audio.index.parameters["nprobe"] > manifest.index.parameters["nprobe"]  # far from captions: more lists
+    assert with_audio.index.measured_on.endswith("and 40 audio embeddings")
+    assert verify(str(tmp_path / "audio")) == []
+    found = Datastore.open(str(tmp_path / "audio")).search(audio, 10)
+    true = np.argsort(-audio.astype(np.float64) @ vectors.T.astype(np.float64), axis=1)[:, :10]
+    hits = [len({int(c.text.split()[1]) for c in one} & set(other)) for one, other in zip(found, true, strict=True)]
+    assert sum(hits) / 400 == pytest.approx(with_audio.index.audio_recall_at_10, abs=1e-4)
+    (tmp_path / "audio/index/queries.npy").write_bytes(b"other")
+    assert any("index/queries.npy" in problem for problem in verify(str(tmp_path / "audio")))
+
+
+def test_a_graph_looks_as_wide_as_candidates_are_wanted(tmp_path):
+    audio = unit_rows(60, dim=32, seed=5)
+    manifest = indexed(tmp_path, unit_rows(3000, dim=32), IndexWish(name="HNSW6", recall=0.98), audio=audio, shards=1)
+    assert manifest.index.parameters == {"candidates": 400}
+    assert manifest.index.audio_recall_at_10 >= 0.98
+    assert {len(found) for found in Datastore.open(str(tmp_path)).search(audio, 500)} == {500}
 
 
 @pytest.mark.parametrize("name", ["ivf-flat", "ivf-pq", "ivf-rabitq", "auto", "flat"])

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -227,7 +228,9 @@ def test_shards_of_an_earlier_build_go_and_files_of_others_stay(run: Run, tmp_pa
     assert_one_line(run(*command), "not ours", "shards/00000/mine.txt")
 
 
-def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path: Path, tiny_clap_dir: Path) -> None:
+def test_an_index_that_finds_too_little_is_an_unsound_result(
+    run: Run, tmp_path: Path, tiny_clap_dir: Path, tiny_clap: Clap, recordings: Path
+) -> None:
     dump = tmp_path / "many.txt"
     dump.write_text("\n".join(f"sound {number} and then {number % 7}" for number in range(1200)))
     command = ["build-datastore", "--captions", dump, "--clap", tiny_clap_dir, "--json", "--shards", "2", "--output"]
@@ -247,7 +250,25 @@ def test_an_index_that_finds_too_little_is_an_unsound_result(run: Run, tmp_path:
         chosen = run(*command, tmp_path / name, *auto, memory)
         index = Datastore.open(str(tmp_path / name)).manifest.index
         assert (chosen.code, index.kind != "flat", index.recall_at_10 >= 0.99) == (code, True, not code), index
+    far = tmp_path / "far.npy"
+    np.save(far, np.eye(tiny_clap.dim, dtype=np.float32))
+    heard = [*command, tmp_path / "heard", "--index", "ivf-flat", "--recall-audio", far, recordings]
+    outcome = run(*heard)
+    index = Datastore.open(str(tmp_path / "heard")).manifest.index
+    assert (outcome.code, index.audio_recall_at_10 >= 0.95) == (0, True), outcome.err
+    assert "1 of 10 recordings of --recall-audio" in outcome.err
+    assert index.measured_on.endswith(f"and {tiny_clap.dim + 9} audio embeddings")
+    assert run(*heard).report["done_before"]
+    assert run("compact", tmp_path / "heard").code == 0
+    assert Datastore.open(str(tmp_path / "heard")).manifest.index.queries == index.queries
+    deaf = run(*command, tmp_path / "deaf", "--index", "PQ1x2", "--recall", "1", "--recall-audio", far)
+    assert deaf.code == 1
+    assert "nearest captions of the recordings, and 1 was asked for" in deaf.err
     assert_one_line(run(*command, tmp_path / "none", "--index", "banana"), "banana", "auto, flat")
+    assert_one_line(run(*command, tmp_path / "none", "--recall-audio", dump), "No recording of --recall-audio")
+    np.save(far, np.full((1, tiny_clap.dim), np.nan))
+    assert_one_line(run(*command, tmp_path / "none", "--recall-audio", far), "far.npy", "NaN")
+    assert_one_line(run(*heard, "--append"), "--append", "--recall-audio")
     assert_one_line(run(*command, tmp_path / "none", "--support", "kmeans"), "--support", "kmeans:1000")
 
 

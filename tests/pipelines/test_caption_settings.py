@@ -113,6 +113,10 @@ def test_a_captioner_that_looks_nothing_up_needs_no_datastore(
     assert set(named) <= set(read_labels("pocket"))
     assert dry.report["rows"][0]["keywords"] == named
     assert named[0] in run(*command, "--output", tmp_path / "dry", "--dry-run").out
+    magic = run(*command, "--output", tmp_path / "magic", "--magic")
+    assert magic.code == 0, magic.err
+    other = json.loads((tmp_path / "magic" / "run.json").read_text())
+    assert other["fingerprints"]["captioner"] != described["fingerprints"]["captioner"]
 
 
 def test_a_captioner_that_looks_something_up_says_so(

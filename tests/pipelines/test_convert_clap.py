@@ -6,10 +6,12 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import torch
 
 from sonogloss import files
 from sonogloss.clap import load_clap
 from tests.laion_checkpoints import laion_state, tiny_model, write_checkpoint, write_tokenizer
+from tests.tower_checkpoints import write_tower_checkpoint
 
 from .conftest import Run, assert_one_line
 
@@ -98,6 +100,29 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
         run("convert-clap", good, "--output", tmp_path / "file" / "clap", "--tokenizer", tokenizer), "Cannot write"
     )
     assert not out.exists()
+
+
+def test_other_layouts_are_told_apart(run: Run, tmp_path: Path) -> None:
+    _, path, tokenizer = write_tower_checkpoint(tmp_path, "msclap2022")
+    convert, clap = ("convert-clap", path, "--tokenizer", tokenizer), tmp_path / "clap"
+    refused = run(*convert, "--output", clap, "--layout", "wavcaps")
+    assert_one_line(refused, "one of MS-CLAP", "not of WavCaps", "--layout msclap")
+    done = run(*convert, "--output", clap, "--json")
+    assert done.code == 0, done.err
+    assert {name: done.report["model"][name] for name in ("layout", "audio_tower", "text_tower")} == {
+        "layout": "msclap",
+        "audio_tower": "CNN14",
+        "text_tower": "BERT",
+    }
+    assert done.report["left_out"] == {"caption_encoder.base.pooler": 1}
+    assert "CNN14" in (clap / "README.md").read_text()
+    (tmp_path / "dump.txt").write_text("a dog barks\nrain falls")
+    store = tmp_path / "store"
+    assert run("build-datastore", "--captions", tmp_path / "dump.txt", "--output", store, "--clap", clap).code == 0
+    assert run("search", store, "--text", "a dog", "--json").code == 0
+    torch.save({"model": {"audio_encoder.base.fc1.bias": torch.zeros(2)}}, tmp_path / "half.pt")
+    unknown = run("convert-clap", tmp_path / "half.pt", "--output", tmp_path / "none")
+    assert_one_line(unknown, "known layout", "the nearest is MS-CLAP")
 
 
 def test_preprocessing_says_what_laion_does(run: Run, folder: Path, tmp_path: Path) -> None:

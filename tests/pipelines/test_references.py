@@ -101,7 +101,10 @@ def test_cider_d_of_one_clip_is_not_computed(evaluate: Evaluate) -> None:
 
 def test_empty_captions_score_nothing_and_are_named(evaluate: Evaluate, tmp_path: Path) -> None:
     captions = {"a.wav": None, "b.wav": " ", "c.wav": "none"}
-    report = evaluate(captions, {name: ["none"] for name in captions}).report
+    outcome = evaluate(captions, {name: ["none"] for name in captions})
+    report = outcome.report
+    assert outcome.code == 1
+    assert report["problems"][0].startswith("2 of 3 captions are empty")
     assert report["empty_captions"] == ["a.wav", "b.wav"]
     clips = pq.read_table(tmp_path / "out/metrics/clips.parquet").to_pylist()
     assert [row["rouge_l"] for row in clips] == [0.0, 0.0, 1.0]

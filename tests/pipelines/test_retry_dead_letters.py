@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sonogloss.sources import doors
+from sonogloss.sources import places
 from tests.archives import put, wav
 
 from .conftest import CAPTIONS, Run, assert_one_line
 
 
-class Door:
+class Opening:
     """Opens local files, but those whose name ends in `refused`, and notes the others."""
 
     def __init__(self, real: Callable[[str], tuple[io.FileIO, int]]) -> None:
@@ -32,10 +32,10 @@ class Door:
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Door:
-    door = Door(doors._open_local)
-    monkeypatch.setattr(doors, "_open_local", door)
-    return door
+def opening(monkeypatch: pytest.MonkeyPatch) -> Opening:
+    opening = Opening(places._open_local)
+    monkeypatch.setattr(places, "_open_local", opening)
+    return opening
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ def test_exactly_the_retryable_ones_are_tried_again(
     store: Path,
     captioner: Path,
     tiny_clap_dir: Path,
-    door: Door,
+    opening: Opening,
     tmp_path: Path,
     command: str,
     by_folder: bool,
@@ -64,19 +64,19 @@ def test_exactly_the_retryable_ones_are_tried_again(
     job = [*common, "--audio", tmp_path / "audio", "--output", tmp_path / "out"]
     fresh = [*common, "--audio", tmp_path / "audio", "--output", tmp_path / "fresh"]
 
-    door.refused = "/3.wav"
+    opening.refused = "/3.wav"
     first = run(*job).report
     assert first["dead_letter_codes"] == {"EMPTY": 1, "READ_ERROR": 1}
-    door.refused = None
+    opening.refused = None
     assert run(*job).report["done_before"]
-    door.opened.clear()
+    opening.opened.clear()
     untouched = {path: path.read_bytes() for path in (tmp_path / "out" / folder).iterdir()}
     if by_folder:
         again = run(*common, "--audio", tmp_path / "out" / "dead_letters", "--output", tmp_path / "out")
     else:
         again = run(*job, "--retry-dead-letters")
     assert again.code == 0, again.err
-    assert {name for name in door.opened if name.endswith(".wav")} == {"3.wav"}
+    assert {name for name in opening.opened if name.endswith(".wav")} == {"3.wav"}
     assert again.report["computed"] == 1
     assert again.report["counts"] == {"inputs": 10, folder: 9, "dead_letters": 1, "skipped": 0}
     assert [row["code"] for row in rows(tmp_path / "out/dead_letters")] == ["EMPTY"]

@@ -13,15 +13,17 @@ import torch
 from transformers import AutoTokenizer
 
 from sonogloss.clap import Clap
+from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import OptionError
 from sonogloss.indexes import Datastore, verify
 from sonogloss.methods import ClapIdentity, load_captioner, verify_captioner
+from sonogloss.methods.registry import get_method
 from sonogloss.pipelines.command_line import command_parser
 from sonogloss.pipelines.config.training import TrainCaptionerConfig
-from sonogloss.pipelines.running.training import make_plan
+from sonogloss.pipelines.running.training import make_plan, with_chat
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.training.objective import answer_losses
-from tests.language_models import tiny_model
+from tests.language_models import chat_tokenizer, tiny_model, tiny_tokenizer
 
 from .conftest import CAPTIONS, Outcome, Run, assert_one_line
 
@@ -35,8 +37,6 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_language_model(directory: Path, *, family: str = "llama", words: int | None = None) -> Path:
-    from tests.language_models import tiny_tokenizer
-
     model = tiny_model(family)
     if words is not None:
         model.resize_token_embeddings(words)
@@ -78,6 +78,39 @@ def soft_hard(command: list[object]) -> list[object]:
         else:
             changed.append("soft-hard" if word == "drcap" else word)
     return [*changed, *SOFT_HARD]
+
+
+def test_an_instruction_tuned_model_reads_prompts_as_messages(
+    run: Run, tmp_path: Path, command: list[object], language_model: Path, tiny_clap: Clap
+) -> None:
+    argv = [*command, "--steps", 1, "--no-repeat-ngram", 1, "--output", tmp_path / "captioner"]
+    argv[argv.index(language_model)] = write_language_model(tmp_path / "instruct")
+    chat_tokenizer().save_pretrained(tmp_path / "instruct")
+    done = run(*argv)
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "captioner" / "captioner.json").read_text())
+    assert told["prompt"]["chat"] is True
+    assert told["decode"]["no_repeat_ngram"] == 1
+    output = str(tmp_path / "captioner")
+    assert load_captioner(output).caption(tiny_clap.embed_text(CAPTIONS[:1]), [[]])
+    released = load_captioner(output, parity=True)
+    assert (released.prompt.chat, released.decode.no_repeat_ngram) == (False, 0)
+
+
+@pytest.mark.parametrize("method", ["drcap", "soft-hard"])
+def test_messages_need_a_template_and_can_be_left_out(method: str) -> None:
+    def chat(tokenizer: Any, **options: Any) -> bool:
+        config = TrainCaptionerConfig(method=method, captions="c.txt", output="o", **options)
+        model = LanguageModel(model=None, tokenizer=tokenizer)
+        return bool(with_chat(get_method(method).prompt(), config, model).chat)
+
+    assert chat(chat_tokenizer())
+    assert not chat(tiny_tokenizer())
+    assert not chat(chat_tokenizer(), chat="off")
+    assert not chat(chat_tokenizer(), preset="paper")
+    assert chat(chat_tokenizer(), preset="paper", chat="on")
+    with pytest.raises(OptionError, match="no chat template"):
+        chat(tiny_tokenizer(), chat="on")
 
 
 def assert_told(outcome: Outcome, *words: str) -> None:

@@ -199,7 +199,7 @@ def test_a_container_is_one_module_and_one_line(tmp_path: Path, monkeypatch: pyt
     """A container of somebody else: recordings one after another, each behind its length."""
     module = """
 from sonogloss.sources import Opened, Source
-from sonogloss.sources.doors import open_file
+from sonogloss.sources.places import open_file
 from sonogloss.sources.handles import Window
 ENDINGS = (".rows",)
 def recognizes(head, handle):

@@ -67,6 +67,27 @@ def test_the_same_seed_gives_the_same_prompts_and_another_another(
     assert one.fingerprint != other.fingerprint
 
 
+def test_prompts_remember_that_they_were_learned_as_the_released_code_does(
+    tiny_clap: Clap, texts: LabelledTexts, tmp_path: Path
+) -> None:
+    ours, prompts = (
+        run(tiny_clap, texts, tmp_path / "a"),
+        run(tiny_clap, texts, tmp_path / "b", replace(CONFIG, compat=True)),
+    )
+    assert not np.allclose(ours.coarse, prompts.coarse)
+    assert "compat" not in ours.training["config"]  # as in records of before
+    save_label_prompts(prompts, str(tmp_path / "b"), options={})
+    loaded = load_label_prompts(str(tmp_path / "b"))
+    assert loaded.compat
+    assert loaded.fingerprint == prompts.fingerprint != replace(prompts, compat=False).fingerprint
+    with_it, without = (prompted_tagger(LABELS, tiny_clap, each) for each in (loaded, replace(loaded, compat=False)))
+    assert np.abs(with_it.coarse - without.coarse).max() > 1e-3
+    vectors = torch.from_numpy(prompts.coarse)
+    words = [label.replace("_", " ") for label in LABELS]
+    again = PromptedLabels(tiny_clap, words, 4, compat=True).encode(vectors).detach().numpy()
+    assert np.abs(with_it.coarse - again).max() < 1e-5
+
+
 @pytest.mark.parametrize("stop", [1, 2])
 @pytest.mark.parametrize("words", [(), ("whale", "thunder")])
 def test_a_run_stopped_after_any_epoch_ends_with_the_same_bits(

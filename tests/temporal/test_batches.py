@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from sonogloss.clap.model_directory import read_json
 from sonogloss.temporal.batches import PairBatches
 from sonogloss.temporal.config import PairSettings, PostTrainConfig
 from sonogloss.temporal.features import ClipPowers, MeasuredClips, decibels, measure_clips, read_part, write_part
+from sonogloss.temporal.sequences import PairGroup
 from tests.temporal.conftest import labelled
 
 PUBLISHED = PairSettings(relations=("before", "while"), wording="published")
@@ -34,6 +37,16 @@ def test_stage_a_shows_singles_and_pairs(powers: ClipPowers, mel: MelSettings) -
     assert all(text.startswith("Single sound of ") for text in batch.texts[:4])
     assert all(text.startswith("Combined sound of ") and " and " in text for text in batch.texts[4:])
     assert torch.equal(batch.mels[:4], batch.singles)
+
+
+def test_stage_a_says_what_the_released_code_says(shared_data: Path, powers: ClipPowers, mel: MelSettings) -> None:
+    path = shared_data / "golden" / "teminal" / "texts_and_facts.json"
+    if not path.is_file():
+        pytest.skip("the recorded outputs of the released code are not here")
+    for case in json.loads(path.read_text(encoding="utf-8"))["stage_a"]:
+        first, second = (replace(clip, label=label) for clip, label in zip(powers.clips, case["pair"], strict=False))
+        batch = batches("A", powers, mel).of([PairGroup(id="0" * 32, first=first, second=second)])
+        assert batch.texts == (case["text_single"], case["text_double"])
 
 
 def test_stage_b_shows_three_variants_of_the_same_pairs(powers: ClipPowers, mel: MelSettings) -> None:

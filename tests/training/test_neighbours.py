@@ -193,6 +193,12 @@ def test_the_golden_bands(shared_data: Path) -> None:
             for row, column in zip(*pairs_in_band(target, store, band), strict=True):
                 found[row].append(int(column))
             assert found == case["candidates"], case["name"]
+            # The released code draws from the same candidates, and loses a draw of one.
+            official = zip(case["official_selected"], case["official_index_dims"], case["candidates"], strict=True)
+            for chosen, dimensions, candidates in official:
+                assert {int(name.removeprefix("cap")) for name in chosen} <= set(candidates)
+                assert len(chosen) == (min(case["topn"], len(candidates)) if dimensions else 0)
+                assert dimensions or min(case["topn"], len(candidates)) == 1
             # Where the released code kept several, ours keeps as many; where it lost a single one, ours keeps it.
             texts = CaptionArrays([f"cap{i}" for i in range(len(store))], store)
             names = CaptionArrays([f"target {i}" for i in range(len(target))], target)

@@ -31,7 +31,7 @@ class DrcapExamples(CaptionExamples):
 
     def __init__(self, plan: TrainingPlan, data: TrainingData) -> None:
         super().__init__(plan, data)
-        what = (self.settings, self._prompt, self._size, self._seed)
+        what = (self.settings, self._prompt, self._size, self._seed, *["chat"] * self._prompt.chat)
         self.fingerprint = fingerprint(what, data.captions, data.datastore, data.validation)
         self._check_prompt()
         self._sampled = self._sample(data.captions) if data.neighbours is None else data.neighbours

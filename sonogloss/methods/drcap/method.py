@@ -116,6 +116,7 @@ METHOD = Method(
     decode=RELEASED_DECODE,
     contexts=RELEASED_CONTEXTS,
     projection=RELEASED_PROJECTION,
+    parity_prompt={"chat": False},
     training=MethodTraining(
         settings=DrcapSettings,
         examples="sonogloss.methods.drcap.examples:DrcapExamples",

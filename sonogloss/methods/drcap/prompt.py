@@ -7,6 +7,9 @@ With captions first (the released setting) a sequence is ::
 
 Training and inference go through the same functions, and a piece between two special tokens is always tokenized as one
 string: byte-pair merges reach across the joints of strings, so pieces tokenized apart would give other ids.
+
+An instruction-tuned model may read it as a message of a chat instead: captions, slots and instruction are the user's,
+in the words of its chat template, and the caption is the answer.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
+from sonogloss.decoding.chat import chat_pieces
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, end_of_text, tokenize, too_long
 from sonogloss.errors import OptionError
+from sonogloss.later_fields import LATER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +36,7 @@ class ComposedPrompt:
     DRCap's instruction ends in a blank. Byte-level vocabularies, whose words begin with their blank, want
     `answer=" {answer}"` after a template without a final blank. The layout `captions_first` puts the retrieved captions
     before the audio (DRCap's `rag_first`), also when there are none; `captions_in_prompt` puts them into the
-    instruction; `no_captions` leaves them out.
+    instruction; `no_captions` leaves them out. With `chat` the tokenizer's chat template takes the place of `template`.
     """
 
     template: str = field(
@@ -46,6 +51,8 @@ class ComposedPrompt:
     )
     layout: Layout = field(default="captions_first", metadata={"help": "where the retrieved captions stand"})
     audio_slots: int = field(default=1, metadata={"help": "soft prompt vectors that stand for the audio"})
+    # A training that was interrupted before there were chats goes on: its fingerprint is made of what is shown here.
+    chat: bool = field(default=False, metadata=LATER, repr=False)
     label_count: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
@@ -62,15 +69,16 @@ class ComposedPrompt:
             raise OptionError(f"audio_slots is {self.audio_slots}.", "Give the audio at least one slot.")
 
     def prompt_text(self, contexts: Sequence[str]) -> str:
-        """The words after the audio and before the answer."""
+        """The words after the audio and before the answer; in a chat those of the instruction."""
         instruction = self.prompt
         if self.layout == "captions_in_prompt":
             instruction = f"Similar audios sound like: {joined(contexts)}This audio sounds like "
-        return self.template.replace("{prompt}", instruction)
+        return instruction if self.chat else self.template.replace("{prompt}", instruction)
 
     def answer_text(self, caption: str) -> str:
-        """The caption as it follows the prompt."""
-        return self.answer.replace("{answer}", caption)
+        """The caption as it follows the prompt; an answer in a chat begins without a blank."""
+        text = self.answer.replace("{answer}", caption)
+        return text.lstrip() if self.chat else text
 
 
 def joined(contexts: Iterable[str]) -> str:
@@ -101,12 +109,10 @@ def compose_prompts(
 
     Raises:
         ModelFormatError: the tokenizer names no EOS token.
-        OptionError: a prompt is longer than `max_tokens` even without captions.
+        OptionError: a prompt is longer than `max_tokens` even without captions, or the chat template refuses it.
     """
-    fronts, tails = _fronts(contexts, prompt, tokenizer), _tails(contexts, None, prompt, tokenizer)
     sequences = []
-    for given, front, tail in zip(contexts, fronts, tails, strict=True):
-        ids = _head(front, tail, prompt, tokenizer)
+    for given, ids in zip(contexts, _sequences(contexts, prompt, tokenizer), strict=True):
         if max_tokens is not None and len(ids) > max_tokens:
             if not given:
                 raise too_long(len(ids), max_tokens)
@@ -125,16 +131,18 @@ def compose_examples(
 ) -> list[Example]:
     """Sequences to learn from: the prompt of :func:`compose_prompts`, the caption and the tokenizer's EOS.
 
-    Prompt and caption are tokenized together. Where they meet, as many tokens as the prompt has alone count as prompt,
-    which is how the released code masks its labels.
+    Prompt and caption are tokenized together, but for messages of a chat. Where they meet, as many tokens as the prompt
+    has alone count as prompt, which is how the released code masks its labels.
     """
-    fronts = _fronts(contexts, prompt, tokenizer)
-    unanswered = _tails(contexts, None, prompt, tokenizer)
-    answered = _tails(contexts, captions, prompt, tokenizer)
+    prompts = _sequences(contexts, prompt, tokenizer)
+    if prompt.chat:
+        answers = tokenize([prompt.answer_text(caption) for caption in captions], tokenizer)
+        sequences = [[*before, *answer] for before, answer in zip(prompts, answers, strict=True)]
+    else:
+        sequences = _sequences(contexts, prompt, tokenizer, captions)
     examples = []
-    for i, (front, before, whole) in enumerate(zip(fronts, unanswered, answered, strict=True)):
-        ids = [*_head(front, whole, prompt, tokenizer), end_of_text(tokenizer)]
-        known = len(ids) - 1 - len(whole) + len(before)
+    for i, (before, whole) in enumerate(zip(prompts, sequences, strict=True)):
+        ids, known = [*whole, end_of_text(tokenizer)], len(before)
         example = Example(ids=ids, labels=[IGNORED] * known + ids[known:])
         if max_tokens is not None and len(ids) > max_tokens:
             if not contexts[i]:
@@ -149,16 +157,27 @@ def keeps_its_prompt(caption: str, prompt: ComposedPrompt, tokenizer: PreTrained
 
     If not, the language model would learn to continue a prompt that it never sees at inference.
     """
+    if prompt.chat:  # they are tokenized apart
+        return True
     [before] = _tails([[]], None, prompt, tokenizer)
     [whole] = _tails([[]], [caption], prompt, tokenizer)
     return whole[: len(before)] == before
 
 
-def _fronts(
-    contexts: Sequence[Sequence[str]], prompt: ComposedPrompt, tokenizer: PreTrainedTokenizerBase
+def _sequences(
+    contexts: Sequence[Sequence[str]],
+    prompt: ComposedPrompt,
+    tokenizer: PreTrainedTokenizerBase,
+    captions: Sequence[str] | None = None,
 ) -> list[list[int]]:
-    """Ids of what stands before the audio."""
-    return tokenize([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+    """Whole prompts and, when captions are given, the answers."""
+    fronts = tokenize([joined(c) if prompt.layout == "captions_first" else "" for c in contexts], tokenizer)
+    tails = _tails(contexts, captions, prompt, tokenizer)
+    if not prompt.chat:
+        return [_head(front, tail, prompt, tokenizer) for front, tail in zip(fronts, tails, strict=True)]
+    [before], behind = chat_pieces(tokenizer)
+    slots = [AUDIO_SLOT] * prompt.audio_slots
+    return [[*before, *front, *slots, *tail, *behind] for front, tail in zip(fronts, tails, strict=True)]
 
 
 def _tails(

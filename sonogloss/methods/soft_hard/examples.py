@@ -41,6 +41,7 @@ class SoftHardExamples(CaptionExamples):
         super().__init__(plan, data)
         self._targets, self._languages = data.targets or {}, tuple(data.targets or ())
         what: tuple[Any, ...] = (self.settings, self._prompt, self._size, self._seed, sorted(self._targets.items()))
+        what += ("chat",) * self._prompt.chat
         named = () if data.labels is None else (data.labels.labels, data.labels.embeddings.tobytes())
         self.fingerprint = fingerprint((*what, *named), data.captions, data.validation)
         neighbours = data.neighbours

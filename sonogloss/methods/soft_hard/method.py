@@ -89,6 +89,7 @@ METHOD = Method(
     prompt=SoftHardPrompt,
     decode=RELEASED_DECODE,
     embed_labels=embed_labels,
+    parity_prompt={"chat": False},
     training=MethodTraining(
         settings=SoftHardSettings,
         examples="sonogloss.methods.soft_hard.examples:SoftHardExamples",

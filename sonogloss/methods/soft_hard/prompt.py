@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from sonogloss.decoding.chat import chat_pieces
 from sonogloss.decoding.sequences import AUDIO_SLOT, IGNORED, Example, tokenize, too_long
 from sonogloss.errors import OptionError
+from sonogloss.later_fields import LATER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,6 +41,7 @@ class SoftHardPrompt:
     Args:
         languages: tags of the languages that it was trained for; none for one language.
         language_tag: the language it captions in, one of these.
+        chat: hard and soft prompt are a user's message, by the tokenizer's chat template, and the caption its answer.
     """
 
     labels: int = field(default=4, metadata={"option": "label_count", "help": "labels that a hard prompt names"})
@@ -58,6 +61,8 @@ class SoftHardPrompt:
     )
     languages: tuple[str, ...] = ()
     language_tag: str | None = None
+    # A training that was interrupted before there were chats goes on: its fingerprint is made of what is shown here.
+    chat: bool = field(default=False, metadata=LATER, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "languages", tuple(self.languages))
@@ -113,7 +118,7 @@ def compose_soft_hard_prompts(
         Ids, with :data:`~sonogloss.decoding.sequences.AUDIO_SLOT` where soft prompt vectors go.
 
     Raises:
-        OptionError: a prompt is longer than `max_tokens` even without labels.
+        OptionError: a prompt is longer than `max_tokens` even without labels, or the chat template refuses it.
     """
     [tag] = tokenize([_tag(prompt.language_tag)], tokenizer)
     n = len(label_lists)
@@ -177,10 +182,13 @@ def _starts(
 ) -> list[list[int]]:
     """Everything before the caption, in at most so many tokens each; `tags` are ids that the caption begins with."""
     begin = [int(tokenizer.bos_token_id)] if prompt.bos and tokenizer.bos_token_id is not None else []
+    behind: list[int] = []
+    if prompt.chat:  # it writes a BOS of its own
+        [begin], behind = chat_pieces(tokenizer)
     texts = [prompt.hard_prompt_text(labels) if prompt.hard else "" for labels in label_lists]
     starts = []
     for labels, hard, tag, limit in zip(label_lists, tokenize(texts, tokenizer), tags, limits, strict=True):
-        ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *tag]
+        ids = [*begin, *hard, *[AUDIO_SLOT] * prompt.audio_slots, *behind, *tag]
         if limit is not None and len(ids) > limit:
             if not (labels and prompt.hard):
                 raise too_long(len(ids), limit)

@@ -12,22 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from sonogloss.clap import load_clap
-from sonogloss.errors import FingerprintMismatchError, OptionError
+from sonogloss.errors import OptionError
 from sonogloss.methods.base import Captioner
-from sonogloss.methods.labels import TextEncoder
+from sonogloss.methods.half_captions import HalfCaptions
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts
 from sonogloss.records import FloatArray, LabelScore
 
 
-class ZerAuCapCaptioner(Captioner):
+class ZerAuCapCaptioner(HalfCaptions, Captioner):
     """A ZerAuCap captioner in memory; see :class:`~sonogloss.methods.base.Captioner`.
 
-    It embeds its own half-finished captions and so needs the text encoder of its CLAP: what :meth:`read_text_with` was
-    given, else the CLAP by the name in its manifest, loaded at the first caption that asks for it. With beta 0 a
-    caption depends on its keywords alone, and each list of keywords is decoded once.
+    With beta 0 a caption depends on its keywords alone, and each list of keywords is decoded once.
 
     Args:
         **parts: as for :class:`~sonogloss.methods.base.Captioner`.
@@ -43,24 +40,9 @@ class ZerAuCapCaptioner(Captioner):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self._text_encoder: TextEncoder | None = None
         self.search = GuidedDecoder(self.language_model, self._embed_text, self.decode)
         self._known: dict[tuple[str, ...], str] = {}  # captions by keywords, when they depend on nothing else
         self._check_prompt_length()
-
-    def read_text_with(self, clap: TextEncoder) -> None:
-        """Embed half-finished captions with a CLAP that is loaded already.
-
-        Raises:
-            FingerprintMismatchError: it is another one than the captioner's.
-        """
-        if clap.fingerprint != self.clap.fingerprint:
-            raise FingerprintMismatchError(
-                f"The captioner was made with the CLAP {self.clap.name!r} ({self.clap.fingerprint[:12]}), which is "
-                f"another one now ({clap.fingerprint[:12]}).",
-                "Name the CLAP it was made with, or make the captioner again.",
-            )
-        self._text_encoder = clap
 
     def caption(
         self, embeddings: FloatArray, contexts: Sequence[Sequence[str]], *, beams: int | None = None
@@ -100,12 +82,6 @@ class ZerAuCapCaptioner(Captioner):
     def _write(self, names: Sequence[Sequence[str]], embeddings: FloatArray) -> list[str]:
         prompts = compose_keyword_prompts(names, self.prompt, self.language_model.tokenizer)
         return [self.prompt.caption_of(text) for text in self.search.decode_texts(prompts, embeddings)]
-
-    def _embed_text(self, texts: Sequence[str]) -> FloatArray:
-        if self._text_encoder is None:
-            self.read_text_with(load_clap(self.clap.name, device=self.device))
-        assert self._text_encoder is not None
-        return self._text_encoder.embed_text(texts)
 
     def _check_prompt_length(self) -> None:
         """The longest keywords must leave a token for the caption: fails here, not at the first such clip."""

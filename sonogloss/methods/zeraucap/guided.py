@@ -7,7 +7,7 @@ candidate at every step. Here, with equal results,
 
 * clips advance together: one forward pass of the language model and one of the text encoder a step for all of them;
 * the language model runs on winners only, and once a text (:mod:`~sonogloss.methods.zeraucap.guided_states`);
-* each continuation is embedded once (:class:`~sonogloss.methods.zeraucap.guided_text.TextMemo`);
+* each continuation is embedded once (:class:`~sonogloss.methods.guided_text.TextMemo`);
 * nothing is embedded where guidance cannot change the winner, as it changes the difference of two scores by at most
   beta;
 * only the candidates that can still win are embedded where they are few and their embeddings alone decide.
@@ -26,8 +26,8 @@ import numpy.typing as npt
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.decoding.repetition import repeating
 from sonogloss.errors import OptionError
+from sonogloss.methods.guided_text import EmbedText, TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
-from sonogloss.methods.zeraucap.guided_text import EmbedText, TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 

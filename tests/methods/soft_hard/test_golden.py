@@ -12,15 +12,18 @@ import pytest
 import safetensors.torch
 import torch
 
-from sonogloss.decoding.generate import generate
+from sonogloss.decoding.generate import generate, left_padded
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.decoding.sequences import AUDIO_SLOT
 from sonogloss.methods import ClapIdentity, DecodeSettings
 from sonogloss.methods.labels import LabelBank
+from sonogloss.methods.magic import MagicBeam
 from sonogloss.methods.mapper import TanhMapper
+from sonogloss.methods.registry import MAGIC
 from sonogloss.methods.soft_hard.captioner import SoftHardCaptioner
 from sonogloss.methods.soft_hard.method import RELEASED_DECODE
 from sonogloss.methods.soft_hard.prompt import SoftHardPrompt, compose_soft_hard_prompts
+from tests.byte_table import ByteTable
 
 BEAMS = {"beam3": 3, "beam5": 5, "greedy": 1}
 
@@ -58,7 +61,7 @@ def test_every_golden_caption_is_equal_token_by_token(directory: Path, cases: di
     seen = set()
     for (mode, k), group in groupby(cases["cases"], key=lambda case: (case["mode"], case["K"])):
         if mode not in BEAMS:
-            continue  # the magic beam asks the CLAP at every step
+            continue
         rows = list(group)
         captioner = SoftHardCaptioner(
             language_model=language_model,
@@ -88,3 +91,21 @@ def test_every_golden_caption_is_equal_token_by_token(directory: Path, cases: di
         assert captions == [" ".join(case["final_caption"].split()) for case in rows]
         seen.add((mode, k))
     assert seen == {("beam3", 4), ("beam3", 0), ("beam3", 2), ("beam5", 4), ("greedy", 4)}
+
+
+def test_every_caption_of_the_magic_beam_is_equal_token_by_token(directory: Path, cases: dict[str, Any]) -> None:
+    settings, language_model = cases["magic"], load_language_model(str(directory / "gpt2"))
+    mapper = golden_mapper(directory)
+    with np.load(directory / "decode_inputs.npz", allow_pickle=False) as arrays:
+        audio, heard, table = arrays["audio"], arrays["magic_audio"], arrays["magic_text_table"]
+    assert {"magic": settings["width"], "magic_alpha": settings["alpha"], "magic_beta": settings["beta"]} == MAGIC
+    decode = DecodeSettings(max_new_tokens=settings["entry_length"], stop=RELEASED_DECODE.stop, **MAGIC)
+    beam = MagicBeam(language_model, ByteTable(table).embed_text, temperature=settings["temp"], settings=decode)
+    rows = [case for case in cases["cases"] if case["mode"] == "magic_beam3"]
+    assert len(rows) > 5
+    for case in rows:
+        with torch.inference_mode():
+            soft = mapper(torch.from_numpy(audio[case["clip"]])[None])
+        prompt = [*case["hard_prompt_ids"], *[AUDIO_SLOT] * 10]
+        vectors, _ = left_padded(language_model, [prompt], soft)
+        assert beam.search(vectors, heard[case["clip"]], beams=3) == case["all_ids"], case["id"]

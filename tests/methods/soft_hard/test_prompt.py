@@ -20,7 +20,7 @@ from sonogloss.methods.soft_hard.prompt import (
     compose_soft_hard_prompts,
     masked,
 )
-from tests.language_models import SENTENCES, tiny_tokenizer
+from tests.language_models import SENTENCES, chat_tokenizer, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 HARD_ONLY = SoftHardPrompt(soft=False)
@@ -170,3 +170,17 @@ def test_labels_that_do_not_fit_are_left_out_last_first() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         SoftHardPrompt(**wrong)
+
+
+def test_in_a_chat_both_prompts_are_the_users_and_the_caption_is_the_answer() -> None:
+    tokenizer = chat_tokenizer()
+    prompt = SoftHardPrompt(soft_slots=2, chat=True, bos=True, languages=("fr",), language_tag="fr")
+    [ids] = compose_soft_hard_prompts([["Dog"]], prompt, tokenizer)
+    slot = ids.index(AUDIO_SLOT)
+    assert ids[slot : slot + 2] == [AUDIO_SLOT] * 2
+    assert tokenizer.decode(ids[:slot]).split() == ["<s>", "user", "There", "are", "dog", "in", "this", "audio."]
+    assert tokenizer.decode(ids[slot + 2 :]).split() == ["</s>", "<s>", "assistant", "<fr>"]
+    [example] = compose_soft_hard_examples([["Dog"]], ["un chien"], prompt, tokenizer)
+    assert example.ids[: len(ids)] == ids
+    assert tokenizer.decode(example.ids[len(ids) :]).strip() == "un chien."
+    assert example.labels == [IGNORED] * len(ids) + example.ids[len(ids) :]

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sonogloss.decoding.language_model import LanguageModel
 from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.methods.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.methods.zeraucap import guided
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
 from sonogloss.methods.zeraucap.guided_states import LanguageStates, State
-from sonogloss.methods.zeraucap.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.language_models import tiny_language_model

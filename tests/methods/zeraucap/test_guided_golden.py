@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
+from sonogloss.methods.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text, spell
 from sonogloss.methods.zeraucap.guided import GuidedDecoder
 from sonogloss.methods.zeraucap.guided_states import LanguageStates
-from sonogloss.methods.zeraucap.guided_text import TextMemo, candidate_texts, ending_tokens, finished_text, spell
 from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.records import FloatArray
 from tests.byte_table import ByteTable

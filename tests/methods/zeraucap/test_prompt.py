@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sonogloss.decoding.language_model import load_language_model
 from sonogloss.errors import OptionError
+from sonogloss.methods.guided_text import finished_text
 from sonogloss.methods.labels import LabelBank, read_labels
-from sonogloss.methods.zeraucap.guided_text import finished_text
 from sonogloss.methods.zeraucap.prompt import (
     KeywordPrompt,
     compose_keyword_prompts,

@@ -1,4 +1,4 @@
-"""What may be opened: regular files and objects, and nothing that could wait for ever.
+"""What lies at a place: files, folders and what may not be opened because it could wait for ever.
 
 A place is an absolute local path or a URL, see :mod:`sonogloss.urls`.
 """
@@ -95,7 +95,7 @@ def look(uri: str) -> Entry | None:
     return _remote_entry(uri if is_chain(uri) else str(fs.unstrip_protocol(inner)), info)
 
 
-def told(uri: str, size: int, stamp: str) -> Entry:
+def described(uri: str, size: int, stamp: str) -> Entry:
     """The file at a place as somebody describes it; nobody looks.
 
     Args:

@@ -1,4 +1,4 @@
-"""Doors: what is opened, what is never opened, and how folders are walked."""
+"""Places: what is opened, what is never opened, and how folders are walked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sonogloss.errors import ClipError, Code, MissingInputError, OptionError, TransientError
 from sonogloss.sources import Source, SourceLimits, list_sources, open_source, source_key
-from sonogloss.sources.doors import open_file
+from sonogloss.sources.places import open_file
 from sonogloss.urls import is_url
 from tests.archives import contents, listed, put, tar, wav, zipped
 
@@ -370,7 +370,7 @@ def test_an_object_whose_size_nobody_says_is_read_up_to_the_limit(
         def _open(self, path: str, mode: str = "rb", **options: object) -> io.RawIOBase:
             return Stream(wav(1))
 
-    monkeypatch.setattr("sonogloss.sources.doors.file_system", lambda url: (Streaming(), url))
+    monkeypatch.setattr("sonogloss.sources.places.file_system", lambda url: (Streaming(), url))
     source = Source(uri="memory:///b/a.wav")
     with open_source(source) as opened:
         assert opened.read() == wav(1)

@@ -36,10 +36,10 @@ def run(*argv: object) -> tuple[int, str]:
 
 
 def prepare(folder: Path, captions: int) -> tuple[Path, Path]:
-    """A datastore of four shards, and a recording."""
+    """A datastore of two shards, and a recording."""
     store, sound = folder / "store", folder / "sound.wav"
     (folder / "captions.txt").write_text("".join(f"{caption(number)}\n" for number in range(captions)))
-    code, _ = run("build-datastore", "--captions", folder / "captions.txt", "--output", store, "--shards", 4)
+    code, _ = run("build-datastore", "--captions", folder / "captions.txt", "--output", store, "--shards", 2)
     assert code == 0
     soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(48_000), 48_000)
     return store, sound
@@ -56,7 +56,7 @@ def look(store: Path, sound: Path, output: Path, check: Sequence[str]) -> int:
 def main() -> None:
     """Flip and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captions", type=int, default=20_000)
+    parser.add_argument("--captions", type=int, default=8_000)
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("bench-output/damaged_stores"))

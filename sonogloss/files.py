@@ -20,7 +20,7 @@ from fsspec.core import OpenFile, get_compression
 from fsspec.implementations.local import LocalFileSystem
 
 from sonogloss.errors import FormatError, InputError, MissingInputError, OptionError, OutputError
-from sonogloss.retries import retried
+from sonogloss.retries import retried, retry
 from sonogloss.urls import file_system, has_foreign_protocol, is_url
 from sonogloss.whole_files import Writing, write_whole
 
@@ -151,8 +151,12 @@ def list_below(path: str) -> list[str]:
 def open_read(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes; `compression="infer"` unpacks by the name's ending (gz, zst, bz2, xz)."""
     fs, inner = _file_system(path)
-    with OpenFile(fs, inner, "rb", compression=get_compression(inner, compression)) as handle:
+    file = OpenFile(fs, inner, "rb", compression=get_compression(inner, compression))
+    handle = retry(file.__enter__, what=path)
+    try:
         yield handle
+    finally:
+        file.__exit__()
 
 
 @retried
@@ -318,6 +322,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(handle, columns=columns)
 
 
+@retried
 def digest(path: str) -> str:
     """The sha256 of a file's bytes, as hex."""
     running = hashlib.sha256()
@@ -327,6 +332,7 @@ def digest(path: str) -> str:
     return running.hexdigest()
 
 
+@retried
 def sample_digest(path: str) -> str:
     """The sha256 (hex) of a file's size and of 16 slices of 64 KiB at equal distances, its two ends among them.
 

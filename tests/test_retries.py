@@ -1,8 +1,11 @@
 import errno
+import hashlib
+from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from sonogloss import retries
+from sonogloss import files, retries
 from sonogloss.errors import ClipError, Code, OutputError, TransientError
 from sonogloss.retries import WAITS_S, is_transient, retry
 
@@ -130,3 +133,24 @@ def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
         retry(call, what="x")
     assert caught.value is error
     assert len(calls) == 1
+
+
+def test_opening_a_file_and_its_digest_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "memory://retries/file.bin"
+    files.write_bytes(path, b"content")
+    real, refusals = MemoryFileSystem.open, [errno.EBUSY, errno.EBUSY]
+
+    def throttled(fs: MemoryFileSystem, *arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise OSError(refusals.pop(), "Service Unavailable")
+        return real(fs, *arguments, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "open", throttled)
+    with files.open_read(path) as handle:
+        assert handle.read() == b"content"
+    assert not refusals
+    refusals += [errno.EBUSY]
+    assert files.digest(path) == hashlib.sha256(b"content").hexdigest()
+    refusals += [errno.EBUSY] * (len(WAITS_S) + 1)
+    with pytest.raises(TransientError, match="retries"), files.open_read(path):
+        pass

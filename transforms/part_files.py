@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.records import CARRIED_SCHEMA, DEAD_LETTER_SCHEMA, DeadLetter, table
+from sonogloss.retries import retried
 from sonogloss.sources.names import printable_name
 from sonogloss.transforms.work import DoneSource, Part, UnitResult, sum_counts, unit_id
 
@@ -79,6 +80,7 @@ def is_half_written(path: str) -> bool:
     return match is not None and match[3] is not None
 
 
+@retried
 def read_footer(path: str) -> Footer | None:
     """The footer of a part file; None when the file is a Parquet file of somebody else.
 
@@ -211,9 +213,13 @@ def write_again(
 
 def sources_of(output: str, names: Sequence[str]) -> list[DoneSource]:
     """The sources of a unit, or of some of its files; format 1 noted them in its rows only."""
-    with files.open_read(files.join(output, names[-1])) as handle:
-        said = pq.read_metadata(handle).metadata or {}
-    return noted_sources(said) or sources_of_rows(output, names)
+    return noted_sources(_metadata(files.join(output, names[-1]))) or sources_of_rows(output, names)
+
+
+@retried
+def _metadata(path: str) -> Mapping[bytes, bytes]:
+    with files.open_read(path) as handle:
+        return pq.read_metadata(handle).metadata or {}
 
 
 def noted_sources(footer: Mapping[bytes, bytes]) -> list[DoneSource]:

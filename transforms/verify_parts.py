@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from sonogloss import files
 from sonogloss.in_parallel import in_parallel
 from sonogloss.records import CAPTION_ROW_SCHEMA, FIRST_DEAD_LETTER_SCHEMA, LABEL_ROW_SCHEMA, SKIPPED_SCHEMA
+from sonogloss.retries import retried
 from sonogloss.transforms.commit_run import read_parts
 from sonogloss.transforms.part_files import KINDS
 from sonogloss.transforms.progress_file import note
@@ -118,10 +119,7 @@ def _look(output: str, part: Mapping[str, Any]) -> Findings:
     expected = _SCHEMAS[folder]
     problems = []
     try:
-        with files.open_read(files.join(output, path)) as handle:
-            schema = pq.read_schema(handle)
-            handle.seek(0)
-            content = pq.read_table(handle, columns=[expected.names[0]])
+        schema, content = _read(files.join(output, path), expected.names[0])
     except (OSError, pa.ArrowException) as error:
         problem = f"{path} is not a Parquet file with our columns ({error})."
         return Findings(problems=[problem], rows={}, clips=clips)
@@ -132,6 +130,14 @@ def _look(output: str, part: Mapping[str, Any]) -> Findings:
     if folder in KINDS:
         clips = hashes(content.column("clip_id").to_pylist())
     return Findings(problems=problems, rows={folder: content.num_rows}, clips=clips)
+
+
+@retried
+def _read(path: str, column: str) -> tuple[pa.Schema, pa.Table]:
+    with files.open_read(path) as handle:
+        schema = pq.read_schema(handle)
+        handle.seek(0)
+        return schema, pq.read_table(handle, columns=[column])
 
 
 def _folder(part: Mapping[str, Any]) -> str:

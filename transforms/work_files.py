@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
+from sonogloss.retries import retried
 from sonogloss.sources import SourceTable
 from sonogloss.sources.source_table import SCHEMA, sources_in
 from sonogloss.transforms.commit_run import Rewrite, commit_run
@@ -79,17 +80,26 @@ def write_work(
 def list_places(_: object, folder: str) -> Iterator[Place]:
     """Where the units are; the folder is an argument, for an element cannot hold a name that is not UTF-8."""
     for path in files.list_dir(folder, ".parquet"):
-        with files.open_read(path) as handle:
-            groups = pq.read_metadata(handle).num_row_groups
-        yield from ((files.base_name(path), group) for group in range(groups))
+        yield from ((files.base_name(path), group) for group in range(_groups(path)))
+
+
+@retried
+def _groups(path: str) -> int:
+    with files.open_read(path) as handle:
+        return int(pq.read_metadata(handle).num_row_groups)
 
 
 def read_place(place: Place, folder: str) -> Unit:
     """The unit at a place."""
     name, group = place
-    with files.open_read(files.join(folder, name)) as handle:
-        table = pq.ParquetFile(handle).read_row_group(group)
+    table = _read_group(files.join(folder, name), group)
     return Unit(id=table.column("unit")[0].as_py(), sources=tuple(sources_in(table.drop_columns(["unit"]))))
+
+
+@retried
+def _read_group(path: str, group: int) -> pa.Table:
+    with files.open_read(path) as handle:
+        return pq.ParquetFile(handle).read_row_group(group)
 
 
 def commit_work(
@@ -97,8 +107,7 @@ def commit_work(
 ) -> dict[str, Any]:
     """Commit these results and those that the folder names, see :func:`~sonogloss.transforms.commit_run.commit_run`."""
     head = files.read_json(files.join(folder, "head.json"))
-    with files.open_read(files.join(folder, "finished.jsonl")) as handle:
-        lines = [json.loads(line) for line in handle]
+    lines = map(json.loads, files.read_bytes(files.join(folder, "finished.jsonl")).splitlines())
     finished = [(tuple(map(_result, line["units"])), line.get("drop")) for line in lines]
     return commit_run(
         [*results, *(units[0] for units, drop in finished if drop is None)],

@@ -40,6 +40,7 @@ def main() -> None:
 
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # tracebacks, which the driver gets too
         sdk_worker_main.main(sys.argv)
+    gc.freeze()  # else its end looks at all objects of torch again, and the job waits for one worker after the other
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ from sonogloss.clap import load_clap
 from sonogloss.indexes import train as training
 from sonogloss.indexes import write_shard
 from sonogloss.indexes.flat import FlatIndex
-from sonogloss.indexes.layout import INDEX, shard_from_json
-from sonogloss.indexes.recall import measure, nearest_others, open_index, recall, search_speed
+from sonogloss.indexes.layout import INDEX, FileEntry, shard_from_json
+from sonogloss.indexes.recall import measure, nearest_others, open_index, recall, search_speed, write_queries
 from sonogloss.indexes.train import IndexWish, Rows, add_index, held_out, train
+from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.records import FloatArray
 from sonogloss.transforms.embed_text import embed_texts
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument("--recall-audio", nargs="+", default=(), help="recordings whose ten nearest must be found too")
     parser.add_argument("--kinds", nargs="+", default=KINDS)
     parser.add_argument("--rotation-rows", type=int, default=training.ROTATION_ROWS, help="that ivf-pq rotates by")
     parser.add_argument("--output", type=Path, default=Path("bench-output/index-kinds"))
@@ -61,12 +63,16 @@ def main() -> None:
             vectors = clustered(Path(folder) / "clustered.npy", count, width)
         else:
             vectors = embed_recombined(options.captions, count, options.output / "captions")
+        audio = None
+        if options.captions and options.recall_audio:
+            audio = write_queries(folder, embed_queries(options.recall_audio, load_clap("pocket")))
         shards = [
             write_shard(folder, number, _captions(rows), vectors[rows])
             for number, rows in enumerate(np.array_split(np.arange(len(vectors)), SHARDS))
         ]
         for kind in KINDS[:2] if options.short else options.kinds:
-            print(json.dumps(try_kind(folder, shards, IndexWish(name=kind, recall=options.recall))), flush=True)
+            wish = IndexWish(name=kind, recall=options.recall)
+            print(json.dumps(try_kind(folder, shards, wish, audio=audio)), flush=True)
 
 
 def embed_recombined(captions: Path, count: int, kept: Path) -> FloatArray:
@@ -89,7 +95,9 @@ def _captions(rows: np.ndarray[Any, Any]) -> pa.Table:
     return pa.table({"id": rows, "text": [""] * len(rows), "source": [""] * len(rows)})
 
 
-def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict[str, Any]:
+def try_kind(
+    folder: str, shards: list[dict[str, Any]], wish: IndexWish, *, audio: FileEntry | None = None
+) -> dict[str, Any]:
     """Train, fill and measure one kind of index."""
     start = time.process_time()
     trained = train(folder, shards, wish, dtype="float32")
@@ -103,7 +111,7 @@ def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict
         return {**row, "queries_per_s": search_speed(exact, rows, queries)}
     filled = [add_index(shard, trained, directory=folder, dtype="float32") for shard in shards]
     building = time.process_time() - start
-    entry, measured = measure(folder, filled, trained, wish, dtype="float32")
+    entry, measured = measure(folder, filled, trained, wish, dtype="float32", queries=audio)
     rows = Rows(folder, [shard_from_json(shard) for shard in filled], "float32")
     size = sum(shard.file(INDEX).bytes for shard in rows.shards)
     opened = [open_index(rows, shard, folder) for shard in rows.shards]
@@ -120,6 +128,7 @@ def try_kind(folder: str, shards: list[dict[str, Any]], wish: IndexWish) -> dict
         "setting": entry.parameters,
         "recall_at_10_raw": round(recall(true, nearest_others(raw, rows, queries, asked), 10), 4),
         "recall_at_10": entry.recall_at_10,
+        "audio_recall_at_10": entry.audio_recall_at_10,
         **measured,
     }
 

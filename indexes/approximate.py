@@ -79,7 +79,12 @@ class ApproximateIndex:
 
     def search(self, queries: FloatArray, k: int, ids: IntArray) -> list[tuple[DoubleArray, IntArray]]:
         """See :meth:`sonogloss.indexes.kinds.OpenIndex.search`."""
-        _, found = self.faiss_index.search(queries, min(len(self.vectors), max(self.candidates, 4 * k)))
+        wanted = min(len(self.vectors), max(self.candidates, 4 * k))
+        wider = None
+        if isinstance(self.faiss_index, faiss.IndexHNSW):  # a graph finds about efSearch rows, whatever it is asked for
+            width = max(wanted, self.faiss_index.hnsw.efSearch)
+            wider = faiss.SearchParametersHNSW(efSearch=width)  # type: ignore[attr-defined]  # not in the stubs
+        _, found = self.faiss_index.search(queries, wanted, params=wider)
         return [self._settle(query, rows[rows >= 0], k, ids) for query, rows in zip(queries, found, strict=True)]
 
     def _settle(self, query: FloatArray, rows: IntArray, k: int, ids: IntArray) -> tuple[DoubleArray, IntArray]:

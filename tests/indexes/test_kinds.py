@@ -123,6 +123,14 @@ def test_as_much_is_found_of_what_recordings_are_near(tmp_path):
     assert any("index/queries.npy" in problem for problem in verify(str(tmp_path / "audio")))
 
 
+def test_a_graph_looks_as_wide_as_candidates_are_wanted(tmp_path):
+    audio = unit_rows(60, dim=32, seed=5)
+    manifest = indexed(tmp_path, unit_rows(3000, dim=32), IndexWish(name="HNSW6", recall=0.98), audio=audio, shards=1)
+    assert manifest.index.parameters == {"candidates": 400}
+    assert manifest.index.audio_recall_at_10 >= 0.98
+    assert {len(found) for found in Datastore.open(str(tmp_path)).search(audio, 500)} == {500}
+
+
 @pytest.mark.parametrize("name", ["ivf-flat", "ivf-pq", "ivf-rabitq", "auto", "flat"])
 @pytest.mark.parametrize("rows", [1, 3, 50])
 def test_small_stores_have_an_index_too(tmp_path, name, rows):

@@ -259,6 +259,8 @@ def test_an_index_that_finds_too_little_is_an_unsound_result(
     assert "1 of 10 recordings of --recall-audio" in outcome.err
     assert index.measured_on.endswith(f"and {tiny_clap.dim + 9} audio embeddings")
     assert run(*heard).report["done_before"]
+    assert run("compact", tmp_path / "heard").code == 0
+    assert Datastore.open(str(tmp_path / "heard")).manifest.index.queries == index.queries
     deaf = run(*command, tmp_path / "deaf", "--index", "PQ1x2", "--recall", "1", "--recall-audio", far)
     assert deaf.code == 1
     assert "nearest captions of the recordings, and 1 was asked for" in deaf.err

@@ -1,7 +1,8 @@
 """Evaluation of many captions: memory, two workers against one, and CIDEr-D beside pycocoevalcap.
 
     python -m benchmarks.evaluate_scale --rows 1000000 --corpora corpora
-    python -m benchmarks.evaluate_scale --part workers --rows 300000 --corpora corpora
+    python -m benchmarks.evaluate_scale --part join --rows 1000000 --corpora corpora
+    python -m benchmarks.evaluate_scale --part workers --rows 250000 --corpora corpora
     python -m benchmarks.evaluate_scale --part cider --data ../shared/data
 
 Captions and references are words drawn by Zipf's law, so that most longer n-grams are new, as in large corpora of real
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ import pyarrow.parquet as pq
 from benchmarks.metric_parity import numbered, read_runs
 from sonogloss.metrics import evaluate
 from sonogloss.metrics.tokenize import tokenize
+from sonogloss.pipelines.running.join_references import join_references, read_results
 
 REFERENCES = 5
 _AT_ONCE = 50_000
@@ -63,17 +66,40 @@ def texts(rng: np.random.Generator, clips: int) -> tuple[list[list[str]], list[s
     return references, captions
 
 
-def run(folder: Path, *options: str) -> tuple[float, float]:
-    """Seconds and peak memory in megabytes of one `evaluate`."""
+def run(folder: Path, *options: str) -> tuple[float, float, float]:
+    """Seconds, peak memory in megabytes, and seconds of processor time in a row of one `evaluate`."""
     with tempfile.TemporaryDirectory() as output:
         names = ["--results", folder / "predictions.parquet", "--references", folder / "references.parquet"]
         command = [sys.executable, "-m", "sonogloss.pipelines.command_line", "evaluate", *names, "--output", output]
         start = time.perf_counter()
         process = subprocess.Popen([*map(str, command), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
+        used: dict[int, float] = {}
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            used |= {pid: processor_time(pid) or used.get(pid, 0.0) for pid in (process.pid, *below(process.pid))}
+            time.sleep(0.1)
+        if ended[1]:
             raise SystemExit(f"evaluate failed: {command}")
-        return time.perf_counter() - start, usage.ru_maxrss / 1e3
+        in_a_row = used.pop(process.pid) + max(used.values(), default=0.0)
+        return time.perf_counter() - start, ended[2].ru_maxrss / 1e3, in_a_row
+
+
+def below(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    try:
+        tasks = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return []  # it has just ended
+    found = [int(word) for words in tasks for word in words.split()]
+    return found + [other for child in found for other in below(child)]
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has computed so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(folder: Path, sizes: Sequence[int]) -> Iterator[str]:
@@ -82,7 +108,7 @@ def memory(folder: Path, sizes: Sequence[int]) -> Iterator[str]:
     for rows in sizes:
         if not (folder / str(rows)).exists():
             write_corpus(folder / str(rows), rows)
-        seconds, megabytes = run(folder / str(rows))
+        seconds, megabytes, _ = run(folder / str(rows))
         yield f"| {rows:,} | {seconds:.0f} | {rows / seconds:,.0f} | {megabytes:,.0f} MB |"
 
 
@@ -90,8 +116,24 @@ def workers(folder: Path, rows: int) -> Iterator[str]:
     """One worker process and two."""
     if not (folder / str(rows)).exists():
         write_corpus(folder / str(rows), rows)
-    one, two = (run(folder / str(rows), "--workers", str(count))[0] for count in (1, 2))
-    yield f"{rows:,} captions: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast"
+    one, two = (run(folder / str(rows), "--workers", str(count)) for count in (1, 2))
+    yield f"{rows:,} captions: one worker {one[0]:.1f} s, two {two[0]:.1f} s, {one[0] / two[0]:.2f} times as fast"
+    yield (
+        f"processor time of the command and the worker that has most to do: {one[2]:.1f} s and {two[2]:.1f} s, "
+        f"{one[2] / two[2]:.2f} times as fast on cores that are free"
+    )
+
+
+def join(folder: Path, rows: int) -> Iterator[str]:
+    """What takes most memory, by itself: putting captions beside their references."""
+    if not (folder / str(rows)).exists():
+        write_corpus(folder / str(rows), rows)
+    start = time.process_time()
+    results, references = (str(folder / str(rows) / f"{name}.parquet") for name in ("predictions", "references"))
+    with tempfile.TemporaryDirectory() as parts:
+        join_references(read_results(results), lambda part: f"{parts}/{part}", results=results, references=references)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    yield f"{rows:,} captions put beside references: {time.process_time() - start:.0f} s, {peak:,.0f} MB"
 
 
 def drawn_runs(captions: int, clips: int) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -137,7 +179,7 @@ def cider(said: dict[str, str], own: dict[str, list[str]]) -> Iterator[str]:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("memory", "workers", "cider"), default="memory")
+    parser.add_argument("--part", choices=("memory", "join", "workers", "cider"), default="memory")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--corpora", type=Path, help="where corpora are kept, by their rows (default: nowhere)")
     parser.add_argument("--data", type=Path, help="captions of real runs for `cider` (default: they are drawn)")
@@ -147,6 +189,7 @@ def main() -> None:
         folder = options.corpora or Path(name)
         parts = {
             "memory": lambda rows: memory(folder, [rows // 10, rows]),
+            "join": lambda rows: join(folder, rows),
             "workers": lambda rows: workers(folder, rows),
             "cider": lambda rows: cider(
                 *(real_runs(options.data) if options.data else drawn_runs(min(rows, 34_080), 1540))

@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 
 SOURCES, SHORT = 1_000_000, 50_000
-PHASES = ("begin", "plan", "write", "resume", "grown", "verify")
+PHASES = ("begin", "plan", "write", "resume", "grown", "changed", "verify")
 
 
-def listing(count: int) -> Iterator[Any]:
+def listing(count: int, version: int = 1) -> Iterator[Any]:
     """Names of sixty characters, as an archive has them."""
     from sonogloss.sources import Source
 
     for number in range(count):
         name = f"/archive/recordings/{number % 997:03d}/station-{number % 89:02d}/{number:012d}.flac"
-        yield Source(uri=name, bytes=480_000 + number % 1000, version=f"{number}-17645{number:010d}", container="file")
+        yield Source(
+            uri=name, bytes=480_000 + number % 1000, version=f"{number}-{version}7645{number:010d}", container="file"
+        )
 
 
 def write(output: str, plan: Any) -> list[Any]:
@@ -84,7 +86,7 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
         problems = verify(directory=output)["problems"]
         return {**_since("verify", start), "problems": len(problems)}
     more = count // 100 if name == "grown" else 0
-    table = SourceTable.of(listing(count + more)).in_order()
+    table = SourceTable.of(listing(count + more, 1 + (name == "changed"))).in_order()
     found |= _since("list", start)
     start = _now()
     survey(output, kind="captions", units=(unit.id for unit in cut_units(table)))

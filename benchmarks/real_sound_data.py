@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench-output/real-captions"))
     arguments = parser.parse_args()
     captions = read_captions(arguments.data)
-    (arguments.output / "store").mkdir(parents=True, exist_ok=True)
-    for name, texts in captions.items():
-        write_texts(arguments.output / "store" / f"{name}.txt", texts)
-    write_texts(
-        arguments.output / "train.txt", evenly([text for texts in captions.values() for text in texts], _LEARNED)
-    )
+    write_dumps(arguments.output / "store", captions)
+    together = [text for texts in captions.values() for text in texts]
+    write_dumps(arguments.output, {"train": evenly(together, _LEARNED)})
 
 
 def read_half(folder: Path, half: str) -> list[CaptionedClip]:
@@ -67,6 +64,13 @@ def read_captions(folder: Path) -> dict[str, list[str]]:
         kept = [text for text in dict.fromkeys(" ".join(text.split()) for text in texts) if text]
         found[name] = [text for text in kept if _bare(text) not in own][::every]
     return found
+
+
+def write_dumps(folder: Path, captions: Mapping[str, Sequence[str]]) -> None:
+    """A text file a source, one caption a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in captions.items():
+        (folder / f"{name}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 def evenly(texts: Sequence[str], count: int) -> list[str]:
@@ -96,11 +100,6 @@ def _texts(value: Any) -> list[str]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     data = path.read_bytes()
     yield from map(json.loads, (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines())
-
-
-def write_texts(path: Path, texts: Sequence[str]) -> None:
-    """One caption a line."""
-    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

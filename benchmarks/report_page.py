@@ -20,6 +20,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="where pictures go (default: none are taken)")
     parser.add_argument("--short", action="store_true", help="two repeats, few turns of the wheel")
     options = parser.parse_args()
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        print("chromium or chromedriver is not here: nothing to measure")
+    programs = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if lacking := programs + [name for name in ("selenium", "PIL") if find_spec(name) is None]:
+        print(f"{' and '.join(lacking)} not installed: nothing to measure")
         return
     with tempfile.TemporaryDirectory(prefix="report-page-") as name, chromium() as driver:
         page, made = Path(name) / "many.html", Path(name) / "demo"

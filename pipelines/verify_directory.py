@@ -37,7 +37,10 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         return {"directory": directory, "kind": kind, "problems": [f"{name} is not JSON; it is damaged."]}
     kind, manifest = identify(directory)
     if kind != FORMAT and (config.workers is not None or config.beam_args):
-        raise OptionError(f"{directory!r} holds no results; only these are verified by workers.", "Leave them out.")
+        raise OptionError(
+            f"{directory!r} holds no results, and only these are verified by workers.",
+            "Leave --workers and the options of a runner out.",
+        )
     if kind == "sonogloss-datastore":
         problems = verify_datastore(directory)
     elif kind == "sonogloss-captioner":

@@ -48,11 +48,11 @@ class Rewrite:
 
     Attributes:
         units: what is on disk.
-        drop: uri and member of the recordings whose rows go.
+        drop: uri and member of the recordings whose rows go; None for all, and nothing is written again.
     """
 
     units: tuple[UnitResult, ...]
-    drop: frozenset[tuple[str, str | None]] = frozenset()
+    drop: frozenset[tuple[str, str | None]] | None = frozenset()
 
 
 def commit_run(
@@ -120,6 +120,8 @@ def _written_again(
 ) -> Iterator[UnitResult]:
     """What is left of units whose rows are partly replaced."""
     for rewrite in rewrites:
+        if rewrite.drop is None:
+            continue
         digest = head["configuration"]["digest"]
         left = write_again(output, rewrite.units, rewrite.drop, configuration=digest, kind=rows)
         if left is not None:

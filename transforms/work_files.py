@@ -69,7 +69,9 @@ def write_work(
                 ids = pa.array([unit.id] * table.num_rows, _UNIT.type)
                 writer.write_table(table.append_column(_UNIT, ids), row_group_size=table.num_rows)
     lines: list[dict[str, Any]] = [{"units": [asdict(unit)]} for unit in completed]
-    lines += [{"units": list(map(asdict, each.units)), "drop": sorted(each.drop, key=repr)} for each in rewrites]
+    for each in rewrites:
+        drop = None if each.drop is None else sorted(each.drop, key=repr)
+        lines.append({"units": list(map(asdict, each.units)), "drop": drop})
     with files.atomic_write(files.join(folder, "finished.jsonl")) as handle:
         for line in lines:
             handle.write(f"{json.dumps(line)}\n".encode())
@@ -107,17 +109,19 @@ def commit_work(
 ) -> dict[str, Any]:
     """Commit these results and those that the folder names, see :func:`~sonogloss.transforms.commit_run.commit_run`."""
     head = files.read_json(files.join(folder, "head.json"))
-    lines = map(json.loads, files.read_bytes(files.join(folder, "finished.jsonl")).splitlines())
-    finished = [(tuple(map(_result, line["units"])), line.get("drop")) for line in lines]
+    lines = [json.loads(line) for line in files.read_bytes(files.join(folder, "finished.jsonl")).splitlines()]
     return commit_run(
-        [*results, *(units[0] for units, drop in finished if drop is None)],
+        [*results, *(_result(line["units"][0]) for line in lines if "drop" not in line)],
         output=output,
         started=started,
         rows=rows,
         rewrites=[
-            Rewrite(units=units, drop=frozenset((uri, member) for uri, member in drop))
-            for units, drop in finished
-            if drop is not None
+            Rewrite(
+                units=tuple(map(_result, line["units"])),
+                drop=None if line["drop"] is None else frozenset((uri, member) for uri, member in line["drop"]),
+            )
+            for line in lines
+            if "drop" in line
         ],
         progress=progress,
         **head,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,16 +194,16 @@ class _Join:
         columns = [pa.array(column) for column in zip(*self.pending, strict=True)]
         columns[4] = self._references.texts["references"].take(columns[4]).combine_chunks()
         table = pa.table(columns, names=PART_SCHEMA.names).cast(PART_SCHEMA)
-        if self._unsplit is None and not (_is_ascii(columns[3]) and _is_ascii(columns[4].flatten())):
-            written = itertools.chain(columns[3].to_pylist(), columns[4].flatten().to_pylist())
+        if self._unsplit is None:
+            written = itertools.chain(_beyond_ascii(columns[3]), _beyond_ascii(columns[4].flatten()))
             self._unsplit = next(filter(holds_words_without_blanks, written), None)
         files.write_table(self._path_of(len(self.sizes)), table)
         self.sizes.append(len(self.pending))
         self.pending = []
 
 
-def _is_ascii(texts: pa.Array) -> bool:
-    return bool(pc.all(pc.string_is_ascii(texts)).as_py())
+def _beyond_ascii(texts: pa.Array) -> list[str]:
+    return list(texts.filter(pc.invert(pc.string_is_ascii(texts))).to_pylist())
 
 
 def read_results(path: str) -> Callable[[], Iterator[Row]]:
@@ -215,7 +215,8 @@ def read_results(path: str) -> Callable[[], Iterator[Row]]:
     if not files.is_dir(path):
         predictions = open_table(path, option="--results")
         predictions.require("caption")
-        return lambda: (_checked(predictions, place, row) for place, row in predictions.rows)
+        keys = [key for key in KEYS if key in predictions.columns]
+        return lambda: (_checked(predictions, keys, place, row) for place, row in predictions.rows)
     run = read_run(path)
     if run is None:
         raise StoreFormatError(
@@ -227,11 +228,10 @@ def read_results(path: str) -> Callable[[], Iterator[Row]]:
     return lambda: (row for part in parts for row in files.read_table(part, list(_COLUMNS)).to_pylist())
 
 
-def _checked(predictions: Table, place: str, row: Row) -> Row:
+def _checked(predictions: Table, keys: Sequence[str], place: str, row: Row) -> Row:
     """A row with a caption, or with null where a tool wrote none, and with a key where others have one."""
     if not isinstance(row.get("caption"), str | None):
         raise predictions.wrong(place, "the caption is not text")
-    keys = [key for key in KEYS if key in predictions.columns]
     if keys and all(row.get(key) in (None, "") for key in keys):
         raise predictions.wrong(place, f"it has no {' or '.join(keys)}")
     return {"caption": None, **row}

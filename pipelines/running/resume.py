@@ -151,7 +151,8 @@ def _compare(listed: DoneSources, units: Iterable[_DoneUnit]) -> tuple[list[_Don
             continue  # a run was killed between writing a unit again and committing it
         done.append(replace(unit, sources=(), retryable=()))
         if drop:
-            rewrites.append(Rewrite(units=(unit.result,), drop=drop))
+            all_of_it = all((source.uri, source.member) in drop for source in unit.sources)
+            rewrites.append(Rewrite(units=(unit.result,), drop=None if all_of_it else drop))
         else:
             completed.append(unit.result)
     vanished, first = len(listed.vanished), listed.first_vanished

@@ -79,8 +79,8 @@ def _shared_folder(output: str, name: str) -> Iterator[str]:
     folder = files.join(output, f"{name}-{uuid.uuid4().hex[:8]}")
 
     def clean() -> None:
-        for name in files.list_below(folder):
-            files.remove(files.join(folder, name))
+        for left in files.list_below(folder):
+            files.remove(files.join(folder, left))
         files.remove_empty_folders(output, [name.partition("/")[0]])
 
     with cleaning(clean):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def outline_clap(name: str) -> ClapOutline | None:
         name: as of :func:`~sonogloss.clap.load_clap`.
 
     Returns:
-        What its directory says; None for one that tells only when it is loaded: of another backend, or without
-        safetensors.
+        What its directory says; None for one that tells only when it is loaded: of another backend, without
+        safetensors, or damaged.
 
     Raises:
         InputError: as of :func:`~sonogloss.clap.load_clap`.
@@ -59,11 +60,11 @@ def outline_clap(name: str) -> ClapOutline | None:
 
 def _scale(paths: list[Path]) -> float | None:
     """The one number of the weights that a launcher needs: the logarithm of what similarities are multiplied by."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     for path in paths:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
+            with suppress(SafetensorError), safe_open(path, framework="pt") as file:
                 if "logit_scale_a" in file.keys():  # noqa: SIM118  # it is no mapping
                     return float(file.get_tensor("logit_scale_a").float())
     return None

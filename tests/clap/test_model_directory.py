@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapPro
 
 from sonogloss.clap import Clap, is_pocket, load_clap
 from sonogloss.clap.model_directory import read_config, read_tokenizer
+from sonogloss.clap.outline import outline_clap
 from sonogloss.clap.weights import stored_dtype, weight_files
 from sonogloss.errors import ModelFormatError
 
@@ -242,6 +244,7 @@ def shard_lost(make: Change, pattern: str) -> Change:
         ),
         (written("pytorch_model.bin.index.json", "{}", first=without("model.safetensors")), "does not list"),
         (without("tokenizer.json"), "has no tokenizer.json, and no vocab.json and no merges.txt"),
+        (written("model.safetensors", "cut off"), "model.safetensors' cannot be loaded"),
         (written("vocab.json", "{}", first=without("tokenizer.json")), "has no tokenizer.json, and no merges.txt"),
         (written("merges.txt", "", first=without("tokenizer.json")), "has no tokenizer.json, and no vocab.json"),
         (written("vocab.json", "[]", first=with_vocabulary_files), "vocab.json' is not a tokenizer"),
@@ -255,6 +258,8 @@ def shard_lost(make: Change, pattern: str) -> Change:
 def test_what_is_missing_is_one_sentence_with_a_remedy(directory: Path, change: Change, words: str) -> None:
     change(directory)
     assert words in refusal(directory).what
+    with suppress(ModelFormatError):  # to look at it says the same, or nothing
+        outline_clap(str(directory))
 
 
 def test_a_vocabulary_without_special_tokens_is_refused(directory: Path) -> None:

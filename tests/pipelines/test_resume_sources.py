@@ -33,6 +33,7 @@ from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
 from sonogloss.transforms.skipped_files import SkippedList, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.work import Batch, DoneSource, Unit
+from sonogloss.transforms.work_files import commit_work, write_work
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
 
 CONTEXT = Context(id=1, text="rain", score=0.5, source="s")
@@ -253,6 +254,22 @@ def test_another_range_of_a_listed_recording_replaces_the_old_one(tmp_path: Path
     assert plan.vanished == 0
     more = plan_units(str(tmp_path), [piece(0.0), piece(20.0), piece(30.0)], configuration="c", begin_anew=False)
     assert [source.start_s for unit in more.pending for source in unit.sources] == [30]
+
+
+@pytest.mark.parametrize("changed", [0, 7, 40])
+def test_what_a_job_hands_its_commit_in_files_is_what_was_planned(tmp_path: Path, changed: int) -> None:
+    """Units of which nothing, something or nothing but new recordings is left."""
+    output, sources = tmp_path / "o", [recording(number) for number in range(40)]
+    run_job(output, sources)
+    now = [recording(number, version=2 if number < changed else 1) for number in range(41)]
+    plan = plan_units(str(output), now, configuration="c", begin_anew=False)
+    writer = UnitWriter(str(output), configuration="c", kind=CaptionRows(method="m"))
+    results = [result for unit in plan.pending if (result := writer.add(batch_of(unit)))]
+    head = {"head": {"configuration": {"digest": "c"}}}
+    folder = write_work(str(output), units=plan.pending, completed=plan.completed, rewrites=plan.rewrites, head=head)
+    commit_work(results, folder=folder, output=str(output), started=Stopwatch(), rows="captions", progress=None)
+    assert_complete(output, now, [], tmp_path / "fresh")
+    assert plan_units(str(output), now, configuration="c", begin_anew=False).finished
 
 
 def test_many_parts_are_listed_in_a_manifest_and_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

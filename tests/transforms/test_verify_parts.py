@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sonogloss import files
+from sonogloss.pipelines.running import run_parts
 from sonogloss.pipelines.verify_directory import verify
 from sonogloss.transforms import verify_parts
-from sonogloss.transforms.verify_parts import hashes, plan_verification, repeated_clips
+from sonogloss.transforms.verify_parts import VerificationPlan, hashes, plan_verification, repeated_clips
 
 COLUMNS = verify_parts._SCHEMAS["captions"]
 
@@ -70,3 +72,20 @@ def test_clips_are_compared_by_hashes_and_one_is_named(tmp_path: Path) -> None:
     run = files.read_json(f"{output}/run.json")
     assert repeated_clips(output, run, hashes(["c", "b", "b", "d", "b", "c"])) == (2, "c")
     assert repeated_clips(output, run, hashes(["a", "b"])) == (0, "")
+
+
+def test_workers_elsewhere_leave_nothing_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They write their findings below the output, and the folder goes with the job."""
+    output = results(tmp_path, ["a"], ["b"], ["c"])
+    folders: list[str] = []
+
+    def elsewhere(options: object, noun: str, work: Callable[..., int], plan: VerificationPlan) -> None:
+        folders.append(plan.folder)
+        for part in plan.parts:
+            work(part, plan)
+
+    monkeypatch.setattr(run_parts, "_run_on_beam", elsewhere)
+    beam = ["--runner", "PortableRunner", "--job_endpoint", "localhost:1"]
+    assert verify(directory=output, beam_args=beam)["problems"] == []
+    assert folders[0].startswith(f"{output}/.sonogloss-work/verify-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions", "run.json"]

@@ -32,7 +32,7 @@ from sonogloss.indexes import write_shard
 from sonogloss.indexes.flat import FlatIndex
 from sonogloss.indexes.layout import INDEX, FileEntry, shard_from_json
 from sonogloss.indexes.recall import measure, nearest_others, open_index, recall, search_speed, write_queries
-from sonogloss.indexes.train import IndexWish, Rows, add_index, held_out, train
+from sonogloss.indexes.train import IndexRequest, Rows, add_index, held_out, train
 from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.records import FloatArray
 from sonogloss.transforms.embed_text import embed_texts
@@ -71,8 +71,8 @@ def main() -> None:
             for number, rows in enumerate(np.array_split(np.arange(len(vectors)), SHARDS))
         ]
         for kind in KINDS[:2] if options.short else options.kinds:
-            wish = IndexWish(name=kind, recall=options.recall)
-            print(json.dumps(try_kind(folder, shards, wish, audio=audio)), flush=True)
+            request = IndexRequest(name=kind, recall=options.recall)
+            print(json.dumps(try_kind(folder, shards, request, audio=audio)), flush=True)
 
 
 def embed_recombined(captions: Path, count: int, kept: Path) -> FloatArray:
@@ -96,14 +96,14 @@ def _captions(rows: np.ndarray[Any, Any]) -> pa.Table:
 
 
 def try_kind(
-    folder: str, shards: list[dict[str, Any]], wish: IndexWish, *, audio: FileEntry | None = None
+    folder: str, shards: list[dict[str, Any]], request: IndexRequest, *, audio: FileEntry | None = None
 ) -> dict[str, Any]:
     """Train, fill and measure one kind of index."""
     start = time.process_time()
-    trained = train(folder, shards, wish, dtype="float32")
+    trained = train(folder, shards, request, dtype="float32")
     training = time.process_time() - start
     rows = Rows(folder, [shard_from_json(shard) for shard in shards], "float32")
-    row: dict[str, Any] = {"kind": wish.name, "vectors": rows.count}
+    row: dict[str, Any] = {"kind": request.name, "vectors": rows.count}
     asked = held_out(rows.count)
     queries = rows.take(asked)
     exact = [FlatIndex(rows.open(shard)) for shard in rows.shards]
@@ -111,7 +111,7 @@ def try_kind(
         return {**row, "queries_per_s": search_speed(exact, rows, queries)}
     filled = [add_index(shard, trained, directory=folder, dtype="float32") for shard in shards]
     building = time.process_time() - start
-    entry, measured = measure(folder, filled, trained, wish, dtype="float32", queries=audio)
+    entry, measured = measure(folder, filled, trained, request, dtype="float32", queries=audio)
     rows = Rows(folder, [shard_from_json(shard) for shard in filled], "float32")
     size = sum(shard.file(INDEX).bytes for shard in rows.shards)
     opened = [open_index(rows, shard, folder) for shard in rows.shards]

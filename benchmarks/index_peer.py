@@ -103,17 +103,17 @@ def run_ours(folder: Path, memory: float, wanted: float, vectors: Any, asked: An
     from sonogloss.indexes.flat import FlatIndex
     from sonogloss.indexes.layout import INDEX, shard_from_json
     from sonogloss.indexes.recall import measure, open_index
-    from sonogloss.indexes.train import IndexWish, Rows, add_index, train
+    from sonogloss.indexes.train import IndexRequest, Rows, add_index, train
 
     store, ids = str(folder / f"store-{memory}"), np.arange(len(vectors))
-    wish = IndexWish(memory=memory, recall=wanted)
+    request = IndexRequest(memory=memory, recall=wanted)
     start = time.process_time()
     captions = pa.table({"id": ids, "text": [""] * len(ids), "source": [""] * len(ids)})
     shard = write_shard(store, 0, captions, vectors)
-    trained, index, kind, size = train(store, [shard], wish, dtype="float32"), None, "flat", 0
+    trained, index, kind, size = train(store, [shard], request, dtype="float32"), None, "flat", 0
     if trained is not None:
         shard = add_index(shard, trained, directory=store, dtype="float32")
-        entry, _ = measure(store, [shard], trained, wish, dtype="float32")
+        entry, _ = measure(store, [shard], trained, request, dtype="float32")
         kind, size = entry.factory, shard_from_json(shard).file(INDEX).bytes
     built = time.process_time() - start
     rows = Rows(store, [shard_from_json(shard)], "float32")

@@ -17,7 +17,7 @@ from sonogloss.indexes.approximate import ApproximateIndex
 from sonogloss.indexes.flat import FlatIndex
 from sonogloss.indexes.layout import INDEX, QUERIES, TRAINED, FileEntry, IndexEntry, ShardEntry, shard_from_json
 from sonogloss.indexes.shard_writer import file_entry
-from sonogloss.indexes.train import IndexWish, Rows, held_out, list_count, read_index
+from sonogloss.indexes.train import IndexRequest, Rows, held_out, list_count, read_index
 from sonogloss.indexes.vectors import raw, read_vectors, write_header
 from sonogloss.records import FloatArray, IntArray
 
@@ -42,7 +42,7 @@ def measure(
     directory: str,
     shards: Sequence[Mapping[str, Any]],
     trained: Mapping[str, Any],
-    wish: IndexWish,
+    request: IndexRequest,
     *,
     dtype: str,
     queries: FileEntry | None = None,
@@ -53,7 +53,7 @@ def measure(
         directory: the datastore's path or URL.
         shards: entries with a filled index.
         trained: what :func:`sonogloss.indexes.train.train` returned.
-        wish: what is asked of the index.
+        request: what is asked of the index.
         dtype: what vectors are stored as.
         queries: of :func:`write_queries`; as much is to be found for them as for captions.
 
@@ -79,7 +79,7 @@ def measure(
         return [(recall(true, got, 1), recall(true, got, 10)) for true, got in zip(exact, found, strict=True)]
 
     largest = max(shard.count for shard in rows.shards)
-    found, setting = _choose_setting(recalls, largest, list_count(opened[0].faiss_index), wish.recall)
+    found, setting = _choose_setting(recalls, largest, list_count(opened[0].faiss_index), request.recall)
     (text, *audio_recall) = [(round(at_1, 4), round(at_10, 4)) for at_1, at_10 in found]
     for index in opened:
         index.set(setting)
@@ -88,7 +88,7 @@ def measure(
         factory=trained["factory"],
         recall_at_10=text[1],
         recall_at_1=text[0],
-        recall_wanted=wish.recall,
+        recall_wanted=request.recall,
         measured_on=measured_on,
         parameters=setting,
         trained=file_entry(directory, TRAINED),

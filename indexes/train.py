@@ -34,7 +34,7 @@ _BLOCK = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexWish:
+class IndexRequest:
     """What a user asks of the index.
 
     Attributes:
@@ -48,34 +48,34 @@ class IndexWish:
     recall: float = 0.95
 
 
-def check_wish(wish: IndexWish, dim: int) -> None:
+def check_request(request: IndexRequest, dim: int) -> None:
     """Refuse an index that cannot be made.
 
     Raises:
         OptionError: it is neither a kind nor a string that FAISS knows for this width.
     """
-    if wish.name in (AUTO, *KINDS):
+    if request.name in (AUTO, *KINDS):
         return
     try:
-        faiss.index_factory(dim, wish.name, faiss.METRIC_INNER_PRODUCT)
+        faiss.index_factory(dim, request.name, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise OptionError(
-            f"Unknown index {wish.name!r}: FAISS cannot make it for a width of {dim}.",
+            f"Unknown index {request.name!r}: FAISS cannot make it for a width of {dim}.",
             f"Choose one of {', '.join((AUTO, *KINDS))}, or give a string of faiss.index_factory.",
         ) from error
 
 
-def choose(wish: IndexWish, *, count: int, dim: int, itemsize: int) -> tuple[str, str]:
+def choose(request: IndexRequest, *, count: int, dim: int, itemsize: int) -> tuple[str, str]:
     """The kind and FAISS's name of the index for a store of this size.
 
     `auto` is exact while all vectors fit the memory; then the quantized kind that finds most and fits. Fewer than a
     thousand captions are searched exactly, unless FAISS's name is given.
     """
-    name = wish.name
+    name = request.name
     if name == AUTO:
         smaller: list[Approximate] = [IVF_RABITQ, IVF_PQ]
-        fitting = [kind.kind for kind in smaller if kind.bytes_per_vector(dim) * count <= wish.memory]
-        name = "flat" if count * dim * itemsize <= wish.memory else (fitting or [IVF_PQ.kind])[0]
+        fitting = [kind.kind for kind in smaller if kind.bytes_per_vector(dim) * count <= request.memory]
+        name = "flat" if count * dim * itemsize <= request.memory else (fitting or [IVF_PQ.kind])[0]
     kind = KINDS.get(name)
     if kind is None:
         return FACTORY.kind, name
@@ -121,7 +121,9 @@ def held_out(count: int) -> IntArray:
     return spread(count, min(_QUERIES, count // 4 + 1))
 
 
-def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, *, dtype: str) -> dict[str, Any] | None:
+def train(
+    directory: str, shards: Sequence[Mapping[str, Any]], request: IndexRequest, *, dtype: str
+) -> dict[str, Any] | None:
     """Choose and train the index of a store; None when it is exact and needs no file.
 
     Returns:
@@ -134,7 +136,7 @@ def train(directory: str, shards: Sequence[Mapping[str, Any]], wish: IndexWish, 
     if not rows.count:
         return None
     dim = rows.shards[0].dim
-    kind, factory = choose(wish, count=rows.count, dim=dim, itemsize=np.dtype(dtype).itemsize)
+    kind, factory = choose(request, count=rows.count, dim=dim, itemsize=np.dtype(dtype).itemsize)
     if kind == "flat":
         return None
     index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)

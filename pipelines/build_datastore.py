@@ -22,7 +22,7 @@ from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.layout import MANIFEST, IndexEntry, Manifest
 from sonogloss.indexes.make_support import check_support
 from sonogloss.indexes.recall import write_queries
-from sonogloss.indexes.train import GIB, IndexWish, check_wish
+from sonogloss.indexes.train import GIB, IndexRequest, check_request
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
@@ -164,8 +164,8 @@ def _head(
         OptionError: the index or the support cannot be made.
     """
     dim = reference.outline.dim
-    index = IndexWish(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
-    check_wish(index, dim)
+    index = IndexRequest(name=config.index, memory=config.index_memory * GIB, recall=config.recall)
+    check_request(index, dim)
     clap = {"name": str(config.clap), "fingerprint": reference.fingerprint, "dim": dim}
     if reference.config_digest is not None:
         clap["config"] = reference.config_digest

@@ -17,7 +17,7 @@ from sonogloss.indexes.layout import ALL, Manifest, to_json
 from sonogloss.indexes.make_support import make_support
 from sonogloss.indexes.recall import measure
 from sonogloss.indexes.rewrite import rewrite
-from sonogloss.indexes.train import IndexWish, add_index
+from sonogloss.indexes.train import IndexRequest, add_index
 from sonogloss.pipelines.config.datastores import CompactConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.datastore_output import end_datastore
@@ -75,8 +75,8 @@ def _commit(directory: str, manifest: Manifest, written: list[dict[str, Any]], c
     if index.trained is not None:
         trained = {"kind": index.kind, "factory": index.factory, "file": vars(index.trained)}
         written = [add_index(entry, trained, directory=directory, dtype=dtype) for entry in written]
-        wish = IndexWish(recall=index.recall_wanted or 0.0)
-        index, _ = measure(directory, written, trained, wish, dtype=dtype, queries=index.queries)
+        request = IndexRequest(recall=index.recall_wanted or 0.0)
+        index, _ = measure(directory, written, trained, request, dtype=dtype, queries=index.queries)
     kind = ALL if manifest.format_version == 1 else manifest.support.kind
     parts = [to_json(part) for part in manifest.support.parts]
     if config.remove_source and ":" in kind:

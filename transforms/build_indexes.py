@@ -17,7 +17,7 @@ from sonogloss.indexes import Manifest, commit_datastore
 from sonogloss.indexes.layout import ALL, FileEntry, to_json
 from sonogloss.indexes.make_support import make_support
 from sonogloss.indexes.recall import measure
-from sonogloss.indexes.train import IndexWish, add_index, train
+from sonogloss.indexes.train import IndexRequest, add_index, train
 from sonogloss.transforms.batch_step import Gather
 from sonogloss.transforms.list_dumps import read_head
 from sonogloss.transforms.read_captions import ReadCount
@@ -43,7 +43,7 @@ class DatastoreHead:
     options: Mapping[str, Any]
     licenses: Mapping[str, str]
     vectors: str = "float32"
-    index: IndexWish = field(default_factory=IndexWish)
+    index: IndexRequest = field(default_factory=IndexRequest)
     queries: FileEntry | None = None
     support: str = ALL
     base: Manifest | None = None

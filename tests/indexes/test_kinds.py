@@ -12,7 +12,7 @@ from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS
 from sonogloss.indexes.layout import IndexEntry, Manifest
 from sonogloss.indexes.recall import _choose_setting, measure, write_queries
-from sonogloss.indexes.train import IndexWish, add_index, check_wish, choose, train
+from sonogloss.indexes.train import IndexRequest, add_index, check_request, choose, train
 from tests.indexes.conftest import CLAP, captions, unit_rows
 
 
@@ -24,17 +24,17 @@ def clustered(rows: int, dim: int = 16, seed: int = 0) -> np.ndarray:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-def indexed(directory, vectors, wish: IndexWish, *, dtype="float32", shards=2, audio=None) -> Manifest:
-    """A committed datastore with the index that is wished for."""
+def indexed(directory, vectors, request: IndexRequest, *, dtype="float32", shards=2, audio=None) -> Manifest:
+    """A committed datastore with the index that is asked for."""
     store, entries = str(directory), []
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), shards)):
         entries.append(write_shard(store, number, captions([f"c {r}" for r in rows]), vectors[rows], dtype))
-    trained = train(store, entries, wish, dtype=dtype)
+    trained = train(store, entries, request, dtype=dtype)
     index = None
     if trained is not None:
         entries = [add_index(entry, trained, directory=store, dtype=dtype) for entry in entries]
         queries = None if audio is None else write_queries(store, audio)
-        index, speed = measure(store, entries, trained, wish, dtype=dtype, queries=queries)
+        index, speed = measure(store, entries, trained, request, dtype=dtype, queries=queries)
         assert set(speed["queries_per_s"]) == {"1", "32"}
     clap = CLAP | {"dim": vectors.shape[1]}
     return commit_datastore(store, shards=entries, clap=clap, options={}, index=index, vectors=dtype)
@@ -61,7 +61,7 @@ def test_flat_finds_the_nearest():
 )
 def test_every_kind_finds_what_it_says_and_scores_exactly(tmp_path, name, dtype):
     vectors, queries = clustered(1200), clustered(60, seed=1)
-    manifest = indexed(tmp_path, vectors, IndexWish(name=name, recall=0.9), dtype=dtype or "float32")
+    manifest = indexed(tmp_path, vectors, IndexRequest(name=name, recall=0.9), dtype=dtype or "float32")
     assert manifest.index.kind == (name if name in KINDS else "factory")
     assert manifest.index.recall_at_10 >= 0.9
     assert manifest.index.recall_wanted == 0.9
@@ -79,14 +79,14 @@ def test_every_kind_finds_what_it_says_and_scores_exactly(tmp_path, name, dtype)
 
 
 def test_the_same_store_has_the_same_index(tmp_path):
-    wish = IndexWish(name="ivf-pq", recall=0.9)
-    first, second = (indexed(tmp_path / name, clustered(1000), wish) for name in "ab")
+    request = IndexRequest(name="ivf-pq", recall=0.9)
+    first, second = (indexed(tmp_path / name, clustered(1000), request) for name in "ab")
     assert first == second
 
 
 def test_a_target_that_cannot_be_met_is_said(tmp_path):
     vectors = unit_rows(1000, dim=64)
-    manifest = indexed(tmp_path, vectors, IndexWish(name="PQ2x4", recall=1.0))
+    manifest = indexed(tmp_path, vectors, IndexRequest(name="PQ2x4", recall=1.0))
     assert manifest.index.recall_at_10 < 1 == manifest.index.recall_wanted
 
 
@@ -109,8 +109,8 @@ def test_a_setting_looks_in_more_lists_while_that_helps_and_then_at_more_candida
 
 def test_as_much_is_found_of_what_recordings_are_near(tmp_path):
     vectors, audio = clustered(1200), unit_rows(40, dim=16, seed=5)
-    manifest = indexed(tmp_path, vectors, IndexWish(name="ivf-flat", recall=0.95))
-    with_audio = indexed(tmp_path / "audio", vectors, IndexWish(name="ivf-flat", recall=0.95), audio=audio)
+    manifest = indexed(tmp_path, vectors, IndexRequest(name="ivf-flat", recall=0.95))
+    with_audio = indexed(tmp_path / "audio", vectors, IndexRequest(name="ivf-flat", recall=0.95), audio=audio)
     assert with_audio.index.audio_recall_at_10 >= 0.95
     assert with_audio.index.parameters["nprobe"] > manifest.index.parameters["nprobe"]  # far from captions: more lists
     assert with_audio.index.measured_on.endswith("and 40 audio embeddings")
@@ -125,7 +125,9 @@ def test_as_much_is_found_of_what_recordings_are_near(tmp_path):
 
 def test_a_graph_looks_as_wide_as_candidates_are_wanted(tmp_path):
     audio = unit_rows(60, dim=32, seed=5)
-    manifest = indexed(tmp_path, unit_rows(3000, dim=32), IndexWish(name="HNSW6", recall=0.98), audio=audio, shards=1)
+    manifest = indexed(
+        tmp_path, unit_rows(3000, dim=32), IndexRequest(name="HNSW6", recall=0.98), audio=audio, shards=1
+    )
     assert manifest.index.parameters == {"candidates": 400}
     assert manifest.index.audio_recall_at_10 >= 0.98
     assert {len(found) for found in Datastore.open(str(tmp_path)).search(audio, 500)} == {500}
@@ -134,7 +136,7 @@ def test_a_graph_looks_as_wide_as_candidates_are_wanted(tmp_path):
 @pytest.mark.parametrize("name", ["ivf-flat", "ivf-pq", "ivf-rabitq", "auto", "flat"])
 @pytest.mark.parametrize("rows", [1, 3, 50])
 def test_small_stores_have_an_index_too(tmp_path, name, rows):
-    manifest = indexed(tmp_path, unit_rows(rows), IndexWish(name=name), shards=1)
+    manifest = indexed(tmp_path, unit_rows(rows), IndexRequest(name=name), shards=1)
     assert Datastore.open(str(tmp_path)).search(unit_rows(1), 5)
     assert manifest.count == rows
     assert manifest.index.kind == "flat"
@@ -142,7 +144,7 @@ def test_small_stores_have_an_index_too(tmp_path, name, rows):
 
 def test_auto_is_exact_while_the_vectors_fit_and_then_the_best_that_fits():
     def chosen(memory: float) -> str:
-        return choose(IndexWish(memory=memory), count=10_000_000, dim=512, itemsize=4)[0]
+        return choose(IndexRequest(memory=memory), count=10_000_000, dim=512, itemsize=4)[0]
 
     assert chosen(20.6e9) == "flat"
     assert chosen(20.4e9) == "ivf-rabitq"
@@ -154,7 +156,7 @@ def test_auto_is_exact_while_the_vectors_fit_and_then_the_best_that_fits():
 @pytest.mark.parametrize("name", ["ivf-flat", "HNSW16"])
 @pytest.mark.parametrize("damage", ["garbage", "other"])
 def test_an_index_file_that_is_not_the_shards_is_refused(tmp_path, name, damage):
-    manifest = indexed(tmp_path, clustered(1200), IndexWish(name=name, recall=0.5))
+    manifest = indexed(tmp_path, clustered(1200), IndexRequest(name=name, recall=0.5))
     path = str(tmp_path / "shards/00000/index.faiss")
     if damage == "garbage":
         files.write_bytes(path, b"no index")
@@ -191,11 +193,11 @@ def test_other_indexes_are_refused_as_vectors_of_format_1(tmp_path, index):
 
 def test_an_index_that_cannot_be_made_is_refused():
     for name in ("auto", *KINDS, "OPQ8,IVF16,PQ8", "HNSW32"):
-        check_wish(IndexWish(name=name), 64)
+        check_request(IndexRequest(name=name), 64)
     with pytest.raises(OptionError, match=r"Unknown index 'banana'.*auto, flat, ivf-flat"):
-        check_wish(IndexWish(name="banana"), 64)
+        check_request(IndexRequest(name="banana"), 64)
     with pytest.raises(OptionError, match="width of 10"):
-        check_wish(IndexWish(name="PQ4"), 10)
+        check_request(IndexRequest(name="PQ4"), 10)
 
 
 class Reversed(Flat):

@@ -150,7 +150,7 @@ def test_a_spec_changes_what_it_names_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "request", "message"),
+    ("method", "wish", "message"),
     [
         ("zeraucap", {"beams": 2}, "searches without beams"),
         ("drcap", {"fast": True}, "not guided"),
@@ -159,9 +159,9 @@ def test_a_spec_changes_what_it_names_and_nothing_else() -> None:
         ("soft-hard", {"language": "fr"}, "one language only"),
     ],
 )
-def test_what_a_method_cannot_do_is_refused(method: str, request: dict[str, Any], message: str) -> None:
+def test_what_a_method_cannot_do_is_refused(method: str, wish: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        get_method(method).configured(manifest(method), CaptionerSpec(name="c", **request))
+        get_method(method).configured(manifest(method), CaptionerSpec(name="c", **wish))
 
 
 def save_toy(directory: Path) -> str:

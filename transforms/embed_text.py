@@ -7,8 +7,10 @@ Only captions pass between workers, in compressed blocks, never vectors.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +39,7 @@ UNITS = "units"
 CAPTIONS_A_UNIT = 25_000
 CAPTIONS_A_SHARD = 1_000_000
 _BATCH = 256  # texts a call, for a CLAP that does not batch by itself
+_BATCHES_A_RELEASE = 16
 
 KNOWN = pa.schema([("id", pa.int64()), ("text", pa.string())])
 _SHARES_ID = ClipError(Code.DUPLICATE_KEY, "Another caption has the same id, and stays in its place.")
@@ -179,6 +182,13 @@ def embed_unit(
     )
 
 
+def _release_memory() -> None:
+    """Give freed memory back to the system: batches of many sizes leave gaps, of hundreds of megabytes in a unit."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # musl has none
+        trim(0)
+
+
 def embed_each(
     texts: Sequence[str], clap: Clap, precision: str, progress: str | None = None
 ) -> tuple[FloatArray, dict[int, Exception]]:
@@ -226,9 +236,11 @@ def embed_texts(
     """
     vectors: FloatArray = np.empty((len(texts), clap.dim), np.float32)
     if isinstance(clap, BatchedText):
-        for rows, found in clap.embed_text_batches(texts, precision=precision):
+        for number, (rows, found) in enumerate(clap.embed_text_batches(texts, precision=precision), 1):
             vectors[rows] = found
             note(progress, done=len(rows))
+            if number % _BATCHES_A_RELEASE == 0:
+                _release_memory()
         return vectors
     if precision != "float32":
         raise OptionError(f"The CLAP {clap.name!r} embeds text in float32 only.", "Leave --precision out.")

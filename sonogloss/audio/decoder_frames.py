@@ -83,9 +83,18 @@ class _RecordUnpickler(pickle.Unpickler):
     """Knows numpy's arrays and scalars, our dataclasses, enums and exceptions; nothing that acts."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == ("builtins", "getattr"):
+            return _enum_member
         if not _is_data(module_name, global_name):
             raise pickle.UnpicklingError(f"{module_name}.{global_name} is not data")
         return super().find_class(module_name, global_name)
+
+
+def _enum_member(owner: Any, name: str) -> Enum:
+    """Python 3.11.0 to 3.11.3 pickle the members of an enum as `getattr(owner, name)`; nothing else is got by that."""
+    if not (isinstance(owner, type) and issubclass(owner, Enum)):
+        raise pickle.UnpicklingError("builtins.getattr is not data")
+    return owner[name]
 
 
 @cache

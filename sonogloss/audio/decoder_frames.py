@@ -91,7 +91,7 @@ class _RecordUnpickler(pickle.Unpickler):
 
 
 def _enum_member(owner: Any, name: str) -> Enum:
-    """Early versions of Python 3.11 (3.11.2) pickle members of an enum as `getattr(owner, name)`; nothing else is got by that."""
+    """Python 3.11.2 pickles members of an enum as `getattr(owner, name)`; nothing else is got by that."""
     if not (isinstance(owner, type) and issubclass(owner, Enum)):
         raise pickle.UnpicklingError("builtins.getattr is not data")
     return owner[name]

@@ -12,6 +12,7 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
+from sonogloss.pipelines.running.beam_options import beam_options, is_local, leaves_models_to_workers
 from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere, store_paths
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
@@ -169,8 +170,11 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         InputError: one of them cannot be used.
     """
     beam_args = getattr(config, "beam_args", ())
-    device, look = device_for(config.device, beam_args), runs_elsewhere(beam_args)
-    datastore = _datastore(config, look)
+    device = device_for(config.device, beam_args)
+    datastore = _datastore(config, runs_elsewhere(beam_args))
+    options = beam_options(beam_args, workers=getattr(config, "workers", None))
+    # A dry run computes here what one worker would.
+    look = leaves_models_to_workers(options) and not (getattr(config, "dry_run", False) and is_local(options))
     spec = CaptionerSpec(
         name=str(config.captioner),
         device=device,

@@ -170,7 +170,7 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     """
     beam_args = getattr(config, "beam_args", ())
     device, look = device_for(config.device, beam_args), runs_elsewhere(beam_args)
-    datastore = _datastore(config, look)
+    datastore = _datastore(config, device, look)
     spec = CaptionerSpec(
         name=str(config.captioner),
         device=device,
@@ -209,16 +209,23 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     )
 
 
-def _datastore(config: CaptionSettings, look: bool) -> DatastoreReference | None:
+def _datastore(config: CaptionSettings, device: str, look: bool) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     support = None if config.support is None else str(config.support)
-    if config.datastore is None:
-        if support is None:
-            return None
-        return DatastoreReference.of(support, search=config.search, check=config.store_check, look=look)
-    found = store_paths(config.datastore)
-    paths = found[0] if len(found) == 1 else found
-    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check, look=look)
+    if config.datastore is not None:
+        found = store_paths(config.datastore)
+    elif support is not None:
+        found, support = [support], None
+    else:
+        return None
+    return DatastoreReference.of(
+        found[0] if len(found) == 1 else found,
+        support=support,
+        search=config.search,
+        check=config.store_check,
+        device=device,
+        look=look,
+    )
 
 
 def _projection(

@@ -21,7 +21,7 @@ from sonogloss.transforms.pool_windows import PoolWindows, measure_loudness
 from sonogloss.transforms.rerank import EMBED_STAGE, embed_for_reranking, rerank
 from sonogloss.transforms.retrieve import retrieve
 from sonogloss.transforms.retrieve_partitioned import RetrievePartitioned
-from sonogloss.transforms.score import score
+from sonogloss.transforms.score import embed_captions, score
 from sonogloss.transforms.write_captions import write_captions
 from sonogloss.transforms.write_rows import CaptionRows
 
@@ -150,6 +150,11 @@ class CaptionJob:
                 write_captions, captioner=captioner, beams=self.reranking.beams, best=self.reranking.candidates
             )
             found["Rerank"] = BatchStep(rerank, reranker=self.reranking.clap)
+        if self.config.long == "summary":
+            return found | {
+                "EmbedCaptions": BatchStep(embed_captions, clap=self.clap),
+                "SummarizeWindows": PoolWindows(),
+            }
         return found | {"Score": BatchStep(score, clap=self.clap)}
 
     def preview(self, row: CaptionRow) -> dict[str, Any]:

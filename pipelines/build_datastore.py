@@ -178,6 +178,7 @@ def _head(
         vectors=config.vectors,
         index=index,
         support=config.support,
+        device=config.device,
     )
 
 

@@ -77,7 +77,8 @@ class Batch:
     All other fields but `dead` are columns with a row a clip, empty until their step fills them. `loudness` [clips] is
     the root mean square of the samples, where windows are weighted by it. `embeddings` and
     `projected` are [clips, dim]. `candidates` come from a decoder that was asked for several captions a clip, and
-    `rerank_embeddings` [clips, dim] from the CLAP that chooses among them, where it is another one. `labels` (best
+    `rerank_embeddings` [clips, dim] from the CLAP that chooses among them, where it is another one.
+    `caption_embeddings` [clips, dim] are there where one caption of a recording is chosen later. `labels` (best
     first) are what a prompt named, or what tagging found; tagging also fills `label_scores` [clips, labels], and its
     labels may need `frames` [clips, frames, dim].
     """
@@ -100,6 +101,7 @@ class Batch:
     candidates: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    caption_embeddings: FloatArray = field(default_factory=_no_vectors)
     frames: FloatArray = field(default_factory=_no_vectors)
     labels: tuple[tuple[LabelScore, ...], ...] = ()
     label_scores: FloatArray = field(default_factory=_no_vectors)

@@ -119,7 +119,7 @@ def _run_audio_job(
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
-    recordings, sources = sources, sources if config.long == "pool" else split_long(sources, config.policy)
+    recordings, sources = sources, sources if config.one_row else split_long(sources, config.policy)
     if config.dry_run:
         here = partial(_list_here, job)
         units = sum(1 for _ in cut_units(sources))

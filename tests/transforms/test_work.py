@@ -84,6 +84,7 @@ def full_batch(make_batch: MakeBatch, count: int) -> Batch:
         rerank_embeddings=vectors + 200,
         frames=np.stack([vectors, vectors], axis=1),
         label_scores=vectors + 300,
+        caption_embeddings=vectors + 400,
         loudness=np.arange(count, dtype=np.float32),
         candidates=tuple((f"{row}a", f"{row}b") for row in range(count)),
         labels=tuple((LabelScore(label=str(row), score=0.5),) for row in range(count)),

@@ -89,7 +89,7 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
     table = SourceTable.of(listing(count + more, 1 + (name == "changed"))).in_order()
     found |= _since("list", start)
     start = _now()
-    survey(output, kind="captions", units=(unit.id for unit in cut_units(table)))
+    survey(output, kind="captions", units=lambda: (unit.id for unit in cut_units(table)))
     plan = plan_units(output, table, configuration="c", begin_anew=False)
     found |= {**_since("plan", start), "pending": sum(len(unit.sources) for unit in plan.pending)}
     if name == "write":
@@ -124,6 +124,7 @@ def main() -> None:
     """Print the numbers of every phase."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help=f"{SHORT:,} sources")
+    parser.add_argument("--count", type=int, default=SOURCES, help="sources")
     parser.add_argument("--phase", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.phase is not None:
@@ -131,7 +132,7 @@ def main() -> None:
         found = phase(name, output, int(count))
         print(json.dumps({**found, "peak_mb": _peak_mb()}))
         return
-    count = SHORT if arguments.short else SOURCES
+    count = SHORT if arguments.short else arguments.count
     print(f"{count:,} sources, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         for name in PHASES:

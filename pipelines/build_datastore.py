@@ -110,7 +110,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
             return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
     head = _head(config, reference, made_with, base)
-    queries = embed_queries(as_list(config.recall_audio), reference.load()) if config.recall_audio else None
+    queries = embed_queries(as_list(config.recall_audio), reference) if config.recall_audio else None
     with (
         lease(output, "build-datastore", by_force=config.break_lease) as held,
         progress_file(options, device=reference.device) as path,
@@ -178,6 +178,7 @@ def _head(
         vectors=config.vectors,
         index=index,
         support=config.support,
+        device=config.device,
     )
 
 

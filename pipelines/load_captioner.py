@@ -81,7 +81,7 @@ class AudioCaptioner:
 
         Returns:
             For each recording the rows of its windows in order, each with `caption`, `clap_score`, `contexts` and
-            `clip` (`start_s`, `end_s`, ...), or one row with `long="pool"`; for one recording its rows.
+            `clip` (`start_s`, `end_s`, ...), or one row with `long="pool"` or `"summary"`; for one recording its rows.
 
         Raises:
             InputError: a recording cannot be read, or an array is not mono samples of a known rate.

@@ -2,12 +2,16 @@
 
 The sum runs in the order of time, one window after the other, so the result does not depend on where a batch ends, and
 a recording of a day needs no more memory than one of a minute.
+
+Windows that have captions already give an extractive summary: the row has the caption whose embedding is nearest to the
+mean, with what belongs to it. Memory then holds the different captions of a recording.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -17,13 +21,15 @@ from sonogloss.errors import ClipError, Code
 from sonogloss.records import Clip, DeadLetter, FloatArray, clip_id
 from sonogloss.transforms.batch_step import Step
 from sonogloss.transforms.isolate import clip_letter
-from sonogloss.transforms.work import NO_VECTORS, Batch, DoneSource, Window, sum_counts
+from sonogloss.transforms.score import cosine
+from sonogloss.transforms.work import Batch, DoneSource, Window, sum_counts
 
 STAGE = "pool_windows"
-INCOMPLETE = "INCOMPLETE"  # flag of a recording of which a window could not be embedded
+INCOMPLETE = "INCOMPLETE"  # flag of a recording of which a window failed
 QUIETEST = 1e-6  # -120 dBFS: the least weight, so that a silent recording has a mean too
 
 _POOLED = ("embeddings", "rerank_embeddings")
+_OF_CAPTIONS = ("captions", "contexts", "labels")
 
 
 def measure_loudness(batch: Batch) -> Batch:
@@ -42,6 +48,7 @@ class _Recording:
     count: int = 0
     sums: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     latest: dict[str, FloatArray] = field(default_factory=dict)
+    captions: dict[str, tuple[FloatArray, dict[str, Any]]] = field(default_factory=dict)
 
     def holds(self, window: Window) -> bool:
         return (window.source, _member(window)) == (self.first.source, _member(self.first))
@@ -52,23 +59,35 @@ class _Recording:
         self.latest = {name: getattr(batch, name)[row] for name in _POOLED if len(getattr(batch, name))}
         for name, vector in self.latest.items():
             self.sums[name] = self.sums.get(name, 0.0) + weight * vector.astype(np.float64)
+        if batch.captions:  # of equal captions the first one stays
+            columns = {name: getattr(batch, name)[row] for name in _OF_CAPTIONS if getattr(batch, name)}
+            self.captions.setdefault(batch.captions[row], (batch.caption_embeddings[row], columns))
         flags = batch.clips[row].flags
         self.flags = flags if self.flags is None else tuple(flag for flag in self.flags if flag in flags)
 
-    def pooled(self) -> tuple[Clip, dict[str, FloatArray]] | DeadLetter:
-        """The recording as one clip with its unit embeddings, or why there is none."""
+    def pooled(self) -> tuple[Clip, dict[str, Any]] | DeadLetter:
+        """The recording as one clip with its unit embeddings and its caption, if there is one, or why there is none."""
         clip = self._clip()
         if self.count == 1:  # a mean of one window would differ from it in the last digit
-            return clip, self.latest
+            return clip, self.latest | self._summary(self.latest)
         lengths = {name: float(np.linalg.norm(total)) for name, total in self.sums.items()}
         if lengths and all(length > 0 for length in lengths.values()):
-            return clip, {name: (self.sums[name] / lengths[name]).astype(np.float32) for name in self.sums}
+            means = {name: (self.sums[name] / lengths[name]).astype(np.float32) for name in self.sums}
+            return clip, means | self._summary(means)
         if lengths:
             error = ClipError(Code.NON_FINITE, "The embeddings of the windows cancel each other.")
             return clip_letter(error, clip, stage=STAGE)
         letter = self.failed[0]
-        message = f"None of {len(self.failed)} windows could be embedded; the first one: {letter.message}"
+        message = f"All of {len(self.failed)} windows failed; the first one: {letter.message}"
         return replace(letter, clip_id=clip.clip_id, message=message)
+
+    def _summary(self, means: dict[str, FloatArray]) -> dict[str, Any]:
+        """The caption nearest to the mean, the first of equals, its cosine and what belongs to it."""
+        if not self.captions:
+            return {}
+        scores = {text: cosine(vector, means["embeddings"]) for text, (vector, _) in self.captions.items()}
+        best = max(scores, key=scores.__getitem__)
+        return {**self.captions[best][1], "scores": scores[best]}
 
     def _clip(self) -> Clip:
         source, clip = self.first.source, self.first.clip
@@ -92,8 +111,8 @@ def _member(window: Window) -> str | None:
 class WindowPool:
     """Gathers the windows of one unit after another into batches of recordings.
 
-    A recording gets a row from the windows that could be embedded, and the flag INCOMPLETE if there are others; without
-    any it is a dead letter. One that could not be read to its end has its dead letter from there, and no row. Flags are
+    A recording gets a row from the windows that did not fail, and the flag INCOMPLETE if there are others; without any
+    it is a dead letter. One that could not be read to its end has its dead letter from there, and no row. Flags are
     those that all windows have.
 
     Args:
@@ -107,7 +126,7 @@ class WindowPool:
     def _begin(self) -> None:
         self._number = 0
         self._open: _Recording | None = None
-        self._rows: list[tuple[Clip, dict[str, FloatArray]]] = []
+        self._rows: list[tuple[Clip, dict[str, Any]]] = []
         self._dead: list[DeadLetter] = []
         self._sources: list[DoneSource] = []
         self._bytes = self._silent = 0
@@ -163,7 +182,10 @@ class WindowPool:
 
     def _take(self, unit: str, *, last: bool) -> Batch:
         rows, self._rows = self._rows[: self._batch_size], self._rows[self._batch_size :]
-        columns = {name: np.stack([vectors[name] for _, vectors in rows]) for name in (rows[0][1] if rows else ())}
+        columns: dict[str, Any] = {}
+        for name in rows[0][1] if rows else ():
+            column = tuple(cells[name] for _, cells in rows)
+            columns[name] = np.stack(column) if name in _POOLED else column
         batch = Batch(
             unit=unit,
             number=self._number,
@@ -175,8 +197,7 @@ class WindowPool:
             clips=tuple(clip for clip, _ in rows),
             dead=tuple(self._dead),
             seconds=self._seconds,
-            embeddings=columns.get("embeddings", NO_VECTORS),
-            rerank_embeddings=columns.get("rerank_embeddings", NO_VECTORS),
+            **columns,
         )
         self._number += 1
         self._dead, self._sources, self._bytes, self._silent, self._seconds = [], [], 0, 0, {}

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from sonogloss.clap import Clap
+from sonogloss.records import FloatArray
 from sonogloss.transforms.isolate import check_finite, drop_failures, run_isolated
-from sonogloss.transforms.work import Batch
+from sonogloss.transforms.work import NO_VECTORS, Batch
 
 STAGE = "score"
 
@@ -21,7 +22,18 @@ def score(batch: Batch, clap: Clap) -> Batch:
     """
     if batch.scores:
         return batch
+    batch = embed_captions(batch, clap)
+    pairs = zip(batch.caption_embeddings, batch.embeddings, strict=True)
+    return replace(batch, scores=tuple(cosine(*pair) for pair in pairs), caption_embeddings=NO_VECTORS)
+
+
+def embed_captions(batch: Batch, clap: Clap) -> Batch:
+    """Embed each caption, as :func:`score` does; what chooses among captions later compares these with the sound."""
     outcomes = run_isolated(clap.embed_text, batch.captions, stage=STAGE)
     batch, vectors = drop_failures(batch, outcomes, stage=STAGE, check=check_finite)
-    cosines = (text @ audio for text, audio in zip(vectors, batch.embeddings, strict=True))
-    return replace(batch, scores=tuple(float(np.clip(cosine, -1.0, 1.0)) for cosine in cosines))
+    return replace(batch, caption_embeddings=np.stack(vectors) if vectors else NO_VECTORS)
+
+
+def cosine(text: FloatArray, audio: FloatArray) -> float:
+    """Of two unit vectors, in [-1, 1]."""
+    return float(np.clip(text @ audio, -1.0, 1.0))

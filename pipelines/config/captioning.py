@@ -94,10 +94,10 @@ class WindowOptions(Configuration):
     max_windows: int | None = _window(
         None, help="clips a recording at most, from its start", default_text="all", at_least=1
     )
-    long: Literal["windows", "first", "pool"] = _window(
+    long: Literal["windows", "first", "pool", "summary"] = _window(
         "windows",
-        help="a row for each window, for the first one only, or one for the recording from the mean of its windows' "
-        "embeddings",
+        help="a row for each window, for the first one only, or one for the recording: pool captions or tags the mean "
+        "of its windows' embeddings, summary takes the caption of a window that is nearest to that mean",
     )
     pool_weights: Literal["equal", "loudness"] = _window(
         "equal", help="what windows count in that mean: all the same, or as much as they are loud"
@@ -125,11 +125,16 @@ class WindowOptions(Configuration):
             channels=self.channels,
         )
 
+    @property
+    def one_row(self) -> bool:
+        """Does a recording become one row, from all of its windows?"""
+        return self.long in ("pool", "summary")
+
     def policy_digest(self) -> dict[str, Any]:
         """What the digest of a job holds of windows; some options join it by themselves."""
         values = asdict(self.policy)
         del values["channels"], values["skip_silent"]
-        return values | ({"pool": self.pool_weights} if self.long == "pool" else {})
+        return values | ({self.long: self.pool_weights} if self.one_row else {})
 
     def check(self) -> None:
         """Refuse windows that cannot be cut, and options that exclude one another."""
@@ -137,8 +142,10 @@ class WindowOptions(Configuration):
         _ = self.policy
         if self.long == "first" and self.max_windows is not None:
             raise OptionError("--long first and --max-windows exclude each other.", "Give one of them.")
-        if self.long != "pool" and self.pool_weights != "equal":
-            raise OptionError("--pool-weights belongs to --long pool.", "Add --long pool or leave --pool-weights out.")
+        if not self.one_row and self.pool_weights != "equal":
+            raise OptionError(
+                "--pool-weights belongs to --long pool and summary.", "Add one of them or leave --pool-weights out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +244,7 @@ class CaptionSettings(WindowOptions):
     @property
     def policy(self) -> WindowPolicy:
         """How recordings are cut; released captioners take the first window of a recording."""
-        first = self.parity and self.max_windows is None and self.long != "pool"
+        first = self.parity and self.max_windows is None and not self.one_row
         return replace(super().policy, max_windows=1) if first else super().policy
 
     def check(self) -> None:
@@ -314,5 +321,7 @@ class ClassifyConfig(WindowOptions, JobOptions):
     def check(self) -> None:
         """Refuse options that exclude one another."""
         super().check()
+        if self.long == "summary":
+            raise OptionError("--long summary chooses among captions, and classify writes none.", "Use --long pool.")
         if self.label_prompts is not None and self.template:
             raise OptionError("--template and --label-prompts exclude each other.", "Learned prompts need no template.")

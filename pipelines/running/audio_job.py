@@ -119,12 +119,12 @@ def _run_audio_job(
         refuse_held(output)
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
-    recordings, sources = sources, sources if config.long == "pool" else split_long(sources, config.policy)
+    recordings, sources = sources, sources if config.one_row else split_long(sources, config.policy)
     if config.dry_run:
         here = partial(_list_here, job)
-        units = len(cut_units(sources))
+        units = sum(1 for _ in cut_units(sources))
         return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
-    survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
+    survey(output, kind=job.rows.folder, units=lambda: (unit.id for unit in cut_units(sources)))
     done = None
     with lease(output, COMMANDS[job.rows.folder], by_force=config.break_lease) as held:
         plan = plan_units(
@@ -224,12 +224,15 @@ def _printable(value: Any) -> Any:
 
 
 def _work(plan: UnitPlan) -> Work:
-    tables = [SourceTable.of(unit.sources) for unit in plan.pending]
-    known = all(np.all(table.sizes >= 0) for table in tables)
-    size = sum(int(table.sizes.sum()) for table in tables) if known else None
-    parts = any(np.any(table.parts >= 0) for table in tables)
+    count, size, known, parts = 0, 0, True, False
+    for unit in plan.pending:
+        table = SourceTable.of(unit.sources)
+        count += len(table)
+        for sizes in table.sizes():
+            size, known = size + int(sizes.sum()), known and bool(np.all(sizes >= 0))
+        parts = parts or any(np.any(some >= 0) for some in table.parts())
     noun = "recordings and parts of long ones" if parts else "recordings"
-    return Work(units=sum(map(len, tables)), noun=noun, size=size, before=plan.taken_over)
+    return Work(units=count, noun=noun, size=size if known else None, before=plan.taken_over)
 
 
 def _connect(

@@ -119,9 +119,10 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
     """Say on standard error that the embedded CLAP is for demonstrations, unless `demo` made these files."""
     if not is_pocket(clap):
         return
-    folders = {os.path.dirname(path) for path in paths}
-    made_by_demo = len(folders) == 1 and any(
-        files.exists(files.join(folder, DEMO_FILE)) for path in folders for folder in (path, os.path.dirname(path))
+    paths = iter(paths)
+    folder = os.path.dirname(next(paths, ""))
+    made_by_demo = all(os.path.dirname(path) == folder for path in paths) and any(
+        files.exists(files.join(path, DEMO_FILE)) for path in (folder, os.path.dirname(folder))
     )
     if not made_by_demo:
         note(f"{clap} knows fifty synthetic sounds; name a CLAP for real work")

@@ -7,7 +7,7 @@ would delete them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -97,13 +97,13 @@ def refuse_results(output: str) -> None:
                 raise OutputError(f"--output {output!r} holds results of {command}.", "Name another directory.")
 
 
-def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
+def survey(output: str, *, kind: str, units: Callable[[], Iterable[str]] = tuple) -> Holdings:
     """Look at a results directory; nothing is changed.
 
     Args:
         output: the directory; it need not exist.
         kind: the folder of the job's rows, `captions` or `labels`.
-        units: ids of the job's units; a damaged file that is called after one of them is ours.
+        units: gives the ids of the job's units; a damaged file that is called after one of them is ours.
 
     Raises:
         OutputError: files of somebody else lie in our folders, or the directory holds something else of ours.
@@ -130,7 +130,7 @@ def survey(output: str, *, kind: str, units: Iterable[str] = ()) -> Holdings:
             foreign.append(name)
         else:
             footers[name] = footer
-    known = {*units, *(footer.unit for footer in footers.values())}
+    known = {*(units() if broken else ()), *(footer.unit for footer in footers.values())}
     foreign += [name for name in broken if name not in committed and unit_in_name(name) not in known]
     broken = [name for name in broken if name not in foreign]
     for name in _names(output, (MANIFEST, SKIPPED)):

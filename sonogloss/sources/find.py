@@ -61,6 +61,8 @@ def _each_once(
     patterns: Sequence[Pattern], limits: SourceLimits, exclude_suffixes: tuple[str, ...]
 ) -> Iterator[Source | Skipped]:
     seen = SeenNames()
+    # A walk comes by each file once, and each kind of archive sees to its members.
+    once = len(patterns) == 1 and patterns[0].entry is not None and patterns[0].entry.kind is Kind.FOLDER
     for pattern in patterns:
         for found in _found(pattern, limits):
             if isinstance(found, Skipped):
@@ -68,7 +70,7 @@ def _each_once(
             elif has_ending(found.uri, exclude_suffixes) or has_ending(found.member or "", exclude_suffixes):
                 reason = "Its ending is excluded."
                 yield Skipped(uri=found.uri, member=found.member, code=SkipCode.EXCLUDED, reason=reason)
-            elif seen.add((found.uri, found.member, found.start_s, found.end_s)):
+            elif once or seen.add((found.uri, found.member, found.start_s, found.end_s)):
                 yield found
             else:
                 reason = "It was named before."

@@ -209,12 +209,16 @@ def test_rows_stay_in_sight_when_the_browser_scrolls_before_the_page_knows(
     opened: Any, page: Callable[..., Path]
 ) -> None:
     driver = opened(page(data([clip(number) for number in range(10_000)])))
-    covered = driver.execute_script(
-        "list.scrollTop = 400000; const box = list.getBoundingClientRect();"  # no frame was drawn since
-        "return [...document.querySelectorAll('.row')].map(row => row.getBoundingClientRect())"
-        ".reduce((sum, at) => sum + Math.max(0, Math.min(at.bottom, box.bottom) - Math.max(at.top, box.top)), 0)"
-        " / box.height"
+    covered = driver.execute_async_script(
+        "const done = arguments[0];"
+        "window.addEventListener('scroll', (event) => event.stopImmediatePropagation(), true);"  # the page never knows
+        "list.scrollTop = 400000;"
+        "requestAnimationFrame(() => requestAnimationFrame(() => {"
+        " const box = list.getBoundingClientRect();"
+        " done([...document.querySelectorAll('.row')].map((row) => row.getBoundingClientRect()).reduce((sum, at) =>"
+        "  sum + Math.max(0, Math.min(at.bottom, box.bottom) - Math.max(at.top, box.top)), 0) / box.height) }))"
     )
+    assert driver.execute_script("return [list.scrollTop, drawn.has(0)]") == [400_000, True]
     assert covered == pytest.approx(1, abs=0.01)
 
 

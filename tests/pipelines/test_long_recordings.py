@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -120,6 +120,47 @@ def test_a_pooled_row_does_not_depend_on_batches(
     assert [(row["member"], row["end_s"]) for row in pooled[-2:]] == [("#channel=1", 12.0), ("#channel=2", 12.0)]
 
 
+def test_a_summary_is_the_caption_of_a_window_that_is_nearest_to_the_whole(
+    caption: Caption, tmp_path: Path, tiny_clap: Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = caption(tmp_path / "windows")
+    pooled = caption(tmp_path / "pool", "--long", "pool")
+    summaries = caption(tmp_path / "summary", "--long", "summary")
+    assert counts(tmp_path / "summary") == counts(tmp_path / "pool")
+    own = {"caption", "clap_score", "contexts"}
+    for row, other in zip(summaries, pooled, strict=True):
+        assert_same(*([{name: each[name] for name in each.keys() - own}] for each in (row, other)))
+        cosines = {
+            each["caption"]: float(tiny_clap.embed_text([each["caption"]])[0] @ np.array(row["embedding"], np.float32))
+            for each in windows
+            if each["uri"] == row["uri"]
+        }
+        assert row["clap_score"] == pytest.approx(max(cosines.values()), abs=1e-6)
+        assert row["clap_score"] == pytest.approx(cosines[row["caption"]], abs=1e-6)
+        first = next(each for each in windows if (each["uri"], each["caption"]) == (row["uri"], row["caption"]))
+        assert_same([{"contexts": row["contexts"]}], [{"contexts": first["contexts"]}])
+    assert len({each["caption"] for each in windows if each["uri"].endswith("a.wav")}) > 1
+    for size in (1, 3):
+        monkeypatch.setattr(audio_job, "BATCH_SIZE", size)
+        assert_same(caption(tmp_path / str(size), "--long", "summary"), summaries)
+
+
+def test_a_summary_goes_on_where_it_was_and_loudness_may_choose_it(
+    caption: Caption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "SMALLEST_UNIT", 2)
+    options = ("--long", "summary", "--pool-weights", "loudness", "--candidates", "3", "--search", "partitioned")
+    summaries = caption(tmp_path / "summary", *options)
+    assert len(list(tmp_path.glob("summary/dead_letters/*.parquet"))) == 3
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("summary/captions/*")}
+    next(iter(tmp_path.glob("summary/captions/*"))).unlink()  # as if the job had been killed in this unit
+    (tmp_path / "summary" / "run.json").unlink()
+    assert caption(tmp_path / "summary", *options) == summaries
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("summary/captions/*")} == before
+    assert named(summaries) == list("abcde")
+    assert_same(caption(tmp_path / "replicated", *options[:-2]), summaries)
+
+
 def test_loud_windows_may_count_more(caption: Caption, tmp_path: Path) -> None:
     windows = [row for row in caption(tmp_path / "windows") if row["uri"].endswith("c.wav")]
     pooled = caption(tmp_path / "pool", "--long", "pool", "--pool-weights", "loudness")
@@ -171,6 +212,7 @@ def test_tags_of_a_recording_come_from_its_mean(
     assert run(*argv, tiny_clap_dir, "--slots", "2", "--epochs", "1", "--texts-per-label", "16").code == 0
     refused = [*command, "--label-prompts", prompts, "--output", tmp_path / "refused", "--long", "pool"]
     assert_one_line(run(*refused), "--long pool", "--label-prompts")
+    assert_one_line(run(*command, "--output", tmp_path / "refused", "--long", "summary"), "--long summary", "captions")
 
 
 def test_silent_windows_are_left_out_and_counted(
@@ -243,13 +285,15 @@ def test_a_captioner_in_python_pools_and_skips_too(
     assert [len(rows) for rows in quiet.caption([collection / f"{name}.wav" for name in "acd"])] == [7, 2, 0]
 
 
+@pytest.mark.parametrize("long", ["pool", "summary"])
 @pytest.mark.parametrize("method", ["soft-hard", "zeraucap"])
-def test_every_method_captions_a_pooled_recording(method: str) -> None:
-    opened = sonogloss.load_captioner(f"pocket:{method}", long="pool")
+def test_every_method_captions_a_recording_as_one(method: str, long: Literal["pool", "summary"]) -> None:
+    opened = sonogloss.load_captioner(f"pocket:{method}", long=long)
     sound = np.random.default_rng(0).standard_normal(21 * opened.sample_rate).astype(np.float32) / 10
     [row] = opened.caption(sound, opened.sample_rate)
     assert row.caption
     assert (row.clip.start_s, row.clip.end_s) == (0.0, 21.0)
+    assert row.keywords
 
 
 @pytest.mark.parametrize(
@@ -257,7 +301,7 @@ def test_every_method_captions_a_pooled_recording(method: str) -> None:
     [
         (["--long", "first", "--max-windows", "3"], ["--long first", "--max-windows"]),
         (["--pool-weights", "loudness"], ["--pool-weights", "--long pool"]),
-        (["--long", "summary"], ["--long", "pool"]),
+        (["--long", "all"], ["--long", "summary"]),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(
@@ -277,7 +321,8 @@ def test_what_the_options_leave_as_it_was_leaves_the_digest_as_it_was(store: Pat
     assert digest(long="first") == digest(max_windows=1)
     assert digest(parity=True, long="pool") != digest(parity=True)
     pools = [{"long": "pool"}, {"long": "pool", "pool_weights": "loudness"}, {"long": "pool", "max_windows": 2}]
-    assert len({digest(**options) for options in [{}, {"skip_silent": True}, {"long": "first"}, *pools]}) == 6
+    pools += [{"long": "summary"}, {"long": "summary", "pool_weights": "loudness"}]
+    assert len({digest(**options) for options in [{}, {"skip_silent": True}, {"long": "first"}, *pools]}) == 8
 
 
 def test_a_long_recording_is_several_units_with_the_rows_of_one(
@@ -308,6 +353,8 @@ def test_a_long_recording_is_several_units_with_the_rows_of_one(
     assert run(*command, "--output", tmp_path / "parts").code == 0
     assert_same(rows(tmp_path / "parts"), expected)
     assert run("verify", tmp_path / "parts").code == 0
+    assert run(*command, "--output", tmp_path / "summary", "--long", "summary").report["counts"]["captions"] == 2
+    assert [row["end_s"] for row in rows(tmp_path / "summary")] == [70.0, 3.0]  # one that has one row stays in one unit
     (audio / "a.flac").write_bytes(encode(0.1 * rng.standard_normal(66 * 8000), 8000, container="FLAC"))
     report = run(*command, "--output", tmp_path / "parts").report
     assert report["counts"]["captions"] == 69

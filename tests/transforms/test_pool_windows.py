@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonogloss.records import Clip, DeadLetter, FloatArray, clip_id
+from sonogloss.records import Clip, Context, DeadLetter, FloatArray, clip_id
 from sonogloss.sources import Source
 from sonogloss.transforms.pool_windows import PoolWindows, WindowPool, measure_loudness
 from sonogloss.transforms.work import Batch, DoneSource, Window
@@ -140,6 +140,42 @@ def test_embeddings_for_reranking_are_pooled_too() -> None:
     np.testing.assert_allclose(pooled.rerank_embeddings, [[0, 1]])
 
 
+@given(
+    captions=st.lists(st.sampled_from("abcde"), min_size=1, max_size=9),
+    failed=st.sets(st.integers(0, 8)),
+    cuts=st.lists(st.integers(0, 8), max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_of_captions_the_one_nearest_to_the_mean_stays(
+    captions: list[str], failed: set[int], cuts: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    count = len(captions)
+    vectors, texts = (units_of(rng.standard_normal((count, DIM))) for _ in range(2))
+    texts = np.stack([texts[captions.index(caption)] for caption in captions])  # equal captions are embedded alike
+    if seed % 3 == 0:
+        texts[:] = texts[0]  # all fit equally well
+    windows = [window(Source(uri="/a.wav"), number) for number in range(count)]
+    contexts = [(Context(id=number, text="", score=0.0, source=""),) for number in range(count)]
+    batches = []
+    for batch in unit(windows, vectors, cuts, sorted(failed & set(range(count)))):
+        kept = [round(clip.start_s / 10) for clip in batch.clips]
+        said = {"captions": captions, "contexts": contexts}
+        columns = {name: tuple(column[row] for row in kept) for name, column in said.items()}
+        batches.append(replace(batch, caption_embeddings=texts[kept], **columns))
+    found = [batch for batch in pool(batches) if batch.clips]
+    left = [row for row in range(count) if row not in failed]
+    if not left:
+        assert not found
+        return
+    [summary] = found
+    scores = [float(np.clip(texts[row] @ summary.embeddings[0], -1, 1)) for row in left]
+    best = left[scores.index(max(scores))]
+    assert summary.captions == (captions[best],)
+    assert summary.contexts == (contexts[best],)
+    assert summary.scores == (max(scores),)
+
+
 def test_ranges_and_channels_of_one_file_are_recordings_of_their_own() -> None:
     first, second = Source(uri="/a.wav", end_s=20.0), Source(uri="/a.wav", start_s=20.0, end_s=500.0)
     windows = [
@@ -183,7 +219,7 @@ def test_a_window_that_fails_costs_a_flag_and_all_of_them_a_dead_letter(failed: 
             letter = dead.pop(source.uri)
             assert letter.clip_id == clip_id(source.uri, None, 0.0, 100.0)
             assert letter.code == "MODEL_FAILED"
-            assert letter.message == f"None of 3 windows could be embedded; the first one: window {min(rows)} failed"
+            assert letter.message == f"All of 3 windows failed; the first one: window {min(rows)} failed"
         else:
             assert clips.pop(source.uri).flags == (("INCOMPLETE",) if rows & failed else ())
     assert not clips

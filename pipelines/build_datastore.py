@@ -25,7 +25,6 @@ from sonogloss.indexes.recall import write_queries
 from sonogloss.indexes.train import GIB, IndexRequest, check_request
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
 from sonogloss.pipelines.running.beam_options import beam_options, leaves_models_to_workers
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
@@ -34,6 +33,9 @@ from sonogloss.pipelines.running.datastore_output import (
     end_datastore,
     is_swept,
     kept_units,
+    known_captions,
+    known_columns,
+    read_base,
 )
 from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many

@@ -1,4 +1,4 @@
-"""The output of build-datastore: what of it is ours, and so may be replaced.
+"""The output of build-datastore: what of it is ours, and so may be replaced; and a datastore that it adds captions to.
 
 The manifest proves it, and of a build that did not end a marker that is written first; the footers prove dead letters.
 """
@@ -12,17 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
-from sonogloss.errors import FormatError, OutputError
-from sonogloss.indexes.layout import FORMAT, MANIFEST, read_manifest
+from sonogloss.errors import FingerprintMismatchError, FormatError, MissingInputError, OutputError
+from sonogloss.indexes.cache import check_files
+from sonogloss.indexes.layout import CAPTIONS, FORMAT, MANIFEST, Manifest, read_manifest
 from sonogloss.indexes.verify import FOLDERS, OURS, unlisted
 from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
 from sonogloss.transforms.part_files import DATASTORE, DEAD_LETTERS, KIND_KEY
+from sonogloss.transforms.read_captions import merge_columns
 from sonogloss.transforms.work_files import WORK_FOLDER, remove_work
 
 MARKER = ".sonogloss-build.json"
 _UNITS = re.compile(UNITS + r"/[0-9a-f]{16}-\d{6}-[0-9a-f]{16}-[0-9a-f]{16}\.(npy|parquet)")
+_TYPES = {"int64": "int", "double": "float", "string": "str"}
 _HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
 _OTHERS = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(MARKER)}|{DEAD_LETTERS}/part-[0-9a-f]{{16}}\.parquet")
 """What of a build goes only where it is half-written: that a whole file of such a name is ours is proved otherwise."""
@@ -132,3 +135,45 @@ def _is_dead_letters(path: str) -> bool:
             return (pq.read_metadata(handle).metadata or {}).get(KIND_KEY) == DATASTORE.encode()
     except (OSError, pa.ArrowException):
         return False
+
+
+def read_base(output: str, *, clap: str, fingerprint: str, check: str = "sample") -> Manifest:
+    """The manifest of the datastore that is to grow, whose files are compared with it; `check` says how far.
+
+    Raises:
+        MissingInputError: there is none.
+        OutputError: it has format 1.
+        StoreFormatError: it is damaged.
+        FingerprintMismatchError: another CLAP made it.
+    """
+    if not files.exists(files.join(output, MANIFEST)):
+        raise MissingInputError(f"--append: {output!r} holds no finished datastore.", "Leave --append out.")
+    manifest = read_manifest(output)
+    if manifest.format_version == 1:
+        raise OutputError(
+            f"--append: {output!r} has format 1.",
+            f"Run `sonogloss compact {output}` first, which brings it to format 2.",
+        )
+    if manifest.clap["fingerprint"] != fingerprint:
+        raise FingerprintMismatchError(
+            f"--append: {output!r} was made with the CLAP {manifest.clap['name']!r}, and {clap!r} is another one.",
+            "Use that one, or build a datastore of its own.",
+        )
+    check_files(output, manifest, check)
+    return manifest
+
+
+def known_captions(output: str, base: Manifest) -> tuple[str, ...]:
+    """The files with the captions that it has."""
+    return tuple(files.join(output, shard.file(CAPTIONS).path) for shard in base.shards)
+
+
+def known_columns(output: str, base: Manifest) -> dict[str, str]:
+    """The further columns that it has, and their types."""
+    columns: dict[str, str] = {}
+    for path in known_captions(output, base):
+        with files.open_read(path) as handle:
+            schema = pq.read_schema(handle)
+        found = {field.name: _TYPES.get(str(field.type), "str") for field in schema}
+        columns = merge_columns(columns, {name: kind for name, kind in found.items() if name not in schema.names[:3]})
+    return columns

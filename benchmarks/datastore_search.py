@@ -54,7 +54,7 @@ def main() -> None:
         vectors = clustered(Path(folder) / "vectors.npy", count, options.width)
         index = faiss.IndexFlatIP(options.width)
         index.add(vectors)
-        queries = _queries(vectors, max(batches))
+        queries = make_queries(vectors, max(batches))
         rows = [measure(vectors, index, queries[:n], rounds) for n in batches]
     (options.output / "report.json").write_text(json.dumps(rows, indent=2))
 
@@ -72,7 +72,8 @@ def clustered(path: Path, count: int, width: int) -> FloatArray:
     return np.load(path, mmap_mode="r")
 
 
-def _queries(vectors: FloatArray, n: int) -> FloatArray:
+def make_queries(vectors: FloatArray, n: int) -> FloatArray:
+    """Unit rows near some of the vectors, and not one of them."""
     rng = np.random.default_rng(1)
     near = vectors[np.sort(rng.choice(len(vectors), n, replace=len(vectors) < n))]
     mixed = near + 0.06 * rng.standard_normal(near.shape, dtype=np.float32)

@@ -1,11 +1,11 @@
 """How fast are captions decoded? Ours against a loop as the reference's, and against the passes nobody can do without.
 
-    python -m benchmarks.decoding_speed [--prompts 96] [--rounds 3] [--models pocket llama]
+    python -m benchmarks.decoding_speed [--prompts 96] [--rounds 3] [--models pocket llama] [--reference-batch 4]
 
 Both sides search with 4 beams, in float32, on the same prompts: three retrieved captions and a soft vector, as DRCap
-has them. The reference takes batches of 4 as they come, pads them on the left and calls `generate` of transformers.
-They alternate in one process; every round prints the ratio of their times, and how many captions are equal. The same
-is said in seconds of processor time, which other programs on the machine disturb less.
+has them. The reference takes batches of 4 as they come, or of `--reference-batch`, pads them on the left and calls
+`generate` of transformers. They alternate in one process; every round prints the ratio of their times, and how many
+captions are equal. The same is said in seconds of processor time, which other programs on the machine disturb less.
 
 The limit is the time of the bare passes: the same prompts read in the same batches and the same number of rows in
 every step, through the same model without cache, mask and search. What it leaves over is what the engine costs.
@@ -46,7 +46,6 @@ from sonogloss.methods import load_captioner
 from sonogloss.methods.drcap.prompt import compose_prompts
 from sonogloss.soundscapes import caption_dump
 
-REFERENCE_BATCH = 4
 LLAMAS = {  # width, layers, width of the perceptrons, heads
     "llama": (768, 12, 2048, 12),
     "llama-7b": (4096, 32, 11008, 32),
@@ -64,6 +63,7 @@ class Work:
     prompts: list[list[int]]
     soft: Tensor
     settings: DecodeSettings
+    reference_batch: int
 
     def ours(self) -> list[list[int]]:
         """All prompts through the engine."""
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--reference-batch", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--alone", action="store_true", help="ours only, against the memory's bandwidth")
     parser.add_argument("--float32", action="store_true", help="leave weights of fewer bits out")
@@ -91,20 +92,23 @@ def main() -> None:
     prompts, rounds = (24, 1) if options.short else (options.prompts, options.rounds)
     report: dict[str, Any] = {"prompts": prompts, "batch_size": options.batch_size, "threads": torch.get_num_threads()}
     for name in options.models:
-        work = prepare(name, prompts, options.batch_size, options.device)
+        work = prepare(name, prompts, options.batch_size, options.device, options.reference_batch)
         if options.compiled:
             step = torch.compile(work.model.model.forward, dynamic=False)
             work = replace(work, model=replace(work.model, compiled_forward=step))
         report[name] = against_memory(work, rounds) if options.alone else against_peers(work, rounds)
         if not (options.alone or options.float32):
-            report[name] |= {kind: in_few_bits(work, kind, rounds) for kind in ("bfloat16", "int8")}
+            kinds = ("bfloat16", "int8") if options.device == "cpu" else ("bfloat16", "float16", "int8")
+            report[name] |= {kind: in_few_bits(work, kind, rounds) for kind in kinds}
     report["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if torch.cuda.is_available():
+        report["device"] = torch.cuda.get_device_name()
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report, indent=2))
 
 
-def prepare(name: str, prompts: int, batch_size: int, device: str) -> Work:
+def prepare(name: str, prompts: int, batch_size: int, device: str, reference_batch: int) -> Work:
     """A model, and prompts with three captions from the pocket grammar each, in no order."""
     said = list(caption_dump(3 * prompts, 5))
     contexts = [said[3 * i : 3 * i + 3] for i in range(prompts)]
@@ -121,7 +125,8 @@ def prepare(name: str, prompts: int, batch_size: int, device: str) -> Work:
         with torch.inference_mode():
             soft = captioner.mapper.to("cpu")(torch.from_numpy(told))
     ids = compose_prompts(contexts, captioner.prompt, model.tokenizer)
-    return Work(model=model, prompts=ids, soft=soft.to(device), settings=replace(settings, batch_size=batch_size))
+    settings = replace(settings, batch_size=batch_size)
+    return Work(model=model, prompts=ids, soft=soft.to(device), settings=settings, reference_batch=reference_batch)
 
 
 def ageing_llama(
@@ -163,13 +168,15 @@ def ageing_llama(
 def against_peers(work: Work, rounds: int) -> dict[str, Any]:
     """Ours, the reference and the bare passes, alternately."""
     bare = bare_passes(work)  # runs ours once: warm
-    reference(replace(work, prompts=work.prompts[:REFERENCE_BATCH]))
-    ratios, busy, shares = [], [], []
+    reference(replace(work, prompts=work.prompts[: work.reference_batch]))
+    ratios, busy, shares, memory = [], [], [], dict[str, float]()
     for number in range(rounds):
         begun = time.process_time()
         seconds, captions = timed(work.ours)
+        memory["ours"] = device_gib()
         middle = time.process_time()
         theirs, expected = timed(lambda: reference(work))
+        memory["reference"] = device_gib()
         ended = time.process_time()
         bare()
         ratios.append(theirs / seconds)
@@ -188,6 +195,8 @@ def against_peers(work: Work, rounds: int) -> dict[str, Any]:
         "prompt_tokens": statistics.median(map(len, work.prompts)),
         "caption_tokens": {"min": lengths[0], "median": statistics.median(lengths), "max": lengths[-1]},
         "equal": equal,
+        "ours_captions_per_second": len(captions) / seconds,
+        "device_gib": memory,
         "reference_seconds_over_ours": spread(ratios),
         "reference_processor_time_over_ours": spread(busy),
         "bare_passes_processor_time_over_ours": spread(shares),
@@ -206,15 +215,15 @@ def reference(work: Work) -> list[list[int]]:
     )
     found = []
     with torch.inference_mode():
-        for start in range(0, len(work.prompts), REFERENCE_BATCH):
-            rows = work.prompts[start : start + REFERENCE_BATCH]
+        for start in range(0, len(work.prompts), work.reference_batch):
+            rows = work.prompts[start : start + work.reference_batch]
             longest = max(map(len, rows))
             pads = [longest - len(row) for row in rows]
             padded = [[model.pad_id] * pad + row for pad, row in zip(pads, rows, strict=True)]
             ids = torch.tensor(padded, device=work.soft.device)
             mask = (torch.arange(longest) >= torch.tensor(pads)[:, None]).long().to(ids.device)
             words = model.model.get_input_embeddings()(ids.clamp(min=0))
-            vectors = fill_slots(words, ids == AUDIO_SLOT, work.soft[start : start + REFERENCE_BATCH])
+            vectors = fill_slots(words, ids == AUDIO_SLOT, work.soft[start : start + work.reference_batch])
             output = model.model.generate(inputs_embeds=vectors, attention_mask=mask, generation_config=search)
             found += [row[: row.index(model.eos_id)] if model.eos_id in row else row for row in output.tolist()]
     return found
@@ -310,6 +319,15 @@ def timed(run: Callable[[], Result]) -> tuple[float, Result]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - begun, result
+
+
+def device_gib() -> float:
+    """The most that tensors took on a GPU since this was last asked, the weights included."""
+    if not torch.cuda.is_available():
+        return 0.0
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return peak
 
 
 def spread(values: list[float]) -> dict[str, float]:

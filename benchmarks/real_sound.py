@@ -16,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.event_words import EventWords, f1
 from benchmarks.real_sound_data import embed_clips, evenly, read_captions, read_half, write_dumps
 from sonogloss.clap import Clap, load_clap
 from sonogloss.decoding.language_model import LanguageModel, load_language_model
@@ -37,6 +39,7 @@ from sonogloss.metrics.evaluate import Evaluation, evaluate
 from sonogloss.metrics.metric import Need, Scorer
 from sonogloss.metrics.registry import METRICS
 from sonogloss.metrics.scorers import find_scorers
+from sonogloss.metrics.sums import Numbers
 from sonogloss.pipelines.build_datastore import build_datastore
 from sonogloss.records import FloatArray
 
@@ -95,7 +98,7 @@ def main() -> None:
     references = {str(path): captions for path, captions in clips}
     scorers, _ = find_scorers({"meteor", "sentence_model"}, sentence_model=arguments.sentence_model)
     print(f"\n{clap.name}, {len(clips)} clips of the {arguments.half} half\n")
-    show({system: [score(texts, references, scorers) for texts in runs] for system, runs in made.items()}, made)
+    show(made, references, scorers, EventWords(labels.labels))
     listing = {
         key: {system: [run[row] for run in made[system]] for system in made} for row, key in enumerate(references)
     }
@@ -174,28 +177,38 @@ def score(captions: Captions, references: Mapping[str, list[str]], scorers: dict
     return evaluate(dict(zip(references, captions, strict=True)), references, metrics=metrics, scorers=scorers)
 
 
-def show(table: Mapping[str, list[Evaluation]], made: Mapping[str, list[Captions]]) -> None:
+def show(
+    made: Mapping[str, list[Captions]],
+    references: Mapping[str, list[str]],
+    scorers: dict[Need, Scorer],
+    words: EventWords,
+) -> None:
     """One row a system: each value over all its seeds, the paired difference from copying, and the seeds' values."""
-    [copied] = table[COPY]
-    metrics = [row.metric for row in copied.corpus if row.metric != "repeated_trigrams"]
-    print("| system | " + " | ".join(metrics) + " | begins with a digit | repeats three words |")
-    print("|---" * (len(metrics) + 3) + "|")
-    for system, runs in table.items():
-        cells = [_cell(name, copied, runs) for name in metrics]
+    evaluated = {system: [score(texts, references, scorers) for texts in runs] for system, runs in made.items()}
+    metrics = [row.metric for row in evaluated[COPY][0].corpus if row.metric != "repeated_trigrams"]
+    columns: list[tuple[Any, dict[str, list[Numbers]]]] = [
+        (METRICS[name].value, {system: [run.numbers[name] for run in runs] for system, runs in evaluated.items()})
+        for name in metrics
+    ]
+    said = list(references.values())
+    columns.append((f1, {system: [words.numbers(texts, said) for texts in runs] for system, runs in made.items()}))
+    print(f"| system | {' | '.join(metrics)} | event words | begins with a digit | repeats three words |")
+    print("|---" * (len(metrics) + 4) + "|")
+    for system, runs in evaluated.items():
+        cells = [_cell(value, numbers[COPY][0], numbers[system]) for value, numbers in columns]
         texts = [text for run in made[system] for text in run]
         digits = sum(text[:1].isdigit() for text in texts) / len(texts)
         repeated = np.mean([row.value for run in runs for row in run.corpus if row.metric == "repeated_trigrams"])
         print(f"| {system} | {' | '.join(cells)} | {digits:.2f} | {repeated:.2f} |")
 
 
-def _cell(name: str, copied: Evaluation, runs: Sequence[Evaluation]) -> str:
-    value: Callable[[FloatArray], FloatArray] = METRICS[name].value  # type: ignore[assignment]  # of numbers, here
-    together = np.mean([run.numbers[name] for run in runs], axis=0)
+def _cell(value: Any, copied: Numbers, runs: Sequence[Numbers]) -> str:
+    together = np.mean(runs, axis=0)
     cell = f"{float(value(together.sum(axis=0))):.3f}"
     if runs[0] is copied:
         return cell
-    interval = compare(copied.numbers[name], together, value).interval
-    seeds = ", ".join(f"{float(value(run.numbers[name].sum(axis=0))):.3f}" for run in runs) if len(runs) > 1 else ""
+    interval = compare(copied, together, value).interval
+    seeds = ", ".join(f"{float(value(run.sum(axis=0))):.3f}" for run in runs) if len(runs) > 1 else ""
     return f"{cell} ({interval.low:+.3f} to {interval.high:+.3f})" + f"; {seeds}" * bool(seeds)
 
 

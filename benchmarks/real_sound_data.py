@@ -2,8 +2,8 @@ r"""Real clips with human captions, in halves; and human captions to learn from,
 
     python -m benchmarks.real_sound_data --output bench-output/real-captions
 
-writes `store/*.txt`, about 53,000 captions of four sources for a datastore, and `train.txt`, 6,000 of them to learn
-from.
+writes `store/*.txt`, about 83,000 captions of four sources to learn from and to look up, and `validation.txt`, 1,000
+held-out ones of two of them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from sonogloss.clap import Clap
 from sonogloss.records import FloatArray
 
 SOURCES = ("audiocaps_captioned", "clotho_captioned")
-_DUMPS = {  # file, where its text is, and one caption in how many
-    "audiocaps": ("audiocaps_train", "caption", 2),
-    "clotho": ("clotho_train", "captions", 1),
-    "bbc": ("bbc_sound_effects", "description", 2),
-    "wavtext5k": ("wavtext5k", "description", 1),
+Dumps = Mapping[str, tuple[str, str]]
+"""By name a file, and where its text is."""
+DUMPS: Dumps = {
+    "audiocaps": ("audiocaps_train", "caption"),
+    "clotho": ("clotho_train", "captions"),
+    "bbc": ("bbc_sound_effects", "description"),
+    "wavtext5k": ("wavtext5k", "description"),
 }
-_LEARNED = 6000
+HELD_OUT: Dumps = {"audiocaps": ("audiocaps_val", "captions"), "clotho": ("clotho_val", "captions")}
 
 CaptionedClip = tuple[Path, list[str]]
 
@@ -39,10 +41,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=Path("bench-output/real-captions"))
     arguments = parser.parse_args()
-    captions = read_captions(arguments.data)
-    write_dumps(arguments.output / "store", captions)
-    together = [text for texts in captions.values() for text in texts]
-    write_dumps(arguments.output, {"train": evenly(together, _LEARNED)})
+    learned = read_captions(arguments.data, DUMPS)
+    write_dumps(arguments.output / "store", learned)
+    known = {text for texts in learned.values() for text in texts}
+    held_out = read_captions(arguments.data, HELD_OUT).values()
+    validation = [text for texts in held_out for text in evenly([text for text in texts if text not in known], 500)]
+    write_dumps(arguments.output, {"validation": validation})
 
 
 def read_half(folder: Path, half: str) -> list[CaptionedClip]:
@@ -54,15 +58,15 @@ def read_half(folder: Path, half: str) -> list[CaptionedClip]:
     return found
 
 
-def read_captions(folder: Path) -> dict[str, list[str]]:
+def read_captions(folder: Path, dumps: Dumps = DUMPS) -> dict[str, list[str]]:
     """Human captions by source, each once, and none that a captioned clip has."""
     clips = [clip for half in ("development", "test") for clip in read_half(folder / "audio", half)]
     own = {_bare(text) for _, texts in clips for text in texts}
     found = {}
-    for name, (file, column, every) in _DUMPS.items():
+    for name, (file, column) in dumps.items():
         texts = [text for row in _lines(folder / "captions" / f"{file}.jsonl.gz") for text in _texts(row[column])]
         kept = [text for text in dict.fromkeys(" ".join(text.split()) for text in texts) if text]
-        found[name] = [text for text in kept if _bare(text) not in own][::every]
+        found[name] = [text for text in kept if _bare(text) not in own]
     return found
 
 

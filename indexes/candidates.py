@@ -18,6 +18,7 @@ DoubleArray = npt.NDArray[np.float64]
 # Candidates of a query before exact scores thin them out: reached where thousands of rows tie.
 _LIMIT = 4096
 _NO_FLOOR = -1e30
+_ALL = slice(None)
 # Candidates a query that wait before the thresholds are raised.
 _WAITING = 4
 
@@ -62,13 +63,23 @@ class Candidates:
         chosen = scores[places[near]]
         near += first
         if len(near) and chosen.shape[1] > self._k and self._floor[near].min() == _NO_FLOOR:
-            kth = np.partition(chosen, -self._k, axis=1)[:, -self._k]
-            self._floor[near] = np.maximum(self._floor[near], kth - 2 * self._error[near])
-        threshold = np.nextafter(self._floor[near].astype(np.float32), -np.inf, dtype=np.float32)
-        found = np.flatnonzero(chosen >= threshold[:, None])
-        if len(found):
-            queries, rows = np.divmod(found, chosen.shape[1])
-            self._waiting.append((near[queries], start + rows, chosen.ravel()[found]))
+            self.raise_floors(np.partition(chosen, -self._k, axis=1)[:, -self._k], near)
+        found = np.flatnonzero(chosen >= self.thresholds(near)[:, None])
+        queries, rows = np.divmod(found, chosen.shape[1])
+        self.take(near[queries], start + rows, chosen.ravel()[found])
+
+    def raise_floors(self, kth: FloatArray, queries: IntArray | slice = _ALL) -> None:
+        """Let go what is farther than the k-th best scores `kth` among some rows, one a query."""
+        self._floor[queries] = np.maximum(self._floor[queries], kth - 2 * self._error[queries])
+
+    def thresholds(self, queries: IntArray | slice = _ALL) -> FloatArray:
+        """The float32 scores from which rows are candidates, one a query."""
+        return np.nextafter(self._floor[queries].astype(np.float32), -np.inf, dtype=np.float32)
+
+    def take(self, queries: IntArray, rows: IntArray, scores: FloatArray) -> None:
+        """Take pairs of a query and a row whose float32 score reaches the query's threshold."""
+        if len(rows):
+            self._waiting.append((queries, rows, scores))
 
     def settle(self, *, at_once: bool) -> None:
         """Raise the thresholds, if enough candidates wait for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -118,6 +118,19 @@ class Datastore:
             parts = [shard.mapped for shard in shards] if with_support else []
             support = Support(parts, dim=manifest.dim, clap_fingerprint=manifest.clap["fingerprint"])
         return cls(path, [manifest], shards, support)
+
+    def to(self, device: str) -> Self:
+        """Copy vectors to a GPU, where exact search and projection then run; returns the datastore itself.
+
+        Shards go there one by one while they take at most half of the memory that is free. The others are searched on
+        the processor, and so is every shard with an approximate index, or of a store that is searched partitioned.
+
+        Args:
+            device: as torch names it; `cpu` changes nothing.
+        """
+        for part in {id(part): part for part in (*(s.mapped for s in self.shards), *self.support.mapped)}.values():
+            part.to(device)
+        return self
 
     @property
     def manifest(self) -> Manifest:

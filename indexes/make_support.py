@@ -6,20 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.indexes.build import write_support_part
+from sonogloss.indexes.clusters import ROWS_A_CENTER, cluster_centers
 from sonogloss.indexes.layout import ALL, read_manifest, shard_from_json
 from sonogloss.indexes.support import Support
 from sonogloss.indexes.train import Rows, spread
-from sonogloss.records import FloatArray
 
 _SPEC = re.compile(r"(sample|kmeans):([1-9]\d*)")
 _PART_ROWS = 1_000_000
-_ROWS_A_CENTER = 64
-_ROUNDS = 20
 
 
 def check_support(wanted: str, clap: Mapping[str, Any]) -> None:
@@ -52,6 +49,7 @@ def make_support(
     dtype: str,
     clap: Mapping[str, Any],
     first: int = 0,
+    device: str = "cpu",
 ) -> list[dict[str, Any]] | None:
     """Write the parts of a support.
 
@@ -62,6 +60,7 @@ def make_support(
         dtype: what vectors are stored as.
         clap: of the datastore.
         first: the number of the first part.
+        device: where centers are found.
 
     Returns:
         The entries for the manifest; None where the shards' vectors are the support.
@@ -74,26 +73,10 @@ def make_support(
         if not rows.count:
             return None
         size = int(match[2])
-        parts = [rows.take(spread(rows.count, size)) if match[1] == "sample" else cluster_centers(rows, size)]
+        rows_read = size if match[1] == "sample" else ROWS_A_CENTER * size
+        taken = rows.take(spread(rows.count, rows_read))
+        parts = [taken if match[1] == "sample" else cluster_centers(taken, size, device=device)]
     else:
         parts = [np.asarray(part, np.float32) for part in Support.open(wanted).parts]
     pieces = [part[start : start + _PART_ROWS] for part in parts for start in range(0, len(part), _PART_ROWS)]
     return [write_support_part(directory, number, piece, dtype) for number, piece in enumerate(pieces, first)]
-
-
-def cluster_centers(rows: Rows, count: int) -> FloatArray:
-    """Unit centers [count, dim] of spherical k-means on a sample; every row itself where there are no more."""
-    sample = rows.take(spread(rows.count, max(count, _ROWS_A_CENTER * count)))
-    if len(sample) <= count:
-        return sample
-    kmeans = faiss.Kmeans(
-        sample.shape[1],
-        count,
-        niter=_ROUNDS,
-        spherical=True,
-        seed=1,
-        min_points_per_centroid=1,
-        max_points_per_centroid=_ROWS_A_CENTER,
-    )
-    kmeans.train(sample)
-    return np.asarray(kmeans.centroids, np.float32)

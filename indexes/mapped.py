@@ -1,15 +1,15 @@
-"""Vectors on disk, mapped into memory when they are asked for."""
+"""Vectors on disk, mapped into memory when they are asked for, and compared with queries there or on a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from sonogloss.indexes.scan import BoolArray, Scan, scan
+from sonogloss.records import FloatArray, IntArray
 
-from sonogloss.records import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import torch
 
 
 class Mapped:
@@ -28,6 +28,7 @@ class Mapped:
     def __init__(self, load: Callable[[], FloatArray], count: int, *, keep: bool = True) -> None:
         self._load, self._count = load, count
         self._held = load() if keep else None
+        self._placed: torch.Tensor | None = None
         self.shown: BoolArray | None = None
 
     @property
@@ -38,3 +39,28 @@ class Mapped:
     def get(self) -> FloatArray:
         """The vectors, for as long as the caller holds them."""
         return self._load() if self._held is None else self._held
+
+    def to(self, device: str) -> bool:
+        """Copy the vectors to the memory of a GPU, if they stay mapped and fit there; returns whether they did."""
+        if self._held is not None and device != "cpu":
+            from sonogloss.indexes.device_scan import put_on_device  # all of it stands on torch
+
+            self._placed = put_on_device(self._held, device)
+        return self._placed is not None
+
+    def scan(
+        self,
+        queries: FloatArray,
+        *,
+        ids: IntArray | None = None,
+        k: int = 0,
+        temperature: float | None = None,
+        allowed: BoolArray | None = None,
+    ) -> Scan:
+        """Compare queries with the rows that count, or with those in `allowed`: :func:`sonogloss.indexes.scan.scan`."""
+        allowed = self.shown if allowed is None else allowed
+        if self._placed is None:
+            return scan(self.get(), queries, ids=ids, k=k, temperature=temperature, allowed=allowed)
+        from sonogloss.indexes.device_scan import scan_on_device
+
+        return scan_on_device(self._placed, self.get(), queries, ids=ids, k=k, temperature=temperature, allowed=allowed)

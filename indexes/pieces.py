@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from sonogloss.bridge import SoftmaxState, empty_state, finish, merge
 from sonogloss.indexes.answers import Found, contexts_of, look_in_shard
 from sonogloss.indexes.datastore import Datastore
-from sonogloss.indexes.scan import scan
 from sonogloss.indexes.vectors import check_queries
 from sonogloss.records import Context, FloatArray
 
@@ -61,7 +60,7 @@ def ask_piece(store: Datastore, piece: int, queries: FloatArray, *, k: int, temp
     shards = len(store.shards) if k else 0
     if piece >= shards:
         part = store.support.mapped[piece - shards]
-        softmax = scan(part.get(), checked, temperature=temperature, allowed=part.shown).softmax
+        softmax = part.scan(checked, temperature=temperature).softmax
         return PieceAnswer(piece=piece, nearest=[[] for _ in checked], softmax=softmax)
     tau = temperature if store.owns_support else None
     found, state = look_in_shard(store.shards[piece], piece, checked, k=k, temperature=tau, where={})

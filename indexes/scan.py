@@ -23,9 +23,9 @@ from sonogloss.records import FloatArray, IntArray
 BoolArray = npt.NDArray[np.bool_]
 
 # Rows whose weights are computed in float64, at least; each of the others weighs less than a ninth.
-_HEAVIEST = 8
+HEAVIEST = 8
 # Below this temperature the error of float32 scores shows even so: all scores are float64 then, as in the bridge.
-_SHARP = 0.005
+SHARP = 0.005
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,9 +64,9 @@ def scan(
         What was found; nothing of it depends on the other queries.
     """
     ids = np.arange(len(vectors)) if ids is None else ids
-    sharp = temperature is not None and temperature < _SHARP
+    sharp = temperature is not None and temperature < SHARP
     softmax = None if temperature is None or sharp else Softmax(queries, temperature)
-    wanted = max(k, 0 if softmax is None else _HEAVIEST)
+    wanted = max(k, 0 if softmax is None else HEAVIEST)
     candidates = Candidates(vectors, ids, queries, wanted) if wanted else None
     state = None
     if candidates is not None:

@@ -15,8 +15,8 @@ from sonogloss.indexes.flat import Flat
 from sonogloss.indexes.format1 import open_faiss_vectors
 from sonogloss.indexes.kinds import KINDS, OpenIndex
 from sonogloss.indexes.layout import CAPTIONS, INDEX, VECTORS, IndexEntry, ShardEntry, unusable
-from sonogloss.indexes.mapped import BoolArray, Mapped
-from sonogloss.indexes.scan import Scan, scan
+from sonogloss.indexes.mapped import Mapped
+from sonogloss.indexes.scan import BoolArray, Scan
 from sonogloss.indexes.vectors import load_vectors
 from sonogloss.records import FloatArray, IntArray
 
@@ -122,14 +122,11 @@ class Shard:
             temperature: tau >= 0; None for no softmax.
             where: captions are found only where each of these columns has one of its values; the softmax is over all.
         """
-        vectors, shown = self.mapped.get(), self.mapped.shown
-        if not where and (isinstance(KINDS[self._described.kind], Flat) or shown is not None):
-            return scan(vectors, queries, ids=self.ids, k=k, temperature=temperature, allowed=shown)
-        softmax = (
-            None if temperature is None else scan(vectors, queries, temperature=temperature, allowed=shown).softmax
-        )
+        if not where and (isinstance(KINDS[self._described.kind], Flat) or self.mapped.shown is not None):
+            return self.mapped.scan(queries, ids=self.ids, k=k, temperature=temperature)
+        softmax = None if temperature is None else self.mapped.scan(queries, temperature=temperature).softmax
         if where:
-            nearest = scan(vectors, queries, ids=self.ids, k=k, allowed=self._where(where)).nearest
+            nearest = self.mapped.scan(queries, ids=self.ids, k=k, allowed=self._where(where)).nearest
         else:
             nearest = self._index.search(queries, k, self.ids)
         return Scan(nearest=nearest, softmax=softmax)

@@ -17,7 +17,7 @@ from sonogloss.indexes.tiles import QueryTile, query_tiles, weighted_sums
 from sonogloss.records import FloatArray
 
 # exp(-80) is 1e-35: nothing beside the largest weight, 1, and not yet a denormal number, which would be slow.
-_FAINTEST = np.float32(-80)
+FAINTEST = np.float32(-80)
 # Scores of unit vectors do not differ by more; of damaged ones they may, and then the result has to be finite at least.
 _FARTHEST = np.float32(1e-3)
 
@@ -64,8 +64,8 @@ class Softmax:
         scale = np.exp((sums.maximum - maximum) / self._temperature)
         scores -= maximum.astype(np.float32)[:, None]
         scores *= np.float32(1 / self._temperature)
-        if scores.min() < _FAINTEST:
-            np.maximum(scores, _FAINTEST, out=scores)
+        if scores.min() < FAINTEST:
+            np.maximum(scores, FAINTEST, out=scores)
         weights = np.exp(scores, out=scores)
         sums.maximum = maximum
         sums.total = sums.total * scale + weights.sum(axis=1)
@@ -82,10 +82,15 @@ class Softmax:
             state.maximum[part] = sums.maximum[tile.places]
             state.total[part] = sums.total[tile.places]
             state.vector[part] = sums.vector[tile.places]
-        for query in np.flatnonzero(np.isfinite(state.maximum)):
-            rough, exact, rows = candidates.heaviest(int(query))
-            exact = np.clip(exact, rough - _FARTHEST, rough + _FARTHEST)
-            had, due = (np.exp((scores - state.maximum[query]) / self._temperature) for scores in (rough, exact))
-            state.total[query] += (due - had).sum()
-            state.vector[query] += ((due - had)[:, None] * rows).sum(axis=0)
-        return state
+        return weigh_exactly(state, candidates, self._temperature)
+
+
+def weigh_exactly(state: SoftmaxState, candidates: Candidates, temperature: float) -> SoftmaxState:
+    """The state, with float64 scores of the nearest rows in place of the float32 ones that it was summed with."""
+    for query in np.flatnonzero(np.isfinite(state.maximum)):
+        rough, exact, rows = candidates.heaviest(int(query))
+        exact = np.clip(exact, rough - _FARTHEST, rough + _FARTHEST)
+        had, due = (np.exp((scores - state.maximum[query]) / temperature) for scores in (rough, exact))
+        state.total[query] += (due - had).sum()
+        state.vector[query] += ((due - had)[:, None] * rows).sum(axis=0)
+    return state

@@ -17,7 +17,6 @@ from sonogloss.errors import StoreFormatError
 from sonogloss.indexes.cache import localise
 from sonogloss.indexes.layout import ALL, Manifest, SupportPart, read_manifest
 from sonogloss.indexes.mapped import Mapped
-from sonogloss.indexes.scan import scan
 from sonogloss.indexes.shard import open_vectors
 from sonogloss.indexes.vectors import Queries, check_queries, load_vectors
 from sonogloss.records import FloatArray
@@ -108,7 +107,7 @@ class Support:
         checked = check_queries(queries, self.dim)
         state = empty_state(*checked.shape)
         for part in self.mapped:
-            softmax = scan(part.get(), checked, temperature=temperature, allowed=part.shown).softmax
+            softmax = part.scan(checked, temperature=temperature).softmax
             if softmax is not None:
                 state = merge(state, softmax, temperature)
         return finish(state, renormalise=renormalise) if len(checked) else checked

@@ -16,6 +16,7 @@ import numpy as np
 from sonogloss import files
 from sonogloss.errors import OptionError
 from sonogloss.indexes.approximate import FACTORY, IVF_PQ, IVF_RABITQ, Approximate
+from sonogloss.indexes.clusters import ROWS_A_CENTER, cluster_centers
 from sonogloss.indexes.kinds import AUTO, KINDS
 from sonogloss.indexes.layout import INDEX, TRAINED, ShardEntry, shard_from_json, to_json
 from sonogloss.indexes.shard import open_vectors
@@ -27,7 +28,6 @@ GIB = 1 << 30
 ROTATION_ROWS = 16_384
 """Rows that a rotation is trained on. More find nothing more; with fewer, FAISS leaves out BLAS and takes longer."""
 _QUERIES = 500
-_ROWS_A_LIST = 64
 _FEWEST_TRAINED = 50_000
 _FEWEST_ROWS = 1000
 _BLOCK = 65_536
@@ -122,9 +122,11 @@ def held_out(count: int) -> IntArray:
 
 
 def train(
-    directory: str, shards: Sequence[Mapping[str, Any]], request: IndexRequest, *, dtype: str
+    directory: str, shards: Sequence[Mapping[str, Any]], request: IndexRequest, *, dtype: str, device: str = "cpu"
 ) -> dict[str, Any] | None:
     """Choose and train the index of a store; None when it is exact and needs no file.
+
+    On a GPU the centers of inverted lists are found there, and all else on the processor.
 
     Returns:
         `kind`, `factory` and `file`, the entry of the trained index without rows.
@@ -144,16 +146,31 @@ def train(
         if isinstance(step, faiss.OPQMatrix):
             step.max_train_points = ROTATION_ROWS
     asked = held_out(rows.count)
-    chosen = spread(rows.count, max(_FEWEST_TRAINED, _ROWS_A_LIST * list_count(index)))
+    chosen = spread(rows.count, max(_FEWEST_TRAINED, ROWS_A_CENTER * list_count(index)))
     chosen = np.setdiff1d(chosen, asked) if len(chosen) > 2 * len(asked) else chosen
+    sample = rows.take(chosen)
     try:
-        index.train(rows.take(chosen))
+        if device != "cpu":
+            _find_lists(index, sample, device)
+        index.train(sample)
     except RuntimeError as error:
         raise OptionError(
             f"The index {factory!r} cannot be trained on {len(chosen):,} captions.", "Use --index flat."
         ) from error
     _write(index, files.join(directory, TRAINED))
     return {"kind": kind, "factory": factory, "file": vars(file_entry(directory, TRAINED))}
+
+
+def _find_lists(index: Any, sample: FloatArray, device: str) -> None:
+    """Give inverted lists their centers, if they are looked up exactly; FAISS then trains what is left."""
+    for step in _steps_before(index):
+        if not step.is_trained:
+            step.train(sample)
+        sample = step.apply(sample)
+    if list_count(index):
+        quantizer = faiss.downcast_index(faiss.extract_index_ivf(index).quantizer)
+        if isinstance(quantizer, faiss.IndexFlat):
+            quantizer.add(cluster_centers(sample, list_count(index), device=device))
 
 
 def add_index(

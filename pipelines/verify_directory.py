@@ -87,11 +87,11 @@ def _verify_parts(config: VerifyConfig, directory: str, run: dict[str, Any]) -> 
     counts = run["counts"]
     folders = ("labels" if "labels" in counts else "captions", "dead_letters")
     named = {part["path"] for part in read_parts(directory, run)}
-    with parts_runner(config, directory, name=f"{WORK_FOLDER}/verify", noun="rows") as (folder, run_parts):
-        plan = plan_verification(folder, directory, len(named), config.sample)
+    with parts_runner(config, directory, name=f"{WORK_FOLDER}/verify", noun="rows") as (work, run_parts):
+        plan = plan_verification(work, directory, len(named), config.sample)
         run_parts(plan, Stage(work=verify_range))
-        found = read_findings(plan)
-    problems, rows = found.problems, found.rows
+        problems, rows = read_findings(plan)
+        repeated, clip = repeated_clips(plan, run, rows.get(folders[0], 0))
     if not problems:
         problems = [
             f"There are {rows.get(folder, 0)} {folder} rows, but run.json counts {counts[folder]}."
@@ -104,7 +104,6 @@ def _verify_parts(config: VerifyConfig, directory: str, run: dict[str, Any]) -> 
             problems.append(f"{rows[SKIPPED]} skipped files are listed, but run.json counts {left_out}.")
     if counts["inputs"] != counts[folders[0]] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")
-    repeated, clip = repeated_clips(directory, run, found.clips)
     if repeated:
         problems.append(f"{repeated} clips have several rows, {clip} among them.")
     for folder in (*folders, SKIPPED):

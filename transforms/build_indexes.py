@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
 
+from sonogloss.clap.device import device_or_cpu
 from sonogloss.indexes import Manifest, commit_datastore
 from sonogloss.indexes.layout import ALL, FileEntry, to_json
 from sonogloss.indexes.make_support import make_support
@@ -36,6 +37,7 @@ class DatastoreHead:
         queries: embeddings of recordings that its recall is measured with too; a datastore that grows has its own.
         support: `all`, `sample:N`, `kmeans:N` or another datastore.
         base: the manifest of the datastore that captions are added to; its index and its own support stay.
+        device: where the centers of a support and of inverted lists are found.
         dumps: where :func:`~sonogloss.transforms.list_dumps.write_dumps` wrote further options and licenses.
     """
 
@@ -47,6 +49,7 @@ class DatastoreHead:
     queries: FileEntry | None = None
     support: str = ALL
     base: Manifest | None = None
+    device: str = "cpu"
     dumps: str | None = None
 
     def complete(self) -> DatastoreHead:
@@ -115,7 +118,9 @@ def _support(written: Sequence[Mapping[str, Any]], output: str, head: DatastoreH
     if head.base is not None and head.base.support.kind != ALL:
         return {"support": [*map(to_json, head.base.support.parts)], "support_kind": head.base.support.kind}
     return {
-        "support": make_support(output, written, head.support, dtype=head.vectors, clap=head.clap),
+        "support": make_support(
+            output, written, head.support, dtype=head.vectors, clap=head.clap, device=device_or_cpu(head.device)
+        ),
         "support_kind": head.support if ":" in head.support else "copy",
     }
 
@@ -154,7 +159,7 @@ class BuildIndexes(beam.PTransform[PCollection[Any], PCollection[Manifest]]):
 def train_index(written: Sequence[Mapping[str, Any]], *, output: str, head: DatastoreHead) -> dict[str, Any] | None:
     """Train the index of the shards; a datastore that grows keeps its own."""
     if head.base is None:
-        return train(output, written, head.index, dtype=head.vectors)
+        return train(output, written, head.index, dtype=head.vectors, device=device_or_cpu(head.device))
     index = head.base.index
     if index.trained is None:
         return None

@@ -6,7 +6,7 @@ there are depends on the file's size and on what its header says, which need not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def split_long(sources: Iterable[Source], policy: WindowPolicy) -> SourceTable:
         policy: how windows are cut.
     """
     table = SourceTable.of(sources)
-    if policy.max_windows is not None or not np.any(table.sizes >= 2 * PART_BYTES):
+    if policy.max_windows is not None or not any(np.any(some >= 2 * PART_BYTES) for some in table.sizes()):
         return table
     return SourceTable.of(part for source in table for part in _parts(source, policy))
 
@@ -67,6 +67,11 @@ def _announced_seconds(source: Source) -> float:
         return 0.0
 
 
-def firsts(sources: SourceTable) -> npt.NDArray[np.bool_]:
-    """Where does a recording begin? Counts of recordings count these."""
-    return sources.parts <= 0
+def count_recordings(sources: Sequence[Source], done: npt.NDArray[np.bool_] | None = None) -> int:
+    """How many recordings these sources are, or those of them that are marked; the parts of one count once."""
+    count = start = 0
+    for parts in SourceTable.of(sources).parts():
+        stop = start + len(parts)
+        count += int(np.sum((parts <= 0) if done is None else (parts <= 0) & done[start:stop]))
+        start = stop
+    return count

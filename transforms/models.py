@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from sonogloss.clap import Clap, load_clap
-from sonogloss.clap.device import choose_device
+from sonogloss.clap.device import choose_device, device_or_cpu
 from sonogloss.clap.outline import ClapOutline, outline_clap
-from sonogloss.errors import FingerprintMismatchError, OptionError
+from sonogloss.errors import FingerprintMismatchError
 from sonogloss.indexes import Datastore
 from sonogloss.indexes.datastore import Search
 from sonogloss.indexes.layout import Manifest, read_manifest, to_json
@@ -176,7 +176,7 @@ class DatastoreReference:
     """A datastore, or several as one, by path and the digest of its manifest, which holds the digest of every file.
 
     `support` is another datastore whose text support takes the place of this one's own; `search` says whether shards
-    stay mapped (see :meth:`Datastore.open`), which changes no result.
+    stay mapped (see :meth:`Datastore.open`), which changes no result. `device` is where vectors are compared.
     """
 
     path: str | tuple[str, ...]
@@ -184,6 +184,7 @@ class DatastoreReference:
     support: str | None = None
     support_fingerprint: str | None = None
     search: Search = "replicated"
+    device: str = "cpu"
 
     @classmethod
     def of(
@@ -193,6 +194,7 @@ class DatastoreReference:
         *,
         search: Search = "replicated",
         check: str = "sample",
+        device: str = "cpu",
         look: bool = False,
     ) -> DatastoreReference:
         """The reference to the datastore that lies there now; `check` is that of :meth:`Datastore.open`.
@@ -206,8 +208,9 @@ class DatastoreReference:
             support=support,
             support_fingerprint=_digest_of(support),
             search=search,
+            device=device,
         )
-        return _seen(reference, datastore) if look else _keep(reference, datastore)
+        return _seen(reference, datastore) if look else _keep(reference, datastore.to(device_or_cpu(device)))
 
     @property
     def outline(self) -> Datastore:
@@ -222,7 +225,7 @@ class DatastoreReference:
         datastore = Datastore.open(self.path, support=self.support, search=self.search)
         _require("datastore", datastore.path, self.fingerprint, _fingerprint(datastore))
         _require("support", str(self.support), str(self.support_fingerprint), str(_digest_of(self.support)))
-        return datastore
+        return datastore.to(choose_device(self.device))
 
 
 def _fingerprint(datastore: Datastore) -> str:
@@ -244,10 +247,7 @@ def manifest_digest(manifest: Manifest) -> str:
 
 def _device_here(device: str) -> str:
     """What the launching machine has of a device that the workers are to use; it only looks at the models."""
-    try:
-        return _noted(choose_device(device))
-    except OptionError:
-        return "cpu"
+    return _noted(device_or_cpu(device))
 
 
 def _noted(device: str) -> str:

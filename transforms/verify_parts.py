@@ -1,7 +1,7 @@
 """verify_parts: ranges of the parts of a run -> what is wrong with their files, their rows, and which clips they hold.
 
-What a range shows lies in a file of its own, so it does not matter which worker looked, and nothing is held but eight
-bytes a clip.
+What a range shows lies in a file of its own, so it does not matter which worker looked. Clips are known by hashes, of
+which some are compared at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from sonogloss.transforms.progress_file import note
 from sonogloss.transforms.skipped_files import SKIPPED
 
 PARTS_A_RANGE = 256
+CLIPS_A_PASS = 1 << 22
+"""So many clips are compared at once."""
 _FINDINGS = b"sonogloss.findings"
 # The columns of a results directory's folders. A run has captions or labels, and its counts say which.
 _SCHEMAS = {
@@ -150,28 +152,45 @@ def hashes(names: list[str]) -> Hashes:
     return np.frombuffer(found, np.uint64)
 
 
-def read_findings(plan: VerificationPlan) -> Findings:
-    """The sum of what all ranges show."""
-    tables = [files.read_table(plan.path(number)) for number in plan.parts]
+def read_findings(plan: VerificationPlan) -> tuple[list[str], dict[str, int]]:
+    """What all ranges show: a sentence a problem, and rows by folder."""
     rows: Counter[str] = Counter()
-    problems = []
-    for table in tables:
-        said = json.loads(table.schema.metadata[_FINDINGS])
+    problems: list[str] = []
+    for number in plan.parts:
+        said = json.loads(files.read_table(plan.path(number), columns=[]).schema.metadata[_FINDINGS])
         problems += said["problems"]
         rows.update(said["rows"])
-    clips = [table.column("clip").to_numpy() for table in tables]
-    return Findings(problems=problems, rows=rows, clips=np.concatenate([np.zeros(0, np.uint64), *clips]))
+    return problems, rows
 
 
-def repeated_clips(output: str, run: dict[str, Any], clips: Hashes) -> tuple[int, str]:
-    """How many clips have several rows, and the id of one of them; files are read again, for a hash does not say it."""
-    ordered = np.sort(clips)
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    for part in read_parts(output, run) if len(twice) else ():
+def repeated_clips(plan: VerificationPlan, run: dict[str, Any], rows: int) -> tuple[int, str]:
+    """How many clips have several rows, and the id of one of them.
+
+    A hash does not say the id, so files are read again.
+
+    Args:
+        plan: whose findings are there.
+        run: the content of `run.json`.
+        rows: how many clips there are; so many passes are made that memory does not grow with them.
+    """
+    passes = np.uint64(-(-max(rows, 1) // CLIPS_A_PASS))
+    found = [_repeated(plan, passes, np.uint64(number)) for number in range(int(passes))]
+    twice = np.concatenate(found)
+    for part in read_parts(plan.output, run) if len(twice) else ():
         if _folder(part) in KINDS:
             with suppress(OSError, pa.ArrowException):  # what cannot be read has been named
-                content = files.read_table(files.join(output, part["path"]), columns=["clip_id"])
+                content = files.read_table(files.join(plan.output, part["path"]), columns=["clip_id"])
                 names = content.column("clip_id").to_pylist()
-                if (found := np.isin(hashes(names), twice)).any():
-                    return len(twice), names[int(found.argmax())]
+                if (again := np.isin(hashes(names), twice)).any():
+                    return len(twice), names[int(again.argmax())]
     return 0, ""
+
+
+def _repeated(plan: VerificationPlan, passes: np.uint64, number: np.uint64) -> Hashes:
+    """Of the hashes with this remainder those that are there twice."""
+    held = [np.zeros(0, np.uint64)]
+    for part in plan.parts:
+        clips = files.read_table(plan.path(part)).column("clip").to_numpy()
+        held.append(clips[clips % passes == number])
+    ordered = np.sort(np.concatenate(held))
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

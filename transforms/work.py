@@ -157,7 +157,7 @@ class UnitResult:
     device: str | None = None
 
 
-def cut_units(sources: Sequence[Source], *, done: npt.NDArray[np.bool_] | None = None) -> list[Unit]:
+def cut_units(sources: Sequence[Source], *, done: npt.NDArray[np.bool_] | None = None) -> Iterator[Unit]:
     """Cut a sorted listing into units of 20 to 2,048 sources, at least 64 of them where the listing allows.
 
     Recordings of many bytes make units of fewer sources. The cut depends on the listing alone, never on the number of
@@ -165,34 +165,43 @@ def cut_units(sources: Sequence[Source], *, done: npt.NDArray[np.bool_] | None =
     so that a job that was interrupted writes the files that it would have written; what else is left is cut anew.
 
     Args:
-        sources: all of them; units hold them in columns.
+        sources: all of them; units hold their places.
         done: which of them need no work.
     """
     table = SourceTable.of(sources)
-    sizes = np.maximum(table.sizes, 0)
     count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(table) / UNITS)))
-    size = max(SMALLEST_UNIT_BYTES, math.ceil(int(sizes.sum()) / UNITS))
-    pending = np.ones(len(table), bool) if done is None else ~done
-    whole, others = [], [np.zeros(0, np.int64)]
-    for start, stop in _cut(sizes, count, size):
-        if pending[start:stop].all():
-            whole.append(table[start:stop])
+    size = max(SMALLEST_UNIT_BYTES, math.ceil(sum(int(np.maximum(each, 0).sum()) for each in table.sizes()) / UNITS))
+    others = [np.zeros(0, np.int64)]
+    for start, stop in cut_runs(table.sizes(), count, size):
+        if done is None or not done[start:stop].any():
+            yield _unit(table[start:stop])
         else:
-            others.append(start + np.flatnonzero(pending[start:stop]))
+            others.append(start + np.flatnonzero(~done[start:stop]))
     rest = table.take(np.concatenate(others))
-    cuts = [*whole, *(rest[start:stop] for start, stop in _cut(np.maximum(rest.sizes, 0), count, size))]
-    return [Unit(id=unit_id(cut.keys()), sources=cut) for cut in cuts]
+    yield from (_unit(rest[start:stop]) for start, stop in cut_runs(rest.sizes(), count, size))
 
 
-def _cut(sizes: npt.NDArray[np.int64], count: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Runs of at most `count` sources and, unless it is a single one, `limit` bytes."""
-    ends = np.cumsum(sizes)
-    start = held = 0
-    while start < len(sizes):
-        fit = int(np.searchsorted(ends, held + limit, side="right"))
-        stop = max(start + 1, min(start + count, fit))
-        yield start, stop
-        start, held = stop, int(ends[stop - 1])
+def _unit(sources: SourceTable) -> Unit:
+    return Unit(id=unit_id(sources.keys()), sources=sources)
+
+
+def cut_runs(sizes: Iterable[npt.NDArray[np.int64]], count: int, limit: int) -> Iterator[tuple[int, int]]:
+    """From where to where each run goes of at most `count` sources and, unless it is a single one, `limit` bytes."""
+    start = last = held = 0  # where the open run begins, and its bytes
+    for some in sizes:
+        first = at = last
+        last += len(some)
+        ends = np.concatenate([[0], np.cumsum(np.maximum(some, 0))])
+        while at < last:
+            fit = first - 1 + int(np.searchsorted(ends, ends[at - first] + limit - held, side="right"))
+            stop = max(at, min(start + count, max(fit, start + 1), last))
+            held += int(ends[stop - first] - ends[at - first])
+            at = stop
+            if at < last:
+                yield start, at
+                start, held = at, 0
+    if last > start:
+        yield start, last
 
 
 def make_unit(sources: Sequence[Source]) -> Unit:

@@ -20,6 +20,7 @@ from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
+from sonogloss.pipelines.running.listing import look_with_workers
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
 from sonogloss.pipelines.running.progress import Tail, Tally, Work
 from sonogloss.pipelines.running.remote_job import Owner, RemoteJob, check_committed
@@ -28,6 +29,7 @@ from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import SourceTable, printable
+from sonogloss.sources.find import look_here
 from sonogloss.sources.patterns import absolute
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import RUN_FILE, read_run
@@ -112,19 +114,19 @@ def _run_audio_job(
 ) -> dict[str, Any]:
     output = str(config.output)
     config = _retrying(config, output)
-    sources, skipped = list_audio(as_list(config.audio))
-    left_out = skipped.counts.total()
     check_output(output)
     if not (config.dry_run or config.break_lease):
         refuse_held(output)
+    sources, skipped = list_audio(as_list(config.audio), look_here if config.dry_run else look_with_workers(config))
+    left_out = skipped.counts.total()
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
     recordings, sources = sources, sources if config.one_row else split_long(sources, config.policy)
     if config.dry_run:
         here = partial(_list_here, job)
-        units = len(cut_units(sources))
+        units = sum(1 for _ in cut_units(sources))
         return dry_run(config, job, recordings, left_out=left_out, units=units, run=here, batch_size=BATCH_SIZE)
-    survey(output, kind=job.rows.folder, units=(unit.id for unit in cut_units(sources)))
+    survey(output, kind=job.rows.folder, units=lambda: (unit.id for unit in cut_units(sources)))
     done = None
     with lease(output, COMMANDS[job.rows.folder], by_force=config.break_lease) as held:
         plan = plan_units(
@@ -224,12 +226,15 @@ def _printable(value: Any) -> Any:
 
 
 def _work(plan: UnitPlan) -> Work:
-    tables = [SourceTable.of(unit.sources) for unit in plan.pending]
-    known = all(np.all(table.sizes >= 0) for table in tables)
-    size = sum(int(table.sizes.sum()) for table in tables) if known else None
-    parts = any(np.any(table.parts >= 0) for table in tables)
+    count, size, known, parts = 0, 0, True, False
+    for unit in plan.pending:
+        table = SourceTable.of(unit.sources)
+        count += len(table)
+        for sizes in table.sizes():
+            size, known = size + int(sizes.sum()), known and bool(np.all(sizes >= 0))
+        parts = parts or any(np.any(some >= 0) for some in table.parts())
     noun = "recordings and parts of long ones" if parts else "recordings"
-    return Work(units=sum(map(len, tables)), noun=noun, size=size, before=plan.taken_over)
+    return Work(units=count, noun=noun, size=size if known else None, before=plan.taken_over)
 
 
 def _connect(

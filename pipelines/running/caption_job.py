@@ -12,6 +12,7 @@ import numpy as np
 from sonogloss.errors import FingerprintMismatchError, OptionError
 from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
+from sonogloss.pipelines.running.beam_options import beam_options, is_local, leaves_models_to_workers
 from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere, store_paths
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
@@ -174,8 +175,11 @@ def prepare(config: CaptionSettings) -> CaptionJob:
         InputError: one of them cannot be used.
     """
     beam_args = getattr(config, "beam_args", ())
-    device, look = device_for(config.device, beam_args), runs_elsewhere(beam_args)
-    datastore = _datastore(config, look)
+    device = device_for(config.device, beam_args)
+    datastore = _datastore(config, device, runs_elsewhere(beam_args))
+    options = beam_options(beam_args, workers=getattr(config, "workers", None))
+    # A dry run computes here what one worker would.
+    look = leaves_models_to_workers(options) and not (getattr(config, "dry_run", False) and is_local(options))
     spec = CaptionerSpec(
         name=str(config.captioner),
         device=device,
@@ -214,16 +218,23 @@ def prepare(config: CaptionSettings) -> CaptionJob:
     )
 
 
-def _datastore(config: CaptionSettings, look: bool) -> DatastoreReference | None:
+def _datastore(config: CaptionSettings, device: str, look: bool) -> DatastoreReference | None:
     """The datastore; a support alone is one that nothing is retrieved from."""
     support = None if config.support is None else str(config.support)
-    if config.datastore is None:
-        if support is None:
-            return None
-        return DatastoreReference.of(support, search=config.search, check=config.store_check, look=look)
-    found = store_paths(config.datastore)
-    paths = found[0] if len(found) == 1 else found
-    return DatastoreReference.of(paths, support=support, search=config.search, check=config.store_check, look=look)
+    if config.datastore is not None:
+        found = store_paths(config.datastore)
+    elif support is not None:
+        found, support = [support], None
+    else:
+        return None
+    return DatastoreReference.of(
+        found[0] if len(found) == 1 else found,
+        support=support,
+        search=config.search,
+        check=config.store_check,
+        device=device,
+        look=look,
+    )
 
 
 def _projection(

@@ -1,20 +1,26 @@
-"""Which sources of a job an earlier run has done: its units are compared with the listing one after the other.
+"""Which sources of a job an earlier run has done: the sorted listing joined with what the units on disk hold, sorted.
 
-What is remembered of the listing is two dozen bytes a source; the names that a unit holds are forgotten with it.
+Memory holds the recordings of one file at a time, a byte a source, and the names of recordings that changed.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sonogloss.sources import SourceTable, source_key
-from sonogloss.sources.names import SeenNames
+from sonogloss.sources.names import printable_name
+from sonogloss.sources.source_table import name_as_bytes, name_as_text, sources_in
+from sonogloss.sources.spool import Spool
 from sonogloss.transforms.work import DoneSource
 
 Name = tuple[str, str | None]
@@ -23,100 +29,154 @@ Name = tuple[str, str | None]
 NAMED = 5
 """How many vanished recordings are named."""
 
-_NO_KEY = "0" * 32
+_HELD = pa.schema(
+    [
+        pa.field("uri", pa.large_binary(), nullable=False),
+        pa.field("unit", pa.int64()),
+        pa.field("member", pa.large_binary()),
+        pa.field("key", pa.binary(16)),
+        pa.field("retryable", pa.bool_()),
+    ]
+)
+_LISTED = -1  # in the place of a unit's number: a row of the listing
 
 
-class DoneSources:
-    """The comparison of a listing with what is done.
+@dataclass(kw_only=True)
+class Comparison:
+    """What of the work that is done still counts.
 
-    Args:
-        table: the sources of the job.
-        again: recordings that are done again, whatever was done.
+    A recording that is listed, but in another version or in other ranges than a unit holds, is replaced there as a
+    whole: so no clip can have rows from two versions. So is one that is tried again. Of an earlier format no versions
+    are known, and what is done counts.
 
     Attributes:
-        vanished: the names of recordings with rows that the job does not name, as a set of hashes.
+        done: which rows of the listing need no work.
+        again: which are tried again.
+        repeated: numbers of the units that hold what another one has done already: a run was killed between writing
+            units again and committing it. They count for nothing.
+        dropped: by unit, the recordings whose rows in it are replaced.
+        emptied: the units of which nothing stays.
+        vanished: how many recordings have rows and are not listed.
         first_vanished: the first of them by name.
     """
 
-    def __init__(self, table: SourceTable, again: Collection[Name] = ()) -> None:
-        self._table, self._again = table, again
-        # An earlier release did long recordings in one piece, so a part is done with its own key or with that one.
-        parts = np.flatnonzero(table.parts >= 0)
-        whole = [bytes.fromhex(source_key(replace(part, part=None))) for part in table.take(parts)]
-        keys = np.concatenate([table.digests, np.array(whole, "S16")])
-        order = np.argsort(keys)
-        self._keys = keys[order]
-        self._rows = np.concatenate([np.arange(len(table)), parts])[order]
-        self._seen = np.zeros(len(order), bool)
-        self._done = np.zeros(len(order), bool)
-        self._strangers, self._unversioned = SeenNames(), SeenNames()
-        self.vanished = SeenNames()
-        self.first_vanished: list[Name] = []
-
-    @cached_property
-    def names(self) -> SeenNames:
-        """Of all recordings of the job."""
-        return SeenNames(self._table.names())
-
-    def take(self, sources: Sequence[DoneSource]) -> frozenset[Name] | None:
-        """Note what a unit has done.
-
-        A recording that is listed, but in another version or in other ranges than the unit holds, is replaced there as
-        a whole: so no clip can have rows from two versions. So is one that is done again. Of an earlier format no
-        versions are known, and what is done counts.
-
-        Returns:
-            The recordings whose rows in the unit are replaced. None where another unit has done one of the sources
-            already; then nothing is noted.
-        """
-        places = self._places(sources)
-        strangers = [source for source, place in zip(sources, places.tolist(), strict=True) if place < 0]
-        if self._seen[places[places >= 0]].any() or any(_identity(source) in self._strangers for source in strangers):
-            return None
-        self._seen[places[places >= 0]] = True
-        for source in strangers:
-            self._strangers.add(_identity(source))
-        drop = {name for source in strangers if source.key is not None and (name := _name(source)) in self.names}
-        if self._again:
-            drop |= {name for source in sources if (name := _name(source)) in self._again}
-        if drop:
-            places[[_name(source) in drop for source in sources]] = -1
-        self._done[places[places >= 0]] = True
-        kept = [source for source in strangers if _name(source) not in drop]
-        for source in kept:
-            if source.key is None:
-                self._unversioned.add(_name(source))
-        gone = {name for source in kept if (name := _name(source)) not in self.names and self.vanished.add(name)}
-        self.first_vanished = heapq.nsmallest(NAMED, [*self.first_vanished, *gone], key=_place)
-        return frozenset(drop)
-
-    def rows(self) -> npt.NDArray[np.bool_]:
-        """Which rows of the listing need no work."""
-        done = np.zeros(len(self._table), bool)
-        first = np.searchsorted(self._keys, self._keys)  # all parts of a recording share its key
-        done[self._rows[self._done[first]]] = True
-        if self._unversioned:
-            done |= np.fromiter((name in self._unversioned for name in self._table.names()), bool, len(done))
-        return done
-
-    def _places(self, sources: Sequence[DoneSource]) -> npt.NDArray[np.int64]:
-        """Where the keys of sources stand among those of the listing; -1 for strangers."""
-        content = bytes.fromhex("".join(source.key or _NO_KEY for source in sources))
-        wanted = np.frombuffer(content, "S16")
-        if not len(self._keys):
-            return np.full(len(wanted), -1)
-        places = np.searchsorted(self._keys, wanted)
-        places[self._keys[np.minimum(places, len(self._keys) - 1)] != wanted] = -1
-        return places
+    done: npt.NDArray[np.bool_]
+    again: npt.NDArray[np.bool_]
+    repeated: Collection[int] = ()
+    dropped: dict[int, set[Name]] = field(default_factory=lambda: defaultdict(set))
+    emptied: set[int] = field(default_factory=set)
+    vanished: int = 0
+    first_vanished: list[Name] = field(default_factory=list)
 
 
-def _name(source: DoneSource) -> Name:
-    return source.uri, source.member
+def compare(
+    table: SourceTable, units: Iterable[tuple[Sequence[DoneSource], Collection[Name]]], *, retry: bool
+) -> Comparison:
+    """Compare a listing with what is done.
+
+    Args:
+        table: the sources of the job, sorted by the name of the file.
+        units: the sources of each unit, and the recordings in it that may be tried again, as rows have their names.
+        retry: those are tried again.
+    """
+    left = Counter[int]()  # how many sources of each unit stay
+    held = Spool(_spooled(units, left), _HELD).in_order("uri")
+    nothing = np.zeros(len(table), bool)
+    found = Comparison(done=nothing, again=nothing.copy(), repeated=_repeated(held))
+    if not held:
+        return found
+    merged = heapq.merge(_listed(table), _rows(held), key=itemgetter(0))
+    for uri, rows in groupby(merged, key=itemgetter(0)):
+        listed: list[Any] = []
+        done: list[Any] = []
+        for row in rows:
+            (listed if row[1] == _LISTED else done).append(row[1:])
+        _compare_file(uri, listed, [row for row in done if row[0] not in found.repeated], found, left, retry)
+    return found
 
 
-def _place(name: Name) -> tuple[str, str]:
-    return name[0], name[1] or ""
+def _spooled(units: Iterable[tuple[Sequence[DoneSource], Collection[Name]]], left: Counter[int]) -> Iterator[pa.Table]:
+    for number, (sources, retryable) in enumerate(units):
+        left[number] = len(sources)
+        columns = [
+            [name_as_bytes(source.uri) for source in sources],
+            [number] * len(sources),
+            [None if source.member is None else name_as_bytes(source.member) for source in sources],
+            [None if source.key is None else bytes.fromhex(source.key) for source in sources],
+            [bool(retryable) and printable_name(source.uri, source.member) in retryable for source in sources],
+        ]
+        yield pa.table([pa.array(cells, field.type) for cells, field in zip(columns, _HELD, strict=True)], _HELD)
 
 
-def _identity(source: DoneSource) -> tuple[str | None, str, str | None]:
-    return source.key, source.uri, source.member
+def _rows(spool: Spool) -> Iterator[tuple[Any, ...]]:
+    for rows in spool.stretches():
+        yield from zip(*(column.to_pylist() for column in rows.columns), strict=True)
+
+
+def _listed(table: SourceTable) -> Iterator[tuple[Any, ...]]:
+    """Of each source: its file, its member, the keys by which it may have been done, its number."""
+    start = 0
+    for rows in table.stretches():
+        uris, members, keys, parts = (rows.column(name).to_pylist() for name in ("uri", "member", "key", "part"))
+        for number, (uri, member, key, part) in enumerate(zip(uris, members, keys, parts, strict=True)):
+            known: tuple[bytes, ...] = (key,)
+            if part is not None:  # an earlier release did long recordings in one piece
+                (source,) = sources_in(rows.slice(number, 1))
+                known = (key, bytes.fromhex(source_key(replace(source, part=None))))
+            yield uri, _LISTED, member, known, start + number
+        start += len(rows)
+
+
+def _repeated(held: Spool) -> set[int]:
+    """The units that hold a source of another unit before them that counts."""
+    before = defaultdict[int, set[int]](set)
+    for _, rows in groupby(_rows(held), key=itemgetter(0)):
+        first: dict[tuple[bytes | None, bytes | None], set[int]] = {}
+        for _, unit, member, key, _ in rows:  # those of one file come unit by unit
+            same = first.setdefault((member, key), {unit})
+            if len(same) > 1 or unit not in same:
+                before[unit] |= same - {unit}
+                same.add(unit)
+    repeated: set[int] = set()
+    for unit in sorted(before):
+        if before[unit] - repeated:
+            repeated.add(unit)
+    return repeated
+
+
+def _compare_file(
+    uri: bytes, listed: Sequence[Any], held: Sequence[Any], found: Comparison, left: Counter[int], retry: bool
+) -> None:
+    """What is listed of a file or an archive, and what units hold of it; rows are those of below, without the file."""
+    members = {member for _, member, _, _ in listed}
+    known = {key for _, _, keys, _ in listed for key in keys}
+    again = set()
+    if retry:  # an archive that could not be opened, too, has members now
+        there = {*members, None} if members else members
+        again = {member for _, member, _, retryable in held if retryable and member in there}
+    dropped = {
+        (unit, member)
+        for unit, member, key, _ in held
+        if member in again or (key is not None and key not in known and member in members)
+    }
+    kept = [(member, key) for unit, member, key, _ in held if (unit, member) not in dropped]
+    done = {key for _, key in kept if key is not None}
+    unversioned = {member for member, key in kept if key is None}
+    for _, member, keys, number in listed:
+        found.done[number] = member in unversioned or not done.isdisjoint(keys)
+        found.again[number] = member in again
+    for unit, member, _, _ in held if dropped else ():
+        if (unit, member) in dropped:
+            found.dropped[unit].add(_name(uri, member))
+            left[unit] -= 1
+            if not left[unit]:
+                found.emptied.add(unit)
+                del found.dropped[unit]
+    if gone := {member for member, _ in kept} - members:
+        found.vanished += len(gone)
+        names = [*found.first_vanished, *(_name(uri, member) for member in gone)]
+        found.first_vanished = heapq.nsmallest(NAMED, names, key=lambda name: (name[0], name[1] or ""))
+
+
+def _name(uri: bytes, member: bytes | None) -> Name:
+    return name_as_text(uri), None if member is None else name_as_text(member)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sonogloss.audio import WindowPolicy, expected_windows
 from sonogloss.audio.decoder_pool import DecodeRequest
 from sonogloss.audio.probe import Form, header_readers
@@ -17,7 +19,7 @@ from sonogloss.pipelines.running.inputs import runs_elsewhere
 from sonogloss.pipelines.running.progress import HOUR_S, in_words
 from sonogloss.pipelines.running.report import first_batch
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.sources import Source, open_members
+from sonogloss.sources import Source, SourceTable, open_members
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import Batch, make_unit
@@ -139,11 +141,17 @@ def estimate(
     }
 
 
-def spread(sources: Sequence[Source], count: int) -> list[Source]:
+def spread(sources: Sequence[Source], count: int) -> SourceTable:
     """At most so many sources, evenly spread over all that can be opened; all of them where there are fewer."""
-    usable = [source for source in sources if source.refused is None]
+    usable = _usable(sources)
     count = min(count, len(usable))
-    return [usable[number * len(usable) // count] for number in range(count)]
+    return usable.take(np.arange(count) * len(usable) // max(count, 1))
+
+
+def _usable(sources: Sequence[Source]) -> SourceTable:
+    """What can be opened, as far as the listing knows."""
+    table = SourceTable.of(sources)
+    return table.take(np.flatnonzero(np.fromiter((source.refused is None for source in table), bool, len(table))))
 
 
 def measure_extent(sources: Sequence[Source], policy: WindowPolicy, *, sample: int = SAMPLE) -> Extent:
@@ -151,10 +159,10 @@ def measure_extent(sources: Sequence[Source], policy: WindowPolicy, *, sample: i
 
     What opens nowhere has no sound; a header that announces no length counts as the mean of the others.
     """
-    usable = [source for source in sources if source.refused is None]
+    usable = _usable(sources)
     end = time.monotonic() + _PROBE_WITHIN_S
     sound_s, clips, known, size, probed = 0.0, 0, 0, 0, 0
-    for source, form in _forms(spread(sources, sample)):
+    for source, form in _forms(spread(usable, sample)):
         probed += 1
         if form is not None:
             length = max(0.0, min(form.duration_s, source.end_s or form.duration_s) - (source.start_s or 0.0))
@@ -164,9 +172,8 @@ def measure_extent(sources: Sequence[Source], policy: WindowPolicy, *, sample: i
         if time.monotonic() > end:
             break
     scale = len(usable) / known if known else 1.0
-    sizes = [source.bytes for source in usable]
-    if size and policy.max_windows is None and None not in sizes:
-        scale = sum(each or 0 for each in sizes) / size
+    if size and policy.max_windows is None and all(np.all(sizes >= 0) for sizes in usable.sizes()):
+        scale = sum(int(sizes.sum()) for sizes in usable.sizes()) / size
     return Extent(
         sound_s=round(sound_s * scale, 3),
         clips=round(clips * scale),

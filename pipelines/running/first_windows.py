@@ -17,6 +17,7 @@ from sonogloss.pipelines.running.terminal import note
 from sonogloss.records import FloatArray
 from sonogloss.sources import Source
 from sonogloss.transforms.embed_audio import embed_audio
+from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.read_audio import read_unit
 from sonogloss.transforms.work import make_unit
 
@@ -40,7 +41,7 @@ def embed_first_windows(sources: Sequence[Source], clap: Clap) -> tuple[list[str
     return uris, np.concatenate(vectors), failed
 
 
-def embed_queries(patterns: Sequence[str], clap: Clap) -> FloatArray:
+def embed_queries(patterns: Sequence[str], clap: ClapReference) -> FloatArray:
     """What recall is measured with: rows of .npy files, and up to 500 recordings at equal distances.
 
     Raises:
@@ -48,11 +49,11 @@ def embed_queries(patterns: Sequence[str], clap: Clap) -> FloatArray:
     """
     arrays = [pattern for pattern in patterns if pattern.endswith(".npy")]
     recordings = [pattern for pattern in patterns if pattern not in arrays]
-    found = [_read_array(path, clap.dim) for path in files.expand(arrays, option="--recall-audio")]
+    found = [_read_array(path, clap.outline.dim) for path in files.expand(arrays, option="--recall-audio")]
     if recordings:
         sources, _ = list_audio(recordings)
         chosen = list(sources.take(spread(len(sources), _QUERIES)))
-        _, vectors, failed = embed_first_windows(chosen, clap)
+        _, vectors, failed = embed_first_windows(chosen, clap.load())
         if not len(vectors):
             raise FormatError(
                 f"No recording of --recall-audio can be read; {chosen[0].uri!r}, for one.", "Name others."

@@ -16,6 +16,7 @@ from sonogloss.pipelines.config.fields import Paths
 from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Source, SourceTable, list_sources
+from sonogloss.sources.find import Look, look_here
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.skipped_files import SkippedList
 
@@ -28,16 +29,20 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, SkippedList]:
+def list_audio(patterns: Iterable[str], look: Look = look_here) -> tuple[SourceTable, SkippedList]:
     """The recordings that patterns name, sorted by file, each once, and what was left out.
 
     What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
+
+    Args:
+        patterns: paths, globs, URLs.
+        look: looks inside files.
 
     Raises:
         MissingInputError: there is no recording.
     """
     skipped = SkippedList()
-    sources = SourceTable.of(_sources(patterns, skipped))
+    sources = SourceTable.of(_sources(patterns, skipped, look))
     if not sources:
         if not skipped.rows:
             raise MissingInputError(
@@ -51,9 +56,9 @@ def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, SkippedList]:
     return sources.in_order(), skipped
 
 
-def _sources(patterns: Iterable[str], skipped: SkippedList) -> Iterator[Source]:
+def _sources(patterns: Iterable[str], skipped: SkippedList, look: Look) -> Iterator[Source]:
     """The recordings; what was left out joins the list."""
-    for found in list_sources(map(_failures_of_a_run, patterns)):
+    for found in list_sources(map(_failures_of_a_run, patterns), look=look):
         if isinstance(found, Source):
             yield found
         elif found.failed:
@@ -119,9 +124,10 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
     """Say on standard error that the embedded CLAP is for demonstrations, unless `demo` made these files."""
     if not is_pocket(clap):
         return
-    folders = {os.path.dirname(path) for path in paths}
-    made_by_demo = len(folders) == 1 and any(
-        files.exists(files.join(folder, DEMO_FILE)) for path in folders for folder in (path, os.path.dirname(path))
+    paths = iter(paths)
+    folder = os.path.dirname(next(paths, ""))
+    made_by_demo = all(os.path.dirname(path) == folder for path in paths) and any(
+        files.exists(files.join(path, DEMO_FILE)) for path in (folder, os.path.dirname(folder))
     )
     if not made_by_demo:
         note(f"{clap} knows fifty synthetic sounds; name a CLAP for real work")

@@ -16,9 +16,9 @@ from sonogloss.pipelines.running.inputs import too_many
 from sonogloss.pipelines.running.progress import Tally, in_words
 from sonogloss.pipelines.running.resume import UnitPlan
 from sonogloss.pipelines.running.terminal import plain_console
-from sonogloss.sources import Source, SourceTable
+from sonogloss.sources import Source
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts
-from sonogloss.transforms.long_sources import firsts
+from sonogloss.transforms.long_sources import count_recordings
 from sonogloss.transforms.part_files import DEAD_LETTERS
 from sonogloss.transforms.read_audio import STAGE as READ_AUDIO
 from sonogloss.transforms.read_audio import read_unit
@@ -59,7 +59,7 @@ def report_run(
     counts = run["counts"]
     if counts["dead_letters"] and not counts[rows]:
         _refuse_unreadable(output, run)
-    computed = sum(int(firsts(SourceTable.of(unit.sources)).sum()) for unit in plan.pending)
+    computed = sum(count_recordings(unit.sources) for unit in plan.pending)
     problems = []
     if counts["inputs"] != counts[rows] + counts["dead_letters"] + counts["skipped"]:
         problems.append(f"The counts do not add up: {counts}.")

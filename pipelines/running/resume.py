@@ -10,23 +10,24 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import RETRYABLE, OutputError
 from sonogloss.in_parallel import in_parallel
-from sonogloss.pipelines.running.done_sources import DoneSources, Name
+from sonogloss.pipelines.running.done_sources import Comparison, Name, compare
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, SourceTable
-from sonogloss.sources.names import printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
-from sonogloss.transforms.long_sources import firsts
+from sonogloss.transforms.long_sources import count_recordings
 from sonogloss.transforms.part_files import dead_letters_name, noted_sources, rows_name, sources_of, sources_of_rows
 from sonogloss.transforms.skipped_files import NOTHING_SKIPPED, SkippedList
 from sonogloss.transforms.work import LARGEST_UNIT, DoneSource, Part, Unit, UnitResult, cut_units, unit_id
@@ -69,6 +70,7 @@ class _DoneUnit:
     sources: Sequence[DoneSource]
     complete: bool
     retryable: Collection[Name]
+    drop: frozenset[Name] | None = frozenset()
 
 
 def plan_units(
@@ -99,32 +101,27 @@ def plan_units(
     Raises:
         OutputError: the directory holds something else, or rows that were made with other options.
     """
-    units = cut_units(sources)
-    held = survey(output, kind=rows, units=(unit.id for unit in units))
+    table = SourceTable.of(sources).in_order()
+    held = survey(output, kind=rows, units=lambda: (unit.id for unit in cut_units(table)))
     if begin_anew:
         first = [RUN_FILE] if held.run else []
         return UnitPlan(
-            pending=units, remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped]
+            pending=list(cut_units(table)),
+            remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped],
         )
-    found = {footer.configuration for footer in held.footers.values()}
-    if not (found <= {configuration} or found <= {configuration, *earlier()}):
-        raise OutputError(
-            f"--output {output!r} holds results that were made with other options or models"
-            f"{_differences(held.run, options or {})}.",
-            "Name another directory, or replace them with --overwrite.",
-        )
-    table = SourceTable.of(sources)
-    again = _to_retry(output, held, rows, table) if retry else set()
-    listed = DoneSources(table, again)
-    done, plan = _compare(listed, _done_units(output, held, rows))
+    _refuse_other_options(output, held, configuration, earlier, options or {})
+    done, listed = _compare(table, _done_units(output, held, rows), retry=retry)
     named = {part.path for unit in done for part in unit.result.parts}
     stale = [name for name in held.footers if name not in named]
-    _check_stale(output, [name for name in stale if name in held.committed], listed)
-    taken = listed.rows()
-    plan = replace(
-        plan,
-        pending=[_renamed(unit, again, plan.rewrites) for unit in cut_units(table, done=taken)],
-        taken_over=int(np.sum(taken & firsts(table))),
+    _check_stale(output, [name for name in stale if name in held.committed], table)
+    rewrites = [Rewrite(units=(unit.result,), drop=unit.drop) for unit in done if unit.drop != frozenset()]
+    plan = UnitPlan(
+        pending=[_renamed(unit, listed.again, rewrites) for unit in cut_units(table, done=listed.done)],
+        completed=[unit.result for unit in done if unit.drop == frozenset()],
+        rewrites=rewrites,
+        taken_over=count_recordings(table, listed.done),
+        vanished=listed.vanished,
+        first_vanished=listed.first_vanished,
     )
     remove = sorted({*held.leftovers, *held.broken, *stale})
     as_committed = held.run is not None and set(held.committed) == named and _same_skipped(held.run, held, skipped)
@@ -141,40 +138,27 @@ def _same_skipped(run: Mapping[str, Any], held: Holdings, skipped: SkippedList) 
     return counted == skipped.counts
 
 
-def _compare(listed: DoneSources, units: Iterable[_DoneUnit]) -> tuple[list[_DoneUnit], UnitPlan]:
-    """What of the work that is done still counts: its units without their sources, and the plan as far as they go."""
-    done: list[_DoneUnit] = []
-    completed, rewrites = [], []
-    for unit in units:
-        drop = listed.take(unit.sources)
-        if drop is None:
-            continue  # a run was killed between writing a unit again and committing it
-        done.append(replace(unit, sources=(), retryable=()))
-        if drop:
-            all_of_it = all((source.uri, source.member) in drop for source in unit.sources)
-            rewrites.append(Rewrite(units=(unit.result,), drop=None if all_of_it else drop))
-        else:
-            completed.append(unit.result)
-    vanished, first = len(listed.vanished), listed.first_vanished
-    plan = UnitPlan(pending=[], completed=completed, rewrites=rewrites, vanished=vanished, first_vanished=first)
-    return done, plan
+def _compare(table: SourceTable, units: Iterable[_DoneUnit], *, retry: bool) -> tuple[list[_DoneUnit], Comparison]:
+    """The units that count, without their sources, and what of the listing they have done."""
+    found: list[_DoneUnit] = []
+
+    def noted() -> Iterator[tuple[Sequence[DoneSource], Collection[Name]]]:
+        for unit in units:
+            found.append(replace(unit, sources=(), retryable=()))
+            yield unit.sources, unit.retryable
+
+    listed = compare(table, noted(), retry=retry)
+    done = [
+        replace(unit, drop=None if number in listed.emptied else frozenset(listed.dropped.get(number, ())))
+        for number, unit in enumerate(found)
+        if number not in listed.repeated
+    ]
+    return done, listed
 
 
-def _to_retry(output: str, held: Holdings, rows: str, table: SourceTable) -> set[Name]:
-    """Recordings with a retryable dead letter; also an archive that could not be opened and has members now."""
-    found: set[Name] = set()
-    listed = DoneSources(table)
-    for unit in _done_units(output, held, rows):
-        if listed.take(unit.sources) is not None and unit.retryable:
-            names = ((source.uri, source.member) for source in unit.sources)
-            found.update(name for name in names if printable_name(*name) in unit.retryable)
-    there = {name for uri, member in table.names() for name in ((uri, member), (uri, None)) if name in found}
-    return found & there
-
-
-def _renamed(unit: Unit, again: set[Name], rewrites: Sequence[Rewrite]) -> Unit:
+def _renamed(unit: Unit, again: npt.NDArray[np.bool_], rewrites: Sequence[Rewrite]) -> Unit:
     """A unit of recordings that are tried again has a name of its own: what it replaces stays until the commit."""
-    if not again or again.isdisjoint((source.uri, source.member) for source in unit.sources):
+    if not (rewrites and again[SourceTable.of(unit.sources).rows].any()):
         return unit
     replaced = sorted(result.unit for rewrite in rewrites for result in rewrite.units)
     return replace(unit, id=unit_id([unit.id, *replaced]))
@@ -211,6 +195,22 @@ def _grouped(units: Iterable[_DoneUnit]) -> Iterator[list[_DoneUnit]]:
             group = []
     if len(group) > 1 or not all(unit.complete for unit in group):
         yield group
+
+
+def _refuse_other_options(
+    output: str,
+    held: Holdings,
+    configuration: str,
+    earlier: Callable[[], Collection[str]],
+    options: Mapping[str, Any],
+) -> None:
+    found = {footer.configuration for footer in held.footers.values()}
+    if not (found <= {configuration} or found <= {configuration, *earlier()}):
+        raise OutputError(
+            f"--output {output!r} holds results that were made with other options or models"
+            f"{_differences(held.run, options)}.",
+            "Name another directory, or replace them with --overwrite.",
+        )
 
 
 def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:
@@ -278,16 +278,16 @@ def _done_unit(
     )
 
 
-def _check_stale(output: str, names: Iterable[str], listed: DoneSources) -> None:
+def _check_stale(output: str, names: Iterable[str], table: SourceTable) -> None:
     """What is left of a damaged unit goes only when this job covers all its recordings."""
+    lacking: dict[Name, str] = {}
     for name in names:
-        try:
-            sources = sources_of(output, [name])
-        except (OSError, pa.ArrowException):
-            continue  # these rows are lost
-        for source in sources:
-            if (source.uri, source.member) not in listed.names:
-                raise OutputError(
-                    f"--output {output!r} is damaged: {name!r} has rows of {source.uri!r}, which --audio lacks.",
-                    "Name all recordings, or name another directory.",
-                )
+        with suppress(OSError, pa.ArrowException):  # these rows are lost
+            lacking |= {(source.uri, source.member): name for source in sources_of(output, [name])}
+    for recording in table.names() if lacking else ():
+        lacking.pop(recording, None)
+    for (uri, _), name in lacking.items():
+        raise OutputError(
+            f"--output {output!r} is damaged: {name!r} has rows of {uri!r}, which --audio lacks.",
+            "Name all recordings, or name another directory.",
+        )

@@ -20,3 +20,11 @@ def choose_device(name: str) -> str:
             f"--device {name!r}: torch sees no CUDA device here.", "Leave --device out, or install a CUDA torch."
         )
     return name
+
+
+def device_or_cpu(name: str) -> str:
+    """The device of this name, or the processor where there is none: for work that gives the same on both."""
+    try:
+        return choose_device(name)
+    except OptionError:
+        return "cpu"

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import IO, Any
 
 from sonogloss.errors import ClipError, Code, OptionError
+from sonogloss.in_parallel import in_parallel
 from sonogloss.retries import retry
 from sonogloss.sources.handles import Opened, Window, in_memory, read_exactly, unreadable
 from sonogloss.sources.names import left_out
@@ -112,8 +113,10 @@ def described(uri: str, size: int, stamp: str) -> Entry:
     return _remote_entry(uri, {"size": size, "generation": stamp})
 
 
-def scan(folder: str) -> list[Entry]:
+def scan(folder: str) -> Iterator[Entry]:
     """What lies in a folder, sorted as its paths are: a folder's name counts with its slash.
+
+    Of a local folder the names are held, and each file is looked at when its turn comes.
 
     Raises:
         ClipError: READ_ERROR, the folder cannot be listed.
@@ -121,16 +124,46 @@ def scan(folder: str) -> list[Entry]:
     try:
         if not is_url(folder):
             with os.scandir(folder) as found:
-                entries = [_local_entry(os.path.join(folder, each.name), each.is_symlink()) for each in found]
-        else:
-            fs, inner = file_system(folder)
-            there = retry(lambda: fs.ls(inner, detail=True), what=folder)
-            infos = {str(info["name"]).rstrip("/"): info for info in there}
-            infos.pop(inner.rstrip("/"), None)  # object stores keep an empty object in the place of a folder
-            entries = [_remote_entry(child(folder, fs, name), info) for name, info in infos.items()]
+                names = sorted((each.name + "/" * _leads_to_folder(each), each.is_symlink()) for each in found)
+            return (_local_entry(os.path.join(folder, name.removesuffix("/")), linked) for name, linked in names)
+        fs, inner = file_system(folder)
+        there = retry(lambda: fs.ls(inner, detail=True), what=folder)
+        infos = {str(info["name"]).rstrip("/"): info for info in there}
+        infos.pop(inner.rstrip("/"), None)  # object stores keep an empty object in the place of a folder
+        entries = [_remote_entry(child(folder, fs, name), info) for name, info in infos.items()]
     except Exception as error:  # every file system raises its own errors
         raise unreadable(error) from error
-    return sorted(entries, key=lambda entry: entry.name + "/" * (entry.kind is Kind.FOLDER))
+    return iter(sorted(entries, key=lambda entry: entry.name + "/" * (entry.kind is Kind.FOLDER)))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
+
+
+Inside = Iterator[Entry] | ClipError | None
+"""What lies in a folder, or why nobody can say; None where nobody has looked yet."""
+
+
+def _with_inside(entries: Iterator[Entry], folder: str) -> Iterator[tuple[Entry, Inside]]:
+    """What lies in a folder, and inside the folders there, of which a store is asked for several together."""
+    if not is_url(folder):
+        yield from ((entry, None) for entry in entries)
+        return
+
+    def look_inside(entry: Entry) -> Inside:
+        try:
+            return scan(entry.uri)
+        except ClipError as error:
+            return error
+
+    there = list(entries)
+    inside = in_parallel(look_inside, filter(_is_entered, there), place=folder)
+    for entry in there:
+        yield entry, next(inside) if _is_entered(entry) else None
+
+
+def _is_entered(entry: Entry) -> bool:
+    return entry.kind is Kind.FOLDER and left_out(entry.name) is None
 
 
 def walk(top: Entry) -> Iterator[Entry | Skipped]:
@@ -143,9 +176,9 @@ def walk(top: Entry) -> Iterator[Entry | Skipped]:
     starts = [(0, top.uri, top)]
     while starts:
         start = heapq.heappop(starts)[2]
-        stack = [iter([start])]
+        stack: list[Iterator[tuple[Entry, Inside]]] = [iter([(start, None)])]
         while stack:
-            entry = next(stack[-1], None)
+            entry, inside = next(stack[-1], (None, None))
             if entry is None:
                 stack.pop()
             elif entry.kind is not Kind.FOLDER:
@@ -160,7 +193,9 @@ def walk(top: Entry) -> Iterator[Entry | Skipped]:
                 seen.add(entry.identity)
                 yield entry
                 try:
-                    stack.append(iter(scan(entry.uri)))
+                    if isinstance(inside, ClipError):
+                        raise inside
+                    stack.append(_with_inside(inside or scan(entry.uri), entry.uri))
                 except ClipError as error:
                     yield Skipped(uri=entry.uri, code=error.code, reason=error.message)
 

@@ -1,8 +1,9 @@
-"""Sources in columns: a few hundred bytes a recording, in memory and on disk, where objects take a thousand."""
+"""Sources in columns, on disk: a few hundred bytes a recording where objects take a thousand, and none in memory."""
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, overload
@@ -10,10 +11,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sonogloss.errors import Code
-from sonogloss.sources.source import Skipped, Source, source_key
+from sonogloss.sources.source import SkipCode, Skipped, Source, source_key
+from sonogloss.sources.spool import STRETCH, Spool
 
 # Names are bytes, for not all of them are UTF-8.
 SCHEMA = pa.schema(
@@ -26,92 +27,79 @@ SCHEMA = pa.schema(
         pa.field("more", pa.large_string()),  # JSON of what few sources have: range, part, id, extra, place, refused
     ]
 )
-_AT_ONCE, _PIECES = 8192, 16
+_KEY, _PART = pa.field("key", pa.binary(16)), pa.field("part", pa.int64())  # see `digests` and `parts`
+_SPOOLED = SCHEMA.append(_KEY).append(_PART)
 
 
 class SourceTable(Sequence[Source]):
-    """Sources that are made into objects one by one, as they are asked for.
+    """Sources that are made into objects one by one, as they are asked for; they lie in a file without a name.
 
     Args:
-        table: the columns.
-        keys: the :func:`source_key` of each row, as bytes [rows, 16].
-        rows: which rows these are, and in which order; None for all.
+        spool: the rows.
+        rows: which of them these are, ascending; None for all.
     """
 
-    def __init__(self, table: pa.Table, keys: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None) -> None:
-        self._table, self._keys = table, keys
-        self._rows = np.arange(table.num_rows) if rows is None else rows
+    def __init__(self, spool: Spool, rows: range | npt.NDArray[np.int64] | None = None) -> None:
+        self._spool = spool
+        self.rows: range | npt.NDArray[np.int64] = range(len(spool)) if rows is None else rows
 
     @classmethod
     def of(cls, sources: Iterable[Source]) -> SourceTable:
         """The table of these sources; a table is itself."""
-        if isinstance(sources, SourceTable):
-            return sources
-        pieces: list[list[pa.Array]] = [[pa.array([], field.type)] for field in SCHEMA]
-        keys = bytearray()
-        coming = iter(sources)
-        while some := list(islice(coming, _AT_ONCE)):
-            cells = zip(*map(_row, some), strict=True)
-            for field, column, found in zip(SCHEMA, cells, pieces, strict=True):
-                found.append(pa.array(column, field.type))
-                if len(found) > _PIECES and len(found[-_PIECES]) == _AT_ONCE:  # small ones waste memory
-                    found[-_PIECES:] = [pa.concat_arrays(found[-_PIECES:])]
-            keys += bytes.fromhex("".join(map(source_key, some)))
-        whole = [pa.concat_arrays(pieces.pop(0)) for _ in SCHEMA]  # one after the other, to have one twice at a time
-        if len(keys) > 16 * _AT_ONCE * _PIECES:
-            pa.default_memory_pool().release_unused()  # what the pieces took, as much again
-        return cls(pa.Table.from_arrays(whole, schema=SCHEMA), np.frombuffer(keys, np.uint8).reshape(-1, 16))
+        return sources if isinstance(sources, SourceTable) else cls(Spool(_tables(sources), _SPOOLED))
 
     def in_order(self) -> SourceTable:
-        """Sorted by the name of the file; members of one keep their order."""
-        uris = self._table.select(["uri"])
-        return SourceTable(self._table, self._keys, pc.sort_indices(uris, [("uri", "ascending")]).to_numpy())
+        """All of them, sorted by the name of the file; members of one keep their order."""
+        return SourceTable(self._spool.in_order("uri"))
 
-    def take(self, rows: npt.NDArray[Any]) -> SourceTable:
-        """Those at some places."""
-        return SourceTable(self._table, self._keys, self._rows[rows])
+    def take(self, places: npt.NDArray[Any]) -> SourceTable:
+        """Those at some places, ascending."""
+        rows = self.rows
+        return SourceTable(self._spool, rows.start + places if isinstance(rows, range) else rows[places])
+
+    def stretches(self, *columns: str) -> Iterator[pa.Table]:
+        """Some rows after the other: these columns, or all."""
+        starts, at = self._spool.starts, 0
+        while at < len(self.rows):
+            number = bisect_right(starts, self.rows[at]) - 1
+            first, after = starts[number], starts[number + 1]
+            content = self._spool.stretch(number, columns)
+            if isinstance(self.rows, range):
+                stop = min(len(self.rows), at + after - self.rows[at])
+                yield content.slice(self.rows[at] - first, stop - at)
+            else:
+                stop = int(np.searchsorted(self.rows, after))
+                yield content.take(pa.array(self.rows[at:stop] - first))
+            at = stop
 
     @property
     def table(self) -> pa.Table:
         """The columns of these rows."""
-        return self._table.take(pa.array(self._rows)) if len(self._rows) else SCHEMA.empty_table()
+        return pa.concat_tables([SCHEMA.empty_table(), *self.stretches(*SCHEMA.names)])
 
-    @property
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Bytes of each; -1 where nobody said."""
-        found: npt.NDArray[np.int64] = self._table.column("bytes").fill_null(-1).to_numpy()[self._rows]
-        return found
+    def sizes(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Bytes of each, by stretches; -1 where nobody said."""
+        for rows in self.stretches("bytes"):
+            yield rows.column(0).fill_null(-1).to_numpy()
 
-    @property
-    def parts(self) -> npt.NDArray[np.int64]:
-        """The first window of each that is a part of a long recording; -1 of whole ones."""
-        more = self._table.column("more")
-        found = np.full(len(more), -1)
-        for row in np.flatnonzero(more.is_valid().to_numpy()):
-            part = json.loads(more[int(row)].as_py()).get("part")
-            found[row] = -1 if part is None else part[0]
-        return found[self._rows]
-
-    @property
-    def digests(self) -> npt.NDArray[np.bytes_]:
-        """The :func:`source_key` of each as 16 bytes, to sort and to search."""
-        return self._keys[self._rows].view("S16").reshape(-1)
+    def parts(self) -> Iterator[npt.NDArray[np.int64]]:
+        """The first window of each that is a part of a long recording, by stretches; -1 of whole ones."""
+        for rows in self.stretches("part"):
+            yield rows.column(0).fill_null(-1).to_numpy()
 
     def keys(self) -> Iterator[str]:
         """The :func:`source_key` of each."""
-        for start in range(0, len(self), _AT_ONCE):
-            content = self._keys[self._rows[start : start + _AT_ONCE]].tobytes().hex()
-            yield from (content[place : place + 32] for place in range(0, len(content), 32))
+        for rows in self.stretches("key"):
+            yield from (key.hex() for key in rows.column(0).to_pylist())
 
     def names(self) -> Iterator[tuple[str, str | None]]:
         """Uri and member of each."""
-        names = SourceTable(self._table.select(["uri", "member"]), self._keys, self._rows)
-        for start in range(0, len(self), _AT_ONCE):
-            for row in names[start : start + _AT_ONCE].table.to_pylist():
-                yield _text(row["uri"]), None if row["member"] is None else _text(row["member"])
+        for rows in self.stretches("uri", "member"):
+            for uri, member in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                yield name_as_text(uri), None if member is None else name_as_text(member)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, place: int) -> Source: ...
@@ -119,12 +107,13 @@ class SourceTable(Sequence[Source]):
     def __getitem__(self, place: slice) -> SourceTable: ...
     def __getitem__(self, place: int | slice) -> Source | SourceTable:
         if isinstance(place, slice):
-            return SourceTable(self._table, self._keys, self._rows[place])
-        return _source(self._table.slice(int(self._rows[place]), 1).to_pylist()[0])
+            return SourceTable(self._spool, self.rows[place])
+        row = int(self.rows[place])
+        return next(iter(SourceTable(self._spool, range(row, row + 1))))
 
     def __iter__(self) -> Iterator[Source]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from map(_source, self[start : start + _AT_ONCE].table.to_pylist())
+        for rows in self.stretches(*SCHEMA.names):
+            yield from sources_in(rows)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(self) != len(other):
@@ -134,11 +123,20 @@ class SourceTable(Sequence[Source]):
     __hash__ = None  # type: ignore[assignment]  # as of lists
 
 
-def _bytes(name: str) -> bytes:
+def _tables(sources: Iterable[Source]) -> Iterator[pa.Table]:
+    coming = iter(sources)
+    while some := list(islice(coming, STRETCH)):
+        cells = zip(*map(_row, some), strict=True)
+        yield pa.table([pa.array(column, field.type) for field, column in zip(_SPOOLED, cells, strict=True)], _SPOOLED)
+
+
+def name_as_bytes(name: str) -> bytes:
+    """A name as columns hold it: it need not be UTF-8."""
     return name.encode("utf-8", "surrogatepass")
 
 
-def _text(name: bytes) -> str:
+def name_as_text(name: bytes) -> str:
+    """The name that columns hold."""
     return name.decode("utf-8", "surrogatepass")
 
 
@@ -156,12 +154,14 @@ def _row(source: Source) -> tuple[Any, ...]:
     }
     more = {name: value for name, value in more.items() if value not in (None, {})}
     return (
-        _bytes(source.uri),
-        None if source.member is None else _bytes(source.member),
+        name_as_bytes(source.uri),
+        None if source.member is None else name_as_bytes(source.member),
         source.bytes,
         source.version,
         source.container,
         json.dumps(more, default=_iso) if more else None,
+        bytes.fromhex(source_key(source)),
+        None if source.part is None else source.part[0],
     )
 
 
@@ -173,12 +173,14 @@ def _iso(value: Any) -> str:
 def _source(row: dict[str, Any]) -> Source:
     more = json.loads(row["more"]) if row["more"] else {}
     if more.get("refused"):
-        more["refused"] = Skipped(**{**more["refused"], "code": Code(more["refused"]["code"])})
+        code = more["refused"]["code"]
+        kind = SkipCode if code in SkipCode.__members__ else Code
+        more["refused"] = Skipped(**{**more["refused"], "code": kind(code)})
     for name in {"place", "part"} & more.keys():
         more[name] = tuple(more[name])
     return Source(
-        uri=_text(row["uri"]),
-        member=None if row["member"] is None else _text(row["member"]),
+        uri=name_as_text(row["uri"]),
+        member=None if row["member"] is None else name_as_text(row["member"]),
         bytes=row["bytes"],
         version=row["version"],
         container=row["container"],

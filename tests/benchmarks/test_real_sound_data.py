@@ -29,9 +29,9 @@ def test_a_clip_is_in_one_half_and_its_captions_are_not_learned_from(tmp_path: P
     write_lines(dumps / "bbc_sound_effects.jsonl.gz", [{"description": "Train"}, {"description": "Tram"}])
     write_lines(dumps / "wavtext5k.jsonl.gz", [{"description": ""}, {"description": "Forest"}])
     assert read_captions(tmp_path) == {
-        "audiocaps": ["Rain", "Sea"],
+        "audiocaps": ["Rain", "Wind", "Sea"],
         "clotho": ["A dog barks"],
-        "bbc": ["Train"],
+        "bbc": ["Train", "Tram"],
         "wavtext5k": ["Forest"],
     }
 

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from sonogloss import files
 from sonogloss.pipelines.command_line import main
+from sonogloss.soundscapes import CLASSES, RATE, render_variant
 from tests.language_models import tiny_gpt2, tiny_tokenizer
 
 from .conftest import Run, assert_one_line
+
+FIRST_RELEASE = {
+    "bell": "a bell tolling slowly, then a gun firing slowly, then a bell tolling.",
+    "dog": "a dog woofing slowly, then a duck quacking once, then a dog barking.",
+    "man": "a man talking slowly, then a train horn blowing once, then a man speaking.",
+    "sea": "a gale blowing close by, then a siren sounding, then a high-pitched frog croaking.",
+}
+"""What `caption --captioner pocket:zeraucap --parity` of the first release wrote for these sounds."""
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +84,16 @@ def test_what_its_method_does_not_know_is_refused(run: Run, zeraucap: Path, reco
     assert_one_line(run(*caption, "--contexts", 2), "--contexts")
     assert_one_line(run(*caption, "--clap", "pocket"), "pocket")
     assert not (tmp_path / "out").exists()
+
+
+def test_under_parity_the_embedded_captioner_says_what_its_first_release_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for number, name in enumerate(list(CLASSES)[::5]):
+        if name in FIRST_RELEASE:
+            samples = render_variant(name, 4_200_000 + number, CLASSES[name].shortest)[0]
+            soundfile.write(tmp_path / "clips" / f"{name}.wav", samples, RATE, subtype="PCM_16")
+    caption = ("caption", "--audio", tmp_path / "clips", "--captioner", "pocket:zeraucap", "--parity")
+    told = run(*caption, "--output", tmp_path / "out")
+    assert told.code == 0, told.err
+    table = pq.read_table(tmp_path / "out" / "captions").to_pylist()
+    assert {Path(row["uri"]).stem: row["caption"] for row in table} == FIRST_RELEASE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from sonogloss import files
 from sonogloss.pipelines.running import run_parts
 from sonogloss.pipelines.verify_directory import verify
 from sonogloss.transforms import verify_parts
-from sonogloss.transforms.verify_parts import VerificationPlan, hashes, plan_verification, repeated_clips
+from sonogloss.transforms.verify_parts import VerificationPlan, plan_verification
 
 COLUMNS = verify_parts._SCHEMAS["captions"]
 
@@ -67,11 +66,17 @@ def test_a_sample_counts_what_it_does_not_read(tmp_path: Path) -> None:
     assert plan_verification("f", output, 9, 3).step == 3
 
 
-def test_clips_are_compared_by_hashes_and_one_is_named(tmp_path: Path) -> None:
-    output = results(tmp_path, ["c", "b", "b"], ["d", "b", "c"])
-    run = files.read_json(f"{output}/run.json")
-    assert repeated_clips(output, run, hashes(["c", "b", "b", "d", "b", "c"])) == (2, "c")
-    assert repeated_clips(output, run, hashes(["a", "b"])) == (0, "")
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_clips_are_compared_by_hashes_and_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(verify_parts, "CLIPS_A_PASS", at_once)
+    for number, (parts, said) in enumerate(
+        [([["c", "b", "b"], ["d", "b", "c"]], ["2 clips have several rows, c among them."]), ([["a"], ["b", "c"]], [])]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert verify(directory=results(folder, *parts))["problems"] == said
 
 
 def test_workers_elsewhere_leave_nothing_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +84,9 @@ def test_workers_elsewhere_leave_nothing_in_the_results(tmp_path: Path, monkeypa
     output = results(tmp_path, ["a"], ["b"], ["c"])
     folders: list[str] = []
 
-    def elsewhere(options: object, noun: str, work: Callable[..., int], plan: VerificationPlan) -> None:
+    def elsewhere(options: object, noun: str, plan: VerificationPlan, *stages: run_parts.Stage) -> None:
         folders.append(plan.folder)
-        for part in plan.parts:
-            work(part, plan)
+        run_parts.run_here(plan, *stages)
 
     monkeypatch.setattr(run_parts, "_run_on_beam", elsewhere)
     beam = ["--runner", "PortableRunner", "--job_endpoint", "localhost:1"]

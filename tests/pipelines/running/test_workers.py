@@ -14,6 +14,7 @@ from sonogloss.pipelines.command_line import JOBS, main, takes_beam_options
 from sonogloss.pipelines.running import beam_options as room
 from sonogloss.pipelines.running.beam_options import beam_options, share_cores
 from sonogloss.pipelines.running.worker_main import GPUS, take_gpu
+from sonogloss.transforms import models
 from tests.pipelines.conftest import Run, assert_one_line
 
 
@@ -64,6 +65,8 @@ def test_two_workers_write_the_same_bytes_and_say_nothing_of_themselves(
     contents = []
     for workers in ([], ["--workers", "2", "--log-file", tmp_path / "log", "--log-format", "json"]):
         output = tmp_path / f"out{len(workers)}"
+        if workers:
+            monkeypatch.setattr(models, "load_clap", None)  # the launching process loads none
         argv = ["caption", "--audio", recordings, "--captioner", captioner, "--datastore", store]
         assert main([str(word) for word in [*argv, "--output", output, "--max-dead-letters", "1", *workers]]) == 0
         contents.append({path.name: path.read_bytes() for path in sorted(output.rglob("*.parquet"))})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
+from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.lease import lease
 from sonogloss.pipelines.running.ownership import refuse_other_directory
-from sonogloss.pipelines.running.run_parts import parts_runner
+from sonogloss.pipelines.running.run_parts import Stage, parts_runner
 from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Skipped, Source, SourceLimits, SourceTable
 from sonogloss.sources.find import Look, Unopened, look_here
@@ -24,6 +26,9 @@ def look_with_workers(config: CaptionConfig | ClassifyConfig) -> Look:
     """What looks inside files for a job: its workers, if it has some and there is much to look into."""
     if config.workers is None and not config.beam_args:
         return look_here
+    options = beam_options(config.beam_args, workers=config.workers)
+    if options.view_as(GoogleCloudOptions).template_location is not None:
+        return look_here  # a launcher of templates takes a single job
     output = str(config.output)
 
     def look(found: Iterable[Source | Skipped | Unopened], limits: SourceLimits) -> Iterator[Source | Skipped]:
@@ -41,7 +46,7 @@ def look_with_workers(config: CaptionConfig | ClassifyConfig) -> Look:
             parts_runner(config, output, name=f"{WORK_FOLDER}/listing", noun="recordings") as (folder, run_parts),
         ):
             plan = plan_listing(folder, unopened, limits)
-            run_parts(list_range, plan)
+            run_parts(plan, Stage(work=list_range))
             inside = read_found(plan)
             for row in table:
                 each = from_row(row)

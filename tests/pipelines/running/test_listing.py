@@ -12,6 +12,7 @@ from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.running import listing, run_parts
 from sonogloss.pipelines.running.inputs import list_audio
 from sonogloss.pipelines.running.lease import lease
+from sonogloss.sources.find import look_here
 from sonogloss.transforms import list_files
 from sonogloss.transforms.work_files import WORK_FOLDER
 from tests.archives import parquet, put, tar, wav, zipped
@@ -39,8 +40,8 @@ def archives(folder: Path) -> list[str]:
     return [str(folder / "list.csv"), str(folder / "in"), str(folder / "in/*.tar")]
 
 
-def config(folder: Path) -> CaptionConfig:
-    return CaptionConfig(audio=["x"], datastore="d", output=folder / "results", beam_args=THREADS)
+def config(folder: Path, *more: str) -> CaptionConfig:
+    return CaptionConfig(audio=["x"], datastore="d", output=folder / "results", beam_args=(*THREADS, *more))
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -67,6 +68,11 @@ def test_where_there_is_little_to_look_into_no_worker_starts(tmp_path: Path, mon
     found, _ = list_audio(patterns, listing.look_with_workers(config(tmp_path)))
     assert list(found) == list(list_audio(patterns)[0])
     assert not (tmp_path / "results").exists()
+
+
+def test_the_launcher_of_a_template_submits_one_job_and_looks_itself(tmp_path: Path) -> None:
+    assert listing.look_with_workers(config(tmp_path, "--template_location=gs://b/t")) is look_here
+    assert listing.look_with_workers(config(tmp_path)) is not look_here
 
 
 def test_an_output_that_another_job_holds_is_refused_before_workers_look(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,8 @@ from sonogloss.errors import FingerprintMismatchError, FormatError, MissingInput
 from sonogloss.indexes.cache import check_files
 from sonogloss.indexes.layout import CAPTIONS, FORMAT, MANIFEST, Manifest, read_manifest
 from sonogloss.indexes.verify import FOLDERS, OURS, unlisted
+from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
+from sonogloss.pipelines.running.caption_dumps import CaptionDumps
 from sonogloss.pipelines.running.lease import LEASE_FILE
 from sonogloss.pipelines.running.ownership import refuse_other_directory, refuse_results
 from sonogloss.transforms.embed_text import UNITS
@@ -29,6 +33,23 @@ _TYPES = {"int64": "int", "double": "float", "string": "str"}
 _HALF_WRITTEN = re.compile(r"\.tmp-[0-9a-f]{8}$")
 _OTHERS = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(MARKER)}|{DEAD_LETTERS}/part-[0-9a-f]{{16}}\.parquet")
 """What of a build goes only where it is half-written: that a whole file of such a name is ours is proved otherwise."""
+
+_OUTCOMES = ("appended", "counts", "left_out_columns", "measured", "removed", "skipped")
+"""What a manifest's options say of the outcome, and not of what was asked for."""
+
+
+_LATER = {
+    "vectors": "float32",
+    "precision": "float32",
+    "index_memory": 8.0,
+    "recall": 0.95,
+    "recall_audio": [],
+    "support": "all",
+    "layout": "auto",
+    "min_words": None,
+    "max_words": None,
+}
+"""Options that earlier releases did not have, with their defaults, at which they are not recorded."""
 
 
 def check_datastore_output(output: str) -> None:
@@ -65,6 +86,42 @@ def check_datastore_output(output: str) -> None:
             f"--output {output!r} holds files that are not ours: {named}.",
             "Move them away, or name another directory.",
         )
+
+
+def made_with_options(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
+    """What the manifest is to say of the build: the options that shape a datastore, and the dumps."""
+    options = config.as_json()
+    for name in ("clap", "device", "max_dead_letters"):
+        del options[name]
+    # As earlier releases recorded them, so that their datastores are known again.
+    for name in ("text_column", "license"):
+        options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
+    for name, default in _LATER.items():
+        if options[name] == default:
+            del options[name]
+    return {**options, "dumps": list(dumps.sizes)}
+
+
+def asked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest's options says what was asked for."""
+    return {key: value for key, value in options.items() if key not in _OUTCOMES}
+
+
+def is_built(output: str, made_with: dict[str, Any], config: BuildDatastoreConfig) -> bool:
+    """Does the output hold what is asked for?
+
+    Raises:
+        OutputError: it holds another datastore, which may not be replaced.
+    """
+    if config.overwrite or not files.exists(files.join(output, MANIFEST)):
+        return False
+    manifest = read_manifest(output)
+    if asked_options(manifest.options) != made_with or manifest.clap["name"] != str(config.clap):
+        raise OutputError(
+            f"--output {output!r} holds a datastore that was made with other options or dumps.",
+            "Name another directory, or replace it with --overwrite.",
+        )
+    return True
 
 
 def begin_datastore(output: str) -> None:

@@ -11,7 +11,7 @@ from sonogloss.pipelines.config.captioning import CaptionConfig, ClassifyConfig
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.lease import lease
 from sonogloss.pipelines.running.ownership import refuse_other_directory
-from sonogloss.pipelines.running.run_parts import parts_runner
+from sonogloss.pipelines.running.run_parts import Stage, parts_runner
 from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Skipped, Source, SourceLimits, SourceTable
 from sonogloss.sources.find import Look, Unopened, look_here
@@ -46,7 +46,7 @@ def look_with_workers(config: CaptionConfig | ClassifyConfig) -> Look:
             parts_runner(config, output, name=f"{WORK_FOLDER}/listing", noun="recordings") as (folder, run_parts),
         ):
             plan = plan_listing(folder, unopened, limits)
-            run_parts(list_range, plan)
+            run_parts(plan, Stage(work=list_range))
             inside = read_found(plan)
             for row in table:
                 each = from_row(row)

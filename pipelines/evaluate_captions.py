@@ -60,7 +60,7 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         run(join, *scoring_stages(config), units=join.buckets + 2 * join.ranges)
         plan, joined = ScoringPlan.read(folder), read_joined(join)
         captions = read_counts(plan).get("captions", CaptionStatistics())
-        corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions)
+        corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions, seed=plan.seed)
         _write_clips(plan, join.key, files.join(output, "metrics/clips.parquet"))
         files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
     return {

@@ -247,6 +247,7 @@ def _read_sums(path: str) -> dict[str, CorpusSum]:
                 total=content[f"{name} total"],
                 clips=int(content[f"{name} clips"]),
                 resampled=content[f"{name} resampled"],
+                rows=content[f"{name} rows"],
             )
             for name in names
         }

@@ -169,6 +169,7 @@ def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, res
             sum_clips(numbers, np.full(plan.resamples, sum(plan.sizes)), plan.seed),
             metrics=plan.metrics,
             captions=captions,
+            seed=plan.seed,
         ),
         not_available=dict(plan.not_available),
     )

@@ -30,7 +30,8 @@ import pyarrow.parquet as pq
 from benchmarks.metric_parity import numbered, read_runs
 from sonogloss.metrics import evaluate
 from sonogloss.metrics.tokenize import tokenize
-from sonogloss.pipelines.running.join_references import join_references, read_results
+from sonogloss.pipelines.running.join_references import read_results, spread_rows
+from sonogloss.transforms.join_references import join_bucket
 
 REFERENCES = 5
 _AT_ONCE = 50_000
@@ -125,15 +126,19 @@ def workers(folder: Path, rows: int) -> Iterator[str]:
 
 
 def join(folder: Path, rows: int) -> Iterator[str]:
-    """What takes most memory, by itself: putting captions beside their references."""
+    """Putting captions beside their references, by itself."""
     if not (folder / str(rows)).exists():
         write_corpus(folder / str(rows), rows)
     start = time.process_time()
     results, references = (str(folder / str(rows) / f"{name}.parquet") for name in ("predictions", "references"))
-    with tempfile.TemporaryDirectory() as parts:
-        join_references(read_results(results), lambda part: f"{parts}/{part}", results=results, references=references)
+    with tempfile.TemporaryDirectory() as buckets:
+        plan = spread_rows(read_results(results), buckets, results=results, references=references)
+        spread = time.process_time() - start
+        for bucket in plan.parts:
+            join_bucket(bucket, plan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    yield f"{rows:,} captions put beside references: {time.process_time() - start:.0f} s, {peak:,.0f} MB"
+    seconds = time.process_time() - start
+    yield f"{rows:,} captions put beside references: {seconds:.0f} s, {spread:.0f} of them to spread, {peak:,.0f} MB"
 
 
 def drawn_runs(captions: int, clips: int) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 SOURCES, SHORT = 1_000_000, 50_000
-PHASES = ("begin", "plan", "write", "resume", "grown", "changed", "verify")
+PHASES = ("begin", "store", "plan", "write", "resume", "grown", "changed", "verify")
 
 
 def listing(count: int, version: int = 1) -> Iterator[Any]:
@@ -35,6 +35,32 @@ def listing(count: int, version: int = 1) -> Iterator[Any]:
         yield Source(
             uri=name, bytes=480_000 + number % 1000, version=f"{number}-{version}7645{number:010d}", container="file"
         )
+
+
+def store_listing(folders: int) -> dict[str, Any]:
+    """A walk of a store of so many folders, which answers within 100 ms with the thousand names of one."""
+    import fsspec
+
+    from sonogloss.sources import SourceTable, list_sources
+
+    class Store(fsspec.AbstractFileSystem):  # type: ignore[misc]  # untyped
+        protocol = "slow"
+
+        def info(self, path: str, **options: Any) -> dict[str, Any]:
+            return {"name": path, "type": "directory", "size": 0}
+
+        def ls(self, path: str, detail: bool = True, **options: Any) -> list[dict[str, Any]]:
+            time.sleep(0.1)
+            if path.strip("/") == "bucket":
+                return [{"name": f"bucket/{number:05d}", "type": "directory", "size": 0} for number in range(folders)]
+            names = (f"{path}/{number:012d}.flac" for number in range(1000))
+            return [{"name": name, "type": "file", "size": 480_000, "generation": "1764500000"} for name in names]
+
+    fsspec.register_implementation("slow", f"{__name__}.Store")  # it is known by its name,
+    fsspec.register_implementation("slow", Store, clobber=True)  # and needs no import
+    start = _now()
+    found = SourceTable.of(source for source in list_sources(["slow://bucket"])).in_order()  # type: ignore[misc]
+    return {**_since("list", start), "names": len(found)}
 
 
 def write(output: str, plan: Any) -> list[Any]:
@@ -81,6 +107,8 @@ def phase(name: str, output: str, count: int) -> dict[str, Any]:
     found: dict[str, Any] = {"imported_mb": _peak_mb()}
     if name == "begin":
         return found
+    if name == "store":
+        return found | store_listing(count // 1000)
     start = _now()
     if name == "verify":
         problems = verify(directory=output)["problems"]

@@ -1,6 +1,6 @@
 """Does tuning on text help to tag sound? Zero-shot accuracy with plain and with tuned label prompts.
 
-    python -m benchmarks.tagging_quality [--seeds 3] [--data ../shared/data] [--sets synthetic esc10 esc50 urbansound8k]
+    python -m benchmarks.tagging_quality [--seeds 3] [--data ../shared/data] [--sets synthetic esc10 esc50 ...]
 
 Sets: single events of the fifty synthetic classes, rendered as no training was; ESC-10's fold 4; all fifty classes of
 ESC-50 in fold 4; a subset of UrbanSound8K. Recordings that are not there are skipped; the pocket CLAP learned from none
@@ -11,17 +11,19 @@ of them. For each set prompts are tuned on its own label names, on each kind of 
     captions   captions found by keyword in AudioCaps, Clotho and BBC sound effects (where the folder is)
 
 `unseen` tunes on one half of the synthetic classes, drawn by the seed, and tags the other half. `scenes` tags scenes of
-one to three sounds with several labels each (mAP, ranking loss). Training hears nothing; what is written is kept, and a
-second call goes on from there.
+one to three sounds with several labels each (mAP, ranking loss). `audioset10` and `audioset50` are the clips of ESC-10
+and ESC-50 among all 527 labels of AudioSet: right where the best label is one of those that name the class. `german`
+gives the synthetic classes German names; the keywords that find their captions are the English ones.
+
+Training hears nothing; what is written is kept, and a second call goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +31,30 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pocket_scenes import bootstrap
-from sonogloss.audio import Cutting, WindowPolicy, cut_clips
+from benchmarks.tagging_material import (
+    FOLDERS,
+    GERMAN,
+    REAL_DUMPS,
+    Material,
+    real_captions,
+    recordings,
+    rendered_events,
+    rendered_scenes,
+)
 from sonogloss.clap import Clap, load_clap
 from sonogloss.clap.frames import embed_frames
 from sonogloss.methods.labels import read_labels
 from sonogloss.metrics import RankedClips, mean_average_precision
 from sonogloss.pipelines.tune_labels import tune_labels
 from sonogloss.records import FloatArray
-from sonogloss.soundscapes import CLASSES, RATE, caption_dump, render_scene, render_variant, sample_scene
+from sonogloss.soundscapes import caption_dump
 from sonogloss.tagging.label_prompts import load_label_prompts
 from sonogloss.tagging.tagger import Tagger, plain_tagger, prompted_tagger
 
-EVENT_SEED = 4_000_000
-SCENE_SEED = 4_500_000
 DUMP_SEED = 79
 DUMP = 40_000
-REAL_DUMPS = {"audiocaps_train": "caption", "clotho_train": "captions", "bbc_sound_effects": "description"}
-FOLDERS = {"esc10": "esc", "esc50": "esc", "urbansound8k": "urbansound8k"}
 KINDS = ("names", "grammar", "captions")
-SETS = ("synthetic", "unseen", "scenes", *FOLDERS)
+SETS = ("synthetic", "unseen", "scenes", "german", *FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,10 +142,11 @@ class Bench:
         """Plain against tuned prompts, on one set, for each kind of text."""
         several = name == "scenes"
         plain = plain_tagger(heard.labels, self.clap)
+        stem = "audioset" if name.startswith("audioset") else name  # two sets, one list of labels
         rows = [_row("plain", [heard.mean_average_precision(plain) if several else heard.right(plain).mean()])]
         for kind in self.kinds(synthetic=name not in FOLDERS):
             taggers = [
-                self.tuned(f"{name}-{kind}-{seed}", kind, heard.labels, seed, several).of(heard.labels, self.clap)
+                self.tuned(f"{stem}-{kind}-{seed}", kind, heard.labels, seed, several).of(heard.labels, self.clap)
                 for seed in range(seeds)
             ]
             if several:
@@ -183,12 +191,17 @@ class Bench:
         folder.mkdir(exist_ok=True)
         names = folder / "labels.txt"
         names.write_text("\n".join(labels) + "\n")
+        keywords = folder / "keywords.json"
+        if set(labels) <= set(GERMAN):
+            english = dict(zip(GERMAN, read_labels("pocket"), strict=True))
+            keywords.write_text(json.dumps({label: [english[label]] for label in labels}))
         directory = folder / "prompts"
         tune_labels(
             labels=str(names),
             output=str(directory),
             texts=[] if kind == "names" else [self.dump(kind)],
             name_only=kind == "names",
+            keywords=keywords if keywords.exists() and kind != "names" else None,
             clap=self.clap.name,
             multi_label=multi_label,
             seed=seed,
@@ -201,7 +214,7 @@ class Bench:
         """Captions to search, one a line."""
         path = self.output / f"{kind}.txt"
         if not path.exists():
-            texts = caption_dump(DUMP, DUMP_SEED) if kind == "grammar" else _real_captions(self.data / "captions")
+            texts = caption_dump(DUMP, DUMP_SEED) if kind == "grammar" else real_captions(self.data / "captions")
             path.write_text("\n".join(texts) + "\n")
         return str(path)
 
@@ -210,36 +223,26 @@ class Bench:
         name = "synthetic" if name == "unseen" else name
         if name in FOLDERS and not (self.data / "audio" / FOLDERS[name] / "metadata.csv").exists():
             return None
-        path = self.output / f"{name}-{per_class if name == 'synthetic' else scenes if name == 'scenes' else 'all'}.npz"
+        if name == "german":
+            heard = self.hear("synthetic", per_class, scenes)
+            return heard and replace(heard, labels=GERMAN)
+        size = {"synthetic": per_class, "scenes": scenes}.get(name, "all")
+        path = self.output / f"{name}-{size}.npz"
         if not path.exists():
-            labels, sounds, truth = self._material(name, per_class, scenes)
-            clips, frames = embed_frames(self.clap, sounds)
-            np.savez(path, labels=np.array(labels), clips=clips, frames=frames, truth=np.array(truth))
+            material = self._material(name, per_class, scenes)
+            clips, frames = embed_frames(self.clap, material.sounds)
+            np.savez(path, labels=np.array(material.labels), clips=clips, frames=frames, truth=np.array(material.truth))
         with np.load(path, allow_pickle=False) as kept:
             return Heard(
                 labels=tuple(kept["labels"].tolist()), clips=kept["clips"], frames=kept["frames"], truth=kept["truth"]
             )
 
-    def _material(
-        self, name: str, per_class: int, scenes: int
-    ) -> tuple[tuple[str, ...], list[FloatArray], list[list[bool]]]:
+    def _material(self, name: str, per_class: int, scenes: int) -> Material:
         if name in FOLDERS:
-            return _recordings(self.data / "audio" / FOLDERS[name], name, self.clap.sample_rate)
-        sounds, names = [], []
+            return recordings(self.data, name, self.clap.sample_rate)
         if name == "scenes":
-            for number in range(scenes):
-                scene = sample_scene(SCENE_SEED + number)
-                sounds.append(render_scene(scene))
-                names.append(set(scene.names))
-        else:
-            rng = np.random.default_rng(EVENT_SEED)
-            for number in range(per_class * len(CLASSES)):
-                sound = list(CLASSES.values())[number % len(CLASSES)]
-                seconds = float(rng.uniform(sound.shortest, sound.longest))
-                sounds.append(render_variant(sound.name, EVENT_SEED + number, seconds)[0])
-                names.append({sound.name})
-        cut = [sound[: 10 * RATE].astype(np.float32) for sound in sounds]
-        return read_labels("pocket"), cut, [[label in true for label in CLASSES] for true in names]
+            return rendered_scenes(scenes)
+        return rendered_events(per_class)
 
 
 @dataclass(frozen=True)
@@ -297,32 +300,6 @@ def _row(name: str, values: Sequence[float]) -> dict[str, Any]:
 def _spread(values: Sequence[float]) -> str:
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} ({', '.join(f'{value:.3f}' for value in values)})"
-
-
-def _recordings(folder: Path, name: str, rate: int) -> tuple[tuple[str, ...], list[FloatArray], list[list[bool]]]:
-    with open(folder / "metadata.csv", newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    if name.startswith("esc"):
-        rows = [row for row in rows if row["fold"] == "4" and (name == "esc50" or row["esc10"] == "True")]
-    labels = tuple(sorted({row["class"] for row in rows}))
-    sounds = []
-    for row in rows:
-        data = (folder / row["filename"]).read_bytes()
-        clips = cut_clips(data, Cutting(uri=row["filename"], policy=WindowPolicy(), sample_rate=rate))
-        sounds.append(next(iter(clips)).samples)
-    return labels, sounds, [[row["class"] == label for label in labels] for row in rows]
-
-
-def _real_captions(folder: Path) -> list[str]:
-    import gzip
-
-    texts: list[str] = []
-    for name, column in REAL_DUMPS.items():
-        with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as handle:
-            for line in handle:
-                value = json.loads(line)[column]
-                texts += [value] if isinstance(value, str) else value
-    return [" ".join(text.split()) for text in texts if text and text.strip()]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from rich.table import Table
 
 from sonogloss import files
 from sonogloss.dumps.texts import WordLimits
-from sonogloss.errors import OutputError
 from sonogloss.indexes import describe, read_manifest
 from sonogloss.indexes.layout import MANIFEST, IndexEntry, Manifest
 from sonogloss.indexes.make_support import check_support
@@ -25,15 +24,20 @@ from sonogloss.indexes.recall import write_queries
 from sonogloss.indexes.train import GIB, IndexRequest, check_request
 from sonogloss.pipelines.config.datastores import BuildDatastoreConfig
 from sonogloss.pipelines.config.parser import command
-from sonogloss.pipelines.running.appending import known_captions, known_columns, read_base
 from sonogloss.pipelines.running.beam_options import beam_options, leaves_models_to_workers
 from sonogloss.pipelines.running.caption_dumps import CaptionDumps, list_dumps
 from sonogloss.pipelines.running.datastore_output import (
+    asked_options,
     begin_datastore,
     check_datastore_output,
     end_datastore,
+    is_built,
     is_swept,
     kept_units,
+    known_captions,
+    known_columns,
+    made_with_options,
+    read_base,
 )
 from sonogloss.pipelines.running.first_windows import embed_queries
 from sonogloss.pipelines.running.inputs import as_list, check_output, device_for, note_pocket, too_many
@@ -51,23 +55,6 @@ from sonogloss.transforms.read_captions import ReadCaptions, ReadCount, merge_co
 from sonogloss.transforms.stopwatch import Stopwatch
 from sonogloss.transforms.write_shards import WriteShards
 
-_OUTCOMES = ("appended", "counts", "left_out_columns", "measured", "removed", "skipped")
-"""What a manifest's options say of the outcome, and not of what was asked for."""
-
-
-_LATER = {
-    "vectors": "float32",
-    "precision": "float32",
-    "index_memory": 8.0,
-    "recall": 0.95,
-    "recall_audio": [],
-    "support": "all",
-    "layout": "auto",
-    "min_words": None,
-    "max_words": None,
-}
-"""Options that earlier releases did not have, with their defaults, at which they are not recorded."""
-
 
 @command(BuildDatastoreConfig)
 def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
@@ -83,20 +70,13 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     started = Stopwatch()
     output, clap = str(config.output), str(config.clap)
     options = beam_options(config.beam_args, workers=config.workers)
-    dumps = list_dumps(
-        as_list(config.captions),
-        source=config.source,
-        text_columns=config.text_column,
-        layout=config.layout,
-        licenses=config.license,
-        words=WordLimits(at_least=config.min_words, at_most=config.max_words),
-    )
-    made_with = _made_with(config, dumps)
+    dumps = _dumps(config)
+    made_with = made_with_options(config, dumps)
     check_output(output)
     check_datastore_output(output)
     if not config.break_lease:
         refuse_held(output)
-    if not config.append and _is_built(output, made_with, config):
+    if not config.append and is_built(output, made_with, config):
         return _done_before(output, started, config)
     files.check_writable(output)
     reference = ClapReference.of(
@@ -106,7 +86,7 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     if config.append:
         base = read_base(output, clap=clap, fingerprint=reference.fingerprint, check=config.store_check)
         config = replace(config, vectors=base.vectors, precision=base.options.get("precision", "float32"))
-        if made_with in [_asked(added) for added in base.options.get("appended", [])]:
+        if made_with in [asked_options(added) for added in base.options.get("appended", [])]:
             return _done_before(output, started, config)
     note_pocket(clap, [dump.uri for dump in dumps.files])
     head = _head(config, reference, made_with, base)
@@ -120,11 +100,10 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
             begin_datastore(output)
         if queries is not None:
             head = replace(head, queries=write_queries(output, queries))
-        pipeline = make_pipeline(options)
         said = {"options": {"dumps": dumps.sizes, "skipped": dumps.skipped}, "licenses": dumps.licenses}
         head = replace(head, dumps=write_dumps(output, dumps.in_parts(), said))
-        ranges = choose_ranges(sum(size["bytes"] or 0 for size in dumps.sizes))
-        _connect(pipeline, ranges, output=output, head=head, clap=reference, config=config, progress=path)
+        pipeline = make_pipeline(options)
+        _connect(pipeline, dumps, output=output, head=head, clap=reference, config=config, progress=path)
         owner = Owner(wait=config.wait, on_interrupt=config.on_interrupt, lease=held)
         left = run_pipeline(pipeline, noun="captions embedded", path=path, owner=owner)
         if left is not None:
@@ -135,21 +114,15 @@ def build_datastore(config: BuildDatastoreConfig) -> dict[str, Any]:
     return _report(output, started, config, kept_units=kept)
 
 
-def _is_built(output: str, made_with: dict[str, Any], config: BuildDatastoreConfig) -> bool:
-    """Does the output hold what is asked for?
-
-    Raises:
-        OutputError: it holds another datastore, which may not be replaced.
-    """
-    if config.overwrite or not files.exists(files.join(output, MANIFEST)):
-        return False
-    manifest = read_manifest(output)
-    if _asked(manifest.options) != made_with or manifest.clap["name"] != str(config.clap):
-        raise OutputError(
-            f"--output {output!r} holds a datastore that was made with other options or dumps.",
-            "Name another directory, or replace it with --overwrite.",
-        )
-    return True
+def _dumps(config: BuildDatastoreConfig) -> CaptionDumps:
+    return list_dumps(
+        as_list(config.captions),
+        source=config.source,
+        text_columns=config.text_column,
+        layout=config.layout,
+        licenses=config.license,
+        words=WordLimits(at_least=config.min_words, at_most=config.max_words),
+    )
 
 
 def _head(
@@ -190,23 +163,9 @@ def _done_before(output: str, started: Stopwatch, config: BuildDatastoreConfig) 
     return _report(output, started, config)
 
 
-def _made_with(config: BuildDatastoreConfig, dumps: CaptionDumps) -> dict[str, Any]:
-    """What the manifest says of the build: the options that shape a datastore, and the dumps."""
-    options = config.as_json()
-    for name in ("clap", "device", "max_dead_letters"):
-        del options[name]
-    # As earlier releases recorded them, so that their datastores are known again.
-    for name in ("text_column", "license"):
-        options[name] = options[name] if len(options[name]) > 1 else next(iter(options[name]), None)
-    for name, default in _LATER.items():
-        if options[name] == default:
-            del options[name]
-    return {**options, "dumps": list(dumps.sizes)}
-
-
 def _connect(
     pipeline: beam.Pipeline,
-    ranges: int,
+    dumps: CaptionDumps,
     *,
     output: str,
     head: DatastoreHead,
@@ -222,6 +181,7 @@ def _connect(
         | "SpreadDumps" >> beam.Reshuffle()
         | "ReadCaptions" >> ReadCaptions(output)
     )
+    ranges = choose_ranges(sum(size["bytes"] or 0 for size in dumps.sizes))
     distinct = read.lines | "DropDuplicates" >> DropDuplicates(ranges)
     columns = read.counts | "MergeColumns" >> beam.CombineGlobally(_merge_all)
     base, first = head.base, 0
@@ -255,11 +215,6 @@ def _merge_all(counts: Any) -> dict[str, str]:
     for count in counts:
         merged = merge_columns(merged, count if isinstance(count, dict) else count.columns)
     return merged
-
-
-def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a manifest's options says what was asked for."""
-    return {key: value for key, value in options.items() if key not in _OUTCOMES}
 
 
 def _licenses(base: Manifest | None) -> dict[str, str]:

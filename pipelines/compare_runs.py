@@ -57,7 +57,7 @@ def compare_runs(config: CompareConfig) -> dict[str, Any]:
         ],
         "differences": [
             {"name": run.name, "metric": name}
-            | _flat(name, compare(matrices[0][name], numbers, METRICS[name].value, **options))
+            | _flat(name, compare(matrices[0][name], numbers, METRICS[name].value, bounds=_bounds(name), **options))
             for run, found in zip(runs[1:], matrices[1:], strict=True)
             for name, numbers in found.items()
         ],
@@ -96,6 +96,8 @@ def _read(config: CompareConfig) -> list[_Run]:
         raise OptionError("There is one run to compare.", "Name two or more.")
     if len(set(names)) < len(names):
         raise OptionError("A run is named twice.", "Name each once.")
+    if not config.bootstrap:
+        raise OptionError("--bootstrap 0 leaves no intervals and no test.", "Give 1 or more, or use evaluate.")
     if config.output is not None and files.exists(str(config.output)):
         raise OutputError(f"--output {str(config.output)!r} exists.", "Name another file.")
     references = str(config.references)
@@ -120,8 +122,12 @@ def _lacking(runs: Sequence[_Run], metrics: Sequence[str]) -> dict[str, str]:
 
 def _value(metric: str, numbers: Numbers, *, resamples: int, seed: int) -> dict[str, float]:
     value = METRICS[metric].value
-    interval = bootstrap_interval(numbers, value, resamples=resamples, seed=seed)
+    interval = bootstrap_interval(numbers, value, resamples=resamples, seed=seed, bounds=_bounds(metric))
     return {"value": float(value(numbers.sum(axis=0))), **asdict(interval)}
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    return METRICS[metric].low, METRICS[metric].high
 
 
 def _places(scores: Scores, *, by_id: bool) -> dict[str, int]:

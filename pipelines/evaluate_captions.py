@@ -13,20 +13,14 @@ from sonogloss.metrics import CaptionStatistics, corpus_rows
 from sonogloss.pipelines.config.evaluation import EvaluateConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.evaluate_tags import evaluate_tags, holds_tags, show_corpus, show_tags, show_unmatched
-from sonogloss.pipelines.running.join_references import Joined, read_results
+from sonogloss.pipelines.running.join_references import read_results
 from sonogloss.pipelines.running.metrics_record import computed_before, inputs_of, write_record
 from sonogloss.pipelines.running.run_parts import parts_runner
-from sonogloss.pipelines.running.scoring import Scoring, prepare_scoring
+from sonogloss.pipelines.running.scoring import scoring_stages, spread_for_scoring
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import METRIC_ROW_SCHEMA, table
-from sonogloss.transforms.score_captions import (
-    merge_counts,
-    read_counts,
-    read_sums,
-    read_values,
-    write_counts,
-    write_scores,
-)
+from sonogloss.transforms.join_references import Joined, read_joined
+from sonogloss.transforms.score_captions import ScoringPlan, read_counts, read_sums, read_values
 
 UNMATCHED = ("without_references", "without_caption", "several_captions", "empty_captions")
 
@@ -62,39 +56,39 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if holds_tags(results):
         return evaluate_tags(results=results, references=references, output=output, metrics=config.metrics or None)
     with parts_runner(config, output) as (folder, run):
-        scoring = prepare_scoring(read_results(results), config, folder, results=results, references=references)
-        plan = scoring.plan
-        run(write_scores, plan, first=(write_counts, merge_counts) if plan.counts else None)
+        join = spread_for_scoring(read_results(results), config, folder, results=results, references=references)
+        run(join, *scoring_stages(config), units=join.buckets + 2 * join.ranges)
+        plan, joined = ScoringPlan.read(folder), read_joined(join)
         captions = read_counts(plan).get("captions", CaptionStatistics())
-        corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions)
-        _write_clips(scoring, files.join(output, "metrics/clips.parquet"))
+        corpus = corpus_rows(read_sums(plan), metrics=plan.metrics, captions=captions, seed=plan.seed)
+        _write_clips(plan, join.key, files.join(output, "metrics/clips.parquet"))
         files.write_table(files.join(output, "metrics/corpus.parquet"), table(corpus, METRIC_ROW_SCHEMA))
     return {
         "output": output,
-        "key": scoring.joined.key,
+        "key": join.key,
         "tokenizer": config.tokenizer,
-        "clips": sum(scoring.joined.sizes),
+        "clips": sum(plan.sizes),
         "corpus": [vars(row) for row in corpus],
-        "not_available": scoring.not_available,
-        **{name: sorted(getattr(scoring.joined, name).names) for name in UNMATCHED},
-        "counts": {name: getattr(scoring.joined, name).count for name in UNMATCHED},
-        "problems": _problems(scoring.joined, config.max_unmatched),
+        "not_available": dict(plan.not_available),
+        **{name: sorted(getattr(joined, name).first) for name in UNMATCHED},
+        "counts": {name: getattr(joined, name).count for name in UNMATCHED},
+        "problems": _problems(joined, join.rows, config.max_unmatched),
     }
 
 
-def _problems(joined: Joined, allowed: float) -> list[str]:
+def _problems(joined: Joined, rows: int, allowed: float) -> list[str]:
     kinds = {"have no references": joined.without_references, "are empty": joined.empty_captions}
     return [
-        f"{names.count:,} of {joined.rows:,} captions {what}, more than --max-unmatched {allowed:g} allows: "
+        f"{names.count:,} of {rows:,} captions {what}, more than --max-unmatched {allowed:g} allows: "
         "the metrics say little of this run"
         for what, names in kinds.items()
-        if names.count > allowed * joined.rows
+        if names.count > allowed * rows
     ]
 
 
-def _write_clips(scoring: Scoring, path: str) -> None:
+def _write_clips(plan: ScoringPlan, key: str, path: str) -> None:
     """A row a scored clip, in the order of the results: its key, its id where it has one, its values."""
-    key, values = scoring.joined.key, read_values(scoring.plan)
+    values = read_values(plan)
     first = next(values)
     columns = first.column_names
     if key == "clip_id" or first["clip_id"].null_count == first.num_rows:

@@ -25,7 +25,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import ZsteConfig
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import check_output, note_pocket, too_many
-from sonogloss.pipelines.running.outputs import refused
+from sonogloss.pipelines.running.ownership import refused
 from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console

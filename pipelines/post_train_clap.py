@@ -27,7 +27,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import PostTrainClapConfig
 from sonogloss.pipelines.running.beam_options import beam_options
 from sonogloss.pipelines.running.inputs import as_list, check_output, note_pocket, too_many
-from sonogloss.pipelines.running.outputs import earlier_run
+from sonogloss.pipelines.running.ownership import earlier_run
 from sonogloss.pipelines.running.progress import Work
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.terminal import plain_console

@@ -19,6 +19,7 @@ from sonogloss.errors import MissingInputError, OptionError, OutputError, StoreF
 from sonogloss.page import GENERATOR, clip_sounds, embedding_map, page_html
 from sonogloss.pipelines.config.evaluation import ReportConfig, ScoringOptions
 from sonogloss.pipelines.config.parser import command
+from sonogloss.pipelines.running.inputs import as_list
 from sonogloss.pipelines.running.scoring import Scores, score_rows
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.sources import unprinted
@@ -62,15 +63,16 @@ def report(config: ReportConfig) -> dict[str, Any]:
     _refuse_foreign(output)
     if config.audio_mb < 0:
         raise OptionError(f"--audio-mb {config.audio_mb:g} is negative.", "Give 0 or more.")
-    runs = [read_results(str(path)) for path in (config.results, config.compare) if path is not None]
+    others = [] if config.compare is None else as_list(config.compare)
+    runs = [read_results(path) for path in (str(config.results), *others)]
     if len({run.kind for run in runs}) > 1:
         raise OptionError("--compare names results of another kind.", "Compare captions with captions.")
     scores = [_scores(run, config) for run in runs] if config.references is not None else []
     shown = runs[0].rows.slice(0, config.clips).to_pylist()
     clips = [_clip(row) for row in shown]
     _add_scores(clips, scores[:1])
-    if config.compare is not None:
-        _add_other(clips, runs[1], scores[1:])
+    for at, run in enumerate(runs[1:], 1):
+        _add_other(clips, run, scores[at : at + 1])
     notes = _notes(runs, len(clips))
     sounds = _add_sounds(clips, shown, config, notes) if config.audio != "none" else {}
     embeddings = [row.get("embedding") for row in shown]
@@ -177,16 +179,18 @@ def _add_scores(clips: Sequence[dict[str, Any]], scores: Sequence[Scores]) -> No
 
 
 def _add_other(clips: Sequence[dict[str, Any]], run: Results, scores: Sequence[Scores]) -> None:
-    """The same clips in the other run, found by their ids."""
+    """The same clips in another run, found by their ids; None where it lacks one."""
     wanted = pa.array([clip["id"] for clip in clips])
     values = scores[0].by_row() if scores else {}
     positions = pc.index_in(wanted, run.rows["clip_id"].combine_chunks()).to_pylist()
     for clip, position in zip(clips, positions, strict=True):
+        found = None
         if position is not None:
             other = _clip(run.rows.slice(position, 1).to_pylist()[0])
-            clip["other"] = {"caption": other["caption"], "score": other["score"]}
+            found = {"caption": other["caption"], "score": other["score"]}
             if scores:
-                clip["other"]["metrics"] = values.get(position, ([], {}))[1]
+                found["metrics"] = values.get(position, ([], {}))[1]
+        clip.setdefault("others", []).append(found)
 
 
 def _add_sounds(

@@ -26,7 +26,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.config.temporal import TuneLabelsConfig
 from sonogloss.pipelines.running.caption_dumps import list_dumps
 from sonogloss.pipelines.running.inputs import as_list, check_output
-from sonogloss.pipelines.running.outputs import earlier_run
+from sonogloss.pipelines.running.ownership import earlier_run
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import DeadLetter
 from sonogloss.tagging.label_prompts import MANIFEST, load_label_prompts, save_label_prompts

@@ -11,7 +11,7 @@ from sonogloss.methods import verify_captioner
 from sonogloss.pipelines.config.datastores import VerifyConfig
 from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.inspect_directory import MANIFESTS, identify
-from sonogloss.pipelines.running.run_parts import parts_runner
+from sonogloss.pipelines.running.run_parts import Stage, parts_runner
 from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.transforms.commit_run import FORMAT, read_parts
 from sonogloss.transforms.skipped_files import MOST_LISTED, SKIPPED
@@ -89,7 +89,7 @@ def _verify_parts(config: VerifyConfig, directory: str, run: dict[str, Any]) -> 
     named = {part["path"] for part in read_parts(directory, run)}
     with parts_runner(config, directory, name=f"{WORK_FOLDER}/verify", noun="rows") as (work, run_parts):
         plan = plan_verification(work, directory, len(named), config.sample)
-        run_parts(verify_range, plan)
+        run_parts(plan, Stage(work=verify_range))
         problems, rows = read_findings(plan)
         repeated, clip = repeated_clips(plan, run, rows.get(folders[0], 0))
     if not problems:

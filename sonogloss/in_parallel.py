@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,7 +17,7 @@ THREADS = 16
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], *, place: str) -> Iterator[R]:
-    """What a function makes of each item, in their order; at most :data:`THREADS` results are held.
+    """What a function makes of each item, in their order; at most :data:`THREADS` results are held beside one.
 
     Args:
         function: reads or writes at the place.
@@ -28,5 +29,8 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T], *, place: str) -
         return
     coming = iter(items)
     with ThreadPoolExecutor(THREADS) as threads:
-        while some := list(islice(coming, THREADS)):
-            yield from threads.map(function, some)
+        ahead = deque(threads.submit(function, item) for item in islice(coming, THREADS))
+        while ahead:
+            result = ahead.popleft().result()
+            ahead.extend(threads.submit(function, item) for item in islice(coming, 1))
+            yield result

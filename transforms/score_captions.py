@@ -1,8 +1,8 @@
 """score_captions: parts of captions with their references -> what the whole corpus counts, then scores.
 
-Each part is a Parquet file of its own, so that workers share nothing but files. Two passes: :func:`write_counts` counts
-n-grams of a part, :func:`merge_counts` adds the parts up, a range of digests at a time, and :func:`write_scores` scores
-a part with these. Corpora of any size are scored in bounded memory, and the result does not depend on who scores what.
+Workers share nothing but files. Two passes: :func:`write_counts` counts n-grams of a part, :func:`merge_counts` adds
+the parts up, a range of digests at a time, and :func:`write_scores` scores a part with these. The result does not
+depend on who scores what.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial, reduce
 from itertools import chain
 from typing import Any
@@ -37,32 +37,24 @@ from sonogloss.metrics.ngrams import Integers, cut_ranges
 from sonogloss.metrics.novelty import known_trigrams, novel_trigrams
 from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.sums import Numbers
+from sonogloss.transforms.join_references import ROWS_A_PART, Cut, JoinPlan, read_part
 from sonogloss.transforms.progress_file import note
 
-ROWS_A_PART = 16_384
 _ROWS_AT_ONCE = 4096
 FREQUENCIES, CAPTIONS = "frequencies", "captions"  # what is counted in the whole corpus, as score_clips calls it
-
-PART_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("clip_id", pa.string()),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("references", pa.large_list(pa.large_string()), nullable=False),
-        pa.field("clap_score", pa.float64()),
-    ]
-)
+_PLAN = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringPlan:
-    """What is computed of the parts in a folder.
+    """What is computed of the rows that were joined in a folder.
 
     Attributes:
-        folder: where the parts lie, and where everything is written.
-        sizes: rows of each part.
+        folder: where they lie, and where everything is written.
+        buckets: that they lie in.
+        cuts: which of them are in each part.
         metrics: names.
+        not_available: why others that were asked for cannot be computed, by name.
         tokenizer: how captions are cut into words.
         needs: what programs and models of others have to say.
         sentence_model, fluency_model: such models.
@@ -71,8 +63,10 @@ class ScoringPlan:
     """
 
     folder: str
-    sizes: tuple[int, ...]
+    buckets: int
+    cuts: tuple[Cut, ...]
     metrics: tuple[str, ...]
+    not_available: Mapping[str, str]
     tokenizer: str
     needs: frozenset[Need] = frozenset()
     sentence_model: str | None = None
@@ -84,7 +78,21 @@ class ScoringPlan:
     @property
     def parts(self) -> range:
         """The number of each part."""
-        return range(len(self.sizes))
+        return range(len(self.cuts))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each part."""
+        return tuple(cut.size for cut in self.cuts)
+
+    def write(self) -> None:
+        """Write it into its folder, for whoever works there."""
+        files.write_json(files.join(self.folder, _PLAN), {**asdict(self), "needs": sorted(self.needs)})
+
+    @classmethod
+    def read(cls, folder: str) -> ScoringPlan:
+        """The one of a folder."""
+        return _read_plan(folder)
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -97,10 +105,20 @@ class ScoringPlan:
         return files.join(self.folder, kind if part is None else f"{kind}-{part:05d}")
 
 
-def write_counts(part: int, plan: ScoringPlan, progress: str | None = None) -> int:
+@lru_cache(maxsize=1)
+def _read_plan(folder: str) -> ScoringPlan:
+    content = files.read_json(files.join(folder, _PLAN))
+    cuts = tuple(Cut(**cut) for cut in content["cuts"])
+    return ScoringPlan(
+        **content | {"cuts": cuts, "metrics": tuple(content["metrics"]), "needs": frozenset(content["needs"])}
+    )
+
+
+def write_counts(part: int, plan: JoinPlan, progress: str | None = None) -> int:
     """Count what the metrics need of a part."""
-    found: dict[str, list[Any]] = {kind: [] for kind in plan.counts}
-    for _, texts in _blocks(part, plan) if found else ():
+    scoring = ScoringPlan.read(plan.folder)
+    found: dict[str, list[Any]] = {kind: [] for kind in scoring.counts}
+    for _, texts in _blocks(part, scoring) if found else ():
         if FREQUENCIES in found:
             clips = Counter(tuple(clip.reference_words) for clip in texts)
             found[FREQUENCIES].append(document_frequencies(list(clips), list(clips.values())))
@@ -108,18 +126,20 @@ def write_counts(part: int, plan: ScoringPlan, progress: str | None = None) -> i
             words = [clip.reference_words for clip in texts]
             found[CAPTIONS].append(CaptionStatistics.of([clip.words for clip in texts], words))
     for kind, pieces in found.items():
-        _write_arrays(plan.path(kind, part), _in_ranges(_MERGE[kind](pieces)))
+        _write_arrays(scoring.path(kind, part), _in_ranges(_MERGE[kind](pieces)))
     note(progress, done=0, units=1)
     return part
 
 
-def merge_counts(plan: ScoringPlan) -> None:
-    """Add the counts of all parts up, a range of digests at a time."""
+def merge_counts(join: JoinPlan) -> range:
+    """Add the counts of all parts up, a range of digests at a time; the parts that can be scored now."""
+    plan = ScoringPlan.read(join.folder)
     for kind in plan.counts:
         pieces = [_read_ranges(kind, plan.path(kind, part)) for part in plan.parts]
         merged = (_MERGE[kind](ranged) for ranged in zip(*pieces, strict=True))
         # An n-gram of one clip weighs as much as one that no clip has.
         _write_arrays(plan.path(kind), merged if kind == CAPTIONS else (frequent(each) for each in merged))
+    return plan.parts
 
 
 def score_part(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, dict[str, Numbers]]]:
@@ -139,23 +159,24 @@ def score_part(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, dict[st
         )
 
 
-def write_scores(part: int, plan: ScoringPlan, progress: str | None = None) -> int:
+def write_scores(part: int, plan: JoinPlan, progress: str | None = None) -> int:
     """Score a part: the values of its clips, and what they add to the corpus."""
-    blocks, draws = _draws(plan.sizes, plan.resamples, plan.seed)
+    scoring = ScoringPlan.read(plan.folder)
+    blocks, draws = _draws(scoring.sizes, scoring.resamples, scoring.seed)
     values, sums = [], []
-    for number, (rows, numbers) in enumerate(score_part(part, plan)):
+    for number, (rows, numbers) in enumerate(score_part(part, scoring)):
         drawn = draws[:, blocks[part] + number]
-        sums.append(sum_clips(numbers, drawn, (plan.seed, part, number)))
+        sums.append(sum_clips(numbers, drawn, (scoring.seed, part, number)))
         columns = {name: pa.array(own, from_pandas=True) for name, own in clip_values(numbers).items()}
         values.append(pa.table({"key": rows["key"], "clip_id": rows["clip_id"], **columns}))
         note(progress, done=rows.num_rows)
-    files.write_table(plan.path("values", part), pa.concat_tables(values))
+    files.write_table(scoring.path("values", part), pa.concat_tables(values))
     content = io.BytesIO()
     merged = _merged(sums)
     np.savez(
         content, **{f"{name} {field}": array for name, own in merged.items() for field, array in vars(own).items()}
     )
-    files.write_bytes(plan.path("sums", part), content.getvalue())
+    files.write_bytes(scoring.path("sums", part), content.getvalue())
     note(progress, done=0, units=1)
     return part
 
@@ -177,7 +198,7 @@ def read_counts(plan: ScoringPlan) -> dict[str, Any]:
 
 
 def _blocks(part: int, plan: ScoringPlan) -> Iterator[tuple[pa.Table, list[ClipTexts]]]:
-    rows = files.read_table(plan.path("rows", part))
+    rows = read_part(plan.folder, plan.buckets, plan.cuts[part])
     for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
         block = rows.slice(start, _ROWS_AT_ONCE)
         yield block, clip_texts(block["caption"].to_pylist(), block["references"].to_pylist(), plan.tokenizer)
@@ -226,6 +247,7 @@ def _read_sums(path: str) -> dict[str, CorpusSum]:
                 total=content[f"{name} total"],
                 clips=int(content[f"{name} clips"]),
                 resampled=content[f"{name} resampled"],
+                rows=content[f"{name} rows"],
             )
             for name in names
         }

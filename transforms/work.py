@@ -172,21 +172,21 @@ def cut_units(sources: Sequence[Source], *, done: npt.NDArray[np.bool_] | None =
     count = min(LARGEST_UNIT, max(SMALLEST_UNIT, math.ceil(len(table) / UNITS)))
     size = max(SMALLEST_UNIT_BYTES, math.ceil(sum(int(np.maximum(each, 0).sum()) for each in table.sizes()) / UNITS))
     others = [np.zeros(0, np.int64)]
-    for start, stop in _cut(table.sizes(), count, size):
+    for start, stop in cut_runs(table.sizes(), count, size):
         if done is None or not done[start:stop].any():
             yield _unit(table[start:stop])
         else:
             others.append(start + np.flatnonzero(~done[start:stop]))
     rest = table.take(np.concatenate(others))
-    yield from (_unit(rest[start:stop]) for start, stop in _cut(rest.sizes(), count, size))
+    yield from (_unit(rest[start:stop]) for start, stop in cut_runs(rest.sizes(), count, size))
 
 
 def _unit(sources: SourceTable) -> Unit:
     return Unit(id=unit_id(sources.keys()), sources=sources)
 
 
-def _cut(sizes: Iterable[npt.NDArray[np.int64]], count: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Runs of at most `count` sources and, unless it is a single one, `limit` bytes."""
+def cut_runs(sizes: Iterable[npt.NDArray[np.int64]], count: int, limit: int) -> Iterator[tuple[int, int]]:
+    """From where to where each run goes of at most `count` sources and, unless it is a single one, `limit` bytes."""
     start = last = held = 0  # where the open run begins, and its bytes
     for some in sizes:
         first = at = last

@@ -82,11 +82,12 @@ def write_work(
 def list_places(_: object, folder: str) -> Iterator[Place]:
     """Where the units are; the folder is an argument, for an element cannot hold a name that is not UTF-8."""
     for path in files.list_dir(folder, ".parquet"):
-        yield from ((files.base_name(path), group) for group in range(_groups(path)))
+        yield from ((files.base_name(path), group) for group in range(count_groups(path)))
 
 
 @retried
-def _groups(path: str) -> int:
+def count_groups(path: str) -> int:
+    """How many row groups a file has."""
     with files.open_read(path) as handle:
         return int(pq.read_metadata(handle).num_row_groups)
 
@@ -94,12 +95,13 @@ def _groups(path: str) -> int:
 def read_place(place: Place, folder: str) -> Unit:
     """The unit at a place."""
     name, group = place
-    table = _read_group(files.join(folder, name), group)
+    table = read_group(files.join(folder, name), group)
     return Unit(id=table.column("unit")[0].as_py(), sources=tuple(sources_in(table.drop_columns(["unit"]))))
 
 
 @retried
-def _read_group(path: str, group: int) -> pa.Table:
+def read_group(path: str, group: int) -> pa.Table:
+    """One of them."""
     with files.open_read(path) as handle:
         return pq.ParquetFile(handle).read_row_group(group)
 

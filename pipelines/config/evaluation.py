@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sonogloss.errors import OptionError
 from sonogloss.pipelines.config.beam import BeamOptions
-from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, option
+from sonogloss.pipelines.config.fields import CLAP_NAMES, AnyPath, Configuration, Paths, option
 
 
 def _metric_names() -> tuple[str, ...]:
@@ -111,8 +111,8 @@ class ReportConfig(Configuration):
     references: AnyPath | None = option(
         None, help="references, as evaluate takes them", default_text="none", metavar="FILE"
     )
-    compare: AnyPath | None = option(
-        None, help="another results directory, shown beside the first", default_text="none", metavar="RESULTS"
+    compare: Paths | None = option(
+        None, help="other results directories, shown beside the first", default_text="none", metavar="RESULTS"
     )
     per: Literal["clip", "recording"] = _PER
     audio: Literal["embed", "link", "none"] = option(

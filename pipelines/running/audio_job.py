@@ -20,6 +20,7 @@ from sonogloss.pipelines.running.decoding_notes import decoding_notes
 from sonogloss.pipelines.running.dry_run import dry_run
 from sonogloss.pipelines.running.inputs import as_list, check_output, list_audio, note_pocket
 from sonogloss.pipelines.running.lease import Lease, lease, refuse_held
+from sonogloss.pipelines.running.listing import look_with_workers
 from sonogloss.pipelines.running.ownership import COMMANDS, remove_half_written, survey
 from sonogloss.pipelines.running.progress import Tail, Tally, Work
 from sonogloss.pipelines.running.remote_job import Owner, RemoteJob, check_committed
@@ -28,6 +29,7 @@ from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.running.run_beam import make_pipeline, progress_file, run_pipeline
 from sonogloss.pipelines.running.signals import cleaning
 from sonogloss.sources import SourceTable, printable
+from sonogloss.sources.find import look_here
 from sonogloss.sources.patterns import absolute
 from sonogloss.transforms.batch_step import Gather, Step
 from sonogloss.transforms.commit_run import RUN_FILE, read_run
@@ -112,11 +114,11 @@ def _run_audio_job(
 ) -> dict[str, Any]:
     output = str(config.output)
     config = _retrying(config, output)
-    sources, skipped = list_audio(as_list(config.audio))
-    left_out = skipped.counts.total()
     check_output(output)
     if not (config.dry_run or config.break_lease):
         refuse_held(output)
+    sources, skipped = list_audio(as_list(config.audio), look_here if config.dry_run else look_with_workers(config))
+    left_out = skipped.counts.total()
     job = prepare()
     note_pocket(job.clap.name, (uri for uri, _ in sources.names()))
     recordings, sources = sources, sources if config.one_row else split_long(sources, config.policy)

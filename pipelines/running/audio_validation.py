@@ -19,8 +19,9 @@ from sonogloss.methods.plan import TrainingPlan
 from sonogloss.metrics import evaluate
 from sonogloss.pipelines.running.first_windows import embed_first_windows
 from sonogloss.pipelines.running.inputs import list_audio
-from sonogloss.pipelines.running.references import read_references
+from sonogloss.pipelines.running.references import choose_references
 from sonogloss.sources import Source
+from sonogloss.transforms.join_references import FileNames
 
 MakeCaptioner = Callable[[Any, nn.Module | None], Captioner]
 """From the current language model and mapper to a captioner."""
@@ -37,8 +38,14 @@ def list_validation_audio(audio: Sequence[str], references: str) -> dict[str, li
     uris = [source.uri for source in sources if source.member is None]
     if not uris:
         raise _nothing_fits(references)
-    found = read_references(references, [{"uri": uri} for uri in uris])
-    named = {uri: texts for uri in uris if (texts := found.of({"uri": uri}))}
+    found = choose_references(references, [{"uri": uri} for uri in uris])
+    by_key: dict[str, list[str]] = {}
+    names = FileNames("--validation-references", references)
+    for key, name, texts in found.read():
+        if found.key == "file_name":
+            names.check(key, name)
+        by_key.setdefault(key, []).extend(texts)
+    named = {uri: by_key[key] for uri in uris if (key := found.key_of({"uri": uri})) in by_key}
     if not named:
         raise _nothing_fits(references)
     return named

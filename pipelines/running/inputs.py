@@ -16,6 +16,7 @@ from sonogloss.pipelines.config.fields import Paths
 from sonogloss.pipelines.running.beam_options import beam_options, is_local
 from sonogloss.pipelines.running.terminal import note
 from sonogloss.sources import Source, SourceTable, list_sources
+from sonogloss.sources.find import Look, look_here
 from sonogloss.transforms.models import ClapReference
 from sonogloss.transforms.skipped_files import SkippedList
 
@@ -28,16 +29,20 @@ def as_list(value: Paths) -> list[str]:
     return [os.fspath(each) for each in ([value] if isinstance(value, str | os.PathLike) else value)]
 
 
-def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, SkippedList]:
+def list_audio(patterns: Iterable[str], look: Look = look_here) -> tuple[SourceTable, SkippedList]:
     """The recordings that patterns name, sorted by file, each once, and what was left out.
 
     What cannot be opened, for the listing found that out, is among the recordings: it becomes a dead letter.
+
+    Args:
+        patterns: paths, globs, URLs.
+        look: looks inside files.
 
     Raises:
         MissingInputError: there is no recording.
     """
     skipped = SkippedList()
-    sources = SourceTable.of(_sources(patterns, skipped))
+    sources = SourceTable.of(_sources(patterns, skipped, look))
     if not sources:
         if not skipped.rows:
             raise MissingInputError(
@@ -51,9 +56,9 @@ def list_audio(patterns: Iterable[str]) -> tuple[SourceTable, SkippedList]:
     return sources.in_order(), skipped
 
 
-def _sources(patterns: Iterable[str], skipped: SkippedList) -> Iterator[Source]:
+def _sources(patterns: Iterable[str], skipped: SkippedList, look: Look) -> Iterator[Source]:
     """The recordings; what was left out joins the list."""
-    for found in list_sources(map(_failures_of_a_run, patterns)):
+    for found in list_sources(map(_failures_of_a_run, patterns), look=look):
         if isinstance(found, Source):
             yield found
         elif found.failed:

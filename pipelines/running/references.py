@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from sonogloss import files
 from sonogloss.errors import FormatError
@@ -23,9 +19,10 @@ _TEXTS = ("references", "captions", "reference", "caption", "text", "raw")
 _NUMBERED = re.compile(r"(?:caption|reference)_?\d+")  # Clotho: caption_1 to caption_5
 _FILE_NAMES = frozenset({"file_name", "filename", "fname"})
 _IDS = ("youtube_id", "audiocap_id", "image_id", "audio_id", "id")  # AudioCaps, COCO, WavCaps
-_AT_ONCE = 10_000  # rows
 
 Row = Mapping[str, Any]
+Read = Callable[[], Iterator[tuple[str, str, list[str]]]]
+"""Gives for each row its key, the same as it is written in the table, and its texts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,29 +32,18 @@ class References:
     Attributes:
         key: the column that they go by; `file_name` however it is spelled.
         key_of: what a row of the results is called.
-        places: by key, the place of its texts; keys without texts are not here.
-        texts: a column `references` of lists, one a key.
+        read: reads the rows of the table that have texts, each time anew; several of them may have one key.
     """
 
     key: str
     key_of: Callable[[Row], str]
-    places: Mapping[str, int]
-    texts: pa.Table
-
-    def of(self, row: Row) -> list[str]:
-        """The references of a row; empty where it has none."""
-        place = self.places.get(self.key_of(row))
-        return [] if place is None else list(self.texts["references"][place].as_py())
-
-    def matches(self, rows: Sequence[Row]) -> int:
-        """How many of these rows have references."""
-        return sum(self.key_of(row) in self.places for row in rows)
+    read: Read
 
 
-def read_references(
+def choose_references(
     path: str, rows: Sequence[Row], *, key: str | None = None, columns: Sequence[str] = ()
 ) -> References:
-    """References out of a table, with the key that it shares with the rows.
+    """The references of a table, by the key that it shares with the rows.
 
     A key is `clip_id`, `uri` or a file name, which is compared without its folder. Any other column that is named as
     the key is compared with the column of that name in the rows, or else with file names, with and without their
@@ -83,11 +69,10 @@ def read_references(
     for name, of_reference in _keys_of_references(table, key):
         if not (of_rows := _keys_of_rows(name, rows)):
             continue
-        places, content = _gather(path, table, name, of_reference, texts)
-        for of_row in of_rows:
-            found = References(key=name, key_of=of_row, places=places, texts=content)
-            if (matches := found.matches(rows)) > most:
-                best, most = found, matches
+        read = partial(_texts, table, name, of_reference, texts)
+        for of_row, matches in zip(of_rows, _count_matches(read, of_rows, rows), strict=True):
+            if matches > most:
+                best, most = References(key=name, key_of=of_row, read=read), matches
         if most == len(rows):
             break
     if best is None:
@@ -156,74 +141,27 @@ def _keys_of_rows(name: str, rows: Sequence[Row]) -> list[Callable[[Row], str]]:
     ]
 
 
-def _gather(
-    path: str, table: Table, key: str, of_reference: Callable[[Row], str | None], columns: Sequence[str]
-) -> tuple[dict[str, int], pa.Table]:
-    """The place of each key, and the texts in the order of their places."""
-    places: dict[str, int] = {}
-    names = NameCheck("--references", path, lambda: (str(of_reference(row)) for _, row in table.rows))
-    owners = array("q")
-    letters, ends = bytearray(), array("q", [0])  # of all texts, once: there may be gigabytes
-    rows = _texts(table, key, of_reference, columns)
-    while some := list(itertools.islice(rows, _AT_ONCE)):
-        for name, own_texts in some:
-            own = _normal(files.base_name(name) if key == "file_name" else name)
-            place = places.setdefault(own, len(places))
-            owners.extend([place] * len(own_texts))
-            if key == "file_name":
-                names.add(place, name)
-        found = pa.array([text for _, own in some for text in own], pa.large_string())
-        ends.frombytes((np.frombuffer(found.buffers()[1], np.int64)[1 : len(found) + 1] + len(letters)).tobytes())
-        letters += memoryview(found.buffers()[2])[: ends[-1] - len(letters)]
-    owner = np.frombuffer(owners, np.int64) if owners else np.empty(0, np.int64)
-    texts = pa.LargeStringArray.from_buffers(len(owner), pa.py_buffer(ends), pa.py_buffer(letters))
-    if (owner[1:] < owner[:-1]).any():
-        texts = texts.take(pa.array(np.argsort(owner, kind="stable")))
-    last = np.cumsum(np.bincount(owner, minlength=len(places)))
-    lists = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], last]), pa.int64()), texts)
-    return places, pa.table({"references": lists})
+def _count_matches(read: Read, of_rows: Sequence[Callable[[Row], str]], rows: Sequence[Row]) -> list[int]:
+    """How many rows have references, by each name that they may have; read until all have some by the first."""
+    wanted = [{of_row(row) for row in rows} for of_row in of_rows]
+    found: list[set[str]] = [set() for _ in of_rows]
+    for key, _, _ in read():
+        for names, seen in zip(wanted, found, strict=True):
+            if key in names:
+                seen.add(key)
+        if len(found[0]) == len(wanted[0]):
+            break
+    return [sum(of_row(row) in seen for row in rows) for of_row, seen in zip(of_rows, found, strict=True)]
 
 
 def _texts(
     table: Table, key: str, of_reference: Callable[[Row], str | None], columns: Sequence[str]
-) -> Iterator[tuple[str, list[str]]]:
-    """What each row is called, and its texts that are not blank; rows without any are left out."""
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The key of each row, as it is compared and as it is written, and its texts that are not blank, if it has some."""
     for place, row in table.rows:
         name = of_reference(row)
         cells = [text for column in columns for text in cell_values(row, column, column)]
         if name is None or not all(isinstance(text, str) for text in cells):
             raise table.wrong(place, f"no {key}, or references that are not text")
         if texts := [text for text in cells if text.strip()]:
-            yield name, texts
-
-
-class NameCheck:
-    """File names are compared without their folders: two files of one name cannot be told apart.
-
-    Args:
-        option: the option that names them, for messages.
-        path: its value.
-        names: reads all of them again, for messages.
-    """
-
-    def __init__(self, option: str, path: str, names: Callable[[], Iterable[str]]) -> None:
-        self._option, self._path, self._names = option, path, names
-        self._seen = array("q")  # digests by place, for there may be millions; 0 where none was noted
-
-    def add(self, place: int, name: str) -> None:
-        """Note a file; equal base names have equal places, which are 0, 1, 2 and so on.
-
-        Raises:
-            FormatError: there is another one of its name.
-        """
-        self._seen.extend([0] * (place + 1 - len(self._seen)))
-        digest = hash(name) or 1
-        if self._seen[place] == 0:
-            self._seen[place] = digest
-        elif self._seen[place] != digest:
-            base = files.base_name(name)
-            first = next(other for other in self._names() if files.base_name(other) == base)
-            raise FormatError(
-                f"{self._option} {self._path!r} names two files {base!r}: {first!r} and {name!r}.",
-                "Use the key uri or clip_id.",
-            )
+            yield _normal(files.base_name(name) if key == "file_name" else name), name, texts

@@ -109,13 +109,7 @@ def plan_units(
             pending=list(cut_units(table)),
             remove=[*first, *held.footers, *held.broken, *held.leftovers, *held.manifests, *held.skipped],
         )
-    found = {footer.configuration for footer in held.footers.values()}
-    if not (found <= {configuration} or found <= {configuration, *earlier()}):
-        raise OutputError(
-            f"--output {output!r} holds results that were made with other options or models"
-            f"{_differences(held.run, options or {})}.",
-            "Name another directory, or replace them with --overwrite.",
-        )
+    _refuse_other_options(output, held, configuration, earlier, options or {})
     done, listed = _compare(table, _done_units(output, held, rows), retry=retry)
     named = {part.path for unit in done for part in unit.result.parts}
     stale = [name for name in held.footers if name not in named]
@@ -201,6 +195,22 @@ def _grouped(units: Iterable[_DoneUnit]) -> Iterator[list[_DoneUnit]]:
             group = []
     if len(group) > 1 or not all(unit.complete for unit in group):
         yield group
+
+
+def _refuse_other_options(
+    output: str,
+    held: Holdings,
+    configuration: str,
+    earlier: Callable[[], Collection[str]],
+    options: Mapping[str, Any],
+) -> None:
+    found = {footer.configuration for footer in held.footers.values()}
+    if not (found <= {configuration} or found <= {configuration, *earlier()}):
+        raise OutputError(
+            f"--output {output!r} holds results that were made with other options or models"
+            f"{_differences(held.run, options)}.",
+            "Name another directory, or replace them with --overwrite.",
+        )
 
 
 def _differences(run: Mapping[str, Any] | None, options: Mapping[str, Any]) -> str:

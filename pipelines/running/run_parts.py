@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,33 +15,39 @@ from sonogloss import files
 from sonogloss.pipelines.config.beam import BeamOptions
 from sonogloss.pipelines.running.signals import cleaning
 
-Work = Callable[..., int]
-"""From a part to what it leaves in the folder."""
-
-
-Gather = Callable[[Any], None]
-"""Takes the plan when a work is done on all parts."""
-
 
 class Plan(Protocol):
     """What the work needs to know, small, and the number of each part."""
 
     @property
     def parts(self) -> Sequence[int]:
-        """Of the corpus."""
+        """Of the first stage."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Work on every part, and what follows.
+
+    Attributes:
+        work: takes a part, the plan, and where progress is noted; it leaves files in the folder.
+        gather: takes the plan when the work is done on all parts, and gives the parts of the next stage.
+    """
+
+    work: Callable[..., int]
+    gather: Callable[[Any], Sequence[int]] | None = None
 
 
 class Runner(Protocol):
     """Does the work on every part."""
 
-    def __call__(self, work: Work, plan: Any, *, first: tuple[Work, Gather] | None = None) -> None:
+    def __call__(self, plan: Any, *stages: Stage, units: int | None = None) -> None:
         """Do it.
 
         Args:
-            work: takes a part, the plan, and where progress is noted.
             plan: a :class:`Plan`.
-            first: another work on every part, and what gathers what it left before `work` begins.
+            stages: one after the other; all but the last one gather.
+            units: parts of all stages; by default those of the plan.
         """
 
 
@@ -58,7 +65,7 @@ def parts_runner(
     """
     if config.workers is None and not config.beam_args:
         with _local_folder() as folder:
-            yield folder, _run_here
+            yield folder, run_here
         return
     from sonogloss.pipelines.running.beam_options import beam_options, is_local  # seconds that few evaluations need
 
@@ -87,15 +94,17 @@ def _shared_folder(output: str, name: str) -> Iterator[str]:
         yield folder
 
 
-def _run_here(work: Work, plan: Plan, *, first: tuple[Work, Gather] | None = None) -> None:
-    if first is not None:
-        _run_here(first[0], plan)
-        first[1](plan)
-    for part in plan.parts:
-        work(part, plan)
+def run_here(plan: Plan, *stages: Stage, units: int | None = None) -> None:
+    """Do the work in this process, see :class:`Runner`."""
+    parts = plan.parts
+    for stage in stages:
+        for part in parts:
+            stage.work(part, plan)
+        if stage.gather is not None:
+            parts = stage.gather(plan)
 
 
-def _run_on_beam(options: Any, noun: str, work: Work, plan: Plan, *, first: tuple[Work, Gather] | None = None) -> None:
+def _run_on_beam(options: Any, noun: str, plan: Plan, *stages: Stage, units: int | None = None) -> None:
     """All of it in one pipeline, whose workers start once."""
     import apache_beam as beam
 
@@ -106,16 +115,16 @@ def _run_on_beam(options: Any, noun: str, work: Work, plan: Plan, *, first: tupl
 
     with progress_file(options) as path:
         pipeline = make_pipeline(options)
-        parts = pipeline | "ListParts" >> beam.Create(list(plan.parts)) | "SpreadParts" >> beam.Reshuffle()
-        if first is not None:
-            done = parts | "WorkOnPartsFirst" >> Step(first[0], plan=plan, progress=path)
-            gathered = done | "GatherParts" >> GatherStep(_gather, gather=first[1], plan=plan)
-            parts = gathered | "ListPartsAgain" >> beam.FlatMap(sorted) | "SpreadPartsAgain" >> beam.Reshuffle()
-        _ = parts | "WorkOnParts" >> Step(work, plan=plan, progress=path)
-        amount = Amount(units=len(plan.parts) * (1 if first is None else 2), noun="parts")
+        parts = pipeline | "ListParts" >> beam.Create(list(plan.parts))
+        for number, stage in enumerate(stages, 1):
+            spread = parts | f"SpreadParts{number}" >> beam.Reshuffle()
+            done = spread | f"WorkOnParts{number}" >> Step(stage.work, plan=plan, progress=path)
+            if stage.gather is not None:
+                gathered = done | f"Gather{number}" >> GatherStep(_gather, gather=stage.gather, plan=plan)
+                parts = gathered | f"ListParts{number}" >> beam.FlatMap(list)
+        amount = Amount(units=units or len(plan.parts), noun="parts")
         run_pipeline(pipeline, noun=noun, path=path, work=amount)
 
 
-def _gather(parts: list[int], gather: Gather, plan: Plan) -> list[int]:
-    gather(plan)
-    return parts
+def _gather(done: list[int], gather: Callable[[Any], Sequence[int]], plan: Plan) -> list[int]:
+    return list(gather(plan))

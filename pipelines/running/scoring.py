@@ -5,19 +5,22 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from sonogloss.errors import OptionError
+from sonogloss.errors import FormatError, OptionError
 from sonogloss.metrics import METRICS, CaptionStatistics, corpus_rows
 from sonogloss.metrics.evaluate import clip_values, sum_clips
 from sonogloss.metrics.metric import Need
 from sonogloss.metrics.selection import choose, needs_of
 from sonogloss.metrics.sums import Numbers
 from sonogloss.pipelines.config.evaluation import ScoringOptions
-from sonogloss.pipelines.running.join_references import Joined, Row, join_references
+from sonogloss.pipelines.running.join_references import Row, spread_rows
+from sonogloss.pipelines.running.run_parts import Stage, run_here
 from sonogloss.records import MetricRow
+from sonogloss.transforms.join_references import Joined, JoinPlan, cut_parts, join_bucket, read_joined
 from sonogloss.transforms.score_captions import (
     ScoringPlan,
     load_scorers,
@@ -25,22 +28,8 @@ from sonogloss.transforms.score_captions import (
     read_counts,
     score_part,
     write_counts,
+    write_scores,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """Captions that can be scored.
-
-    Attributes:
-        joined: rows beside their references.
-        plan: what is computed of them.
-        not_available: why metrics that were asked for cannot be computed, by name.
-    """
-
-    joined: Joined
-    plan: ScoringPlan
-    not_available: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,10 +64,10 @@ class Scores:
         }
 
 
-def prepare_scoring(
+def spread_for_scoring(
     read: Callable[[], Iterator[Row]], config: ScoringOptions, folder: str, *, results: str, references: str
-) -> Scoring:
-    """Put rows beside their references, and choose the metrics that can be computed.
+) -> JoinPlan:
+    """Spread rows and references over buckets, for :func:`scoring_stages`.
 
     Args:
         read: reads the rows, with `caption` and a key; at least one. A caption that is missing or empty scores 0.
@@ -88,18 +77,42 @@ def prepare_scoring(
         references: the table of references.
 
     Raises:
-        InputError: the references cannot be used, or share no key with the rows, or no metric can be computed.
+        InputError: results or references cannot be used.
     """
-    plan = ScoringPlan(folder=folder, sizes=(), metrics=(), tokenizer=config.tokenizer)
-    joined = join_references(
+    return spread_rows(
         read,
-        lambda part: plan.path("rows", part),
+        folder,
         results=results,
         references=references,
         key=config.key,
         columns=config.references_column,
         best=config.per == "recording",
     )
+
+
+def scoring_stages(config: ScoringOptions) -> tuple[Stage, Stage, Stage]:
+    """Join the buckets and choose the metrics, count n-grams of the parts, and score them."""
+    return (
+        Stage(work=join_bucket, gather=partial(choose_metrics, config=config)),
+        Stage(work=write_counts, gather=merge_counts),
+        Stage(work=write_scores),
+    )
+
+
+def choose_metrics(join: JoinPlan, config: ScoringOptions) -> range:
+    """Choose the metrics that can be computed of the joined rows, cut these into parts, and write the plan.
+
+    Raises:
+        InputError: results and references share no key, or no metric can be computed.
+    """
+    joined = read_joined(join)
+    if not joined.kept.any():
+        other = next(iter(joined.without_caption.first), "nothing")
+        raise FormatError(
+            f"--references {join.references!r} and --results {join.results!r} have no {join.key} in common "
+            f"({other!r} against {join.first!r}).",
+            "Check that both name the same clips, or name the key column of the references with --key.",
+        )
     _check_tokenizer(config.tokenizer, joined)
     named = (config.sentence_model, config.fluency_model, config.datastore)
     sentence_model, fluency_model, datastore = (None if path is None else str(path) for path in named)
@@ -108,49 +121,47 @@ def prepare_scoring(
     scorers, reasons = load_scorers(needs, sentence_model, fluency_model, datastore, config.tokenizer)
     known = [*available, "captions", *scorers] if config.metrics else available
     chosen, lacking = choose(config.metrics or None, known, reasons)
-    names, too_few = _with_enough_clips(chosen, sum(joined.sizes))
-    return Scoring(
-        joined=joined,
-        plan=ScoringPlan(
-            folder=folder,
-            sizes=joined.sizes,
-            metrics=names,
-            tokenizer=config.tokenizer,
-            needs=needs,
-            sentence_model=sentence_model,
-            fluency_model=fluency_model,
-            datastore=datastore,
-            resamples=config.bootstrap,
-            seed=config.seed,
-        ),
+    names, too_few = _with_enough_clips(chosen, int(joined.kept.sum()))
+    plan = ScoringPlan(
+        folder=join.folder,
+        buckets=join.buckets,
+        cuts=tuple(cut_parts(joined.kept)),
+        metrics=names,
         not_available={**lacking, **too_few},
+        tokenizer=config.tokenizer,
+        needs=needs,
+        sentence_model=sentence_model,
+        fluency_model=fluency_model,
+        datastore=datastore,
+        resamples=config.bootstrap,
+        seed=config.seed,
     )
+    plan.write()
+    return plan.parts
 
 
 def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, results: str, references: str) -> Scores:
     """Score every row against the references of its key, in this process and in memory.
 
     Args:
-        read: as of :func:`prepare_scoring`.
+        read: as of :func:`spread_for_scoring`.
         config: the options.
         results: where the rows come from, for messages.
         references: the table of references.
 
     Raises:
-        InputError: as of :func:`prepare_scoring`.
+        InputError: as of :func:`spread_for_scoring` and :func:`choose_metrics`.
     """
     with tempfile.TemporaryDirectory(prefix="sonogloss-scores-") as folder:
-        scoring = prepare_scoring(read, config, folder, results=results, references=references)
-        plan = scoring.plan
-        for part in plan.parts:
-            write_counts(part, plan)
-        merge_counts(plan)
+        join = spread_for_scoring(read, config, folder, results=results, references=references)
+        run_here(join, *scoring_stages(config)[:2])
+        plan = ScoringPlan.read(folder)
         blocks = [block for part in plan.parts for block in score_part(part, plan)]
         captions = read_counts(plan).get("captions", CaptionStatistics())
     numbers = {name: np.concatenate([own[name] for _, own in blocks]) for name in blocks[0][1]}
     return Scores(
-        key=scoring.joined.key,
-        rows=scoring.joined.rows,
+        key=join.key,
+        rows=join.rows,
         clips=pa.concat_tables([rows for rows, _ in blocks]),
         metrics=plan.metrics,
         numbers=numbers,
@@ -158,8 +169,9 @@ def score_rows(read: Callable[[], Iterator[Row]], config: ScoringOptions, *, res
             sum_clips(numbers, np.full(plan.resamples, sum(plan.sizes)), plan.seed),
             metrics=plan.metrics,
             captions=captions,
+            seed=plan.seed,
         ),
-        not_available=scoring.not_available,
+        not_available=dict(plan.not_available),
     )
 
 

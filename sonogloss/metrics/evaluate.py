@@ -15,10 +15,10 @@ from itertools import pairwise
 import numpy as np
 
 from sonogloss.errors import InputError
-from sonogloss.metrics.bootstrap import interval, resample
+from sonogloss.metrics.bootstrap import FEW_CLIPS, Interval, bootstrap_interval, interval, resample
 from sonogloss.metrics.cider_d import DocumentFrequencies, document_frequencies
 from sonogloss.metrics.diversity import CaptionStatistics
-from sonogloss.metrics.metric import ClipBatch, ClipTexts, Need, Scorer
+from sonogloss.metrics.metric import ClipBatch, ClipTexts, Metric, Need, Scorer
 from sonogloss.metrics.ngrams import Integers
 from sonogloss.metrics.registry import METRICS
 from sonogloss.metrics.selection import REFERENCE_METRICS, check_metrics
@@ -37,18 +37,22 @@ class CorpusSum:
         total: the sum of their rows, [numbers].
         clips: how many have the metric.
         resampled: the same sum in resampled corpora, [resamples, numbers].
+        rows: of the clips, where they are few: intervals need more than sums then. Else none of them.
     """
 
     total: Numbers
     clips: int
     resampled: Numbers
+    rows: Numbers
 
     def merge(self, other: CorpusSum) -> CorpusSum:
-        """Both together; associative and commutative but for rounding."""
+        """Both together; associative, and commutative but for rounding and the order of rows."""
+        few = len(self.rows) * len(other.rows) > 0 and len(self.rows) + len(other.rows) <= FEW_CLIPS
         return CorpusSum(
             total=self.total + other.total,
             clips=self.clips + other.clips,
             resampled=self.resampled + other.resampled,
+            rows=np.concatenate([self.rows, other.rows]) if few else self.rows[:0],
         )
 
 
@@ -163,6 +167,7 @@ def sum_clips(
             total=known[:, columns[id(rows)]].sum(axis=0),
             clips=int((~np.isnan(rows[:, 0])).sum()),
             resampled=resampled[:, columns[id(rows)]],
+            rows=known[: len(known) if len(known) <= FEW_CLIPS else 0, columns[id(rows)]],
         )
         for name, rows in numbers.items()
     }
@@ -174,7 +179,7 @@ def clip_values(numbers: Mapping[str, Numbers]) -> dict[str, Numbers]:
 
 
 def corpus_rows(
-    sums: Mapping[str, CorpusSum], *, metrics: Sequence[str], captions: CaptionStatistics = _NO_CAPTIONS
+    sums: Mapping[str, CorpusSum], *, metrics: Sequence[str], captions: CaptionStatistics = _NO_CAPTIONS, seed: int = 0
 ) -> list[MetricRow]:
     """The corpus's metric rows, with intervals where corpora were resampled; a metric that no clip has is left out.
 
@@ -182,6 +187,7 @@ def corpus_rows(
         sums: of all clips, by metric.
         metrics: names, in the order of the rows.
         captions: all captions of the corpus, for metrics of them together.
+        seed: of the resampling of few clips.
     """
     rows = []
     for name in metrics:
@@ -192,9 +198,16 @@ def corpus_rows(
             found = sums[name]
             # Resampled, a corpus of one clip is itself: its interval would be a point that nothing vouches for.
             resampled = len(found.resampled) and found.clips > 1
-            ends = vars(interval(metric.value(found.resampled))) if resampled else {}
+            ends = vars(_interval(found, metric, seed)) if resampled else {}
             rows.append(MetricRow(metric=name, value=float(metric.value(found.total)), n=found.clips, **ends))
     return rows
+
+
+def _interval(found: CorpusSum, metric: Metric, seed: int) -> Interval:
+    if not len(found.rows):
+        return interval(metric.value(found.resampled))
+    bounds = (metric.low, metric.high)
+    return bootstrap_interval(found.rows, metric.value, resamples=len(found.resampled), seed=seed, bounds=bounds)
 
 
 def evaluate(

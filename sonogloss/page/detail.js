@@ -106,24 +106,24 @@ function showDetail(clip, data) {
   const bar = element("div", playable ? [button] : [element("span", "The sound is not in this page.", { class: "quiet" })], { class: "bar" });
   if (clip.link) bar.append(element("a", "the recording", { href: clip.link }));
   bar.append(close);
-  const captions = clip.other
-    ? [element("p", marked(clip.caption, clip.other.caption), { class: "caption" }), element("p", data.runs[0].name, { class: "quiet" }),
-       element("p", marked(clip.other.caption, clip.caption), { class: "caption" }), element("p", data.runs[1].name, { class: "quiet" })]
+  const others = (clip.others ?? []).map((other, at) => ({ name: data.runs[at + 1].name, ...other })).filter((other) => "caption" in other);
+  const captions = others.length
+    ? [[clip.caption, others[0].caption, data.runs[0].name], ...others.map((other) => [other.caption, clip.caption, other.name])].flatMap(
+      ([own, beside, name]) => [element("p", marked(own, beside), { class: "caption" }), element("p", name, { class: "quiet" })])
     : [element("p", clip.caption, { class: "caption" })];
   const facts = [["file", place(clip)], ["recording", `${seconds(clip.duration)}, ${clip.rate.toLocaleString()} Hz, ${clip.channels} ch`]];
-  if (clip.score !== null) facts.push(["CLAP score", number(clip.score) + (clip.other ? ` / ${number(clip.other.score)}` : "")]);
+  if (clip.score !== null) facts.push(["CLAP score", [clip, ...others].map((one) => number(one.score)).join(" / ")]);
   if (clip.flags.length) facts.push(["flags", clip.flags.join(", ")]);
   facts.push(["clip_id", clip.id]);
   const list = element("dl", facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
-  const metrics = Object.entries(clip.metrics ?? {}).map(([name, value]) =>
-    clip.other?.metrics ? [name, value, clip.other.metrics[name] ?? null] : [name, value]);
+  const metrics = Object.entries(clip.metrics ?? {}).map(([name, value]) => [name, value, ...others.map((other) => other.metrics?.[name])]);
   panel.append(
     ...(clip.peaks ? [canvas] : []), bar, ...captions, list,
     ...scored("References", ["text"], clip.references?.map((text) => [text])),
     ...scored("Retrieved contexts", ["text", "score"], clip.contexts.map(([text, score, source]) =>
       [element("div", [text, element("div", source, { class: "quiet" })]), score])),
     ...scored("Labels", ["label", "score"], clip.labels),
-    ...scored("Metrics", clip.other ? ["metric", "value", "value"] : ["metric", "value"], metrics.map((row) => row.map((cell) => cell ?? "–"))),
+    ...scored("Metrics", ["metric", "value", ...others.map(() => "value")], metrics.map((row) => row.map((cell) => cell ?? "–"))),
   );
   player.show(clip, canvas, button);
 }

@@ -6,6 +6,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const by = (id) => document.getElementById(id);
 const list = by("list"), room = by("room"), view = by("view");
 let shown = data.clips, chosen = null, ascending = true;
+// The list has room for the second run; the detail shows all.
+for (const clip of data.clips) clip.other = clip.others?.[0];
 
 const SORTS = {
   "file and time": (clip) => [clip.name, clip.member ?? "", clip.start],
@@ -25,7 +27,7 @@ function compare(a, b) {
 }
 
 function haystack(clip) {
-  clip.haystack ??= [clip.caption, clip.other?.caption ?? "", clip.name, clip.member ?? "", ...clip.contexts.map((one) => one[0]),
+  clip.haystack ??= [clip.caption, ...(clip.others ?? []).map((other) => other?.caption ?? ""), clip.name, clip.member ?? "", ...clip.contexts.map((one) => one[0]),
     ...clip.labels.map((one) => one[0]), ...(clip.references ?? [])].join("\n").toLowerCase();
   return clip.haystack;
 }

@@ -57,7 +57,7 @@ function showSummary(data, choose) {
     if (data.runs.length > 1) series.push({ values: data.clips.filter((clip) => clip.other).map((clip) => clip.other.score) });
     const canvas = element("canvas", null, { class: "figure", role: "img", "aria-label": "How many clips have which CLAP score" });
     panel.append(element("h2", "CLAP scores"), canvas);
-    if (series.length > 1) panel.append(element("p", data.runs.flatMap((run, at) => {
+    if (series.length > 1) panel.append(element("p", data.runs.slice(0, 2).flatMap((run, at) => {
       const swatch = element("span", null, { class: "swatch" });
       swatch.style.background = `var(${at ? "--bad" : "--wave"})`;
       return [swatch, run.name];

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sonogloss.errors import Code
-from sonogloss.sources.source import Skipped, Source, source_key
+from sonogloss.sources.source import SkipCode, Skipped, Source, source_key
 from sonogloss.sources.spool import STRETCH, Spool
 
 # Names are bytes, for not all of them are UTF-8.
@@ -173,7 +173,9 @@ def _iso(value: Any) -> str:
 def _source(row: dict[str, Any]) -> Source:
     more = json.loads(row["more"]) if row["more"] else {}
     if more.get("refused"):
-        more["refused"] = Skipped(**{**more["refused"], "code": Code(more["refused"]["code"])})
+        code = more["refused"]["code"]
+        kind = SkipCode if code in SkipCode.__members__ else Code
+        more["refused"] = Skipped(**{**more["refused"], "code": kind(code)})
     for name in {"place", "part"} & more.keys():
         more[name] = tuple(more[name])
     return Source(

@@ -88,7 +88,7 @@ def many_recordings(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     sources = SourceTable.of(
         Source(uri=f"/archive/{n // 1000:05d}/{n:09d}.flac", bytes=1000, version=str(n)) for n in range(count)
     )
-    monkeypatch.setattr(audio_job, "list_audio", lambda patterns: (sources, NOTHING_SKIPPED))
+    monkeypatch.setattr(audio_job, "list_audio", lambda patterns, look: (sources, NOTHING_SKIPPED))
 
 
 def many_dumps(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss.metrics.bootstrap import bootstrap_interval, compare, resample, share_draws
+from sonogloss.metrics.bootstrap import FEW_CLIPS, bootstrap_interval, compare, resample, share_draws
 from sonogloss.metrics.sums import mean
 from sonogloss.metrics.sums import of_values as means
 
@@ -20,6 +20,30 @@ def test_an_interval_is_that_of_the_normal_distribution_where_many_clips_make_on
     half = 1.96 * values.std() / np.sqrt(4000)
     assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_an_interval_of_few_clips_is_that_of_students_t() -> None:
+    values = np.random.default_rng(4).normal(0.5, 0.1, 20)
+    found = bootstrap_interval(means(values), mean, resamples=20_000)
+    half = 2.093 * values.std(ddof=1) / np.sqrt(20)  # of 19 degrees of freedom
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_an_interval_of_skewed_clips_reaches_farther_to_the_side_that_they_may_have_missed() -> None:
+    values = means([0.0] * 8 + [0.2] * 8 + [3.0])
+    found = bootstrap_interval(values, mean)
+    middle = values[:, 0].mean()
+    assert found.high - middle > 2 * (middle - found.low)
+    assert bootstrap_interval(values, mean, bounds=(0.0, 0.4)).high == 0.4
+
+
+@pytest.mark.parametrize("clips", [2, 5, FEW_CLIPS, FEW_CLIPS + 1])
+def test_an_interval_holds_the_value_of_its_corpus(clips: int) -> None:
+    rng = np.random.default_rng(clips)
+    rows = np.stack([rng.integers(0, 3, clips), rng.integers(3, 9, clips)], axis=1).astype(np.float64)
+    found = bootstrap_interval(rows, mean, bounds=(0.0, 1.0))
+    assert 0 <= found.low <= mean(rows.sum(axis=0)) <= found.high <= 1
 
 
 def test_one_value_has_no_spread_and_a_seed_gives_one_result() -> None:

@@ -117,7 +117,7 @@ def set_value(driver: Any, selector: str, value: str) -> None:
 def test_text_from_data_is_shown_and_never_run(opened: Any, page: Callable[..., Path]) -> None:
     hostile = clip(
         0, caption=MARKUP, name=MARKUP, member=MARKUP, contexts=[[MARKUP, 0.1, MARKUP]], labels=[[MARKUP, 0.1]],
-        references=[MARKUP], flags=[MARKUP], metrics={MARKUP: 0.5}, other={"caption": "x y", "score": 0.1},
+        references=[MARKUP], flags=[MARKUP], metrics={MARKUP: 0.5}, others=[{"caption": "x y", "score": 0.1}],
     )  # fmt: skip
     content = data([hostile], title=MARKUP, subtitle=MARKUP, labels=[MARKUP], sources=[MARKUP], flags={MARKUP: 1},
                    notes=[MARKUP], metrics=[{"metric": MARKUP, "values": [[0.5, None, None]], "n": 1}])  # fmt: skip
@@ -224,12 +224,18 @@ def test_rows_stay_in_sight_when_the_browser_scrolls_before_the_page_knows(
 
 def test_two_runs_stand_side_by_side(opened: Any, page: Callable[..., Path]) -> None:
     one = clip(0, caption="a dog barks loudly", metrics={"cider_d": 0.5})
-    one["other"] = {"caption": "a dog howls", "score": 0.25, "metrics": {"cider_d": 0.75}}
-    run = {"name": "b", "rows": 1, "hours": 0.5, "record": {}}
-    content = data([one], metrics=[{"metric": "cider_d", "values": [[0.5, 0.25, 0.625], [0.75, None, None]], "n": 1}])
-    content["runs"].append(run)
+    others = [{"caption": "a dog howls", "score": 0.25, "metrics": {"cider_d": 0.75}}, None]
+    one["others"] = [*others, {"caption": "a dog barks twice", "score": 0.125, "metrics": {"cider_d": 0.875}}]
+    two = clip(1, others=[None, None, None])
+    values = [[0.5, 0.25, 0.625], [0.75, None, None], None, [0.875, None, None]]
+    content = data([one, two], metrics=[{"metric": "cider_d", "values": values, "n": 1}])
+    content["runs"] += [{"name": name, "rows": 1, "hours": 0.5, "record": {}} for name in "bcd"]
     driver = opened(page(content))
-    assert texts(driver, ".detail mark") == ["barks", "loudly", "howls"]
+    assert texts(driver, ".row .other") == ["a dog howls"]
+    assert texts(driver, ".detail mark") == ["barks", "loudly", "howls", "twice"]
+    assert texts(driver, ".detail .caption + .quiet")[1:] == ["b", "d"]
+    assert "0.250 / 0.125" in driver.find_element("id", "detail").text
+    assert "0.875" in driver.find_element("id", "detail").text
     assert "0.500" in driver.find_element("id", "detail").text
     assert "0.750" in driver.find_element("id", "detail").text
     driver.find_element("id", "tab-summary").click()

@@ -17,6 +17,7 @@ from sonogloss.methods.drcap.prompt import ComposedPrompt
 from sonogloss.methods.mapper import Mapper
 from sonogloss.pipelines.command_line import main
 from sonogloss.transforms import work
+from tests.language_models import tiny_model, tiny_tokenizer
 
 CAPTIONS = [
     "a dog barks twice",
@@ -137,3 +138,48 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
     assert lines[0].startswith("sonogloss: error: ")
     for word in words:
         assert word in lines[0]
+
+
+DUMP = [f"{caption} {where}" for caption in CAPTIONS for where in ("", "in the morning", "far away")]
+
+
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama without a pad token, as many are published."""
+    return write_language_model(tmp_path_factory.mktemp("lm") / "llama")
+
+
+def write_language_model(directory: Path, *, family: str = "llama", words: int | None = None) -> Path:
+    model = tiny_model(family)
+    if words is not None:
+        model.resize_token_embeddings(words)
+    model.config.pad_token_id = None
+    model.save_pretrained(directory)
+    tiny_tokenizer(bos=False).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "dump.txt"
+    path.write_text("\n".join(DUMP))
+    return path
+
+
+@pytest.fixture
+def command(dump: Path, tmp_path: Path, tiny_clap_dir: Path, language_model: Path) -> list[object]:
+    """What all trainings here have in common."""
+    (tmp_path / "held_out.txt").write_text("\n".join(f"{caption} at night" for caption in CAPTIONS))
+    models = ["--clap", tiny_clap_dir, "--language-model", language_model]
+    numbers = ["--steps", 6, "--batch-size", 4, "--mapper-hidden", 16, "--checkpoint-every", 2, "--tune", "lora"]
+    numbers += ["--precision", "float32", "--band", -0.9, 0.99]
+    return ["train-captioner", "--method", "drcap", "--captions", dump, *models, *numbers]
+
+
+def assert_told(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, and in the end one line that holds these words: training has said how far it came before."""
+    assert outcome.code == 2, outcome
+    assert "Traceback" not in outcome.err
+    last = outcome.err.strip().splitlines()[-1]
+    assert last.startswith("sonogloss: error: ")
+    assert all(word in last for word in words), last

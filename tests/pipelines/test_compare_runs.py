@@ -46,6 +46,7 @@ def test_runs_are_compared_on_the_clips_that_they_share(run: Run, tmp_path: Path
     assert "[red]" in run(*command).out
     assert_one_line(run("compare", good, "--references", references), "one run")
     assert_one_line(run(*command, "--output", output), "exists")
+    assert_one_line(run(*command, "--bootstrap", "0"), "--bootstrap 0", "1 or more")
 
 
 def test_fewer_repetitions_win_and_a_value_of_a_whole_run_is_not_compared(run: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_everything_of_a_run_is_on_the_page(run: Run, results: Path, recordings:
         "references.jsonl",
         "".join(json.dumps({"file_name": f"{n}.wav", "references": CAPTIONS[:2]}) + "\n" for n in range(9)).encode(),
     )
+    other = shutil.copytree(results, tmp_path / "b" / results.name)
     outcome = run(
         "report",
         results,
@@ -48,6 +50,7 @@ def test_everything_of_a_run_is_on_the_page(run: Run, results: Path, recordings:
         references,
         "--compare",
         results,
+        other,
         "--output",
         tmp_path / "page.html",
         "--json",
@@ -61,9 +64,11 @@ def test_everything_of_a_run_is_on_the_page(run: Run, results: Path, recordings:
     assert set(sounds) == {clip["id"] for clip in data["clips"]}
     assert all(base64.b64decode(sound).startswith(b"OggS") for sound in sounds.values())
     assert all(clip["peaks"] and len(clip["contexts"]) == 2 and clip["caption"] for clip in data["clips"])
-    assert all(clip["other"]["caption"] == clip["caption"] for clip in data["clips"])
+    assert all(clip["others"][0]["caption"] == clip["caption"] for clip in data["clips"])
+    assert all(len(clip["others"]) == 2 for clip in data["clips"])
+    assert [run["name"] for run in data["runs"]] == [str(results), str(results), str(other)]
     assert data["clips"][0]["references"] == CAPTIONS[:2]
-    assert data["clips"][0]["metrics"] == data["clips"][0]["other"]["metrics"]
+    assert data["clips"][0]["metrics"] == data["clips"][0]["others"][0]["metrics"]
     assert {row["metric"] for row in data["metrics"]} >= {"bleu_1", "cider_d"}
     rouge = next(row for row in data["metrics"] if row["metric"] == "rouge_l")
     assert rouge["n"] == 11

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from sonogloss.pipelines.running.ownership import survey
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.verify_directory import verify
 from sonogloss.records import Clip, Context, DeadLetter, clip_id
-from sonogloss.sources import SkipCode, Skipped, Source, source_key
+from sonogloss.sources import SkipCode, Skipped, Source, source_key, spool
 from sonogloss.transforms import commit_run as commit_room
 from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
 from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
@@ -37,6 +37,15 @@ from sonogloss.transforms.work_files import commit_work, write_work
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
 
 CONTEXT = Context(id=1, text="rain", score=0.5, source="s")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_memory() -> Iterator[None]:
+    """Listings are sorted and joined in several pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "STRETCH", 5)
+        patch.setattr(spool, "RUN", 12)
+        yield
 
 
 class KilledError(Exception):

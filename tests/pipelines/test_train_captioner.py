@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,45 +21,9 @@ from sonogloss.pipelines.config.training import TrainCaptionerConfig
 from sonogloss.pipelines.running.training import make_plan, with_chat
 from sonogloss.pipelines.train_captioner import train_captioner
 from sonogloss.training.objective import answer_losses
-from tests.language_models import chat_tokenizer, tiny_model, tiny_tokenizer
+from tests.language_models import chat_tokenizer, tiny_tokenizer
 
-from .conftest import CAPTIONS, Outcome, Run, assert_one_line
-
-DUMP = [f"{caption} {where}" for caption in CAPTIONS for where in ("", "in the morning", "far away")]
-
-
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Llama without a pad token, as many are published."""
-    return write_language_model(tmp_path_factory.mktemp("lm") / "llama")
-
-
-def write_language_model(directory: Path, *, family: str = "llama", words: int | None = None) -> Path:
-    model = tiny_model(family)
-    if words is not None:
-        model.resize_token_embeddings(words)
-    model.config.pad_token_id = None
-    model.save_pretrained(directory)
-    tiny_tokenizer(bos=False).save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture
-def dump(tmp_path: Path) -> Path:
-    path = tmp_path / "dump.txt"
-    path.write_text("\n".join(DUMP))
-    return path
-
-
-@pytest.fixture
-def command(dump: Path, tmp_path: Path, tiny_clap_dir: Path, language_model: Path) -> list[object]:
-    """What all trainings here have in common."""
-    (tmp_path / "held_out.txt").write_text("\n".join(f"{caption} at night" for caption in CAPTIONS))
-    models = ["--clap", tiny_clap_dir, "--language-model", language_model]
-    numbers = ["--steps", 6, "--batch-size", 4, "--mapper-hidden", 16, "--checkpoint-every", 2, "--tune", "lora"]
-    numbers += ["--precision", "float32", "--band", -0.9, 0.99]
-    return ["train-captioner", "--method", "drcap", "--captions", dump, *models, *numbers]
-
+from .conftest import CAPTIONS, DUMP, Run, assert_one_line, assert_told, write_language_model
 
 SOFT_HARD = ["--soft-slots", 2, "--label-count", 3]
 
@@ -111,15 +73,6 @@ def test_messages_need_a_template_and_can_be_left_out(method: str) -> None:
     assert chat(chat_tokenizer(), preset="paper", chat="on")
     with pytest.raises(OptionError, match="no chat template"):
         chat(tiny_tokenizer(), chat="on")
-
-
-def assert_told(outcome: Outcome, *words: str) -> None:
-    """Exit code 2, and in the end one line that holds these words: training has said how far it came before."""
-    assert outcome.code == 2, outcome
-    assert "Traceback" not in outcome.err
-    last = outcome.err.strip().splitlines()[-1]
-    assert last.startswith("sonogloss: error: ")
-    assert all(word in last for word in words), last
 
 
 @pytest.mark.parametrize("method", ["drcap", "soft-hard"])
@@ -235,77 +188,6 @@ def test_one_captioner_speaks_several_languages(
     assert_one_line(missing, "german")
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--language-model", "nowhere"], ["language model 'nowhere'"]),
-        (["--captions", "nothing/*.txt"], ["--captions", "matches no file"]),
-        (["--noise-variance", 0.1], ["--noise-variance", "--method drcap"]),
-        (["--labels", "pocket"], ["--labels", "soft-hard"]),
-        (["--precision", "float16"], ["float16"]),
-        (["--lora-targets", "c_attn"], ["c_attn", "q_proj"]),
-        (["--warmup-steps", 9], ["warmup_steps is 9"]),
-        (["--accumulation", 9], ["accumulation is 9"]),
-        (["--validation-audio", "."], ["--validation-references"]),
-        (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
-        (["--contexts", -1], ["contexts is -1"]),
-        (["--temperature", "warm"], ["--temperature", "a number or 'clap'"]),
-        (["--preset", "papers"], ["--preset", "papers", "paper"]),
-        (["--languages", "en=text"], ["--languages", "soft-hard"]),
-        (["--method", "drcup"], ["--method", "did you mean 'drcap'", "soft-hard"]),
-    ],
-)
-def test_what_cannot_be_done_is_told_in_one_line(
-    run: Run, tmp_path: Path, command: list[object], options: list[object], words: list[str]
-) -> None:
-    assert_one_line(run(*command, "--output", tmp_path / "captioner", *options), *words)
-
-
-def test_an_empty_caption_file_is_told(run: Run, tmp_path: Path, command: list[object], dump: Path) -> None:
-    dump.write_text("\n\n")
-    assert_one_line(run(*command, "--output", tmp_path / "captioner"), "no captions")
-
-
-def test_a_tokenizer_of_another_model_is_told(run: Run, tmp_path: Path, command: list[object]) -> None:
-    other = write_language_model(tmp_path / "other", words=300)
-    argv = [*command, "--output", tmp_path / "captioner", "--language-model", other]
-    assert_told(run(*argv), "tokenizer knows 320 tokens and the language model 300")
-
-
-def test_a_store_of_another_clap_is_told(
-    run: Run, tmp_path: Path, command: list[object], store: Path, write_clap: Callable[..., None]
-) -> None:
-    write_clap(tmp_path / "clap", seed=5)
-    argv = [*command, "--output", tmp_path / "captioner", "--clap", tmp_path / "clap", "--datastore", store]
-    assert_told(run(*argv), "fingerprint", "CLAP")
-
-
-def test_a_loss_that_is_no_number_stops_and_says_where(run: Run, tmp_path: Path, command: list[object]) -> None:
-    argv = [*command, "--output", tmp_path / "captioner", "--learning-rate", 1e30, "--grad-clip", 0]
-    assert_told(run(*argv), "no longer finite at step")
-    assert not (tmp_path / "captioner" / "captioner.json").exists()
-
-
-def test_a_full_disk_is_told_and_the_last_checkpoint_stays(
-    run: Run, tmp_path: Path, command: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fsync, saves = os.fsync, iter(range(100))
-
-    def full(descriptor: int) -> None:
-        if "checkpoint" in os.readlink(f"/proc/self/fd/{descriptor}") and next(saves) == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
-
-    argv = [*command, "--output", tmp_path / "captioner"]
-    with monkeypatch.context() as patch:
-        patch.setattr("sonogloss.files.os.fsync", full)
-        outcome = run(*argv)
-    assert_told(outcome, "No space left on device")
-    resumed = run(*argv)
-    assert resumed.code == 0
-    assert "resuming after step 2" in resumed.err
-
-
 def test_the_corpus_is_a_datastore_that_captioning_can_use(
     run: Run, tmp_path: Path, command: list[object], tiny_clap_dir: Path, recordings: Path
 ) -> None:
@@ -322,51 +204,6 @@ def test_the_tokenizer_travels_with_the_captioner(run: Run, tmp_path: Path, comm
     assert run(*command, "--output", output, "--tune", "all").code == 0
     assert AutoTokenizer.from_pretrained(output / "language_model").eos_token == "</s>"
     assert not (output / "adapter").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--captions", "nothing/*.txt"], ["--captions"]),
-        (["--validation", "nothing/*.txt"], ["--validation"]),
-        (["--precision", "float16"], ["float16"]),
-        (["--device", "gpu"], ["--device 'gpu'", "cuda"]),
-        (["--runner", "DaskRunner"], ["--runner"]),
-        (["--warmup-steps", 9], ["warmup_steps is 9"]),
-        (["--band", 0.9, 0.1], ["band is (0.9, 0.1)"]),
-        (["--template", "{prompt}{prompt}"], ["{prompt} once"]),
-        (["--labels", "pocket"], ["--labels", "soft-hard"]),
-        (["--datastore", "nowhere"], ["datastore 'nowhere'"]),
-        (["--temperature", -1], ["--temperature -1"]),
-        (["--validation-audio", ".", "--validation-references", "nowhere.csv"], ["--audio"]),
-    ],
-)
-def test_mistakes_that_need_no_model_are_found_before_one_loads(
-    run: Run,
-    tmp_path: Path,
-    command: list[object],
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[object],
-    words: list[str],
-) -> None:
-    def never(*args: Any, **settings: Any) -> None:
-        raise AssertionError("a model was loaded")
-
-    for name in ("load_clap", "load_language_model"):
-        monkeypatch.setattr(f"sonogloss.pipelines.running.training.{name}", never)
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    assert_one_line(run(*command, "--output", tmp_path / "captioner", *options), *words)
-    assert not (tmp_path / "captioner").exists()
-
-
-def test_a_captioner_that_is_there_survives_a_command_that_cannot_run(
-    run: Run, tmp_path: Path, command: list[object]
-) -> None:
-    output = tmp_path / "captioner"
-    assert run(*command, "--output", output).code == 0
-    assert run(*command, "--output", output, "--overwrite", "--band", 0.9, 0.1).code == 2
-    assert verify_captioner(str(output)) == []
 
 
 def test_old_spellings_work_with_a_note_and_name_the_same_run(run: Run, tmp_path: Path, command: list[object]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,3 +56,10 @@ def test_files_of_rows_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.
     table = SourceTable.of(Source(uri=f"/{number:03d}.wav") for number in range(100))
     assert list(tmp_path.iterdir()) == []
     assert table.in_order()[99].uri == "/099.wav"
+
+
+def test_memory_holds_a_stretch_of_a_table() -> None:
+    before = pa.total_allocated_bytes()
+    table = SourceTable.of(Source(uri=f"/{number * 7919 % 40_000:05d}.wav") for number in range(40_000)).in_order()
+    assert sum(1 for _ in table.names()) == len(table) == 40_000
+    assert pa.total_allocated_bytes() - before < 1 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,10 +84,9 @@ def test_workers_elsewhere_leave_nothing_in_the_results(tmp_path: Path, monkeypa
     output = results(tmp_path, ["a"], ["b"], ["c"])
     folders: list[str] = []
 
-    def elsewhere(options: object, noun: str, work: Callable[..., int], plan: VerificationPlan) -> None:
+    def elsewhere(options: object, noun: str, plan: VerificationPlan, *stages: run_parts.Stage) -> None:
         folders.append(plan.folder)
-        for part in plan.parts:
-            work(part, plan)
+        run_parts.run_here(plan, *stages)
 
     monkeypatch.setattr(run_parts, "_run_on_beam", elsewhere)
     beam = ["--runner", "PortableRunner", "--job_endpoint", "localhost:1"]

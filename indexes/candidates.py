@@ -8,6 +8,8 @@ products were computed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +31,18 @@ def exact_scores(query: FloatArray, rows: FloatArray) -> DoubleArray:
     return np.asarray(products.sum(axis=1))
 
 
+class Near(NamedTuple):
+    """Pairs of a query and a row, by number, with their float32 scores."""
+
+    queries: IntArray
+    rows: IntArray
+    scores: FloatArray
+
+
+def _below(floors: DoubleArray) -> FloatArray:
+    return np.nextafter(floors.astype(np.float32), -np.inf, dtype=np.float32)
+
+
 class Candidates:
     """The rows of one array of vectors that may be among the `k` nearest of each query.
 
@@ -47,10 +61,10 @@ class Candidates:
         self._floor = np.full(n, _NO_FLOOR)
         self._scores = [np.empty(0, np.float32)] * n
         self._rows = [np.empty(0, np.int64)] * n
-        self._waiting: list[tuple[IntArray, IntArray, FloatArray]] = []
+        self._waiting: list[Near] = []
 
-    def add(self, first: int, places: IntArray, scores: FloatArray, best: FloatArray, start: int) -> None:
-        """Take what may be near from one tile.
+    def near(self, first: int, places: IntArray, scores: FloatArray, best: FloatArray, start: int) -> Near:
+        """What may be near among the scores of one tile. It only reads, so several threads may look at once.
 
         Args:
             first: the first query of the tile.
@@ -62,28 +76,32 @@ class Candidates:
         near = np.flatnonzero(best[places] >= self._floor[first : first + len(places)])
         chosen = scores[places[near]]
         near += first
-        if len(near) and chosen.shape[1] > self._k and self._floor[near].min() == _NO_FLOOR:
-            self.raise_floors(np.partition(chosen, -self._k, axis=1)[:, -self._k], near)
-        found = np.flatnonzero(chosen >= self.thresholds(near)[:, None])
+        floors = self._floor[near]
+        if len(near) and chosen.shape[1] > self._k and floors.min() == _NO_FLOOR:
+            floors = np.maximum(floors, self._floors_of(np.partition(chosen, -self._k, axis=1)[:, -self._k], near))
+        found = np.flatnonzero(chosen >= _below(floors)[:, None])
         queries, rows = np.divmod(found, chosen.shape[1])
-        self.take(near[queries], start + rows, chosen.ravel()[found])
+        return Near(near[queries], start + rows, chosen.ravel()[found])
 
-    def raise_floors(self, kth: FloatArray, queries: IntArray | slice = _ALL) -> None:
+    def _floors_of(self, kth: FloatArray, queries: IntArray | slice = _ALL) -> DoubleArray:
+        return np.asarray(kth - 2 * self._error[queries])
+
+    def raise_floors(self, kth: FloatArray) -> None:
         """Let go what is farther than the k-th best scores `kth` among some rows, one a query."""
-        self._floor[queries] = np.maximum(self._floor[queries], kth - 2 * self._error[queries])
+        self._floor = np.maximum(self._floor, self._floors_of(kth))
 
-    def thresholds(self, queries: IntArray | slice = _ALL) -> FloatArray:
+    def thresholds(self) -> FloatArray:
         """The float32 scores from which rows are candidates, one a query."""
-        return np.nextafter(self._floor[queries].astype(np.float32), -np.inf, dtype=np.float32)
+        return _below(self._floor)
 
-    def take(self, queries: IntArray, rows: IntArray, scores: FloatArray) -> None:
-        """Take pairs of a query and a row whose float32 score reaches the query's threshold."""
-        if len(rows):
-            self._waiting.append((queries, rows, scores))
+    def take(self, near: Near) -> None:
+        """Take what may be near."""
+        if len(near.rows):
+            self._waiting.append(near)
 
     def settle(self, *, at_once: bool) -> None:
         """Raise the thresholds, if enough candidates wait for it."""
-        if not at_once and sum(len(rows) for _, rows, _ in self._waiting) < _WAITING * len(self._rows):
+        if not at_once and sum(len(near.rows) for near in self._waiting) < _WAITING * len(self._rows):
             return
         if self._waiting:
             queries, rows, scores = (np.concatenate(part) for part in zip(*self._waiting, strict=True))

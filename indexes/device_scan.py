@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sonogloss.bridge import SoftmaxState
-from sonogloss.indexes.candidates import Candidates, DoubleArray
+from sonogloss.indexes.candidates import Candidates, DoubleArray, Near
 from sonogloss.indexes.scan import HEAVIEST, SHARP, BoolArray, Scan, scan
 from sonogloss.indexes.softmax import FAINTEST, weigh_exactly
 from sonogloss.records import FloatArray, IntArray
@@ -100,7 +100,7 @@ def _walk(
             candidates.raise_floors(best[:, -1].cpu().numpy())
         found = torch.nonzero(scores >= torch.from_numpy(candidates.thresholds()).to(device)[:, None])
         asked, near = found.unbind(1)
-        candidates.take(asked.cpu().numpy(), start + near.cpu().numpy(), scores[asked, near].cpu().numpy())
+        candidates.take(Near(*(part.cpu().numpy() for part in (asked, start + near, scores[asked, near]))))
         candidates.settle(at_once=False)
         if sums is not None:
             sums.add(scores, best[:, 0], block)

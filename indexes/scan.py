@@ -1,23 +1,26 @@
 """One pass over stored vectors: the nearest rows of each query, the softmax over all rows, or both.
 
-A tile of vectors is read once. Its products with all queries give candidates for the nearest rows
-(:mod:`sonogloss.indexes.candidates`) and weights of the softmax, whose sums are carried from tile to tile in float64
-with a running maximum. The rows that weigh most get float64 scores in the end: an error of float32 in a score is
-divided by the temperature, and only a heavy row can carry it into the result.
+A tile of vectors is read once, by one of several threads. Its products with all queries give candidates for the nearest
+rows (:mod:`sonogloss.indexes.candidates`) and weights of the softmax, whose sums are joined in float64, tile after
+tile, so that the number of threads changes no bit. The rows that weigh most get float64 scores in the end: an error of
+float32 in a score is divided by the temperature, and only a heavy row can carry it into the result.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sonogloss.bridge import SoftmaxState, empty_state, merge, partial_softmax
-from sonogloss.indexes.candidates import Candidates, DoubleArray
+from sonogloss.in_parallel import in_order
+from sonogloss.indexes.candidates import Candidates, DoubleArray, Near
 from sonogloss.indexes.products import FEW, multiply, multiply_few
-from sonogloss.indexes.softmax import Softmax
-from sonogloss.indexes.tiles import loose_tiles, row_tiles
+from sonogloss.indexes.softmax import Softmax, TileSums
+from sonogloss.indexes.tiles import RowTiles, loose_tiles
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -79,6 +82,13 @@ def scan(
     return Scan(nearest=nearest, softmax=state)
 
 
+class _Seen(NamedTuple):
+    """What a tile of vectors holds for every tile of queries."""
+
+    near: list[Near]
+    sums: list[TileSums]
+
+
 def _walk(
     vectors: FloatArray,
     queries: FloatArray,
@@ -86,23 +96,38 @@ def _walk(
     candidates: Candidates,
     softmax: Softmax | None,
 ) -> None:
-    """Show every tile's scores to the candidates and the softmax."""
+    """Compare every tile of vectors with the queries, by as many threads as PyTorch has."""
     tiles = loose_tiles(queries) if softmax is None else softmax.tiles
     product = multiply_few if softmax is None and len(queries) <= FEW else multiply
-    for start, count, block in row_tiles(vectors, padded=softmax is not None):
+    rows = RowTiles(vectors, padded=softmax is not None)
+
+    def look(start: int) -> _Seen | None:
+        count, block = rows.read(start)
         mask = None if allowed is None else allowed[start : start + count]
         if mask is not None and not mask.any():
-            continue
-        for number, tile in enumerate(tiles):
+            return None
+        seen = _Seen([], [])
+        for tile in tiles:
             scores = product(tile.rows, block)
             scores[:, count:] = -np.inf
             if mask is not None:
                 scores[:, :count][:, ~mask] = -np.inf
             best = scores.max(axis=1)
-            candidates.add(tile.first, tile.places, scores, best, start)
+            seen.near.append(candidates.near(tile.first, tile.places, scores, best, start))
             if softmax is not None:
-                softmax.add(number, scores, best, block)
-        candidates.settle(at_once=False)
+                seen.sums.append(softmax.sums(scores, best, block))
+        return seen
+
+    with one_thread() as threads:
+        for seen in in_order(look, rows.starts, min(threads, len(rows.starts))):
+            if seen is None:
+                continue
+            for near in seen.near:
+                candidates.take(near)
+            candidates.settle(at_once=False)
+            if softmax is not None:
+                for number, sums in enumerate(seen.sums):
+                    softmax.add(number, sums)
     candidates.settle(at_once=True)
 
 
@@ -110,7 +135,9 @@ def _sharp_softmax(
     vectors: FloatArray, queries: FloatArray, allowed: BoolArray | None, temperature: float
 ) -> SoftmaxState:
     state = empty_state(len(queries), vectors.shape[1])
-    for start, count, block in row_tiles(vectors, padded=False):
+    rows = RowTiles(vectors, padded=False)
+    for start in rows.starts:
+        count, block = rows.read(start)
         kept = block if allowed is None else block[allowed[start : start + count]]
         if len(kept):
             state = merge(state, partial_softmax(queries, kept, temperature), temperature)

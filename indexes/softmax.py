@@ -1,8 +1,8 @@
 """The softmax of a batch of queries over stored vectors, tile by tile, in float32 where that is enough.
 
-Weights are relative to the largest score so far; what was summed is scaled down when a larger one comes. Sums go from
-tile to tile in float64. An error of a float32 score is divided by the temperature, and only a row that weighs much can
-carry it into the result, so the nearest rows get their weights from float64 scores in the end.
+Weights are relative to the largest score of their tile. Tiles may be summed by several threads; their sums are joined
+in float64, in the order of the tiles. An error of a float32 score is divided by the temperature, and only a row that
+weighs much can carry it into the result, so the nearest rows get their weights from float64 scores in the end.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FAINTEST = np.float32(-80)
 _FARTHEST = np.float32(1e-3)
 
 
-@dataclass(eq=False)
-class _TileSums:
-    """What one tile of queries has summed: like :class:`~sonogloss.bridge.SoftmaxState`, a row a query."""
+@dataclass(frozen=True, eq=False)
+class TileSums:
+    """What one tile of queries has summed: like :class:`~sonogloss.bridge.SoftmaxState`, a row a place."""
 
     maximum: DoubleArray
     total: DoubleArray
-    vector: DoubleArray
+    vector: DoubleArray | FloatArray
 
 
 class Softmax:
@@ -39,7 +39,7 @@ class Softmax:
         temperature: tau > 0.
 
     Attributes:
-        tiles: the queries, in the tiles whose scores :meth:`add` takes.
+        tiles: the queries, in the tiles whose scores :meth:`sums` takes.
     """
 
     def __init__(self, queries: FloatArray, temperature: float) -> None:
@@ -48,30 +48,30 @@ class Softmax:
         self._sums = []
         for tile in self.tiles:
             width, dim = tile.rows.shape
-            self._sums.append(_TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((width, dim))))
+            self._sums.append(TileSums(np.full(width, -np.inf), np.zeros(width), np.zeros((width, dim))))
 
-    def add(self, number: int, scores: FloatArray, best: FloatArray, block: FloatArray) -> None:
-        """Take the scores of one tile; they are overwritten.
+    def sums(self, scores: FloatArray, best: FloatArray, block: FloatArray) -> TileSums:
+        """The sums over one tile of vectors.
 
         Args:
-            number: of the query tile.
-            scores: [width, ROWS]; -inf where a row does not count, and not so for at least one row.
+            scores: [width, ROWS]; -inf where a row does not count, and not so for at least one row. Overwritten.
             best: [width], the largest of each place.
             block: [ROWS, dim], the vectors.
         """
-        sums = self._sums[number]
-        maximum = np.maximum(sums.maximum, best)
-        scale = np.exp((sums.maximum - maximum) / self._temperature)
-        scores -= maximum.astype(np.float32)[:, None]
+        scores -= best[:, None]
         scores *= np.float32(1 / self._temperature)
         if scores.min() < FAINTEST:
             np.maximum(scores, FAINTEST, out=scores)
         weights = np.exp(scores, out=scores)
-        sums.maximum = maximum
-        sums.total = sums.total * scale + weights.sum(axis=1)
-        if (scale != 1).any():
-            sums.vector *= scale[:, None]
-        sums.vector += weighted_sums(weights, block)
+        return TileSums(best.astype(np.float64), weights.sum(axis=1, dtype=np.float64), weighted_sums(weights, block))
+
+    def add(self, number: int, more: TileSums) -> None:
+        """Join the sums of a tile of queries over one more tile of vectors."""
+        had = self._sums[number]
+        maximum = np.maximum(had.maximum, more.maximum)
+        first, second = (np.exp((each.maximum - maximum) / self._temperature) for each in (had, more))
+        total = had.total * first + more.total * second
+        self._sums[number] = TileSums(maximum, total, had.vector * first[:, None] + more.vector * second[:, None])
 
     def state(self, candidates: Candidates) -> SoftmaxState:
         """The state of the batch, with the weights of the nearest rows as float64 scores give them."""

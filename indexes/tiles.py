@@ -9,13 +9,14 @@ summation depends on shapes, not on numbers. oneDNN sums all of them alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from sonogloss.indexes.products import multiply
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray, IntArray
 
 ROWS = 4096
@@ -28,29 +29,34 @@ _PACKING = 20
 _PART = 128
 
 
-def row_tiles(vectors: FloatArray, *, rows: int = ROWS, padded: bool) -> Iterator[tuple[int, int, FloatArray]]:
-    """Walk stored vectors [n, dim], float32 or float16, memory-mapped or not.
+class RowTiles:
+    """Stored vectors [n, dim], float32 or float16, memory-mapped or not, in tiles of :data:`ROWS`.
 
     Args:
-        vectors: what is walked, in order.
-        rows: of a tile.
+        vectors: what is cut into tiles.
         padded: fill the last tile up with zeros.
-
-    Yields:
-        The first row of a tile, how many rows it has, and the tile: aligned float32, [rows, dim] where padded. The same
-        memory may be used for every tile.
     """
-    vectors, buffer = np.asarray(vectors), None
-    for start in range(0, len(vectors), rows):
-        block = vectors[start : start + rows]
+
+    def __init__(self, vectors: FloatArray, *, padded: bool) -> None:
+        self._vectors, self._padded = np.asarray(vectors), padded
+        self._own = threading.local()
+        self.starts = range(0, len(vectors), ROWS)
+
+    def read(self, start: int) -> tuple[int, FloatArray]:
+        """How many rows a tile has, and the tile: aligned float32, [ROWS, dim] where padded.
+
+        A thread may use the same memory for every tile.
+        """
+        block = self._vectors[start : start + ROWS]
         count = len(block)
-        if block.dtype != np.float32 or not block.flags.aligned or (padded and count < rows):
-            if buffer is None:
-                buffer = np.empty((rows, vectors.shape[1]), np.float32)
+        if block.dtype != np.float32 or not block.flags.aligned or (self._padded and count < ROWS):
+            if not hasattr(self._own, "buffer"):
+                self._own.buffer = np.empty((ROWS, self._vectors.shape[1]), np.float32)
+            buffer: FloatArray = self._own.buffer
             buffer[:count] = block
             buffer[count:] = 0
-            block = buffer if padded else buffer[:count]
-        yield start, count, block
+            block = buffer if self._padded else buffer[:count]
+        return count, block
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +135,8 @@ def _places(dim: int) -> dict[int, IntArray]:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((ROWS, dim), dtype=np.float32)
     query, weights = rng.standard_normal(dim, dtype=np.float32), rng.standard_normal(ROWS, dtype=np.float32)
-    orders = {width: _orders(rows, query, weights, width) for width in _WIDTHS}
+    with one_thread():
+        orders = {width: _orders(rows, query, weights, width) for width in _WIDTHS}
     widest = orders[_WIDTHS[-1]]
     common = max(set(widest), key=lambda order: (widest.count(order), order))
     return {w: np.flatnonzero([order == common for order in found]) for w, found in orders.items() if common in found}

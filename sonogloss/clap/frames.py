@@ -21,7 +21,8 @@ import torch
 from sonogloss.clap.inputs import checked_waveforms
 from sonogloss.clap.protocol import Clap
 from sonogloss.clap.shapes import batches
-from sonogloss.clap.transformers_clap import as_transformers, one_thread
+from sonogloss.clap.transformers_clap import as_transformers
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 _BATCH = 16

@@ -43,8 +43,9 @@ from sonogloss.clap.layouts import read_checkpoint
 from sonogloss.clap.model_directory import max_tokens, read_tokenizer
 from sonogloss.clap.shapes import batches
 from sonogloss.clap.torch_file import open_torch_file
-from sonogloss.clap.transformers_clap import find_device, one_thread
+from sonogloss.clap.transformers_clap import find_device
 from sonogloss.errors import ModelFormatError, OptionError
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 _BATCH = 16

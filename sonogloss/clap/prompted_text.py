@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 
 from sonogloss.clap.inputs import checked_texts
 from sonogloss.clap.protocol import Clap
-from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, one_thread, pad
+from sonogloss.clap.transformers_clap import TransformersClap, as_transformers, pad
 from sonogloss.errors import OptionError
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 _BATCH = 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +27,7 @@ from sonogloss.clap.protocol import Clap
 from sonogloss.clap.shapes import FEWEST_ROWS, batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 _TEXT_BATCH = 256
@@ -191,21 +191,6 @@ def pad(tokens: Sequence[Sequence[int]], pad_id: int, width: int | None = None) 
     ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in tokens])
     lengths = torch.tensor([len(row) for row in tokens])
     return ids, (torch.arange(width) < lengths[:, None]).to(ids.dtype)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread.
-
-    On a CPU the last bit of a matrix product depends on how many threads share it, and an embedding must not depend on
-    the cores of the machine that made it. Jobs use further cores through worker processes.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _unit(output: Any) -> FloatArray:

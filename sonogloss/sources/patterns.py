@@ -11,6 +11,7 @@ import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from sonogloss.errors import ClipError, MissingInputError
 from sonogloss.sources.names import left_out
@@ -118,15 +119,23 @@ def _matches(folder: str, parts: list[str], entered: set[object]) -> Iterator[En
 
 def _named(folder: str, part: str) -> Iterator[Entry | Skipped]:
     """What one part of a pattern names in a folder: links to folders last."""
+    later: list[Entry] = []
     try:
         literal = look(f"{'' if folder == '/' else folder.removesuffix('/')}/{part}")
-        listed = scan(folder) if literal is None and _MAGIC & set(part) else []
+        if literal is not None:
+            yield literal
+        for entry in chain.from_iterable(scan(folder)) if literal is None and _MAGIC & set(part) else ():
+            if not fnmatch.fnmatchcase(entry.name, part):
+                continue
+            if entry.linked and entry.kind is Kind.FOLDER:
+                later.append(entry)
+            else:
+                yield _unless_left_out(entry, part)
     except ClipError as error:
         yield Skipped(uri=folder, code=error.code, reason=error.message)
-        return
-    if literal is not None:
-        yield literal
-    found = [entry for entry in listed if fnmatch.fnmatchcase(entry.name, part)]
-    for entry in sorted(found, key=lambda entry: entry.linked and entry.kind is Kind.FOLDER):
-        why = None if part.startswith(".") else left_out(entry.name)
-        yield Skipped(uri=entry.uri, code=why[0], reason=why[1]) if why else entry
+    yield from (_unless_left_out(entry, part) for entry in later)
+
+
+def _unless_left_out(entry: Entry, part: str) -> Entry | Skipped:
+    why = None if part.startswith(".") else left_out(entry.name)
+    return Skipped(uri=entry.uri, code=why[0], reason=why[1]) if why else entry

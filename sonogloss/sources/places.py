@@ -11,9 +11,10 @@ import heapq
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import IO, Any
 
 from sonogloss.errors import ClipError, Code, OptionError
@@ -21,6 +22,7 @@ from sonogloss.in_parallel import in_parallel
 from sonogloss.retries import retry
 from sonogloss.sources.handles import Opened, Window, in_memory, read_exactly, unreadable
 from sonogloss.sources.names import left_out
+from sonogloss.sources.pages import list_pages
 from sonogloss.sources.source import SkipCode, Skipped, SourceLimits
 from sonogloss.urls import child, file_system, is_chain, is_url
 
@@ -113,42 +115,49 @@ def described(uri: str, size: int, stamp: str) -> Entry:
     return _remote_entry(uri, {"size": size, "generation": stamp})
 
 
-def scan(folder: str) -> Iterator[Entry]:
+def scan(folder: str) -> Iterator[Iterable[Entry]]:
     """What lies in a folder, sorted as its paths are: a folder's name counts with its slash.
 
-    Of a local folder the names are held, and each file is looked at when its turn comes.
+    Of a local folder the names are held, and each file is looked at when its turn comes; of a store a page of names.
 
     Raises:
-        ClipError: READ_ERROR, the folder cannot be listed.
+        ClipError: READ_ERROR, the folder cannot be listed; at once, or of a store at any page.
     """
+    pages = _local_page(folder) if not is_url(folder) else _store_pages(folder)
+    return chain([next(pages)], pages)
+
+
+def _local_page(folder: str) -> Iterator[Iterable[Entry]]:
     try:
-        if not is_url(folder):
-            with os.scandir(folder) as found:
-                names = sorted((each.name + "/" * _leads_to_folder(each), each.is_symlink()) for each in found)
-            return (_local_entry(os.path.join(folder, name.removesuffix("/")), linked) for name, linked in names)
-        fs, inner = file_system(folder)
-        there = retry(lambda: fs.ls(inner, detail=True), what=folder)
-        infos = {str(info["name"]).rstrip("/"): info for info in there}
-        infos.pop(inner.rstrip("/"), None)  # object stores keep an empty object in the place of a folder
-        entries = [_remote_entry(child(folder, fs, name), info) for name, info in infos.items()]
-    except Exception as error:  # every file system raises its own errors
+        with os.scandir(folder) as found:
+            names = sorted((each.name + "/" * _leads_to_folder(each), each.is_symlink()) for each in found)
+    except (OSError, ValueError) as error:
         raise unreadable(error) from error
-    return iter(sorted(entries, key=lambda entry: entry.name + "/" * (entry.kind is Kind.FOLDER)))
+    yield (_local_entry(os.path.join(folder, name.removesuffix("/")), linked) for name, linked in names)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
-Inside = Iterator[Entry] | ClipError | None
+def _store_pages(folder: str) -> Iterator[Iterable[Entry]]:
+    try:
+        fs, inner = file_system(folder)
+        for page in list_pages(fs, inner, what=folder):
+            infos = {str(info["name"]).rstrip("/"): info for info in page}
+            infos.pop(inner.rstrip("/"), None)  # object stores keep an empty object in the place of a folder
+            entries = [_remote_entry(child(folder, fs, name), info) for name, info in infos.items()]
+            yield sorted(entries, key=lambda entry: entry.name + "/" * (entry.kind is Kind.FOLDER))
+    except Exception as error:  # every file system raises its own errors
+        raise unreadable(error) from error
+
+
+Inside = Iterator[Iterable[Entry]] | ClipError | None
 """What lies in a folder, or why nobody can say; None where nobody has looked yet."""
 
 
-def _with_inside(entries: Iterator[Entry], folder: str) -> Iterator[tuple[Entry, Inside]]:
+def _with_inside(pages: Iterator[Iterable[Entry]], folder: str) -> Iterator[tuple[Entry | Skipped, Inside]]:
     """What lies in a folder, and inside the folders there, of which a store is asked for several together."""
-    if not is_url(folder):
-        yield from ((entry, None) for entry in entries)
-        return
 
     def look_inside(entry: Entry) -> Inside:
         try:
@@ -156,10 +165,16 @@ def _with_inside(entries: Iterator[Entry], folder: str) -> Iterator[tuple[Entry,
         except ClipError as error:
             return error
 
-    there = list(entries)
-    inside = in_parallel(look_inside, filter(_is_entered, there), place=folder)
-    for entry in there:
-        yield entry, next(inside) if _is_entered(entry) else None
+    try:
+        for page in pages:
+            if not is_url(folder):
+                yield from ((entry, None) for entry in page)
+                continue
+            inside = in_parallel(look_inside, filter(_is_entered, page), place=folder)
+            for entry in page:
+                yield entry, next(inside) if _is_entered(entry) else None
+    except ClipError as error:
+        yield Skipped(uri=folder, code=error.code, reason=error.message), None
 
 
 def _is_entered(entry: Entry) -> bool:
@@ -176,12 +191,12 @@ def walk(top: Entry) -> Iterator[Entry | Skipped]:
     starts = [(0, top.uri, top)]
     while starts:
         start = heapq.heappop(starts)[2]
-        stack: list[Iterator[tuple[Entry, Inside]]] = [iter([(start, None)])]
+        stack: list[Iterator[tuple[Entry | Skipped, Inside]]] = [iter([(start, None)])]
         while stack:
             entry, inside = next(stack[-1], (None, None))
             if entry is None:
                 stack.pop()
-            elif entry.kind is not Kind.FOLDER:
+            elif isinstance(entry, Skipped) or entry.kind is not Kind.FOLDER:
                 yield entry
             elif entry is not start and (why := left_out(entry.name)):
                 yield Skipped(uri=entry.uri, code=why[0], reason=f"{why[1]} The folder was not entered.")

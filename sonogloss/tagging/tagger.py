@@ -16,9 +16,9 @@ import torch
 
 from sonogloss.clap import Clap
 from sonogloss.clap.prompted_text import PromptedLabels
-from sonogloss.clap.transformers_clap import one_thread
 from sonogloss.errors import OptionError
 from sonogloss.methods.labels import embed_labels
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 from sonogloss.tagging.config import TEMPERATURE
 from sonogloss.tagging.label_prompts import LabelPrompts

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,23 @@ def test_neither_the_batch_nor_the_place_in_it_changes_a_bit(dim, temperature):
         for (scores, rows), (other_scores, other_rows) in zip(some.nearest, whole.nearest[part], strict=True):
             assert np.array_equal(scores, other_scores)
             assert np.array_equal(rows, other_rows)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_number_of_threads_changes_no_bit(dtype):
+    vectors, queries = unit_rows(7 * ROWS + 9, dim=16).astype(dtype), unit_rows(40, dim=16, seed=1)
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(scan(vectors, queries, k=5, temperature=0.02))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert rows_of(other) == rows_of(found[0])
+        assert np.array_equal(other.softmax.vector, found[0].softmax.vector)
+        assert np.array_equal(other.softmax.total, found[0].softmax.total)
 
 
 def test_thousands_of_ties_come_by_id(monkeypatch):

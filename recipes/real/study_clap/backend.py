@@ -26,8 +26,8 @@ from safetensors.torch import load_file
 
 from sonogloss import files
 from sonogloss.clap.inputs import checked_texts, checked_waveforms
-from sonogloss.clap.transformers_clap import one_thread
 from sonogloss.errors import MissingInputError, ModelFormatError
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 from .audio_tower import RATE, WIDTH, AudioTower

@@ -11,7 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertModel
 
-from sonogloss.clap.transformers_clap import one_thread, pad, token_batches
+from sonogloss.clap.transformers_clap import pad, token_batches
+from sonogloss.one_thread import one_thread
 from sonogloss.records import FloatArray
 
 MAX_TOKENS = 128

@@ -1,19 +1,12 @@
-"""join_references: results beside their references, a bucket of keys at a time.
-
-Rows and references are spread over buckets by a digest of their keys, so that whoever joins a bucket holds the
-references of its keys and no others. Of every `ROWS_A_PART` rows of the results each bucket has one Arrow batch: who
-wants some rows in the order of the results reads the batches of that range out of all buckets.
-"""
+"""join_references: results beside their references, a bucket of keys at a time (see key_buckets)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -23,38 +16,19 @@ from sonogloss import files
 from sonogloss.errors import FormatError
 from sonogloss.metrics.ngrams import Integers
 from sonogloss.metrics.tokenize import holds_words_without_blanks
+from sonogloss.transforms.key_buckets import (
+    JOINED_SCHEMA,
+    REFERENCES,
+    ROWS,
+    ROWS_A_PART,
+    TEXTS,
+    arrow_writer,
+    bucket_path,
+    read_batches,
+)
 from sonogloss.transforms.progress_file import note
 
 NAMED = 1000  # names of each kind that are kept
-ROWS_A_PART = 16_384
-REFERENCES, ROWS = "references", "rows"
-
-_TEXTS = pa.large_list(pa.large_string())
-_KEYED = [pa.field("number", pa.int64(), nullable=False), pa.field("key", pa.string(), nullable=False)]
-SCHEMAS = {
-    # `name` is the file as it was written, where keys are file names without their folders.
-    REFERENCES: pa.schema([*_KEYED, pa.field("name", pa.string()), pa.field("texts", _TEXTS)]),
-    ROWS: pa.schema(
-        [
-            *_KEYED,
-            pa.field("name", pa.string()),
-            pa.field("clip_id", pa.string()),
-            pa.field("caption", pa.string(), nullable=False),
-            pa.field("clap_score", pa.float64()),
-        ]
-    ),
-}
-JOINED_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("clip_id", pa.string()),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("references", _TEXTS, nullable=False),
-        pa.field("clap_score", pa.float64()),
-    ]
-)
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,44 +108,6 @@ class Joined:
     unsplit: str | None
 
 
-def bucket_path(folder: str, kind: str, bucket: int) -> str:
-    """Of a file of a bucket."""
-    return files.join(folder, f"{kind}-of-bucket-{bucket:02d}")
-
-
-@contextmanager
-def bucket_writer(folder: str, kind: str, buckets: int) -> Iterator[Callable[[Sequence[tuple[Any, ...]]], None]]:
-    """A function that spreads rows over the buckets, a batch to each: `REFERENCES` or `ROWS`, as in `SCHEMAS`."""
-    schema = SCHEMAS[kind]
-    with ExitStack() as stack:
-        writers = [stack.enter_context(_writer(bucket_path(folder, kind, number), schema)) for number in range(buckets)]
-
-        def write(rows: Sequence[tuple[Any, ...]]) -> None:
-            columns = [pa.array(column, one.type) for one, column in zip(schema, zip(*rows, strict=True), strict=True)]
-            batch = pa.record_batch(columns, schema=schema)
-            digests = (crc32(row[1].encode("utf-8", "surrogatepass")) for row in rows)
-            owners = np.fromiter(digests, np.int64, len(rows)) % buckets
-            order = np.argsort(owners, kind="stable")
-            ends = np.searchsorted(owners[order], np.arange(buckets + 1)).tolist()
-            batch = batch.take(pa.array(order))
-            for writer, start, end in zip(writers, ends, ends[1:], strict=False):
-                writer.write_batch(batch.slice(start, end - start))
-
-        yield write
-
-
-@contextmanager
-def _writer(path: str, schema: pa.Schema) -> Iterator[Any]:
-    with files.atomic_write(path) as handle, pa.ipc.new_file(handle, schema, options=_COMPRESSED) as writer:
-        yield writer
-
-
-def _batches(plan: JoinPlan, kind: str, bucket: int) -> Iterator[pa.RecordBatch]:
-    with files.open_read(bucket_path(plan.folder, kind, bucket)) as handle, pa.ipc.open_file(handle) as reader:
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
-
-
 def join_bucket(bucket: int, plan: JoinPlan, progress: str | None = None) -> int:
     """Find the references of the rows of a bucket, and write down what became of them.
 
@@ -181,8 +117,8 @@ def join_bucket(bucket: int, plan: JoinPlan, progress: str | None = None) -> int
     references = _References(plan, bucket)
     chosen = _choose_best(references.places, plan, bucket) if plan.best else None
     join = _Join(references, plan, chosen)
-    with _writer(bucket_path(plan.folder, "joined", bucket), JOINED_SCHEMA) as writer:
-        for batch in _batches(plan, ROWS, bucket):
+    with arrow_writer(bucket_path(plan.folder, "joined", bucket), JOINED_SCHEMA) as writer:
+        for batch in read_batches(plan.folder, ROWS, bucket):
             writer.write_batch(join.add(batch))
     files.write_json(bucket_path(plan.folder, "outcome", bucket), join.outcome())
     note(progress, done=0, units=1)
@@ -197,7 +133,7 @@ class _References:
         self.numbers: list[int] = []
         names = FileNames("--references", plan.references)
         owners, lists = list[int](), []
-        for batch in _batches(plan, REFERENCES, bucket):
+        for batch in read_batches(plan.folder, REFERENCES, bucket):
             columns = (batch[column].to_pylist() for column in ("number", "key", "name"))
             for number, key, name in zip(*columns, strict=True):
                 place = self.places.setdefault(key, len(self.places))
@@ -206,7 +142,7 @@ class _References:
                 names.check(key, name)
                 owners.append(place)
             lists.append(batch["texts"])
-        every = pa.chunked_array(lists, _TEXTS).combine_chunks()
+        every = pa.chunked_array(lists, TEXTS).combine_chunks()
         self.texts = _merged_lists(every, np.array(owners, np.int64), len(self.places))
 
 
@@ -243,7 +179,7 @@ class FileNames:
 def _choose_best(places: Mapping[str, int], plan: JoinPlan, bucket: int) -> Integers:
     """The number of the row that counts, by the place of the references; -1 where there is none."""
     chosen, scores = np.full(len(places), -1), np.full(len(places), np.nan)
-    for batch in _batches(plan, ROWS, bucket):
+    for batch in read_batches(plan.folder, ROWS, bucket):
         rows = zip(*(batch[column].to_pylist() for column in ("number", "key", "clap_score")), strict=True)
         for number, key, known in rows:
             if (place := places.get(key)) is not None:
@@ -328,41 +264,3 @@ def read_joined(plan: JoinPlan) -> Joined:
         unsplit=next((outcome["unsplit"] for outcome in found if outcome["unsplit"] is not None), None),
         **{name: Names.merged([outcome[name] for outcome in found]) for name in names},
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """Scored rows in the order of the results.
-
-    All batches from `start` to before `stop`, of all buckets and ordered, hold them: `size` rows behind `skip` others.
-    """
-
-    start: int
-    stop: int
-    skip: int
-    size: int
-
-
-def cut_parts(kept: Integers) -> list[Cut]:
-    """Parts of `ROWS_A_PART` rows, and of what is left.
-
-    Args:
-        kept: how many rows of each range are scored.
-    """
-    ends = np.cumsum(kept)
-    cuts = []
-    for first in range(0, int(ends[-1]), ROWS_A_PART):
-        last = min(first + ROWS_A_PART, int(ends[-1]))
-        start, stop = int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, last)) + 1
-        cuts.append(Cut(start=start, stop=stop, skip=first - int(ends[start] - kept[start]), size=last - first))
-    return cuts
-
-
-def read_part(folder: str, buckets: int, cut: Cut) -> pa.Table:
-    """Rows beside their references, as `JOINED_SCHEMA` has them."""
-    batches = []
-    for bucket in range(buckets):
-        with files.open_read(bucket_path(folder, "joined", bucket)) as handle, pa.ipc.open_file(handle) as reader:
-            batches += [reader.get_batch(number) for number in range(cut.start, cut.stop)]
-    found = pa.Table.from_batches(batches).combine_chunks()
-    return found.take(np.argsort(found["row"].to_numpy(), kind="stable")[cut.skip : cut.skip + cut.size])

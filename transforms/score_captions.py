@@ -37,7 +37,8 @@ from sonogloss.metrics.ngrams import Integers, cut_ranges
 from sonogloss.metrics.novelty import known_trigrams, novel_trigrams
 from sonogloss.metrics.scorers import find_scorers
 from sonogloss.metrics.sums import Numbers
-from sonogloss.transforms.join_references import ROWS_A_PART, Cut, JoinPlan, read_part
+from sonogloss.transforms.join_references import JoinPlan
+from sonogloss.transforms.key_buckets import ROWS_A_PART, Cut, read_part
 from sonogloss.transforms.progress_file import note
 
 _ROWS_AT_ONCE = 4096

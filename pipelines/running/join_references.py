@@ -11,7 +11,8 @@ from sonogloss.errors import OptionError, StoreFormatError
 from sonogloss.pipelines.running.references import KEYS, choose_references
 from sonogloss.tables import Table, open_table
 from sonogloss.transforms.commit_run import RUN_FILE, read_parts, read_run
-from sonogloss.transforms.join_references import REFERENCES, ROWS, ROWS_A_PART, JoinPlan, bucket_writer
+from sonogloss.transforms.join_references import JoinPlan
+from sonogloss.transforms.key_buckets import REFERENCES, ROWS, ROWS_A_PART, bucket_writer
 
 BUCKET_BYTES = 16 << 20  # of the table of references
 _MOST_BUCKETS = 64

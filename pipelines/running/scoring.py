@@ -20,7 +20,8 @@ from sonogloss.pipelines.config.evaluation import ScoringOptions
 from sonogloss.pipelines.running.join_references import Row, spread_rows
 from sonogloss.pipelines.running.run_parts import Stage, run_here
 from sonogloss.records import MetricRow
-from sonogloss.transforms.join_references import Joined, JoinPlan, cut_parts, join_bucket, read_joined
+from sonogloss.transforms.join_references import Joined, JoinPlan, join_bucket, read_joined
+from sonogloss.transforms.key_buckets import cut_parts
 from sonogloss.transforms.score_captions import (
     ScoringPlan,
     load_scorers,

@@ -12,7 +12,7 @@ import pytest
 
 from sonogloss.metrics import METRICS
 from sonogloss.pipelines.running import join_references as spreading
-from sonogloss.transforms import join_references, score_captions
+from sonogloss.transforms import key_buckets, score_captions
 from tests.sentence_models import write_sentence_model
 
 from .conftest import Run, assert_one_line
@@ -269,7 +269,7 @@ def test_a_corpus_of_many_parts_scores_what_one_part_does(
     command = ["evaluate", "--results", predictions, "--references", references, "--metrics", "all", "--json"]
     whole = run(*command, "--output", tmp_path / "whole").report
     monkeypatch.setattr(spreading, "ROWS_A_PART", 16)
-    monkeypatch.setattr(join_references, "ROWS_A_PART", 16)
+    monkeypatch.setattr(key_buckets, "ROWS_A_PART", 16)
     monkeypatch.setattr(spreading, "BUCKET_BYTES", 999)
     monkeypatch.setattr(score_captions, "_ROWS_AT_ONCE", 7)
     parts = run(*command, "--output", tmp_path / "parts").report

@@ -9,17 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonogloss.errors import FormatError
-from sonogloss.transforms import join_references
-from sonogloss.transforms.join_references import (
-    REFERENCES,
-    ROWS,
-    JoinPlan,
-    bucket_writer,
-    cut_parts,
-    join_bucket,
-    read_joined,
-    read_part,
-)
+from sonogloss.transforms import join_references, key_buckets
+from sonogloss.transforms.join_references import JoinPlan, join_bucket, read_joined
+from sonogloss.transforms.key_buckets import REFERENCES, ROWS, bucket_writer, cut_parts, read_part
 
 Reference = tuple[int, str, str | None, list[str]]
 Caption = tuple[int, str, str | None, str | None, str, float | None]
@@ -28,7 +20,7 @@ KEYS = st.sampled_from(["a", "b", "ü", "狗", "key", "d/e"])
 
 def spread(folder: Path, references: list[Reference], rows: list[Caption], buckets: int, **options: Any) -> JoinPlan:
     """Two rows at once in each batch of references, and as many rows as a part has in each of captions."""
-    step = join_references.ROWS_A_PART
+    step = key_buckets.ROWS_A_PART
     with bucket_writer(str(folder), REFERENCES, buckets) as write:
         for start in range(0, len(references), 2):
             write(references[start : start + 2])
@@ -61,7 +53,7 @@ def test_rows_stand_beside_all_references_of_their_key_in_their_order(
     buckets: int,
     best: bool,
 ) -> None:
-    monkeypatch.setattr(join_references, "ROWS_A_PART", 3)
+    monkeypatch.setattr(key_buckets, "ROWS_A_PART", 3)
     if best:  # captions without a score cannot be compared
         rows = [(key, caption, 0.0 if score is None else score) for key, caption, score in rows]
     by_key: dict[str, list[str]] = {}

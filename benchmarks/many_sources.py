@@ -1,8 +1,8 @@
-"""A million listed sources: what the driver holds, what a commit is handed, how long planning takes.
+"""Millions of listed sources: what the driver holds, what a commit is handed, how long planning takes.
 
 Names only: the listing is made up, and the reader gives one clip a source without opening anything.
 
-    python -m benchmarks.many_sources [--short]
+    python -m benchmarks.many_sources [--short] [--count N]
 """
 
 from __future__ import annotations

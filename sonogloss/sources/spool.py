@@ -6,10 +6,13 @@ import os
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from sonogloss.errors import OutputError
 
 STRETCH = 4096
 """Rows that are read together."""
@@ -25,20 +28,29 @@ class Spool:
     Args:
         tables: the rows.
         schema: their columns.
+
+    Raises:
+        OutputError: there is no room.
     """
 
     def __init__(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        handle, path = tempfile.mkstemp(prefix="sonogloss-")
-        os.close(handle)
         self.schema, self.starts = schema, [0]
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with _told():
+            handle, path = tempfile.mkstemp(prefix="sonogloss-")
+            os.close(handle)
         try:
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-                for table in tables:
-                    for batch in table.combine_chunks().to_batches(STRETCH):
+            with _told():
+                sink = pa.OSFile(path, "wb")
+                writer = pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+            for table in tables:
+                for batch in table.combine_chunks().to_batches(STRETCH):
+                    with _told():
                         writer.write_batch(batch)
-                        self.starts.append(self.starts[-1] + batch.num_rows)
-            self._file = pa.OSFile(path, "rb")
+                    self.starts.append(self.starts[-1] + batch.num_rows)
+            with _told():
+                writer.close()
+                sink.close()
+                self._file = pa.OSFile(path, "rb")
         finally:
             os.unlink(path)
         self._readers: dict[tuple[str, ...], pa.ipc.RecordBatchFileReader] = {}
@@ -87,6 +99,18 @@ class Spool:
                 held = []
         if held:
             yield pa.concat_tables(held)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A full disk in words."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"The folder of temporary files cannot be written ({error}).",
+            "Make room there, or name another one in the environment variable TMPDIR.",
+        ) from error
 
 
 def _sorted(rows: pa.Table, column: str) -> pa.Table:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sonogloss.errors import Code
+from sonogloss.errors import Code, OutputError
 from sonogloss.sources import Skipped, Source, SourceTable, source_key, spool
 
 NAMES = st.text(st.sampled_from("ab/\udc80é\U0001f600"), min_size=1, max_size=3)
@@ -63,3 +63,20 @@ def test_memory_holds_a_stretch_of_a_table() -> None:
     table = SourceTable.of(Source(uri=f"/{number * 7919 % 40_000:05d}.wav") for number in range(40_000)).in_order()
     assert sum(1 for _ in table.names()) == len(table) == 40_000
     assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+def test_a_folder_of_temporary_files_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(OutputError, match="TMPDIR"):
+        SourceTable.of([Source(uri="/a.wav")])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def full(path: str, mode: str, real: type[pa.OSFile] = pa.OSFile) -> pa.OSFile:
+        return real("/dev/full", mode)
+
+    monkeypatch.setattr(pa, "OSFile", full)
+    with pytest.raises(OutputError, match="No space left"):
+        SourceTable.of(Source(uri=f"/{number}.wav") for number in range(10_000))
+    assert list(tmp_path.iterdir()) == []

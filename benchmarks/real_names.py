@@ -86,8 +86,8 @@ def named(names: Sequence[str], captions: Sequence[str], kinds: Sequence[str]) -
 
 
 def _row(system: str, captions: Sequence[str], in_list: FloatArray, hits: FloatArray) -> str:
-    first, second = (column.astype(np.float64)[:, None] for column in (in_list, hits))
-    interval = compare(first, second, lambda sums: sums[..., 0] / len(hits)).interval
+    first, second = (np.stack([column, np.ones(len(hits))], axis=1) for column in (in_list, hits))
+    interval = compare(first, second, lambda sums: sums[..., 0] / sums[..., 1], bounds=(0, 1)).interval
     digits = np.mean([text[:1].isdigit() for text in captions])
     keyed = {str(number): text for number, text in enumerate(captions)}
     [row] = evaluate(keyed, {key: [""] for key in keyed}, metrics=["repeated_trigrams"]).corpus

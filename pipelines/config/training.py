@@ -199,7 +199,10 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     beams: int | None = _captioner("beams of the search", "the released system's", at_least=1)
     max_new_tokens: int | None = _captioner("the longest caption, in tokens", "60 at most", at_least=1)
     no_repeat_ngram: int | None = _captioner(
-        "so many tokens in a row occur once in a caption, 0 for no such rule", "0", at_least=0, metavar="N"
+        "so many tokens in a row occur once in a caption, 0 for no such rule",
+        "0; with an adapter 3",
+        at_least=0,
+        metavar="N",
     )
 
     resume: bool = resume_option(JOB, "an interrupted run of the same options")

@@ -55,7 +55,7 @@ def _cache() -> Path:
 
 def _dequantize(path: Path, directory: Path) -> None:
     try:
-        import gguf  # noqa: F401  # transformers imports it by itself, and says less when it is missing
+        import gguf  # transformers imports it by itself, and says less when it is missing
     except ImportError as error:
         raise OptionError(
             f"The language model {str(path)!r} is a GGUF file, and the package gguf is not installed.",
@@ -66,12 +66,15 @@ def _dequantize(path: Path, directory: Path) -> None:
     try:
         loaded = load(path.parent, dtype=torch.float32, **options)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
+        end = gguf.GGUFReader(path).fields.get("tokenizer.ggml.eos_token_id")
     except Exception as error:  # transformers and gguf raise of every kind on files that they cannot read
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFormatError(
             f"The language model {str(path)!r} cannot be read as GGUF ({reason}).",
             "Get the file again, or name a directory with safetensors weights.",
         ) from error
+    if end is not None:  # some releases of transformers take another token for the end of a text
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(end.contents()))
     # A model read from GGUF refuses to be saved: its weights move to one that never heard of it.
     config = type(loaded.config)(**{k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"})
     plain: Any = type(loaded)(config)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SMALL = 50_000_000  # parameters; a language model of so many is trained as a whole, a larger one through an adapter
 _LONGEST_CAPTION = 60  # tokens
+_ROW = 3  # tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +158,18 @@ def own_training(captions: int, parameters: int) -> TrainingConfig:
     )
 
 
-def own_decode(released: DecodeSettings) -> DecodeSettings:
-    """A method's released search in larger batches, for captions of a usual length."""
-    return replace(released, max_new_tokens=min(_LONGEST_CAPTION, released.max_new_tokens), batch_size=32)
+def own_decode(released: DecodeSettings, parameters: int) -> DecodeSettings:
+    """A method's released search in larger batches, for captions of a usual length.
+
+    No three tokens in a row occur twice in a caption of a language model that is too large to be trained as a whole:
+    such a model knows loops from elsewhere.
+    """
+    return replace(
+        released,
+        max_new_tokens=min(_LONGEST_CAPTION, released.max_new_tokens),
+        batch_size=32,
+        no_repeat_ngram=0 if is_small(parameters) else _ROW,
+    )
 
 
 def is_small(parameters: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import ModuleType
 
 import pytest
 
@@ -84,10 +85,17 @@ def test_the_band_is_that_of_the_clap() -> None:
 
 def test_our_search_is_the_released_one_for_captions_of_a_usual_length() -> None:
     released = DecodeSettings(num_beams=3, max_new_tokens=67, scoring="average", stop=(".",))
-    assert own_decode(released) == DecodeSettings(
+    assert own_decode(released, 1) == DecodeSettings(
         num_beams=3, max_new_tokens=60, scoring="average", stop=(".",), batch_size=32
     )
-    assert own_decode(DecodeSettings(max_new_tokens=20)).max_new_tokens == 20
+    assert own_decode(DecodeSettings(max_new_tokens=20), 1).max_new_tokens == 20
+
+
+@pytest.mark.parametrize("method", [drcap, soft_hard])
+def test_captions_of_a_large_language_model_do_not_run_in_circles(method: ModuleType) -> None:
+    plans = [method.own(captions=1, clap=CLAP, parameters=parameters) for parameters in (1, 10**9)]
+    assert [plan.decode.no_repeat_ngram for plan in plans] == [0, 3]
+    assert method.paper(captions=1, clap=CLAP, parameters=10**9).decode.no_repeat_ngram == 0
 
 
 @pytest.mark.parametrize(

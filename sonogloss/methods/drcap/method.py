@@ -105,7 +105,7 @@ def own(*, captions: int, clap: ClapIdentity, parameters: int) -> TrainingPlan:
         prompt=ComposedPrompt(template="{prompt}", prompt="describe the audio you hear.", answer=" {answer}"),
         mapper=MapperSettings(kind="relu", hidden=512 if is_small(parameters) else 2048),
         projection=ProjectionSettings(),
-        decode=own_decode(RELEASED_DECODE),
+        decode=own_decode(RELEASED_DECODE, parameters),
     )
 
 

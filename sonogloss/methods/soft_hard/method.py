@@ -79,7 +79,7 @@ def own(*, captions: int, clap: ClapIdentity, parameters: int) -> TrainingPlan:
         prompt=SoftHardPrompt(max_answer_tokens=40),
         mapper=MapperSettings(kind="mlp"),
         projection=None,
-        decode=own_decode(RELEASED_DECODE),
+        decode=own_decode(RELEASED_DECODE, parameters),
     )
 
 

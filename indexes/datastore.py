@@ -42,6 +42,7 @@ class Datastore:
         manifests: what it says of itself; of several stores, in their order.
         support: what :meth:`project` projects on.
         shards: of all stores, in their order.
+        device: where :meth:`to` put vectors.
     """
 
     def __init__(self, path: str, manifests: Sequence[Manifest], shards: Sequence[Shard], support: Support) -> None:
@@ -49,6 +50,7 @@ class Datastore:
         self.manifests = tuple(manifests)
         self.support = support
         self.shards = tuple(shards)
+        self.device = "cpu"
 
     @classmethod
     def open(
@@ -126,10 +128,12 @@ class Datastore:
         the processor, and so is every shard with an approximate index, or of a store that is searched partitioned.
 
         Args:
-            device: as torch names it; `cpu` changes nothing.
+            device: as torch names it; `cpu` lets the copies go.
         """
-        for part in {id(part): part for part in (*(s.mapped for s in self.shards), *self.support.mapped)}.values():
-            part.to(device)
+        if device != self.device:
+            for part in {id(part): part for part in (*(s.mapped for s in self.shards), *self.support.mapped)}.values():
+                part.to(device)
+            self.device = device
         return self
 
     @property

@@ -40,13 +40,13 @@ class Mapped:
         """The vectors, for as long as the caller holds them."""
         return self._load() if self._held is None else self._held
 
-    def to(self, device: str) -> bool:
-        """Copy the vectors to the memory of a GPU, if they stay mapped and fit there; returns whether they did."""
+    def to(self, device: str) -> None:
+        """Copy the vectors to the memory of a GPU, if they stay mapped and fit there; `cpu` lets a copy go."""
+        self._placed = None
         if self._held is not None and device != "cpu":
             from sonogloss.indexes.device_scan import put_on_device  # all of it stands on torch
 
             self._placed = put_on_device(self._held, device)
-        return self._placed is not None
 
     def scan(
         self,

@@ -210,22 +210,22 @@ class DatastoreReference:
             search=search,
             device=device,
         )
-        return _seen(reference, datastore) if look else _keep(reference, datastore.to(device_or_cpu(device)))
+        return _seen(reference, datastore) if look else _keep(reference, datastore)
 
     @property
     def outline(self) -> Datastore:
-        """What it is: looked at, or opened."""
-        return cast(Datastore | None, _outlines.get(self)) or self.load()
+        """What it is: looked at, or opened, with no vectors on a GPU."""
+        return cast(Datastore | None, _outlines.get(self)) or _once(self, self._load)
 
     def load(self) -> Datastore:
-        """The datastore, opened once a process."""
-        return _once(self, self._load)
+        """The datastore, opened once a process, with its vectors on the device."""
+        return _once(self, self._load).to(choose_device(self.device))
 
     def _load(self) -> Datastore:
         datastore = Datastore.open(self.path, support=self.support, search=self.search)
         _require("datastore", datastore.path, self.fingerprint, _fingerprint(datastore))
         _require("support", str(self.support), str(self.support_fingerprint), str(_digest_of(self.support)))
-        return datastore.to(choose_device(self.device))
+        return datastore
 
 
 def _fingerprint(datastore: Datastore) -> str:

@@ -7,13 +7,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from sonogloss.errors import FingerprintMismatchError, OptionError
-from sonogloss.methods import Captioner, CaptionerSpec, ProjectionSettings
+from sonogloss.methods import CaptionerSpec, ProjectionSettings
 from sonogloss.pipelines.config.captioning import CaptionSettings
 from sonogloss.pipelines.running.beam_options import beam_options, is_local, leaves_models_to_workers
 from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere, store_paths
+from sonogloss.pipelines.running.reranking import Reranking, choose_reranking
 from sonogloss.records import CARRIED_SCHEMA, CaptionRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -307,64 +306,3 @@ def _check_datastore(
             f"The datastore {opened.path!r} has no text support to project on.",
             "Name another one's with --support, or leave the projection out with --no-projection.",
         )
-
-
-CANDIDATES = 4
-"""Candidates of a captioner that searches with one beam, where `--rerank` is all that was asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reranking:
-    """How several captions of a clip are found and which CLAP chooses.
-
-    Attributes:
-        beams: numbers of beams to search with one after the other; empty where one search gives all.
-        candidates: captions of that one search, else 0.
-        clap: the CLAP that chooses.
-    """
-
-    beams: tuple[int, ...]
-    candidates: int
-    clap: ClapReference
-
-
-def choose_reranking(config: CaptionSettings, captioner: CaptionerReference, clap: ClapReference) -> Reranking | None:
-    """What the options ask for, and whether captioner and CLAP can do it; None for one caption a clip.
-
-    Raises:
-        InputError: the captioner does not find as many, or the CLAP cannot be used.
-    """
-    if not config.candidate_beams and config.candidates is None and config.rerank is None:
-        return None
-    known = captioner.outline
-    own = known.beams or 1
-    candidates = 0 if config.candidate_beams else config.candidates or (own if own > 1 else CANDIDATES)
-    if isinstance(known, Captioner):  # what a method cannot do is an error now, not at the first clip
-        nothing = np.zeros((0, known.clap.dim), np.float32)
-        if candidates:
-            known.candidates(nothing, [], candidates)
-        else:
-            known.caption(nothing, [], beams=config.candidate_beams[-1])
-    elif known.beams is None:
-        raise OptionError(
-            f"A {known.method} captioner finds one caption a clip, so there are no candidates to choose among.",
-            "Leave candidates and re-ranking out, or name a captioner that searches with beams.",
-        )
-    if config.beams is not None and config.beams < candidates:
-        raise OptionError(
-            f"A search with --beams {config.beams} finds {config.beams} captions at most; {candidates} candidates "
-            "are wanted.",
-            "Give more beams, fewer --candidates, or leave --beams out.",
-        )
-    return Reranking(beams=tuple(config.candidate_beams), candidates=candidates, clap=_reranker(config, clap))
-
-
-def _reranker(config: CaptionSettings, clap: ClapReference) -> ClapReference:
-    """The CLAP of `--rerank`, or the job's own: the same model under another name has embedded the audio already."""
-    if config.rerank is None:
-        return clap
-    other = ClapReference.of(str(config.rerank), clap.device, look=True)
-    if other.fingerprint == clap.fingerprint:
-        return clap
-    check_window(config.policy, other, option="--rerank")
-    return other

@@ -120,3 +120,13 @@ def test_every_center_is_used_though_most_rows_are_equal(device):
     centers = cluster_centers(rows, 12, device=torch.device(device).type + ":0")
     assert np.isfinite(centers).all()
     assert len(np.unique(centers.round(5), axis=0)) >= 11
+
+
+def test_a_copy_comes_and_goes(tmp_path):
+    store = Datastore.open(build(tmp_path / "store", unit_rows(100), support="all"))
+    queries = unit_rows(3, seed=1)
+    expected = store.search(queries, 4)
+    for device in ("cpu:0", "cpu:0", "cpu"):
+        assert store.to(device) is store
+        assert store.device == device
+        assert store.search(queries, 4) == expected

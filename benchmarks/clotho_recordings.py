@@ -4,8 +4,8 @@
 
 Every captioner writes a caption for each window; of a recording counts the one that fits its sound best by CLAP score,
 as `evaluate --per recording` chooses. `copy the nearest` takes the nearest caption of the datastore as it is. The
-recordings have nothing to do with the synthetic scenes that the pocket models know. For each of the others a page shows
-it beside `pocket`, to look at and listen to.
+recordings have nothing to do with the synthetic scenes that the pocket models know. A page shows all captioners, to
+look at and listen to.
 """
 
 from __future__ import annotations
@@ -82,11 +82,9 @@ def main() -> None:
     for row in compared["differences"]:
         name = Path(row["name"]).name
         print(f"| {name} | {row['metric']} | {cell(row, '+')} | {row['p']:.3f} | {row['wins']}, {row['losses']} |")
-    print()
-    for other in runs[1:]:
-        output = options.output / f"{other.name}.html"
-        page = report(results=runs[0], compare=other, references=references, per="recording", output=output)
-        print(f"{output}: {page['clips']} clips, {page['sounds']} with sound, {page['bytes'] / 1e6:.1f} MB")
+    output = options.output / "page.html"
+    page = report(results=runs[0], compare=runs[1:], references=references, per="recording", output=output)
+    print(f"\n{output}: {page['clips']} clips, {page['sounds']} with sound, {page['bytes'] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 
 @contextmanager
 def one_thread() -> Iterator[int]:
@@ -16,6 +14,8 @@ def one_thread() -> Iterator[int]:
     the cores of the machine that made it. Threads that share small products also wait for one another at the end of
     each, and for the slowest one where other processes want the cores, too.
     """
+    import torch  # here, because opening a store does not need it
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

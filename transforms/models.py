@@ -270,6 +270,7 @@ def _once(reference: object, load: Callable[[], M]) -> M:
 def _keep(reference: M, loaded: object) -> M:
     with _lock:
         _loaded.setdefault(reference, loaded)
+        _outlines.pop(reference, None)  # of an earlier job of this process, which only looked
     return reference
 
 

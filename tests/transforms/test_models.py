@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from sonogloss.errors import FingerprintMismatchError, MissingInputError
-from sonogloss.methods import CaptionerSpec
+from sonogloss.methods import Captioner, CaptionerSpec
 from sonogloss.transforms import models
 from sonogloss.transforms.models import (
     CaptionerReference,
@@ -105,6 +105,15 @@ def test_a_support_is_part_of_the_reference(tmp_path: Path) -> None:
     build(tmp_path / "support", unit_rows(9, seed=7))
     with pytest.raises(FingerprintMismatchError, match="support"):
         reference.load()
+
+
+def test_a_job_that_loads_sees_more_than_an_earlier_one_that_looked() -> None:
+    spec = CaptionerSpec(name="pocket:soft-hard")
+    looked = CaptionerReference.of(spec, look=True)
+    assert not isinstance(looked.outline, Captioner)
+    loaded = CaptionerReference.of(spec)
+    assert loaded == looked
+    assert isinstance(loaded.outline, Captioner)
 
 
 def test_what_is_not_there_is_a_mistake_in_words(tmp_path: Path) -> None:

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonogloss import files
 from sonogloss.errors import OutputError
 from sonogloss.pipelines.running import resume as resume_room
 from sonogloss.pipelines.running.done_sources import NAMED
 from sonogloss.pipelines.running.ownership import survey
 from sonogloss.pipelines.running.resume import UnitPlan, plan_units
 from sonogloss.pipelines.verify_directory import verify
-from sonogloss.records import Clip, Context, DeadLetter, clip_id
-from sonogloss.sources import SkipCode, Skipped, Source, source_key, spool
+from sonogloss.sources import SkipCode, Skipped, Source, spool
 from sonogloss.transforms import commit_run as commit_room
 from sonogloss.transforms.commit_run import commit_run, read_parts, read_run
-from sonogloss.transforms.part_files import KIND_KEY, SOURCES_KEY
 from sonogloss.transforms.skipped_files import SkippedList, write_skipped
 from sonogloss.transforms.stopwatch import Stopwatch
-from sonogloss.transforms.work import Batch, DoneSource, Unit
 from sonogloss.transforms.work_files import commit_work, write_work
 from sonogloss.transforms.write_rows import CaptionRows, UnitWriter
-
-CONTEXT = Context(id=1, text="rain", score=0.5, source="s")
+from tests.pipelines.jobs_without_models import (
+    Fuse,
+    KilledError,
+    as_format_1,
+    assert_complete,
+    batch_of,
+    recording,
+    rows_in,
+    rows_of,
+    run_job,
+    schemas,
+    without_later_columns,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,115 +48,6 @@ def little_memory() -> Iterator[None]:
         patch.setattr(spool, "STRETCH", 5)
         patch.setattr(spool, "RUN", 12)
         yield
-
-
-class KilledError(Exception):
-    """The process ended here."""
-
-
-@dataclass
-class Fuse:
-    """Lets so many files be written or removed, then kills; None never does."""
-
-    left: int | None
-
-    def burn(self) -> None:
-        if self.left is not None:
-            if self.left == 0:
-                raise KilledError
-            self.left -= 1
-
-
-def recording(number: int, version: int = 1) -> Source:
-    return Source(uri=f"/a/{number:03d}.wav", bytes=100, version=str(version))
-
-
-def clips(source: Source) -> list[Clip]:
-    """As many clips as the number says, none for every fifth recording; the sound tells the version."""
-    count = int(source.uri[3:6]) % 5
-    return [
-        Clip(
-            clip_id=clip_id(source.uri, source.member, float(start), start + 1.0),
-            uri=source.uri,
-            member=source.member,
-            start_s=float(start),
-            end_s=start + 1.0,
-            duration_s=5.0,
-            sample_rate=32000,
-            channels=1,
-            samples=np.zeros(1, np.float32),
-            audio_sha256=str(source.version),
-        )
-        for start in range(count)
-    ]
-
-
-def batch_of(unit: Unit, refused: Container[str] = ()) -> Batch:
-    """All clips of a unit; recordings that are refused have none for now."""
-    found = [clip for source in unit.sources if source.uri not in refused for clip in clips(source)]
-    dead = [
-        DeadLetter(clip_id=None, uri=source.uri, member=None, stage="read_audio", code=code, message="Nothing.")
-        for source in unit.sources
-        for code in ("READ_ERROR" if source.uri in refused else "EMPTY",)
-        if source.uri in refused or not clips(source)
-    ]
-    return Batch(
-        unit=unit.id,
-        number=0,
-        last=True,
-        inputs=len(found) + len(dead),
-        sources=tuple(DoneSource(key=source_key(source), uri=source.uri) for source in unit.sources),
-        clips=tuple(found),
-        dead=tuple(dead),
-        contexts=((CONTEXT,),) * len(found),
-        captions=tuple(f"{clip.clip_id} {clip.audio_sha256}" for clip in found),
-        scores=(0.5,) * len(found),
-    )
-
-
-def run_job(
-    output: Path,
-    sources: list[Source],
-    fuse: Fuse | None = None,
-    *,
-    refused: Container[str] = (),
-    retry: bool = False,
-) -> UnitPlan:
-    """What the audio job does, without audio."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        for name in ("atomic_write", "remove"):
-            real = getattr(files, name)
-            patch.setattr(
-                files, name, lambda path, real=real, **options: ((fuse or Fuse(None)).burn(), real(path, **options))[1]
-            )
-        plan = plan_units(str(output), sources, configuration="c", begin_anew=False, retry=retry)
-        if plan.finished:
-            return plan
-        for name in plan.remove:
-            files.remove(files.join(str(output), name))
-        writer = UnitWriter(str(output), configuration="c", kind=CaptionRows(method="m"), rows_a_part=7)
-        results = [result for unit in plan.pending if (result := writer.add(batch_of(unit, refused)))]
-        head = {"configuration": {"digest": "c"}}
-        commit_run(
-            [*plan.completed, *results], output=str(output), head=head, started=Stopwatch(), rewrites=plan.rewrites
-        )
-    return plan
-
-
-def rows_in(output: Path, folder: str = "captions") -> list[dict[str, Any]]:
-    """All rows that somebody who reads the folder finds, sorted."""
-    found = [row for path in (output / folder).glob("*.parquet") for row in pq.read_table(path).to_pylist()]
-    return sorted(found, key=lambda row: (row["uri"], row.get("start_s", 0)))
-
-
-def assert_complete(output: Path, sources: list[Source], kept: list[Source], fresh: Path) -> None:
-    """The rows are those of a fresh run over what is there and what has vanished, each once."""
-    shutil.rmtree(fresh, ignore_errors=True)
-    run_job(fresh, sorted([*sources, *kept], key=lambda source: source.uri))
-    assert rows_in(output) == rows_in(fresh)
-    assert rows_in(output, "dead_letters") == rows_in(fresh, "dead_letters")
-    assert verify(directory=str(output))["problems"] == []
 
 
 changes = st.lists(
@@ -305,26 +198,6 @@ def test_many_parts_are_listed_in_a_manifest_and_read_the_same(tmp_path: Path, m
     assert len(verify(directory=str(tmp_path / "tree"))["problems"]) == 1
 
 
-def without_later_columns(output: Path) -> None:
-    """Turn part files into what a release wrote that knew fewer columns; `run.json` names them as they are now."""
-    later = {"captions": ["source_id", "extra"]}
-    for path in output.rglob("*.parquet"):
-        names = later.get(path.parent.name) or ["retryable", "start_s", "end_s", "source_id", "extra"]
-        pq.write_table(pq.read_table(path).drop_columns(names), path, compression="zstd")
-    run = json.loads((output / "run.json").read_text())
-    for part in run["parts"]:
-        part |= files.file_entry(str(output), part["path"])
-    (output / "run.json").write_text(json.dumps(run))
-
-
-def schemas(output: Path) -> dict[str, set[pa.Schema]]:
-    """The schemas of the files of each folder, without metadata."""
-    return {
-        folder: {pq.read_schema(path).remove_metadata() for path in (output / folder).glob("*.parquet")}
-        for folder in ("captions", "dead_letters")
-    }
-
-
 @pytest.mark.parametrize("killed_after", [None, 0, 5, 9, 14])
 def test_results_of_fewer_columns_go_on_with_all_of_them(tmp_path: Path, killed_after: int | None) -> None:
     sources = [recording(number) for number in range(30)]
@@ -388,25 +261,6 @@ def test_what_was_left_out_is_listed_again_when_it_changes(tmp_path: Path) -> No
     assert survey(str(tmp_path), kind="captions").leftovers == (leftover,)
     assert len(verify(directory=str(tmp_path))["problems"]) == 1
     assert plan(second).remove == [leftover]
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-
-
-def as_format_1(output: Path) -> None:
-    """Turn results into what the first release wrote."""
-    without_later_columns(output)
-    run = json.loads((output / "run.json").read_text())
-    run["format_version"] = 1
-    for path in output.rglob("*.parquet"):
-        content = pq.read_table(path)
-        said = {key: value for key, value in content.schema.metadata.items() if key not in (KIND_KEY, SOURCES_KEY)}
-        pq.write_table(content.replace_schema_metadata(said), path, compression="zstd")
-    for part in run["parts"]:
-        del part["sources"]
-        part |= files.file_entry(str(output), part["path"])
-    (output / "run.json").write_text(json.dumps(run))
 
 
 def test_results_of_format_1_go_on_and_count_as_done_whatever_changed(tmp_path: Path) -> None:

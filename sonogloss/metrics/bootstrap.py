@@ -9,7 +9,8 @@ come from each block (:func:`share_draws`), then which (:func:`resample`). That 
 
 Of up to 200 clips, percentiles of resampled values are too close together, most of all for skewed metrics as CIDEr-D;
 there the distances of these values from that of the corpus are measured in standard errors of their own (bootstrap-t).
-Where such errors vanish, as in resampled corpora of which no caption matches four words in a row, percentiles remain.
+Where such errors vanish, as in resampled corpora of which no caption matches four words in a row, or in a corpus whose
+value is the largest that there can be, percentiles remain.
 
 Efron & Tibshirani 1993 (bootstrap-t, section 12.5; percentile intervals, chapter 13; permutation test, chapter 15).
 """
@@ -33,6 +34,7 @@ FEW_CLIPS = 200
 """Up to so many clips have intervals by bootstrap-t."""
 _ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _FAR = 1000.0  # standard errors: a distance that says that the error of a resampled corpus vanishes
+_LITTLE = 0.1  # of the spread of resampled values: an error so small says that it vanishes for the corpus itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +134,9 @@ def bootstrap_interval(
     endless = np.where(away == 0, 0.0, np.copysign(2 * _FAR, away))
     distances = np.clip(np.divide(away, errors, out=endless, where=errors > 0), -2 * _FAR, 2 * _FAR)
     low_t, high_t = np.quantile(distances, _ENDS)
-    if not max(-low_t, high_t) < _FAR:
-        return interval(values)
     error = float(_errors(clips, np.ones((1, count)), value)[0])
+    if max(-low_t, high_t) >= _FAR or error < _LITTLE * values.std():
+        return interval(values)
     low, high = np.clip([observed - high_t * error, observed - low_t * error], *bounds)
     return Interval(low=float(low), high=float(high))
 

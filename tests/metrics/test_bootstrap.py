@@ -46,6 +46,20 @@ def test_an_interval_holds_the_value_of_its_corpus(clips: int) -> None:
     assert 0 <= found.low <= mean(rows.sum(axis=0)) <= found.high <= 1
 
 
+def test_a_value_at_its_limit_is_not_certain() -> None:
+    """Of captions long enough together, none is missed so badly that the corpus shows it; other corpora would."""
+    words = np.array([[30.0, 11.0], [2.0, 11.0], [4.0, 11.0], [9.0, 11.0]])  # of a caption, and of its reference
+
+    def brevity(sums: np.ndarray) -> np.ndarray:
+        return np.minimum(1, np.exp(1 - sums[..., 1] / np.maximum(sums[..., 0], 1e-9)))
+
+    found = bootstrap_interval(words[:1].repeat(4, axis=0), brevity)
+    assert (found.low, found.high) == (1, 1)
+    found = bootstrap_interval(np.concatenate([words, [[60.0, 11.0]] * 2]), brevity)
+    assert brevity(np.concatenate([words, [[60.0, 11.0]] * 2]).sum(axis=0)) == 1
+    assert found.low < 0.9
+
+
 def test_one_value_has_no_spread_and_a_seed_gives_one_result() -> None:
     same = bootstrap_interval(means([0.25] * 7), mean)
     assert (same.low, same.high) == (0.25, 0.25)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Unpack
 
 import numpy as np
 import torch
 
 from sonogloss.bridge import SoftmaxState
 from sonogloss.indexes.candidates import Candidates, DoubleArray, Near
-from sonogloss.indexes.scan import HEAVIEST, SHARP, BoolArray, Scan, scan
+from sonogloss.indexes.scan import HEAVIEST, SHARP, BoolArray, Scan, Wanted, read_wanted, scan
 from sonogloss.indexes.softmax import FAINTEST, weigh_exactly
 from sonogloss.records import FloatArray, IntArray
 
@@ -38,16 +39,7 @@ def put_on_device(vectors: FloatArray, device: str) -> torch.Tensor | None:
     return placed
 
 
-def scan_on_device(
-    placed: torch.Tensor,
-    vectors: FloatArray,
-    queries: FloatArray,
-    *,
-    ids: IntArray | None = None,
-    k: int = 0,
-    temperature: float | None = None,
-    allowed: BoolArray | None = None,
-) -> Scan:
+def scan_on_device(placed: torch.Tensor, vectors: FloatArray, queries: FloatArray, **wanted: Unpack[Wanted]) -> Scan:
     """Compare queries with all vectors.
 
     Args:
@@ -55,7 +47,7 @@ def scan_on_device(
         vectors: the same on the processor, for exact scores.
         queries: and the others: as :func:`sonogloss.indexes.scan.scan` takes them.
     """
-    ids = np.arange(len(vectors)) if ids is None else ids
+    ids, k, temperature, allowed = read_wanted(wanted, len(vectors))
     sharp = temperature if temperature is not None and temperature < SHARP else None
     softmax = temperature if sharp is None else None
     nearest: list[tuple[DoubleArray, IntArray]] = []
@@ -63,10 +55,10 @@ def scan_on_device(
     with _whole_float32():
         for start in range(0, len(queries), _QUERIES):
             part = queries[start : start + _QUERIES]
-            wanted = max(k, 0 if softmax is None else HEAVIEST)
-            candidates = Candidates(vectors, ids, part, wanted) if wanted else None
+            kept = max(k, 0 if softmax is None else HEAVIEST)
+            candidates = Candidates(vectors, ids, part, kept) if kept else None
             if candidates is not None:
-                states.append(_walk(placed, part, candidates, wanted, softmax, allowed))
+                states.append(_walk(placed, part, candidates, kept, softmax, allowed))
                 nearest.extend(candidates.nearest(query, k) for query in range(len(part)) if k)
     if sharp is not None:  # all scores are float64 then
         return Scan(nearest=nearest, softmax=scan(vectors, queries, temperature=sharp, allowed=allowed).softmax)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from sonogloss.indexes.scan import BoolArray, Scan, scan
-from sonogloss.records import FloatArray, IntArray
+from sonogloss.indexes.scan import BoolArray, Scan, Wanted, scan
+from sonogloss.records import FloatArray
 
 if TYPE_CHECKING:
     import torch
@@ -48,19 +48,12 @@ class Mapped:
 
             self._placed = put_on_device(self._held, device)
 
-    def scan(
-        self,
-        queries: FloatArray,
-        *,
-        ids: IntArray | None = None,
-        k: int = 0,
-        temperature: float | None = None,
-        allowed: BoolArray | None = None,
-    ) -> Scan:
-        """Compare queries with the rows that count, or with those in `allowed`: :func:`sonogloss.indexes.scan.scan`."""
-        allowed = self.shown if allowed is None else allowed
+    def scan(self, queries: FloatArray, **wanted: Unpack[Wanted]) -> Scan:
+        """Compare queries with the rows that count, or with those allowed: :func:`sonogloss.indexes.scan.scan`."""
+        if wanted.get("allowed") is None:
+            wanted["allowed"] = self.shown
         if self._placed is None:
-            return scan(self.get(), queries, ids=ids, k=k, temperature=temperature, allowed=allowed)
+            return scan(self.get(), queries, **wanted)
         from sonogloss.indexes.device_scan import scan_on_device
 
-        return scan_on_device(self._placed, self.get(), queries, ids=ids, k=k, temperature=temperature, allowed=allowed)
+        return scan_on_device(self._placed, self.get(), queries, **wanted)

@@ -9,7 +9,7 @@ float32 in a score is divided by the temperature, and only a heavy row can carry
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -44,33 +44,38 @@ class Scan:
     softmax: SoftmaxState | None
 
 
-def scan(
-    vectors: FloatArray,
-    queries: FloatArray,
-    *,
-    ids: IntArray | None = None,
-    k: int = 0,
-    temperature: float | None = None,
-    allowed: BoolArray | None = None,
-) -> Scan:
+class Wanted(TypedDict, total=False):
+    """What is asked of a pass beside its queries.
+
+    Attributes:
+        ids: [rows] caption ids, by which equal scores are ordered; by default the rows' numbers.
+        k: how many of the nearest rows to find; 0, the default, for none.
+        temperature: tau >= 0 of the softmax; None, the default, for no softmax.
+        allowed: [rows], which ones count; by default all.
+    """
+
+    ids: IntArray | None
+    k: int
+    temperature: float | None
+    allowed: BoolArray | None
+
+
+def scan(vectors: FloatArray, queries: FloatArray, **wanted: Unpack[Wanted]) -> Scan:
     """Compare queries with all vectors.
 
     Args:
         vectors: [rows, dim], float32 or float16, unit rows; memory-mapped ones are read once, in order.
         queries: float32 [n, dim], finite, C-contiguous.
-        ids: [rows] caption ids, by which equal scores are ordered; by default the rows' numbers.
-        k: how many of the nearest rows to find; 0 for none.
-        temperature: tau >= 0 of the softmax; None for no softmax.
-        allowed: [rows], which ones count; by default all.
+        wanted: see :class:`Wanted`.
 
     Returns:
         What was found; nothing of it depends on the other queries.
     """
-    ids = np.arange(len(vectors)) if ids is None else ids
+    ids, k, temperature, allowed = read_wanted(wanted, len(vectors))
     sharp = temperature is not None and temperature < SHARP
     softmax = None if temperature is None or sharp else Softmax(queries, temperature)
-    wanted = max(k, 0 if softmax is None else HEAVIEST)
-    candidates = Candidates(vectors, ids, queries, wanted) if wanted else None
+    kept = max(k, 0 if softmax is None else HEAVIEST)
+    candidates = Candidates(vectors, ids, queries, kept) if kept else None
     state = None
     if candidates is not None:
         _walk(vectors, queries, allowed, candidates, softmax)
@@ -80,6 +85,13 @@ def scan(
         state = _sharp_softmax(vectors, queries, allowed, temperature)
     nearest = [candidates.nearest(query, k) for query in range(len(queries))] if candidates is not None and k else []
     return Scan(nearest=nearest, softmax=state)
+
+
+def read_wanted(wanted: Wanted, rows: int) -> tuple[IntArray, int, float | None, BoolArray | None]:
+    """What is asked for, with its defaults: ids, k, temperature, allowed."""
+    ids = wanted.get("ids")
+    chosen = np.arange(rows) if ids is None else ids
+    return chosen, wanted.get("k", 0), wanted.get("temperature"), wanted.get("allowed")
 
 
 class _Seen(NamedTuple):

@@ -6,6 +6,7 @@ AVX-512. oneDNN, a part of torch too, takes AVX-512 there: about twice the speed
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+# oneDNN and torch keep up to 1,024 compiled products each, half a MiB for every number of rows that came by. Fewer cost
+# no speed that was seen: the layers of a model share them within a pass.
+_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 _FEWEST_ROWS = 4  # the weights are put in another order for every product, which does not pay for fewer rows
 
 
@@ -25,6 +29,8 @@ def _operator() -> Any:
     operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or operator is None:
         return None
+    for name, products in _CACHES.items():  # read at the first product
+        os.environ.setdefault(name, products)
     try:
         operator(torch.ones(4, 1), torch.ones(1, 1), None, "none", [], "")
     except (RuntimeError, TypeError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from copy import deepcopy
 from typing import Any
@@ -148,6 +149,7 @@ def _another_signature(*_: Any) -> Any:
 
 
 def test_without_the_operator_or_avx_512_products_are_torch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"LRU_CACHE_CAPACITY": "7"})
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.ops, "mkldnn", type("Namespace", (), {}))
     assert onednn_linear._operator() is None
@@ -156,6 +158,7 @@ def test_without_the_operator_or_avx_512_products_are_torch_s_own(monkeypatch: p
     counted = Counted()
     monkeypatch.setattr(torch.ops, "mkldnn", type("Namespace", (), {"_linear_pointwise": counted}))
     assert onednn_linear._operator() is counted
+    assert os.environ == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}  # the user's value counts
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert onednn_linear._operator() is None
     monkeypatch.setattr(onednn_linear, "_LINEAR", None)

@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 from sonogloss.errors import OptionError, unknown
 from sonogloss.pipelines.running.terminal import note
-from sonogloss.sources.names import storable
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A local path or any fsspec URL; kept as a string."""
@@ -229,7 +228,7 @@ def _one(setting: Setting, value: Any) -> Any:
     if (names := setting.names) is not None and value not in names and _only_names(setting):
         raise unknown(setting.flag, str(value), names)
     _check_type(setting, value)
-    if isinstance(value, str) and not setting.is_path and storable(value) != value:
+    if isinstance(value, str) and not setting.is_path and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise OptionError(f"{setting.flag} {value!r} is not UTF-8.", "Correct it or the terminal's encoding.")
     if setting.option.check is not None:
         setting.option.check(value)

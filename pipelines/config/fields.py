@@ -250,7 +250,8 @@ def _check_range(setting: Setting, value: float) -> None:
     if (low is not None and value < low) or (high is not None and value > high) or value != value:
         limits = [f"at least {low:g}"] if low is not None else []
         limits += [f"at most {high:g}"] if high is not None else []
-        raise OptionError(f"{setting.flag} {value:g} is out of range.", f"Give a number of {' and '.join(limits)}.")
+        remedy = f"Give a number{' of ' if limits else ''}{' and '.join(limits)}."
+        raise OptionError(f"{setting.flag} {value:g} is out of range.", remedy)
 
 
 CLAP_NAMES = "pocket, pocket:ordered, a directory, hf:owner/name, or laion:, wavcaps: or msclap:CKPT"

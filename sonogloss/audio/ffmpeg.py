@@ -149,7 +149,7 @@ def _announced(container: Any, stream: Any, rate: int) -> int:
 
 def _samples(frame: Any) -> FloatArray:
     """Samples `[frames, channels]` of a decoded frame, full scale at 1."""
-    array = frame.to_ndarray()
+    array: Any = _wide(frame) if frame.format.name in ("s64", "s64p") else frame.to_ndarray()
     samples = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
@@ -157,3 +157,9 @@ def _samples(frame: Any) -> FloatArray:
         scale = float(1 << (8 * samples.dtype.itemsize - 1))
         return (samples / scale).astype(np.float32)
     return samples.astype(np.float32)
+
+
+def _wide(frame: Any) -> np.ndarray:
+    """Samples of 64 bits, which PyAV does not know, as `to_ndarray` lays them out."""
+    count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    return np.stack([np.frombuffer(plane, np.int64, count) for plane in frame.planes])

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from sonogloss.errors import ClipError, Code
 from sonogloss.sources.carried import carried
 from sonogloss.sources.handles import Opened, Window
-from sonogloss.sources.names import SeenNames, looks_like_audio
+from sonogloss.sources.names import SeenNames, id_text, looks_like_audio
 from sonogloss.sources.places import Entry, look, open_file
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
 
@@ -160,6 +160,8 @@ class ParquetTable:
             scalar = batch.column(0)[0]
             if audio.bytes != audio.column:
                 scalar = scalar["bytes"] if scalar.is_valid else None
+            if isinstance(scalar, pa.DictionaryScalar):
+                scalar = scalar.value
             yield scalar.as_buffer() if scalar is not None and scalar.is_valid else None
 
     def _holds_audio(self, audio: Audio) -> bool:
@@ -196,22 +198,35 @@ def _audio_column(field: pa.Field) -> Audio | None:
         return Audio(field.name, field.name, None)
     if pa.types.is_struct(kind) and (at := kind.get_field_index("bytes")) >= 0 and _is_binary(kind.field(at).type):
         path = kind.get_field_index("path")
-        has_path = path >= 0 and (
-            pa.types.is_string(kind.field(path).type) or pa.types.is_large_string(kind.field(path).type)
-        )
+        has_path = path >= 0 and _is_text(kind.field(path).type)
         return Audio(field.name, f"{field.name}.bytes", f"{field.name}.path" if has_path else None)
     return None
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    """Bytes, however a writer lays them out: Polars writes views, R and pandas dictionaries."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _largest_mean(kind: pa.DataType) -> int:
     """How many bytes a row a column of this type may have to be carried along."""
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
-    if _is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+    if _is_binary(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
         return -(1 << 40)
     if pa.types.is_struct(kind):
         return min((_largest_mean(kind.field(number).type) for number in range(kind.num_fields)), default=0)
@@ -246,7 +261,7 @@ def _rows(entry: Entry, table: ParquetTable, audio: Audio, limits: SourceLimits)
             yield Source(
                 uri=entry.uri,
                 member=name,
-                id=None if row.get("id") is None else str(row["id"]),
+                id=id_text(row.get("id")),
                 bytes=mean,
                 version=entry.version,
                 extra=carried(

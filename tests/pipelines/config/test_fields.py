@@ -65,6 +65,7 @@ def test_lists_become_tuples_and_whole_numbers_become_floats_where_floats_are_me
         ({"steps": None}, ["--steps", "None"]),
         ({"rate": 1.01}, ["--rate 1.01", "at least 0 and at most 1"]),
         ({"rate": float("nan")}, ["--rate nan"]),
+        ({"tau": float("nan")}, ["--tau nan", "Give a number."]),
         ({"tau": "warm"}, ["--tau", "'warm'"]),
         ({"kind": "falt"}, ["--kind 'falt'", "did you mean 'flat'?", "flat, ivf"]),
         ({"kind": "banana"}, ["--kind 'banana'", "Choose one of flat, ivf"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,7 +161,7 @@ def read_true_labels(path: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _words(label: str) -> str:
-    return " ".join(str(label).replace("_", " ").lower().split())
+    return " ".join(unicodedata.normalize("NFC", str(label)).replace("_", " ").lower().split())
 
 
 def _class_row(label: str, counts: TagCounts, ranked: RankedClips) -> dict[str, Any]:

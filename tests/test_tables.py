@@ -119,6 +119,7 @@ def test_a_heading_may_be_spaced(tmp_path: Path) -> None:
         ("a.tsv", "x\ty\n1,2\n", "line 2: 1 cells"),
         ("a.csv", "x,y,x\n1,2,3\n", "two columns 'x'"),
         ("a.csv", "x,y\n1,2\n3,caf\xe9\n".encode("latin-1"), "line 3: not UTF-8"),
+        ("a.csv", "x,y\n1,2\n".encode("utf-16"), "line 1: not UTF-8 .it is UTF-16"),
         ("a.csv", 'x,y\n1,2\n3,"open\n', "line 3: unexpected end of data"),
         ("a.csv", 'x,y\n1,"a" b\n', "line 2: ',' expected after '\"'"),
         ("a.csv", "x,y\n", "holds no rows"),

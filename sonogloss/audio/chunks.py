@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sonogloss.audio.byte_source import ByteSource, Piece
 from sonogloss.audio.layout import Announcement, Layout, Stream, is_harmless
+from sonogloss.audio.padded_samples import without_padding
 
 _UNKNOWN_SIZE = 0x7FFFF000  # writers to a pipe announce this much or more, as they do not know the size
 _BARE_FORM = 18  # bytes of a format without parameters of its codec
@@ -102,7 +103,7 @@ def chunk_layout(source: ByteSource, start: int) -> Layout | None:
         position = found.next_start
     if not streams:
         return None
-    whole = start == 0 and len(streams) == 1 and not any(isinstance(piece, bytes) for piece in streams[0].pieces)
+    whole = streams == [Stream(pieces=((0, source.size),))]
     return Layout(
         streams=(Stream(),) if whole else tuple(streams),
         damaged=damaged,
@@ -166,6 +167,7 @@ def _walk(source: ByteSource, start: int, family: _Family) -> _Found | None:
     """One file of chunks, from `start` to where the next one begins or to the end of the source."""
     announced: Announcement | None = None
     long_size: tuple[int, int] | None = None  # the size of an RF64's samples, and where it is written
+    form: _Chunk | None = None
     data: _Chunk | None = None
     streams: list[Stream] = []
     damaged, next_start, end = False, None, start
@@ -177,12 +179,15 @@ def _walk(source: ByteSource, start: int, family: _Family) -> _Found | None:
             damaged = damaged or not is_harmless(source, chunk.start)
             break
         if chunk.name == family.form_name and announced is None:
+            form = chunk
             announced = _announced(source.read(chunk.body, min(40, chunk.size)), family)
         elif chunk.name == b"ds64" and chunk.size >= 16 and data is None and chunk.body + 16 <= source.size:
             long_size = (struct.unpack("<Q", source.read(chunk.body + 8, 8))[0], chunk.body + 8)
         elif chunk.name == family.data_name and data is None:
             frame_bytes = 1 if announced is None else announced.frame_bytes
             stream, end, hurt = _samples(source, start, chunk, family, long_size, frame_bytes)
+            if family is _RIFF and announced is not None and form is not None:
+                stream = without_padding(source, stream, announced, form.body, (chunk.body, end))
             streams.append(stream)
             damaged, data = damaged or hurt, chunk
             if end >= source.size:
@@ -217,6 +222,12 @@ def _samples(
     if long_size is not None and chunk.size == 0xFFFFFFFF:
         size, unknown = long_size[0], long_size[0] >= 1 << 62
     untouched = Stream(pieces=((start, source.size),))
+    if long_size is not None and long_size[0] != chunk.size != 0xFFFFFFFF:  # libsndfile believes the other one
+        at = long_size[1]
+        untouched = Stream(pieces=((start, at), struct.pack("<Q", chunk.size), (at + 8, source.size)))
+    if family is _CAF and size < 0:  # libsndfile takes the count of edits for samples
+        known = struct.pack(">q", rest)
+        untouched = Stream(pieces=((start, chunk.start + 4), known, (chunk.body, source.size)))
     if (unknown and size > rest) or size < 0:
         return untouched, source.size, False
     if size > rest:
@@ -228,7 +239,8 @@ def _samples(
     if any(_is_chunk(source, at, family) for at in {end, padded}):
         return untouched, end, False
     if size > 0 and is_harmless(source, end):
-        return untouched, source.size, False
+        # Of a Wave64 libsndfile reads on to the end of the file.
+        return Stream(pieces=((start, end),)) if family is _W64 else untouched, source.size, False
     field = chunk.start + family.name_bytes
     pieces: list[Piece] = [(start, field)]
     if long_size is not None:
@@ -272,7 +284,7 @@ def _announced(form: bytes, family: _Family) -> Announcement | None:
         return Announcement(codec=1, channels=channels, sample_rate=None, frame_bytes=max(1, packet))
     if len(form) < 16:
         return None
-    codec, channels, sample_rate, _, frame_bytes = struct.unpack_from(f"{family.order}HHIIH", form)
+    codec, channels, sample_rate, _, frame_bytes, bits = struct.unpack_from(f"{family.order}HHIIHH", form)
     if codec == _EXTENSIBLE and len(form) == 40 and form[28:40] not in _GUID_TAILS:
         codec = -1
     return Announcement(
@@ -281,6 +293,7 @@ def _announced(form: bytes, family: _Family) -> Announcement | None:
         sample_rate=sample_rate,
         frame_bytes=max(1, frame_bytes),
         extended=len(form) > _BARE_FORM,
+        bits=bits,
     )
 
 

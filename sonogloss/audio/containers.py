@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sonogloss.audio.layout import Announcement
 
 # Containers that libsndfile reads; a file that begins like one of them and does not open is broken.
@@ -68,6 +70,14 @@ CONVERT = "convert it to WAV, FLAC, Ogg or MP3"
 
 # Codecs inside WAV that libsndfile decodes (WAVEFORMATEX tags); 0xFFFE names its codec further down.
 _WAV_CODECS = {0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0x0031, 0x0040, 0x0045, 0x0055, 0x0064, 0x0065, 0xFFFE}
+# Where a container names its codec by four letters, and those that libsndfile decodes.
+_NAMED_CODECS = {
+    "AIFC": (
+        re.compile(rb"FORM.{4}AIFC.{0,900}?COMM.{22}([ -~]{4})", re.DOTALL),
+        rb"NONE|sowt|twos|raw |in24|in32|23ni|42n1|(?i:fl32|fl64|ulaw|alaw)|GSM |DWVW|ima4",
+    ),
+    "CAF": (re.compile(rb"caff.{4}desc.{16}([ -~]{4})", re.DOTALL), rb"lpcm|alac|alaw|ulaw"),
+}
 _OGG_CODECS = (b"vorbis", b"OpusHead", b"FLAC", b"Speex")
 
 
@@ -133,6 +143,9 @@ def unknown_codec(data: bytes, announced: Announcement | None) -> str | None:
     """The name of the codec, if the container is readable but the codec is not."""
     if announced is not None and announced.codec not in _WAV_CODECS:
         return f"WAV with {'an unknown codec' if announced.codec < 0 else f'codec {announced.codec:#06x}'}"
+    for name, (place, known) in _NAMED_CODECS.items():
+        if (found := re.match(place, data)) and not re.fullmatch(known, found[1]):
+            return f"{name} with codec {found[1].decode()!r}"
     if data.startswith(b"OggS") and len(data) >= 64 and not any(name in data[:128] for name in _OGG_CODECS):
         return "Ogg with neither Vorbis, Opus, FLAC nor Speex"
     return None

@@ -10,6 +10,8 @@ import math
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sonogloss.audio.byte_source import BinaryHandle, ByteSource
 from sonogloss.audio.channels import ChannelPowers, Mixing, limit, peak_of, to_mono
 from sonogloss.audio.containers import CONVERT, foreign_content, unknown_codec
@@ -185,6 +187,7 @@ class _FirstPass:
             self.source.at_work()
             loudest = peak_of(block)
             if not math.isfinite(loudest):
+                frames += int(np.argmin(np.isfinite(block).all(axis=1)))
                 raise ClipError(Code.NON_FINITE, f"Samples near {frames / sample_rate:.2f} s are not finite numbers.")
             frames += len(block)
             if frames > most:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.layout import Announcement, Layout, Stream, is_harmless
 
 _STREAMINFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _TAIL_BYTES = 1 << 16
+_TAGS = re.compile(rb"TAG|APETAGEX|LYRICSBEGIN|ID3")
 
 
 def flac_layout(source: ByteSource, start: int) -> Layout:
@@ -21,7 +24,7 @@ def flac_layout(source: ByteSource, start: int) -> Layout:
     while (found := _next_stream(source, starts[-1] + 42)) is not None:
         starts.append(found)
     streams, announced, damaged = [], None, False
-    for begin, stop in zip(starts, [*starts[1:], source.size], strict=True):
+    for begin, stop in zip(starts, [*starts[1:], _before_tags(source, start)], strict=True):
         form = source.read(begin + 8, 34)
         if len(form) < 34:
             break
@@ -46,6 +49,13 @@ def _next_stream(source: ByteSource, start: int) -> int | None:
     return None
 
 
+def _before_tags(source: ByteSource, start: int) -> int:
+    """Where tags of titles, which a decoder takes for damage, begin at the end of a file; else its end."""
+    tail = max(start, source.size - _TAIL_BYTES)
+    marks = _TAGS.finditer(source.read(tail, source.size - tail))
+    return next((at for mark in marks if is_harmless(source, at := tail + mark.start())), source.size)
+
+
 def _crc16_table() -> list[int]:
     table = []
     for value in range(256):
@@ -64,10 +74,6 @@ def ends_with_a_frame(source: ByteSource, stop: int) -> bool:
 
     Only a stream of unknown length needs this: nothing else says that its last frames are missing.
     """
-    for start in range(max(0, stop - 128), stop):
-        if source.read(start, 3) == b"TAG" and is_harmless(source, start):
-            stop = start
-            break
     tail = source.read(max(0, stop - _TAIL_BYTES), min(stop, _TAIL_BYTES))
     at = len(tail)
     for _ in range(32):

@@ -18,6 +18,7 @@ class Announcement:
         sample_rate: in Hz; None where the header writes it as a float.
         frame_bytes: bytes of one block of samples.
         extended: the header holds parameters of the codec.
+        bits: of a sample; 0 where nobody asks.
     """
 
     codec: int
@@ -25,6 +26,7 @@ class Announcement:
     sample_rate: int | None
     frame_bytes: int
     extended: bool = False
+    bits: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

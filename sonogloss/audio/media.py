@@ -25,24 +25,30 @@ _TS_PACKET = 188
 def media_layout(source: ByteSource, start: int, name: str) -> Layout:
     """The files in a row, from `start`, of a container by FFmpeg's name; damaged if a box reaches over the end.
 
-    Bytes that are no box are damage too, unless they are zeros or tags of titles.
+    Bytes that are no box are damage too, unless they are zeros or tags of titles. Those behind the last box are left
+    out: decoders take them for sound, or for damage.
     """
     walk = _WALKS.get(name)
-    damaged, starts, position = False, [start], start
+    damaged, starts, position, stop = False, [start], start, source.size
     while walk is not None and position < source.size:
         end = position
         for box, after, is_first in walk(source, position):
+            if after_tag(source, box) is not None and is_harmless(source, box):
+                break  # many a tag looks like a box
             if box > start and (is_first or box == position):
                 starts.append(box)
             end = after
         damaged = end > source.size or not is_harmless(source, end)
         tag_end = after_tag(source, end)
-        if not damaged or end >= source.size or end == position or tag_end is None:
+        if not damaged:
+            stop = min(end, source.size) if end > position else stop
+            break
+        if end >= source.size or end == position or tag_end is None:
             break
         position = tag_end
-    if starts == [0]:
+    if starts == [0] and stop == source.size:
         return Layout(damaged=damaged)
-    stops = [*starts[1:], source.size]
+    stops = [*starts[1:], stop]
     streams = tuple(Stream(pieces=((first, stop),)) for first, stop in zip(starts, stops, strict=True))
     return Layout(streams=streams, damaged=damaged)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sonogloss.audio.byte_source import ByteSource, Piece
-from sonogloss.audio.layout import Layout, Stream, after_tag, is_harmless
+from sonogloss.audio.layout import Layout, Stream, after_id3, after_tag, is_harmless
 
 # Bitrates in kbit/s by index 1..14, for MPEG 1 by layer, for MPEG 2 and 2.5 by layer; rates in Hz by version bits.
 _BITRATES_1 = {
@@ -83,7 +83,11 @@ def mpeg_layout(source: ByteSource, start: int = 0) -> Layout:
     if len(parts) == 1 and len(parts[0].ranges) == 1:
         begin = parts[0].ranges[0][0]
         info = _missing_count(parts[0])
-        pieces: tuple[Piece, ...] = (*(((0, begin),) if begin else ()), info, (begin, source.size)) if info else ()
+        # libsndfile knows an ID3 tag in front of the frames; behind anything else it misses the count.
+        front = ((0, begin),) if 0 < begin == after_id3(source) else ()
+        pieces: tuple[Piece, ...] = (*front, *((info,) if info else ()), (begin, source.size))
+        if info is None and (front or begin == 0):
+            pieces = ()
         return Layout(
             streams=(Stream(pieces=pieces, frames=_least(parts[0]), estimated=not parts[0].has_tag),), damaged=damaged
         )

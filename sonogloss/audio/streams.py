@@ -70,7 +70,9 @@ def find_streams(source: ByteSource, *, behind_junk: bool) -> Found:
     if junk and not layout.damaged:
         layout = Layout(streams=layout.streams, damaged=True, announced=layout.announced, data_start=layout.data_start)
     announced = announced or layout.announced
-    known = unknown_codec(head, announced) is None or (announced is not None and announced.extended)
+    # FFmpeg decodes more codecs, but WAV and Ogg need parameters for most of them.
+    known = container in ("AIFF", "CAF") or unknown_codec(head, announced) is None
+    known = known or (announced is not None and announced.extended)
     return Found(
         container=container,
         ffmpeg=ffmpeg_name(head) if known else None,

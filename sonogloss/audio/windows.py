@@ -132,7 +132,7 @@ def cut_clips(data: bytes | BinaryHandle, cutting: Cutting) -> Iterator[Clip]:
     mixing: Mixing = "first" if cutting.policy.channels == "split" else cutting.policy.channels
     name_and_version = None if cutting.part is None else (cutting.uri, cutting.member, cutting.version)
     recording, digest = scan(ByteSource(data), cutting.limits, mixing, name_and_version)
-    windows = _windows_between(cutting.start_s or 0.0, cutting.end_s, recording.duration_s, cutting.policy)
+    windows = _windows_between(cutting, recording.duration_s)
     windows = windows if cutting.part is None else windows[cutting.part[0] : cutting.part[1]]
     if windows:  # else the header announced more
         for channel in range(recording.channels) if split else (None,):
@@ -166,14 +166,14 @@ def _clips_of_channel(
         )
 
 
-def _windows_between(
-    start_s: float, end_s: float | None, duration_s: float, policy: WindowPolicy
-) -> list[tuple[float, float]]:
-    """The windows of a part of a source."""
-    end = duration_s if end_s is None else min(end_s, duration_s)
-    if end <= start_s:
-        raise ClipError(Code.EMPTY, f"The recording has {duration_s:g} s, and the range begins at {start_s:g} s.")
-    return [(start_s + begin, start_s + stop) for begin, stop in expected_windows(end - start_s, policy)]
+def _windows_between(cutting: Cutting, duration_s: float) -> list[tuple[float, float]]:
+    """The windows of the part of a source that is cut."""
+    start, end = cutting.start_s or 0.0, duration_s if cutting.end_s is None else min(cutting.end_s, duration_s)
+    if end <= start:
+        raise ClipError(Code.EMPTY, f"The recording has {duration_s:g} s, and the range begins at {start:g} s.")
+    if round(end * cutting.sample_rate) == round(start * cutting.sample_rate):
+        raise ClipError(Code.EMPTY, f"The range from {start:g} to {end:g} s is shorter than a sample.")
+    return [(start + begin, start + stop) for begin, stop in expected_windows(end - start, cutting.policy)]
 
 
 def _source_flags(recording: Recording, sample_rate: int) -> tuple[str, ...]:

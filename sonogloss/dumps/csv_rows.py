@@ -7,10 +7,11 @@ reading goes on at the line behind it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sonogloss.dumps.lines import LONGEST_LINE, decoded
 from sonogloss.dumps.rows import Numbered, Row
@@ -36,14 +37,19 @@ def csv_rows(lines: Iterable[bytes | None], text_columns: tuple[str, ...], delim
             yield number, cells
         elif header is None:
             header = [name.strip() for name in cells]
-            _check(header)
+            check_header(header)
         elif len(cells) > len(header):
             yield number, _TOO_MANY
         else:
             yield number, _row(header, cells, text_columns)
 
 
-def _check(header: list[str]) -> None:
+def check_header(header: Sequence[str]) -> None:
+    """Does no name stand for two columns?
+
+    Raises:
+        ValueError: one does.
+    """
     if twice := [name for name in header if name and header.count(name) > 1]:
         raise ValueError(f"its header names the column {twice[0]!r} twice")
 
@@ -104,7 +110,10 @@ class _Records:
             cells = self._parse([text])
         except csv.Error as error:
             return f"The row is not CSV ({error})."
-        return cells if cells is not None else self._over_lines(text)
+        if cells is not None:
+            return cells
+        found = self._over_lines(text)
+        return (self._escaped(text) or found) if isinstance(found, str) else found
 
     def _over_lines(self, text: str) -> list[str] | str:
         """The cells of a row whose quotes are open at the end of its first line."""
@@ -147,7 +156,15 @@ class _Records:
             if strict or len(row) > 1:
                 raise
         # Letters behind a closing quote: `"Hello" says a man` is text that nobody quoted.
-        return next(csv.reader(row, delimiter=self._delimiter), [])
+        return self._escaped(row[0]) or next(csv.reader(row, delimiter=self._delimiter), [])
+
+    def _escaped(self, text: str) -> list[str] | None:
+        r"""The cells of a row in which `\"` stands for a quote, as Spark and MySQL write it; None for any other."""
+        if '\\"' in text:
+            with contextlib.suppress(csv.Error):
+                cells = next(csv.reader([text], delimiter=self._delimiter, strict=True, escapechar="\\"))
+                return cells if len(cells) == self._width else None
+        return None
 
     def _swallowed(self, row: list[str]) -> bool:
         """Is each line inside the quotes like a row of its own: cells without quotes, as many as the header has?"""

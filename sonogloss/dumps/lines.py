@@ -78,4 +78,4 @@ def decoded(line: bytes | None) -> tuple[str, str | None]:
         return "", f"The line is not UTF-8 ({error.reason} at byte {error.start})."
     if "\x00" in text:
         return "", "The line holds a byte 0: this is not text, or not UTF-8."
-    return text, None
+    return text.removeprefix("\ufeff"), None  # files with a byte order mark were joined

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sonogloss.dumps.csv_rows import check_header
 from sonogloss.dumps.lines import LONGEST_LINE
 from sonogloss.dumps.rows import LEFT_OUT, Numbered
 from sonogloss.dumps.streams import LIMITS
@@ -28,8 +29,11 @@ def parquet_columns(handle: Opened) -> tuple[str, ...]:
 
     Raises:
         ClipError: it is no Parquet.
+        ValueError: two columns have one name.
     """
-    return tuple(ParquetTable(handle).columns)
+    columns = ParquetTable(handle).columns
+    check_header(columns)
+    return tuple(columns)
 
 
 def parquet_parts(handle: Opened) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ acoustic-aware hard prompt); guided decoding takes its keywords, and tagging its
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -129,7 +130,11 @@ def read_labels(name_or_path: str) -> tuple[str, ...]:
     if name_or_path == "pocket":
         return tuple(name.replace("_", " ") for name in CLASSES)
     found = read_names(name_or_path, option="--labels", columns=_COLUMNS)
-    labels = tuple(dict.fromkeys(label for name in found if (label := " ".join(name.split()))))
+    by_form: dict[str, str] = {}  # a label may be written in two forms of Unicode
+    for name in found:
+        label = " ".join(name.split())
+        by_form.setdefault(unicodedata.normalize("NFC", label), label)
+    labels = tuple(filter(None, by_form.values()))
     if not labels:
         raise FormatError(f"--labels {name_or_path!r} holds no labels.", "Write one label a line.")
     return labels

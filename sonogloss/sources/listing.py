@@ -22,7 +22,7 @@ from sonogloss.in_parallel import in_parallel
 from sonogloss.sources.carried import joined
 from sonogloss.sources.handles import Opened
 from sonogloss.sources.listing_rows import Row, rows_of
-from sonogloss.sources.names import printable
+from sonogloss.sources.names import plain, printable
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.places import Entry, Kind, described, look, open_file
 from sonogloss.sources.registry import container, kind_of
@@ -153,17 +153,23 @@ def _members(entry: Entry | Skipped, names: set[str], limits: SourceLimits) -> d
         reason = "The file is not an archive that can be read, so it has no such member."
         return {"": replace(problem, reason=reason)}
     assert kind is not None
+    alike: dict[str, Source | Skipped] = {}
+    asked = set(map(plain, names))
     for each in container(kind).list_members(entry, limits):
-        if isinstance(each, Skipped) and each.member is None:
-            problem = each
-        elif (name := _called(each.member or "", names)) and not isinstance(found.get(name), Source):
-            found[name] = each
-    return {**found, "": problem}
+        if each.member is None:
+            problem = each if isinstance(each, Skipped) else problem
+            continue
+        for name in {each.member, printable(each.member)} & names:
+            found[name] = _better(found.get(name), each)
+        if (name := plain(each.member)) in asked:
+            alike[name] = _better(alike.get(name), each)
+    near = {name: alike[plain(name)] for name in names if plain(name) in alike}
+    return {**near, **found, "": problem}
 
 
-def _called(member: str, names: set[str]) -> str | None:
-    """What the rows call a member: its name, or that as text where it is not UTF-8."""
-    return next((name for name in (member, printable(member)) if name in names), None)
+def _better(first: Source | Skipped | None, second: Source | Skipped) -> Source | Skipped:
+    """Of two members that are called the same, the first that can be opened."""
+    return first if isinstance(first, Source) else second
 
 
 def _as_row(source: Source, row: Row) -> Source:

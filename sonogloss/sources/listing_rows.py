@@ -9,6 +9,7 @@ import json
 import math
 import os
 import posixpath
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any
 from sonogloss.errors import Code, FormatError
 from sonogloss.sources.carried import carried
 from sonogloss.sources.handles import Opened
-from sonogloss.sources.names import ending, unprinted
+from sonogloss.sources.names import ending, id_text, unprinted
 from sonogloss.sources.parquet import ParquetTable
 from sonogloss.sources.places import Entry
 from sonogloss.sources.source import Skipped, SourceLimits
@@ -214,12 +215,15 @@ def _told(size: Any, version: Any) -> tuple[int, str] | None:
 
 
 def _text(value: Any, name: str) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"{name} is neither text nor a number")
-    os.fsencode(str(value))  # half an emoji names nothing; the error is a ValueError
-    return str(value)
+    text = id_text(value)
+    whole = isinstance(value, str | int) or (isinstance(value, float) and value.is_integer())
+    if text is not None and (isinstance(value, bool) or not whole):
+        raise ValueError(f"{name} is neither text nor a whole number")
+    try:
+        os.fsencode(text or "")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} holds half a character") from error
+    return text
 
 
 def _seconds(value: Any, name: str) -> float | None:
@@ -245,6 +249,8 @@ def _place(text: str, entry: Entry) -> str:
         return f"{protocol}://{posixpath.normpath(posixpath.join(folder, text))}"
     folder = "/" if is_url(entry.uri) else os.path.dirname(entry.uri)
     path = os.path.normpath(os.path.join(folder, text))
-    if not os.path.lexists(path) and os.path.lexists(name := os.path.normpath(os.path.join(folder, unprinted(text)))):
-        return name
-    return path
+    if os.path.lexists(path):
+        return path
+    others = (unprinted(text), unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    names = (os.path.normpath(os.path.join(folder, other)) for other in others)
+    return next(filter(os.path.lexists, names), path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from array import array
 from collections.abc import Iterable
 from typing import Any
@@ -128,6 +129,18 @@ def unprinted(text: str) -> str:
         rb"\\x([89a-f][0-9a-f])", lambda found: bytes([int(found[1], 16)]), text.encode("utf-8", "surrogatepass")
     )
     return os.fsdecode(raw)
+
+
+def plain(name: str) -> str:
+    """A name as it is compared where no name is equal: in Unicode's form NFC, without `./` (macOS writes NFD)."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name))
+
+
+def id_text(value: Any) -> str | None:
+    """What a table calls a row. A column of whole numbers of which some are missing comes as floats and NaN."""
+    if value is None or value == "" or value != value:
+        return None
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def storable(value: Any) -> Any:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from sonogloss.errors import ClipError, Code
 from sonogloss.sources.carried import carried
 from sonogloss.sources.handles import Opened, Window
-from sonogloss.sources.names import SeenNames, looks_like_audio
+from sonogloss.sources.names import SeenNames, id_text, looks_like_audio
 from sonogloss.sources.places import Entry, look, open_file
 from sonogloss.sources.source import SkipCode, Skipped, Source, SourceLimits
 
@@ -101,7 +101,7 @@ class ParquetTable:
         with self._errors():
             self.file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
             self.schema: pa.Schema = self.file.schema_arrow
-        self.columns: list[str] = list(self.schema.names)
+            self.columns: list[str] = list(self.schema.names)
         self.groups: int = self.file.num_row_groups
 
     def audio(self) -> Audio | None:
@@ -117,11 +117,12 @@ class ParquetTable:
     def small_columns(self, skip: str | None = None) -> list[str]:
         """The columns that are small enough to be carried along: no bytes, no long lists."""
         sizes = dict.fromkeys(self.columns, 0)
-        for group in range(self.groups):
-            chunks = self.file.metadata.row_group(group)
-            for number in range(chunks.num_columns):
-                column = chunks.column(number).path_in_schema.partition(".")[0]
-                sizes[column] = sizes.get(column, 0) + chunks.column(number).total_uncompressed_size
+        with self._errors():
+            for group in range(self.groups):
+                chunks = self.file.metadata.row_group(group)
+                for number in range(chunks.num_columns):
+                    column = chunks.column(number).path_in_schema.partition(".")[0]
+                    sizes[column] = sizes.get(column, 0) + chunks.column(number).total_uncompressed_size
         rows = max(1, self.file.metadata.num_rows)
         return [
             field.name
@@ -133,10 +134,11 @@ class ParquetTable:
 
     def size_of(self, group: int, leaf: str) -> tuple[int, int]:
         """Packed and unpacked bytes of a leaf column in a row group."""
-        chunks = self.file.metadata.row_group(group)
-        for number in range(chunks.num_columns):
-            if chunks.column(number).path_in_schema == leaf:
-                return chunks.column(number).total_compressed_size, chunks.column(number).total_uncompressed_size
+        with self._errors():
+            chunks = self.file.metadata.row_group(group)
+            for column in map(chunks.column, range(chunks.num_columns)):
+                if column.path_in_schema == leaf:
+                    return column.total_compressed_size, column.total_uncompressed_size
         return 0, 0
 
     def batches(self, group: int, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -160,6 +162,8 @@ class ParquetTable:
             scalar = batch.column(0)[0]
             if audio.bytes != audio.column:
                 scalar = scalar["bytes"] if scalar.is_valid else None
+            if isinstance(scalar, pa.DictionaryScalar):
+                scalar = scalar.value
             yield scalar.as_buffer() if scalar is not None and scalar.is_valid else None
 
     def _holds_audio(self, audio: Audio) -> bool:
@@ -196,22 +200,35 @@ def _audio_column(field: pa.Field) -> Audio | None:
         return Audio(field.name, field.name, None)
     if pa.types.is_struct(kind) and (at := kind.get_field_index("bytes")) >= 0 and _is_binary(kind.field(at).type):
         path = kind.get_field_index("path")
-        has_path = path >= 0 and (
-            pa.types.is_string(kind.field(path).type) or pa.types.is_large_string(kind.field(path).type)
-        )
+        has_path = path >= 0 and _is_text(kind.field(path).type)
         return Audio(field.name, f"{field.name}.bytes", f"{field.name}.path" if has_path else None)
     return None
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    """Bytes, however a writer lays them out: Polars writes views, R and pandas dictionaries."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _largest_mean(kind: pa.DataType) -> int:
     """How many bytes a row a column of this type may have to be carried along."""
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
-    if _is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+    if _is_binary(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
         return -(1 << 40)
     if pa.types.is_struct(kind):
         return min((_largest_mean(kind.field(number).type) for number in range(kind.num_fields)), default=0)
@@ -246,7 +263,7 @@ def _rows(entry: Entry, table: ParquetTable, audio: Audio, limits: SourceLimits)
             yield Source(
                 uri=entry.uri,
                 member=name,
-                id=None if row.get("id") is None else str(row["id"]),
+                id=id_text(row.get("id")),
                 bytes=mean,
                 version=entry.version,
                 extra=carried(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -84,7 +85,9 @@ def decode_text(name: str, content: bytes, first: int = 1) -> str:
         return content.decode("utf-8-sig" if first == 1 else "utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + first
-        raise FormatError(f"{name}, line {line}: not UTF-8 ({error.reason}).", "Save the file as UTF-8.") from error
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        reason = "it is UTF-16" if is_utf16 else error.reason
+        raise FormatError(f"{name}, line {line}: not UTF-8 ({reason}).", "Save the file as UTF-8.") from error
 
 
 def split_lines(text: str) -> list[str]:

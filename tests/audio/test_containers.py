@@ -190,3 +190,44 @@ def test_a_known_container_with_a_broken_header_is_corrupt(data: bytes, words: s
         read_recording(data)
     assert caught.value.code is Code.CORRUPT
     assert words in caught.value.message
+
+
+def heard(data: bytes) -> np.ndarray:
+    recording = read_recording(data)
+    assert not recording.truncated
+    return np.concatenate(list(recording.blocks()))
+
+
+def test_an_rf64_that_says_its_size_where_a_wav_does() -> None:
+    sizes = chunk(b"ds64", bytes(28))
+    data = riff(sizes, chunk(b"fmt ", FMT), chunk(b"data", PCM), magic=b"RF64")
+    assert np.array_equal(heard(data), heard(riff(chunk(b"fmt ", FMT), chunk(b"data", PCM))))
+
+
+def test_a_caf_that_does_not_know_its_length_is_whole(encode: Callable[..., bytes]) -> None:
+    data = encode(np.linspace(-0.5, 0.5, RATE), RATE, container="CAF", subtype="PCM_16")
+    size = data.index(b"data") + 4
+    assert np.array_equal(heard(data[:size] + b"\xff" * 8 + data[size + 8 :]), heard(data))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_whole_numbers_of_64_bits(channels: int) -> None:
+    samples = np.linspace(-0.5, 0.5, RATE * channels).reshape(RATE, channels)
+    form = struct.pack("<HHIIHH", 1, channels, RATE, 8 * channels * RATE, 8 * channels, 64)
+    data = riff(chunk(b"fmt ", form), chunk(b"data", (samples * 2**63).astype("<i8").tobytes()))
+    assert np.allclose(heard(data), samples.mean(axis=1), atol=1e-7)
+
+
+def aiff_c(codec: bytes) -> bytes:
+    rate = struct.pack(">HQ", 16383 + 13, RATE << (63 - 13))
+    form = chunk(b"COMM", struct.pack(">hIh", 1, RATE, 16) + rate + codec + b"\0\0", order=">")
+    return riff(form, chunk(b"SSND", bytes(8) + PCM, order=">"), magic=b"FORM", form=b"AIFC", order=">")
+
+
+def test_a_codec_that_is_not_read_is_named_by_its_letters(encode: Callable[..., bytes]) -> None:
+    assert read_recording(aiff_c(b"sowt")).frames == RATE
+    caf = encode(np.zeros(RATE), RATE, container="CAF", subtype="PCM_16").replace(b"lpcm", b"qLPX")
+    for data, words in ((aiff_c(b"QDM2"), "AIFC with codec 'QDM2'"), (caf, "CAF with codec 'qLPX'")):
+        with pytest.raises(ClipError, match=words) as caught:
+            read_recording(data)
+        assert caught.value.code is Code.UNSUPPORTED

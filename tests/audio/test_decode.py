@@ -194,7 +194,9 @@ def test_a_few_samples_are_too_short(encode: Encode) -> None:
 def test_samples_that_are_no_numbers_reject_the_source(encode: Encode, bad: float) -> None:
     samples = TONE.copy()
     samples[20000] = bad
-    assert code_of(encode(np.stack([samples, samples], axis=1), RATE, subtype="FLOAT")) is Code.NON_FINITE
+    with pytest.raises(ClipError, match=r"near 1\.25 s are not finite") as caught:
+        read_recording(encode(np.stack([TONE, samples], axis=1), RATE, subtype="FLOAT"))
+    assert caught.value.code is Code.NON_FINITE
 
 
 def test_numbers_far_beyond_full_scale_are_limited_and_flagged(encode: Encode) -> None:

@@ -18,7 +18,7 @@ from sonogloss.audio import decode as decode_module
 from sonogloss.audio.channels import Channels
 from sonogloss.audio.rates import resample_blocks
 from sonogloss.audio.windows import _cut
-from sonogloss.errors import OptionError
+from sonogloss.errors import ClipError, Code, OptionError
 from sonogloss.records import Clip, FloatArray, clip_id
 
 Encode = Callable[..., bytes]
@@ -48,6 +48,14 @@ def test_expected_windows(
     duration_s: float, window_s: float, hop_s: float, expected: list[tuple[float, float]]
 ) -> None:
     assert expected_windows(duration_s, WindowPolicy(window_s=window_s, hop_s=hop_s)) == expected
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0, 1e-9), (1.99999999, None), (1.99999999, 7)])
+def test_a_range_without_a_sample_is_empty(encode: Encode, start_s: float, end_s: float | None) -> None:
+    cutting = Cutting(uri="a", policy=WindowPolicy(), sample_rate=32000, start_s=start_s, end_s=end_s)
+    with pytest.raises(ClipError, match="shorter than a sample") as caught:
+        list(cut_clips(encode(np.zeros(32000), 16000), cutting))
+    assert caught.value.code is Code.EMPTY
 
 
 @given(duration_s=st.floats(0.01, 1000), window_s=st.floats(0.5, 30), hop_s=st.floats(0.5, 30))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sonogloss.dumps.csv_rows import LONGEST_ROW, csv_rows
 from sonogloss.dumps.rows import Numbered
 
-cells = st.text(st.sampled_from('ab ,\t"\n\r é'), max_size=8)
+cells = st.text(st.sampled_from('ab ,\t"\n\r é\\'), max_size=8)
 
 
 def rows(content: str | bytes, delimiter: str = ",") -> list[Numbered]:
@@ -94,3 +94,25 @@ def test_too_many_fields_bad_bytes_and_nan_are_no_captions() -> None:
 def test_a_header_that_names_a_column_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'text' twice"):
         rows("text,text\na,b\n")
+
+
+def test_a_backslash_may_stand_before_a_quote() -> None:
+    """As Spark and MySQL write it; where the rules of csv give a row, they count."""
+    content = r"""text,n
+"a \"dog\" barks",1
+"he says \"hi, you\"",2
+"it ends with \"",3
+"C:\",4
+"of ""both"" kinds \"",5
+"Hello" says a \"man\",6
+"two
+lines \"",7
+"""
+    found = rows(content)
+    assert texts(found)[:5] == ['a "dog" barks', 'he says "hi, you"', 'it ends with "', "C:\\", 'of "both" kinds "']
+    assert [row["n"] for _, row in found[:5] if not isinstance(row, str)] == [1, 2, 3, 4, 5]
+    assert texts(found)[5] == 'Hello says a \\"man\\"'
+
+
+def test_files_with_byte_order_marks_may_be_joined() -> None:
+    assert texts(rows('\ufefftext,n\n"a",1\n\ufeff"b, c",2\n'.removeprefix("\ufeff"))) == ["a", "b, c"]

@@ -167,6 +167,11 @@ def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
     assert read_labels(str(tmp_path / "labels.txt")) == ("name", "Dog")  # of a plain list the first line is a label
 
 
+def test_a_label_in_two_forms_of_unicode_is_one(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("caf\u00e9\ncafe\u0301\n", encoding="utf-8")
+    assert read_labels(str(tmp_path / "labels.txt")) == ("caf\u00e9",)
+
+
 def test_names_by_index_come_in_the_order_of_the_index(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({f"n{i}": i for i in (10, 9, 2, 11)}))
     assert read_labels(str(tmp_path / "labels.json")) == ("n2", "n9", "n10", "n11")  # as numbers, not as text

@@ -83,6 +83,32 @@ def test_a_text_names_a_path_a_line(folder: Path) -> None:
     assert len(listed(put(folder, "list.txt", "a.wav\nsub/b.wav\n".encode("utf-16")))[0]) == 2
 
 
+def test_a_name_in_another_form_of_unicode_is_found_and_an_equal_one_comes_first(folder: Path) -> None:
+    nfc, nfd = "\u00e9.wav", "e\u0301.wav"  # macOS writes the second
+    put(folder, nfd, wav(5))
+    put(folder, "mac.zip", zipped({nfd: wav(6), "./b.wav": wav(7)}))
+    rows = [{"uri": nfc}, *({"uri": "mac.zip", "member": name} for name in (nfc, "b.wav", "c.wav"))]
+    sources, skipped = listed(put(folder, "list.jsonl", written("jsonl", rows)))
+    assert [(os.path.basename(source.uri), source.member) for source in sources] == [
+        (nfd, None),
+        ("mac.zip", nfd),
+        ("mac.zip", "./b.wav"),
+    ]
+    assert [each.member for each in skipped] == ["c.wav"]
+    put(folder, nfc, wav(8))
+    put(folder, "mac.zip", zipped({nfd: wav(6), nfc: wav(9)}))
+    sources, _ = listed(put(folder, "list.jsonl", written("jsonl", rows[:2])))
+    assert [data for _, data in contents(sources)] == [wav(8), wav(9)]
+
+
+def test_whole_numbers_that_became_floats_are_whole_again(folder: Path) -> None:
+    """As in a column with a gap."""
+    rows = [{"uri": "a.wav", "start": second, "id": id_} for second, id_ in ((0.0, 7.0), (0.01, float("nan")))]
+    for kind in ("jsonl", "parquet"):
+        sources, skipped = listed(put(folder, f"list.{kind}", written(kind, rows)))
+        assert (skipped, [source.id for source in sources]) == ([], ["7", None])
+
+
 ODD = [
     "rec::1.wav",
     "take [1]*.wav",

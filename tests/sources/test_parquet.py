@@ -69,6 +69,28 @@ def test_the_column_of_sound_is_found_by_its_content(tmp_path: Path) -> None:
         assert [data for _, data in contents(one(tmp_path, table))] == bytes_
 
 
+@pytest.mark.parametrize("kind", ["view", "dictionary", "fixed", "views in a struct", "dictionary in a struct"])
+def test_sound_is_found_however_arrow_lays_it_out(kind: str, tmp_path: Path) -> None:
+    """Polars writes views; a table that was read as dictionaries is written as such."""
+    bytes_ = [wav(1), wav(2)]
+    struct = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
+    names = pa.array(["x.wav", "y.wav"]).dictionary_encode()
+    column = {
+        "view": lambda: pa.array(bytes_, pa.binary_view()),
+        "dictionary": lambda: pa.array(bytes_).dictionary_encode(),
+        "fixed": lambda: pa.array(bytes_, pa.binary(len(bytes_[0]))),
+        "views in a struct": lambda: pa.array(
+            [{"bytes": data, "path": name} for data, name in zip(bytes_, names.to_pylist(), strict=True)], struct
+        ),
+        "dictionary in a struct": lambda: pa.StructArray.from_arrays([pa.array(bytes_), names], ["bytes", "path"]),
+    }[kind]()
+    sources = one(tmp_path, pa.table({"audio": column, "sha": pa.array([b"0" * 16] * 2, pa.binary(16))}))
+    assert [data for _, data in contents(sources)] == bytes_
+    assert [source.member for source in sources][:2] == (
+        ["x.wav", "y.wav"] if "struct" in kind else ["row-00000000", "row-00000001"]
+    )
+
+
 def test_rows_are_called_by_their_path_or_name_and_else_by_their_number(tmp_path: Path) -> None:
     def names(**columns: list[object]) -> list[str | None]:
         return [source.member for source in one(tmp_path, pa.table({"flac": [wav(1), wav(2), wav(3)], **columns}))]
@@ -112,6 +134,14 @@ def test_parquet_that_is_cut_is_one_problem_wherever(tmp_path: Path) -> None:
         sources, skipped = listed(put(tmp_path, "a.parquet", content[:cut]))
         assert sources == []
         assert [(found.member, found.code) for found in skipped] == [(None, Code.ARCHIVE_CORRUPT)], cut
+
+
+@pytest.mark.parametrize("name", ["audio", "label"])
+def test_a_column_whose_name_is_damaged_is_one_problem(name: str, tmp_path: Path) -> None:
+    data = parquet_of(pa.table({"audio": [wav(1)], "label": ["rain"]}))
+    damaged = data.replace(name.encode(), name[:-1].encode() + b"\xdc")
+    _, skipped = listed(put(tmp_path, "x.parquet", damaged))
+    assert [each.code for each in skipped] == [Code.ARCHIVE_CORRUPT]
 
 
 def test_a_damaged_row_group_costs_its_rows_only(tmp_path: Path) -> None:

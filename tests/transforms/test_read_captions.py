@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sonogloss.dumps.streams import open_dump
 from sonogloss.errors import FormatError
 from sonogloss.records import CaptionLine, DeadLetter, caption_id
-from sonogloss.transforms.caption_formats import FORMATS, caption_format
+from sonogloss.transforms.caption_formats import FORMATS, caption_format, columns_of
 from sonogloss.transforms.read_captions import (
     ReadCaptions,
     ReadCount,
@@ -98,6 +98,13 @@ def test_parquet(tmp_path: Path) -> None:
     assert texts(lines) == ["a", "b"]
     assert (count.read, count.malformed) == (2, 1)
     assert dead[0].member == "2"
+
+
+def test_parquet_whose_columns_have_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), path)
+    with pytest.raises(ValueError, match="'text' twice"):
+        columns_of(str(path), ("text",))
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ Paths: TypeAlias = AnyPath | Sequence[AnyPath]
 
 Digest = Literal["value", "resolved"]
 _KEY = "sonogloss-option"
+_PATH = os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +87,17 @@ def option(default: Any = MISSING, **described: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A field with its option and its type: `kind` is the type of one value, `several` says that it is a tuple."""
+    """A field with its option and its type: `kind` is the type of one value, `several` says that it is a tuple.
+
+    `is_path` says that a text names a place, which may hold bytes that are not UTF-8.
+    """
 
     name: str
     option: Option
     kind: Any
     several: bool
     default: Any
+    is_path: bool
 
     @property
     def flag(self) -> str:
@@ -129,9 +134,18 @@ def _settings_of(config: Any) -> tuple[Setting, ...]:
     found = []
     for field in dataclasses.fields(config):
         if _KEY in field.metadata:
-            kind, several = _kind(hints[field.name])
-            described = field.metadata[_KEY]
-            found.append(Setting(name=field.name, option=described, kind=kind, several=several, default=field.default))
+            hint = hints[field.name]
+            kind, several = _kind(hint)
+            found.append(
+                Setting(
+                    name=field.name,
+                    option=field.metadata[_KEY],
+                    kind=kind,
+                    several=several,
+                    default=field.default,
+                    is_path=_PATH in _members(hint),
+                )
+            )
     return tuple(found)
 
 
@@ -139,7 +153,7 @@ def _kind(hint: Any) -> tuple[Any, bool]:
     """The type of one value, and whether the field takes several."""
     parts = [part for part in _members(hint) if part is not type(None)]
     sequences = [part for part in parts if get_origin(part) in (tuple, Sequence)]
-    if os.PathLike[str] in parts:
+    if _PATH in parts:
         return str, bool(sequences)
     if sequences:
         return get_args(sequences[0])[0], True
@@ -214,6 +228,8 @@ def _one(setting: Setting, value: Any) -> Any:
     if (names := setting.names) is not None and value not in names and _only_names(setting):
         raise unknown(setting.flag, str(value), names)
     _check_type(setting, value)
+    if isinstance(value, str) and not setting.is_path and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise OptionError(f"{setting.flag} {value!r} is not UTF-8.", "Correct it or the terminal's encoding.")
     if setting.option.check is not None:
         setting.option.check(value)
     if isinstance(value, int | float) and not isinstance(value, bool):

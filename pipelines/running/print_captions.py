@@ -26,6 +26,7 @@ from sonogloss.transforms.work import cut_units
 
 SUBTITLES = ("srt", "vtt")
 _BATCH = 8192
+_LONGEST_NAME = 200  # bytes; it gets an ending, and may get a number
 COLUMNS = ("uri", "member", "start_s", "end_s", "caption", "clap_score")
 WITHOUT_DATASTORE = "pocket:soft-hard"
 """The embedded captioner that reads no retrieved captions."""
@@ -102,14 +103,23 @@ def export(output: str, form: str) -> list[str]:
     every = (row for batch in rows.to_batches(_BATCH) for row in batch.to_pylist())
     if form not in SUBTITLES:
         return [_write(files.join(output, f"exports/captions.{form}"), FORMATS[form](every))]
-    names: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     written = []
     for (uri, member), cues in groupby(every, key=lambda row: (row["uri"], row["member"])):
-        name = PurePosixPath(files.base_name(member or uri)).stem
-        names[name] += 1
-        name = name if names[name] == 1 else f"{name}-{names[name]}"  # two recordings of one name
+        name = free_name(PurePosixPath(files.base_name(member or uri)).stem, taken)
         written.append(_write(files.join(output, f"exports/{name}.{form}"), FORMATS[form](cues)))
     return written
+
+
+def free_name(name: str, taken: Counter[str]) -> str:
+    """A file's name that none before it has: itself if it may be, else with a number; cut where it is too long."""
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    while True:
+        taken[name] += 1
+        found = name if taken[name] == 1 else f"{name}-{taken[name]}"
+        if found == name or not taken[found]:
+            taken[found] += found != name
+            return found
 
 
 def _write(path: str, pieces: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from sonogloss.in_parallel import in_parallel
 from sonogloss.pipelines.running.done_sources import Comparison, Name, compare
 from sonogloss.pipelines.running.ownership import Holdings, survey
 from sonogloss.sources import Source, SourceTable
+from sonogloss.sources.names import printable_name
 from sonogloss.transforms.commit_run import RUN_FILE, Rewrite
 from sonogloss.transforms.long_sources import count_recordings
 from sonogloss.transforms.part_files import dead_letters_name, noted_sources, rows_name, sources_of, sources_of_rows
@@ -283,9 +284,9 @@ def _check_stale(output: str, names: Iterable[str], table: SourceTable) -> None:
     lacking: dict[Name, str] = {}
     for name in names:
         with suppress(OSError, pa.ArrowException):  # these rows are lost
-            lacking |= {(source.uri, source.member): name for source in sources_of(output, [name])}
+            lacking |= {printable_name(source.uri, source.member): name for source in sources_of(output, [name])}
     for recording in table.names() if lacking else ():
-        lacking.pop(recording, None)
+        lacking.pop(printable_name(*recording), None)
     for (uri, _), name in lacking.items():
         raise OutputError(
             f"--output {output!r} is damaged: {name!r} has rows of {uri!r}, which --audio lacks.",

@@ -19,7 +19,7 @@ from sonogloss.records import FloatArray
 av.logging.set_level(None)
 
 _OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
-_LENGTH_IS_KNOWN = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "avi", "ape", "wv", "tta"}
+_LENGTH_IS_KNOWN = {"mov", "matroska", "asf", "flv", "avi", "ape", "wv", "tta"}
 _TOLERANCE_S = 0.15  # of a length in a header, which is rounded to packets of sound or frames of a video
 _MOST_PLANES = 8  # PyAV reads past the end of a longer list of planes, and crashes
 _BAD_SHARE = 4
@@ -140,8 +140,8 @@ def _announced(container: Any, stream: Any, rate: int) -> int:
         return 0
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
-    elif container.duration is not None and not container.streams.video:
-        seconds = container.duration / 1_000_000
+    elif container.duration is not None and len(container.streams) == 1:
+        seconds = container.duration / 1_000_000 - float((stream.start_time or 0) * (stream.time_base or 0))
     else:
         return 0
     return max(0, int((seconds - _TOLERANCE_S) * rate))

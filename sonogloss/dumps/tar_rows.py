@@ -29,22 +29,43 @@ def tar_rows(uri: str) -> Iterator[Numbered]:
     """
     number = 0
     with tar_reader(uri, LIMITS) as reader:
-        for sample, members in groupby(reader.members(), key=_sample):
-            sidecars = [_fields(member) for member in members if _is_sidecar(member.name)]
-            if not sidecars:
-                continue
-            number += 1
-            if problem := next((each for each in sidecars if isinstance(each, str)), None):
-                yield number, f"The sample {printable(sample)!r} has {problem}."
-                continue
-            row: dict[str, Any] = {}
-            for fields in sidecars:
-                row.update(fields)  # type: ignore[arg-type]  # problems have left above
-            yield number, {"text": row["txt"], **row} if "txt" in row else row
+        for _, members in groupby(reader.members(), key=_sample):
+            sidecars = [(member.name, _fields(member)) for member in members if _is_sidecar(member.name)]
+            for sample, fields in _rows(sidecars):
+                number += 1
+                yield number, _row(sample, fields)
+
+
+def _rows(sidecars: list[tuple[str, Row | str]]) -> Iterator[tuple[str, list[Row | str]]]:
+    """The sidecars of each row, and its name: that up to the first dot, unless two of one kind would be the same row.
+
+    Not all who write tars keep to that rule of WebDataset: `clip.1.json` and `clip.2.json` may be two samples.
+    """
+    kinds = [posixpath.splitext(name)[1].lower() for name, _ in sidecars]
+    if len(kinds) == len(set(kinds)):
+        rows = {_stem(name): [fields for _, fields in sidecars] for name, _ in sidecars[:1]}
+    else:
+        rows = {}
+        for name, fields in sidecars:
+            rows.setdefault(posixpath.splitext(name)[0], []).append(fields)
+    yield from rows.items()
+
+
+def _row(sample: str, sidecars: list[Row | str]) -> Row | str:
+    if problem := next((each for each in sidecars if isinstance(each, str)), None):
+        return f"The sample {printable(sample)!r} has {problem}."
+    row: dict[str, Any] = {}
+    for fields in sidecars:
+        row.update(fields)  # type: ignore[arg-type]  # problems have left above
+    return {"text": row["txt"], **row} if "txt" in row else row
 
 
 def _sample(member: TarMember) -> str:
-    folder, name = posixpath.split(member.name)
+    return _stem(member.name)
+
+
+def _stem(path: str) -> str:
+    folder, name = posixpath.split(path)
     return posixpath.join(folder, name.partition(".")[0])
 
 

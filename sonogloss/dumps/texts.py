@@ -20,6 +20,7 @@ RESERVED = ("id", "text", "source")
 _LONGEST_LIST = 64  # elements of a list that is carried along; longer ones are samples or vectors
 _LONGEST_CELL = 16 << 10  # letters of a cell that is carried along
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters that nobody sees
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # A letter is a word in scripts that put no blanks between words: Han, Hiragana, Katakana; Thai, Lao, Burmese, Khmer.
 _LETTER_WORDS = re.compile(
@@ -53,9 +54,14 @@ def count_words(text: str) -> int:
 
 
 def normalize(text: str) -> str:
-    """Unicode NFC, white space (and invisible control characters) to single blanks, none at the ends."""
+    """Unicode NFC, white space (and invisible control characters) to single blanks, none at the ends.
+
+    A text of nothing but invisible letters, as a blank of no width, is empty.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text.replace("\ufeff", ""))
+        if not any(unicodedata.category(letter)[0] not in "CZ" and letter not in _FILLERS for letter in text):
+            return ""
     return " ".join(_CONTROL.sub(" ", text).split())
 
 

@@ -101,7 +101,7 @@ class ParquetTable:
         with self._errors():
             self.file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
             self.schema: pa.Schema = self.file.schema_arrow
-        self.columns: list[str] = list(self.schema.names)
+            self.columns: list[str] = list(self.schema.names)
         self.groups: int = self.file.num_row_groups
 
     def audio(self) -> Audio | None:
@@ -117,11 +117,12 @@ class ParquetTable:
     def small_columns(self, skip: str | None = None) -> list[str]:
         """The columns that are small enough to be carried along: no bytes, no long lists."""
         sizes = dict.fromkeys(self.columns, 0)
-        for group in range(self.groups):
-            chunks = self.file.metadata.row_group(group)
-            for number in range(chunks.num_columns):
-                column = chunks.column(number).path_in_schema.partition(".")[0]
-                sizes[column] = sizes.get(column, 0) + chunks.column(number).total_uncompressed_size
+        with self._errors():
+            for group in range(self.groups):
+                chunks = self.file.metadata.row_group(group)
+                for number in range(chunks.num_columns):
+                    column = chunks.column(number).path_in_schema.partition(".")[0]
+                    sizes[column] = sizes.get(column, 0) + chunks.column(number).total_uncompressed_size
         rows = max(1, self.file.metadata.num_rows)
         return [
             field.name
@@ -133,10 +134,11 @@ class ParquetTable:
 
     def size_of(self, group: int, leaf: str) -> tuple[int, int]:
         """Packed and unpacked bytes of a leaf column in a row group."""
-        chunks = self.file.metadata.row_group(group)
-        for number in range(chunks.num_columns):
-            if chunks.column(number).path_in_schema == leaf:
-                return chunks.column(number).total_compressed_size, chunks.column(number).total_uncompressed_size
+        with self._errors():
+            chunks = self.file.metadata.row_group(group)
+            for column in map(chunks.column, range(chunks.num_columns)):
+                if column.path_in_schema == leaf:
+                    return column.total_compressed_size, column.total_uncompressed_size
         return 0, 0
 
     def batches(self, group: int, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:

@@ -82,3 +82,9 @@ def test_a_mark_of_byte_order_within_a_text_is_no_letter() -> None:
 )  # fmt: skip
 def test_what_travels_along(value: Any, kept: Any) -> None:
     assert dict(carried({"text": "a", "x": value, "id": 1}, ("text",))) == {"x": kept, "original_id": 1}
+
+
+@pytest.mark.parametrize("text", ["\u200b", " \u00ad\u2060 ", "\u202e\u200f", "\u3164", "\ufeff\u200d"])
+def test_a_text_that_nobody_sees_is_empty(text: str) -> None:
+    assert normalize(text) == ""
+    assert normalize(f"rain{text}\u00e9").startswith("rain")

@@ -42,5 +42,10 @@ def test_every_command_takes_any_name_of_a_folder(
         outcome = run(*words)
         assert outcome.code == 0, (words, outcome.err)
         assert "Traceback" not in outcome.err
+    (part,) = (folder / "r" / "captions").iterdir()
+    part.write_bytes(b"XXXX" + part.read_bytes()[4:])  # what is damaged is made again, for all its recordings are named
+    outcome = run(*commands[1])
+    assert outcome.code == 0, outcome.err
+    assert run("verify", folder / "r").code == 0
     counts = json.loads((folder / "again" / "run.json").read_text())["counts"]
     assert counts == {"inputs": 2, "captions": 1, "dead_letters": 1, "skipped": 0}

@@ -7,11 +7,14 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sonogloss.pipelines.running.print_captions import formatted
+from sonogloss.pipelines.running.print_captions import formatted, free_name
 
 from .conftest import Run, assert_one_line
 
@@ -111,3 +114,12 @@ def test_names_stand_above_captions_of_several_recordings_only() -> None:
     text = formatted([*ROWS, other], "txt")
     assert [line for line in text.splitlines() if not line.startswith("[")] == ["/a.wav", "/b.wav"]
     assert formatted([], "txt") == ""
+
+
+@given(st.lists(st.sampled_from(["rain", "rain-2", "rain-2-2", "rain-3", "\u00e9" * 130, "n" * 250]), max_size=12))
+def test_no_subtitles_replace_others_whatever_recordings_are_called(names: list[str]) -> None:
+    taken: Counter[str] = Counter()
+    found = [free_name(name, taken) for name in names]
+    assert len(set(found)) == len(names)
+    assert all(len(name.encode()) <= 210 for name in found)
+    assert all(name == wanted for name, wanted in zip(found[:1], names, strict=False) if len(wanted) < 100)

@@ -136,6 +136,14 @@ def test_parquet_that_is_cut_is_one_problem_wherever(tmp_path: Path) -> None:
         assert [(found.member, found.code) for found in skipped] == [(None, Code.ARCHIVE_CORRUPT)], cut
 
 
+@pytest.mark.parametrize("name", ["audio", "label"])
+def test_a_column_whose_name_is_damaged_is_one_problem(name: str, tmp_path: Path) -> None:
+    data = parquet_of(pa.table({"audio": [wav(1)], "label": ["rain"]}))
+    damaged = data.replace(name.encode(), name[:-1].encode() + b"\xdc")
+    _, skipped = listed(put(tmp_path, "x.parquet", damaged))
+    assert [each.code for each in skipped] == [Code.ARCHIVE_CORRUPT]
+
+
 def test_a_damaged_row_group_costs_its_rows_only(tmp_path: Path) -> None:
     content = bytearray(parquet(MEMBERS))
     sources, _ = listed(put(tmp_path, "a.parquet", bytes(content)))

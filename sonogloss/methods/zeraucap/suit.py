@@ -19,14 +19,15 @@ from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import Example, KeywordPrompt, compose_keyword_prompts
 
 _NEW_TOKENS, _ROW = 40, 3
-EXAMPLES = (
-    "a dog barking while rain falls",
-    "church bells ringing over chirping birds",
-    "a crying baby and a snoring person",
-    "a car horn and a siren in the street",
-    "footsteps and a creaking wooden door",
+EXAMPLES: tuple[Example, ...] = (
+    (("dog barking", "rain"), "a dog barking while rain falls"),
+    (("church bells", "chirping birds"), "church bells ringing over chirping birds"),
+    (("crying baby", "snoring"), "a crying baby and a snoring person"),
+    (("car horn", "siren"), "a car horn and a siren in the street"),
+    (("footsteps", "wooden door creaking"), "footsteps and a creaking wooden door"),
 )
-"""Captions that name two sounds each, as prompts do: a language model that has read them names both keywords."""
+"""Captions that name both of their keywords, as a caption should: a language model that reads others learns to leave
+keywords out."""
 
 
 def suit(
@@ -47,8 +48,8 @@ def suit(
         prompt: as the options have it.
         decode: as the options have it.
         tokenizer: of the language model.
-        labels: the vocabulary, of which each example gets the keywords nearest to its text.
-        clap: embeds the examples.
+        labels: the vocabulary, of which each given example gets the keywords nearest to its text.
+        clap: embeds given examples.
         chat: write messages of a chat, or not; None and `auto` for what the tokenizer can.
         examples: captions to show before the one that is asked for. None takes as many of :data:`EXAMPLES` as leave
             half of the language model's positions free.
@@ -64,7 +65,9 @@ def suit(
     prompt = replace(prompt, bos=adds_bos(tokenizer), mend_blank=True, chat=talks)
     if talks:  # fails here, not at a clip
         chat_pieces(tokenizer, system=prompt.system)
-    shown = _with_keywords(EXAMPLES if examples is None else examples, prompt, labels, clap)
+    most = prompt.keywords if labels is not None else 0
+    own = tuple((words[:most], text) for words, text in EXAMPLES)
+    shown = own if examples is None else _with_keywords(examples, prompt, labels, clap)
     prompt = replace(prompt, examples=shown)
     if not {"max_tokens", "max_new_tokens"} & set(given):
         decode = replace(decode, max_new_tokens=_NEW_TOKENS)

@@ -20,6 +20,7 @@ from sonogloss.methods.zeraucap.method import GuidedSettings
 from sonogloss.methods.zeraucap.prompt import KeywordPrompt, compose_keyword_prompts
 from sonogloss.methods.zeraucap.suit import EXAMPLES, suit
 from sonogloss.records import FloatArray
+from sonogloss.tagging.texts import stem, stems
 from tests.language_models import chat_tokenizer, tiny_gpt2, tiny_tokenizer
 
 LABELS = LabelBank(
@@ -59,7 +60,7 @@ def test_a_lone_final_blank_is_mended_and_bos_follows_the_tokenizer() -> None:
     assert given == GuidedSettings()
 
 
-def test_examples_get_the_keywords_nearest_to_them() -> None:
+def test_given_examples_get_the_keywords_nearest_to_them() -> None:
     tokenizer = tiny_tokenizer()
     prompt, _ = suited(tokenizer, examples=["rain falls", "a dog barks!"])
     assert prompt.examples == ((("Rain", "Bark"), "rain falls"), (("Dog", "Bark"), "a dog barks!"))
@@ -73,12 +74,20 @@ def test_examples_get_the_keywords_nearest_to_them() -> None:
 def test_examples_of_the_method_stand_where_nobody_names_others_and_they_fit() -> None:
     tokenizer = tiny_tokenizer()
     whole = suited(tokenizer, examples=None)[0]
-    assert [text for _, text in whole.examples] == list(EXAMPLES)
+    assert whole.examples == EXAMPLES
     some = suited(tokenizer, examples=None, positions=500)[0]
     assert 0 < len(some.examples) < len(EXAMPLES)
     [ids] = compose_keyword_prompts([some.examples[0][0]], some, tokenizer)
     assert len(ids) <= 250
     assert suited(tokenizer, examples=None, positions=40)[0].examples == ()
+
+
+def test_examples_of_the_method_name_all_of_their_keywords_whatever_the_labels_are() -> None:
+    for words, caption in EXAMPLES:
+        assert {stem(word) for keyword in words for word in keyword.split()} <= set(stems(caption))
+    for keywords in (0, 1, 3):
+        shown = suited(tiny_tokenizer(), KeywordPrompt(keywords=keywords), examples=None)[0].examples
+        assert shown == tuple((words[:keywords], caption) for words, caption in EXAMPLES)
 
 
 def test_a_chat_asks_and_begins_the_answer() -> None:

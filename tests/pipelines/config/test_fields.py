@@ -32,6 +32,7 @@ class Toy(Configuration):
     band: Sequence[float] | None = option(None, help="two cosines", count=2)
     fast: bool = option(False, help="fast")
     resume: bool = option(True, help="resume")
+    label: str = option("", help="text")
     metric: str = option("a", help="metric", choices=lambda: ("a", "b"))
     beam_args: Sequence[str] = ()
 
@@ -45,6 +46,10 @@ def test_paths_become_strings_and_one_becomes_a_tuple() -> None:
     assert (made.audio, made.output, made.clap) == (("x/a.wav",), "out", "clap")
     assert toy(audio=[Path("a"), "b"]).audio == ("a", "b")
     assert toy(audio=("a",)) == toy(audio="a") == toy(audio=["a"])
+
+
+def test_a_path_may_hold_any_bytes() -> None:
+    assert toy(audio="caf\udce9.wav", clap="caf\udce9").clap == "caf\udce9"
 
 
 def test_lists_become_tuples_and_whole_numbers_become_floats_where_floats_are_meant() -> None:
@@ -77,6 +82,7 @@ def test_lists_become_tuples_and_whole_numbers_become_floats_where_floats_are_me
         ({"fast": "yes"}, ["--fast", "true or false"]),
         ({"output": 3}, ["--output", "text", "3"]),
         ({"audio": [1]}, ["--audio", "text"]),
+        ({"label": "caf\udce9"}, ["--label 'caf\\udce9' is not UTF-8"]),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_option(values: dict[str, Any], words: list[str]) -> None:

@@ -1,0 +1,29 @@
+"""FFmpeg's containers: what their headers announce is compared with what comes out."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+
+from sonogloss.audio import read_recording
+from sonogloss.audio.containers import ffmpeg_name
+from sonogloss.audio.ffmpeg import open_ffmpeg
+from tests.audio.hostile import valid
+
+FILES = valid()
+
+
+@pytest.mark.parametrize("name", ["m4a", "mp4", "mov", "3gp", "mkv", "webm", "avi", "flv", "wv", "tta"])
+def test_the_length_in_a_header_is_known(name: str) -> None:
+    file = open_ffmpeg(io.BytesIO(FILES[name]), str(ffmpeg_name(FILES[name])))
+    assert 0.8 < file.frames / file.sample_rate <= 1.0
+    assert not read_recording(FILES[name]).truncated
+
+
+@pytest.mark.parametrize("name", ["mkv", "webm"])
+def test_a_recording_shorter_than_its_header_says_is_truncated(name: str) -> None:
+    at = FILES[name].index(b"\x44\x89\x88") + 3  # the duration, in milliseconds
+    data = FILES[name][:at] + struct.pack(">d", 2000.0) + FILES[name][at + 8 :]
+    assert read_recording(data).truncated

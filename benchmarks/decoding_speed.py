@@ -44,6 +44,7 @@ from sonogloss.decoding.sequences import AUDIO_SLOT, fill_slots
 from sonogloss.decoding.settings import DecodeSettings
 from sonogloss.methods import load_captioner
 from sonogloss.methods.drcap.prompt import compose_prompts
+from sonogloss.onednn_linear import use_onednn
 from sonogloss.soundscapes import caption_dump
 
 LLAMAS = {  # width, layers, width of the perceptrons, heads
@@ -116,6 +117,7 @@ def prepare(name: str, prompts: int, batch_size: int, device: str, reference_bat
     if name in LLAMAS:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         llama = ageing_llama(*LLAMAS[name], device=device, dtype=dtype)
+        use_onednn(llama)
         model = LanguageModel(model=llama, tokenizer=captioner.language_model.tokenizer)
         soft = torch.randn(prompts, 1, model.width, generator=torch.Generator().manual_seed(2))
         settings = DecodeSettings(max_new_tokens=48)
@@ -204,17 +206,22 @@ def against_peers(work: Work, rounds: int) -> dict[str, Any]:
 
 
 def reference(work: Work) -> list[list[int]]:
-    """Batches in the order of arrival, padded on the left, through transformers' `generate`."""
+    """Batches in the order of arrival, padded on the left, through transformers' `generate` and torch's own products.
+
+    Not in inference mode, in which our linear layers would take oneDNN for it, too.
+    """
     model = work.model
     search = GenerationConfig(
         num_beams=work.settings.num_beams,
         max_new_tokens=work.settings.max_new_tokens,
+        no_repeat_ngram_size=work.settings.no_repeat_ngram,
+        renormalize_logits=work.settings.no_repeat_ngram > 0,  # ours gives what a rule forbids no share
         pad_token_id=model.pad_id,
         bos_token_id=model.bos_id,
         eos_token_id=model.eos_id,
     )
     found = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(work.prompts), work.reference_batch):
             rows = work.prompts[start : start + work.reference_batch]
             longest = max(map(len, rows))

@@ -28,6 +28,7 @@ from sonogloss.clap.shapes import FEWEST_ROWS, batches, padded_length
 from sonogloss.clap.weights import fingerprint, read_model
 from sonogloss.errors import OptionError
 from sonogloss.one_thread import one_thread
+from sonogloss.onednn_linear import use_onednn
 from sonogloss.records import FloatArray
 
 _TEXT_BATCH = 256
@@ -60,6 +61,7 @@ class TransformersClap:
         fingerprint: str,
     ) -> None:
         self.model = model.eval()
+        use_onednn(self.model)
         self._tokenizer = tokenizer
         self._log_mel = LogMel(settings).to(model.device)
         self._fused = bool(model.config.audio_config.enable_fusion)

@@ -23,6 +23,7 @@ from sonogloss.decoding.sequences import end_of_text
 from sonogloss.decoding.stop_criteria import StopCriteria
 from sonogloss.errors import MissingInputError, ModelFormatError, OptionError
 from sonogloss.hub import hub_hint, hub_id
+from sonogloss.onednn_linear import linear, use_onednn
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
@@ -118,6 +119,7 @@ def load_language_model(
         model = merge_adapter(model, adapter)
     if dtype == "int8":
         to_int8(model)
+    use_onednn(model)
     # A checkpoint's own generation settings (sampling, penalties) must not change our search.
     model.generation_config = GenerationConfig()
     loaded = LanguageModel(model=model.to(device).eval(), tokenizer=tokenizer)
@@ -247,7 +249,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs [..., inputs] to outputs [..., outputs], computed in the inputs' dtype."""
-        outputs = nn.functional.linear(inputs, self.weight.to(inputs.dtype)) * self.scale
+        outputs = linear(inputs, self.weight.to(inputs.dtype)) * self.scale
         return outputs if self.bias is None else outputs + self.bias
 
 

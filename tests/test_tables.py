@@ -206,6 +206,17 @@ def test_lists_stand_in_cells_in_several_ways(row: dict[str, Any], values: list[
     assert cell_values(row, "many", "one") == values
 
 
+def test_half_an_emoji_is_a_mark_and_a_whole_one_stays(tmp_path: Path) -> None:
+    halves = r'{"x": "\ud83d", "y": ["\ud83d\ude00", "a \udE00 b"], "\ud83d": 1}'
+    expected = {"x": "\ufffd", "y": ["\U0001f600", "a \ufffd b"], "\ufffd": 1}
+    for name, content in (("a.jsonl", halves), ("a.json", f"[{halves}]")):
+        ((_, row),) = read(tmp_path / name, content).rows
+        assert row == expected
+    (tmp_path / "labels.json").write_text(r'["dog", "\ud83d"]')
+    assert read_names(str(tmp_path / "labels.json"), option="--labels", columns=("name",)) == ["dog", "\ufffd"]
+    assert cell_values({"many": r'["a \ud83d"]'}, "many", "one") == ["a \ufffd"]
+
+
 @given(st.lists(st.text(max_size=9), max_size=4))
 def test_lists_survive_the_cells_of_pandas_and_json(values: list[str]) -> None:
     assert cell_values({"many": json.dumps(values)}, "many", "one") == values

@@ -133,7 +133,8 @@ def _decode_streams(source: ByteSource, found: Found, limits: AudioLimits, mixin
 def _decode_stream(source: ByteSource, stream: Stream, found: Found, first_pass: _FirstPass) -> Part:
     """One stream by libsndfile, or by FFmpeg where that finds more of a damaged one."""
     part: Part | None = None
-    file = open_sndfile(source.open(*stream.pieces))
+    # Of a Creative Voice file libsndfile takes the heads of further blocks for sound.
+    file = None if found.ffmpeg == "voc" else open_sndfile(source.open(*stream.pieces))
     if file is not None:
         with closing(file):
             part = first_pass.run(file, stream, None)

@@ -19,7 +19,8 @@ from sonogloss.records import FloatArray
 av.logging.set_level(None)
 
 _OPTIONS = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
-_LENGTH_IS_KNOWN = {"mov", "matroska", "asf", "flv", "avi", "ape", "wv", "tta"}
+# Not that of AVI: of ADPCM it is wrong by the size of a block.
+_LENGTH_IS_KNOWN = {"mov", "matroska", "asf", "flv", "ape", "wv", "tta"}
 _TOLERANCE_S = 0.15  # of a length in a header, which is rounded to packets of sound or frames of a video
 _MOST_PLANES = 8  # PyAV reads past the end of a longer list of planes, and crashes
 _BAD_SHARE = 4

@@ -20,6 +20,7 @@ _AMR_HEADS = {b"#!AMR\n": _AMR_NB, b"#!AMR-WB\n": _AMR_WB}
 _AC3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)  # kbit/s
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _TS_PACKET = 188
+_TAGS = (b"TAG", b"APE", b"ID3")  # how tags of titles begin
 
 
 def media_layout(source: ByteSource, start: int, name: str) -> Layout:
@@ -33,7 +34,7 @@ def media_layout(source: ByteSource, start: int, name: str) -> Layout:
     while walk is not None and position < source.size:
         end = position
         for box, after, is_first in walk(source, position):
-            if after_tag(source, box) is not None and is_harmless(source, box):
+            if source.read(box, 3) in _TAGS and is_harmless(source, box):
                 break  # many a tag looks like a box
             if box > start and (is_first or box == position):
                 starts.append(box)

@@ -87,10 +87,12 @@ def open_sndfile(file: io.IOBase) -> SndfileFile | None:
     except soundfile.LibsndfileError:
         return None
     frames = int(stream.frames)
+    # Of MP3 in WAV they are guessed from the bitrate of the first frame.
+    guessed = stream.format != "MP3" and stream.subtype.startswith("MPEG_")
     return SndfileFile(
         sample_rate=int(stream.samplerate),
         channels=int(stream.channels),
-        frames=frames if frames < _UNKNOWN_FRAMES else 0,
+        frames=frames if frames < _UNKNOWN_FRAMES and not guessed else 0,
         format=str(stream.format),
         subtype=str(stream.subtype),
         _file=stream,

@@ -6,9 +6,12 @@ import ast
 import contextlib
 import io
 import json
+import re
 import tokenize
 from collections.abc import Mapping
 from typing import Any
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair, as JSON and Python spell it
 
 
 def cell_values(row: Mapping[str, Any], many: str, one: str) -> list[Any]:
@@ -19,7 +22,7 @@ def cell_values(row: Mapping[str, Any], many: str, one: str) -> list[Any]:
     value = row.get(many, row.get(one))
     if isinstance(value, str) and many in row and value.lstrip().startswith("["):
         if (found := text_list(value)) is not None:
-            return found
+            return list(whole_letters(found, value))
         for parse in (json.loads, ast.literal_eval):
             with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 value = parse(value)
@@ -46,3 +49,10 @@ def text_list(cell: str) -> list[str] | None:
     except (tokenize.TokenError, IndexError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return values if all(isinstance(value, str) for value in values) else None
+
+
+def whole_letters(value: Any, text: str) -> Any:
+    """A value that came out of this text of JSON or Python, with U+FFFD for each half of an emoji."""
+    if not _HALF.search(text):
+        return value
+    return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from sonogloss import files
 from sonogloss.errors import FormatError, InputError, MissingInputError
+from sonogloss.tables.cells import whole_letters
 
 Row = dict[str, Any]
 Parser = Callable[[str, IO[bytes]], tuple[Iterable[str], Iterator[tuple[str, Row]]]]
@@ -176,13 +177,13 @@ def _rows_of_document(name: str, document: Any) -> list[Row]:
 
 
 def load_json(name: str, text: str, line: int = 1) -> Any:
-    """The value of a JSON text that begins in this line of its file.
+    """The value of a JSON text that begins in this line of its file. Half an emoji becomes U+FFFD.
 
     Raises:
         FormatError: it is not JSON, or an object in it names a key twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return whole_letters(json.loads(text, object_pairs_hook=_unique), text)
     except json.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1}"
         raise FormatError(f"{name}, {place}: not JSON ({error.msg}).", "Correct the line.") from error

@@ -101,6 +101,6 @@ def test_thresholds_are_where_they_are_documented(
         return
     [clip] = cut(encode(samples, rate, subtype="FLOAT"))
     assert ("SHORT" in clip.flags) == (frames_s < 0.5)
-    assert ("SILENT" in clip.flags) == (np.abs(clip.samples).max() < 1e-4)
+    assert ("SILENT" in clip.flags) == (float(np.abs(clip.samples).max()) < 1e-4)
     assert ("DC" in clip.flags) == (abs(clip.samples.mean(dtype=np.float64)) > 0.05)
     assert ("RESAMPLED" in clip.flags) == (rate != RATE)

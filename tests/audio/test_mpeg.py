@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sonogloss.audio import read_recording
 from sonogloss.audio.byte_source import ByteSource
 from sonogloss.audio.layout import after_id3
 from sonogloss.audio.mpeg import _SIZES, mpeg_layout
+from tests.audio.hostile import muxed
 
 
 def frame_size(head: bytes) -> int | None:
@@ -156,3 +158,12 @@ def test_files_in_a_row_are_streams_of_their_own() -> None:
 def test_encoders_that_miscount_by_a_frame_make_no_second_stream() -> None:
     data = with_info(4) + frame(9) * 6
     assert opened(data) == [data]
+
+
+@pytest.mark.parametrize(("rate", "layout"), [(44100, "mono"), (44100, "stereo"), (8000, "mono")])
+def test_mp3_in_a_wav_is_whole_and_a_cut_one_is_not(rate: int, layout: str) -> None:
+    data = muxed("wav", "libmp3lame", seconds=2, rate=rate, layout=layout)
+    recording = read_recording(data)
+    assert 2.0 <= recording.duration_s < 2.2
+    assert not recording.truncated
+    assert read_recording(data[: len(data) * 2 // 3]).truncated

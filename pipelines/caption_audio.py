@@ -18,6 +18,7 @@ from sonogloss.pipelines.config.parser import command
 from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.dry_run import show_dry_run
+from sonogloss.pipelines.running.ownership import refuse_foreign_exports
 from sonogloss.pipelines.running.print_captions import export, formatted, print_captions
 from sonogloss.pipelines.running.report import show_run
 from sonogloss.pipelines.running.terminal import plain, plain_console, say
@@ -41,6 +42,8 @@ def caption(config: CaptionConfig) -> dict[str, Any]:
     """
     if config.output is None:
         return print_captions(config)
+    if config.format is not None:
+        refuse_foreign_exports(str(config.output))
     report = run_audio_job(config, lambda: prepare(config))
     if config.datastore is not None and not report.get("done_before"):
         report["datastore_checked"] = CHECKED[config.store_check]

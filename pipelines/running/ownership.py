@@ -38,6 +38,7 @@ OTHERS = {
     "captioner.json": ("sonogloss-captioner", "a captioner"),
     "prompts.json": ("sonogloss-label-prompts", "label prompts"),
 }
+EXPORTS = "exports"
 _ELSEWHERE = "Move them away, or name another directory."
 
 
@@ -95,6 +96,16 @@ def refuse_results(output: str) -> None:
             if footer is not None and footer.kind != DATASTORE:
                 command = COMMANDS.get(footer.kind or folder, "caption or classify")
                 raise OutputError(f"--output {output!r} holds results of {command}.", "Name another directory.")
+
+
+def refuse_foreign_exports(output: str) -> None:
+    """What lies among the exports of a directory without results is no export of ours.
+
+    Raises:
+        OutputError: something does.
+    """
+    if not files.exists(files.join(output, RUN_FILE)) and not _names(output, KINDS):
+        _refuse_foreign(output, _names(output, (EXPORTS,)))
 
 
 def survey(output: str, *, kind: str, units: Callable[[], Iterable[str]] = tuple) -> Holdings:

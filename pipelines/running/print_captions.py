@@ -20,6 +20,7 @@ from sonogloss.pipelines.config.captioning import CaptionConfig
 from sonogloss.pipelines.running.audio_job import BATCH_SIZE, run_here
 from sonogloss.pipelines.running.caption_job import prepare
 from sonogloss.pipelines.running.inputs import as_list, list_audio, note_pocket
+from sonogloss.pipelines.running.ownership import EXPORTS
 from sonogloss.transforms.commit_run import read_parts, read_run
 from sonogloss.transforms.read_audio import read_units
 from sonogloss.transforms.work import cut_units
@@ -102,12 +103,12 @@ def export(output: str, form: str) -> list[str]:
     rows = pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("uri", "member", "start_s")])
     every = (row for batch in rows.to_batches(_BATCH) for row in batch.to_pylist())
     if form not in SUBTITLES:
-        return [_write(files.join(output, f"exports/captions.{form}"), FORMATS[form](every))]
+        return [_write(files.join(output, f"{EXPORTS}/captions.{form}"), FORMATS[form](every))]
     taken: Counter[str] = Counter()
     written = []
     for (uri, member), cues in groupby(every, key=lambda row: (row["uri"], row["member"])):
         name = free_name(PurePosixPath(files.base_name(member or uri)).stem, taken)
-        written.append(_write(files.join(output, f"exports/{name}.{form}"), FORMATS[form](cues)))
+        written.append(_write(files.join(output, f"{EXPORTS}/{name}.{form}"), FORMATS[form](cues)))
     return written
 
 

@@ -130,6 +130,19 @@ def test_a_datastore_is_replaced_also_when_its_build_was_killed(run: Run, tiny_c
     assert_one_line(run(*argv, "--overwrite"), "not ours", "manifest.json")
 
 
+def test_foreign_exports_are_not_replaced(run: Run, audio: Path, captioner: Path, store: Path, tmp_path: Path) -> None:
+    put_aside = tmp_path / "out/exports/captions.csv"
+    put_aside.parent.mkdir(parents=True)
+    put_aside.write_text("my own work")
+    models = ["--captioner", captioner, "--datastore", store, "--max-dead-letters", 1]
+    command = ["caption", "--audio", audio, *models, "--output", tmp_path / "out", "--format", "csv"]
+    assert_refused_and_untouched(run, command, tmp_path / "out", "not ours: exports/captions.csv")
+    put_aside.rename(tmp_path / "mine.csv")
+    for _ in range(2):  # what we exported is written again
+        assert run(*command).code == 0
+        assert put_aside.read_text().startswith("uri,")
+
+
 def test_foreign_metrics_are_not_replaced(run: Run, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"file_name": "a.wav", "caption": "a dog"}\n')
     (tmp_path / "references.jsonl").write_text('{"file_name": "a.wav", "references": ["a dog"]}\n')

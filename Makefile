@@ -22,7 +22,7 @@ BENCHMARKS := pocket_quality real_audio pipeline_overhead classify_overhead tagg
 	full_size decoding_speed zeraucap_ablation zeraucap_speed order_probe temporal_quality caption_order zste_overhead \
 	worker_processes decoder_isolation decoder_fuzz long_recording datastore_search store_beyond_memory index_kinds \
 	index_peer retrieval_share kills many_members many_sources \
-	front_end interval_coverage text_padding real_sound real_names datastore_kills damaged_stores datastore_build evaluate_scale metric_parity \
+	front_end interval_coverage text_padding study_classes real_sound real_names datastore_kills damaged_stores datastore_build evaluate_scale metric_parity \
 	clotho_recordings report_page gpu_search onednn_products
 # Real clips (ESC-50's layout) join the training of the pocket pair where they are at hand; only ESC-10 is learned from.
 REAL_CLIPS ?= $(wildcard ../shared/data/audio/esc)

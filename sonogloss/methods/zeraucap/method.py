@@ -48,8 +48,7 @@ class GuidedSettings:
     )
     no_repeat_ngram: int = field(
         default=0,
-        metadata=LATER
-        | {"help": "so many tokens in a row occur once in a caption; 0 for no such rule", "default": "3"},
+        metadata=LATER | {"help": "no N tokens in a row occur twice in a caption; 0 for no such rule", "default": "3"},
     )
     text_tokens: int = 77
     batch_size: int = 64

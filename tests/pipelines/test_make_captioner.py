@@ -60,6 +60,7 @@ def test_a_captioner_of_models_as_they_come(
     again = run(*make, tmp_path / "more.txt", "--max-tokens", 150, "--output", out, "--overwrite")
     assert again.code == 0, again.err
     assert "5 keywords" in again.out
+    assert "Next: sonogloss caption RECORDINGS --captioner" in again.out
 
 
 def test_what_does_not_go_together_is_told_before_anything_is_written(

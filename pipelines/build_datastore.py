@@ -8,6 +8,7 @@ r"""build-datastore: text dumps -> a datastore of captions and their text suppor
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -287,3 +288,4 @@ def show(report: dict[str, Any]) -> None:
         console.print(f"Files left out: {reasons}.", markup=False)
     if report["left_out_columns"]:
         console.print(f"Columns left out, bytes or too long: {', '.join(report['left_out_columns'])}.", markup=False)
+    console.print(f"Next: sonogloss search {shlex.quote(report['output'])} --text 'a dog barks'", soft_wrap=True)

@@ -61,7 +61,7 @@ def show(report: dict[str, Any]) -> None:
             say(f"{letter['uri']}: {letter['code']}: {letter['message']}")
         for line in formatted(report["rows"], report["format"]).splitlines():
             print(plain(line) if report["format"] == "txt" else line)
-    else:
+    elif "job" not in report:  # a job that was left was named when it was submitted
         show_run(report, rows=CaptionRows.folder, done="captioned")
         if checked := report.get("datastore_checked"):
             plain_console().print(f"Checked of the datastore: {checked}.", markup=False)

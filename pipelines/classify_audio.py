@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from sonogloss.pipelines.running.audio_job import run_audio_job
 from sonogloss.pipelines.running.dry_run import show_dry_run
 from sonogloss.pipelines.running.inputs import check_window, device_for, runs_elsewhere
 from sonogloss.pipelines.running.report import show_run
+from sonogloss.pipelines.running.terminal import plain_console
 from sonogloss.records import LabelRow
 from sonogloss.transforms.batch_step import BatchStep, Step
 from sonogloss.transforms.embed_audio import embed_audio
@@ -164,5 +166,6 @@ def show(report: dict[str, Any]) -> None:
         show_dry_run(
             report, lambda row: ", ".join(f"{label['label']} ({label['score']:.2f})" for label in row["labels"])
         )
-    else:
+    elif "job" not in report:  # a job that was left was named when it was submitted
         show_run(report, rows=LabelRows.folder, done="tagged")
+        plain_console().print(f"Next: sonogloss report {shlex.quote(report['output'])}", soft_wrap=True)

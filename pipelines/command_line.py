@@ -106,7 +106,7 @@ JOBS = {
         config="training:MakeCaptionerConfig",
         function="make_captioner:make_captioner",
         summary="put a captioner together from a CLAP, a language model and keywords, without training (ZerAuCap)",
-        example="sonogloss make-captioner --labels keywords.txt --language-model gpt2 --output captioner",
+        example="sonogloss make-captioner --labels keywords.txt --language-model hf:OWNER/NAME --output captioner",
     ),
     "train-captioner": Job(
         config="training:TrainCaptionerConfig",
@@ -303,6 +303,7 @@ def _silence_beam_unless(verbose: bool) -> None:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # every try of a hub that cannot be reached, twice
 
 
 if __name__ == "__main__":

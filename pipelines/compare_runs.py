@@ -197,6 +197,8 @@ def show(report: dict[str, Any]) -> None:
                 cells = [*map(_cell, values), _cell(row, "+"), f"{row['p']:.4f}"]
                 table.add_row(row["metric"], *cells, *(f"{row[n]:,}" for n in ("wins", "losses", "ties")))
         console.print(table)
+    if report["most"]:
+        console.print("The clips that differ most, with the caption of A above that of the other run:", soft_wrap=True)
     for row in report["most"]:
         for line in (f"{row['difference']:+.3f} {row['metric']}  {row['key']}", *row["captions"]):
             console.print(line)

@@ -110,7 +110,8 @@ def facts_of(kind: str, manifest: Mapping[str, Any]) -> dict[str, str]:
             facts |= {row["metric"]: f"{row['value']:.4f} of {row['n']:,} clips" for row in report.get("corpus", [])}
             facts |= {name: _some(inputs.get(name)) for name in ("results", "references")}
         case "sonogloss-datastore":
-            facts |= {"captions": f"{manifest.get('count', 0):,}", "sources": _some(manifest.get("sources"))}
+            sources = [source["name"] for source in manifest.get("sources", [])]
+            facts |= {"captions": f"{manifest.get('count', 0):,}", "sources": _some(sources)}
         case _:
             facts |= {name: str(manifest[name]) for name in ("method", "labels") if isinstance(manifest.get(name), str)}
     return {name: value for name, value in facts.items() if value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -125,3 +126,4 @@ def show(report: dict[str, Any]) -> None:
         f"{report['language_model']}",
     )
     console.print(f"fingerprint {report['fingerprint']}")
+    console.print(f"Next: sonogloss caption RECORDINGS --captioner {shlex.quote(report['output'])}", soft_wrap=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sonogloss.pipelines.build_datastore import build_datastore
     from sonogloss.pipelines.caption_audio import caption
     from sonogloss.pipelines.classify_audio import classify
+    from sonogloss.pipelines.compact_datastore import compact
     from sonogloss.pipelines.compare_runs import compare_runs
     from sonogloss.pipelines.convert_clap import convert_clap
     from sonogloss.pipelines.evaluate_captions import evaluate
@@ -36,6 +37,7 @@ __all__ = [
     "load_clap",
     "load_captioner",
     "build_datastore",
+    "compact",
     "search",
     "caption",
     "classify",
@@ -58,6 +60,7 @@ _MODULES = {
     "load_clap": "clap",
     "load_captioner": "pipelines.load_captioner",
     "build_datastore": "pipelines.build_datastore",
+    "compact": "pipelines.compact_datastore",
     "search": "pipelines.search_datastore",
     "caption": "pipelines.caption_audio",
     "classify": "pipelines.classify_audio",

@@ -87,12 +87,12 @@ class JobOptions(BeamOptions):
 class WindowOptions(Configuration):
     """How recordings are cut, and where models run."""
 
-    window: float = _window(10.0, help="seconds a clip", metavar="S")
+    window: float = _window(10.0, help="length of a clip in seconds", metavar="S")
     hop: float | None = _window(
-        None, help="seconds from the start of one clip to the start of the next", default_text="the window", metavar="S"
+        None, help="seconds between the starts of two clips", default_text="the window", metavar="S"
     )
     max_windows: int | None = _window(
-        None, help="clips a recording at most, from its start", default_text="all", at_least=1
+        None, help="at most so many clips of a recording, from its start", default_text="all", at_least=1
     )
     long: Literal["windows", "first", "pool", "summary"] = _window(
         "windows",
@@ -100,7 +100,7 @@ class WindowOptions(Configuration):
         "of its windows' embeddings, summary takes the caption of a window that is nearest to that mean",
     )
     pool_weights: Literal["equal", "loudness"] = _window(
-        "equal", help="what windows count in that mean: all the same, or as much as they are loud"
+        "equal", help="weights of the windows in that mean: all equal, or by their loudness"
     )
     skip_silent: bool = _window(
         False, help="leave out windows whose peak is below -80 dBFS; they are counted", digest="value"
@@ -166,7 +166,10 @@ class CaptionSettings(WindowOptions):
     )
     store_check: str = check_option()
     captioner: AnyPath = _shaping(
-        "pocket", help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory", metavar="C"
+        "pocket",
+        help="pocket, pocket:soft-hard, pocket:zeraucap, or a directory",
+        default_text="pocket; pocket:soft-hard to print captions without a datastore",
+        metavar="C",
     )
     clap: AnyPath | None = _shaping(
         None,
@@ -229,7 +232,7 @@ class CaptionSettings(WindowOptions):
     magic: bool = _decoding(False, help="drcap, soft-hard: the CLAP weighs the candidates of the search (magic beam)")
     no_repeat_ngram: int | None = _decoding(
         None,
-        help="so many tokens in a row occur once in a caption; 0 for no such rule",
+        help="no N tokens in a row occur twice in a caption; 0 for no such rule",
         default_text="the captioner's",
         metavar="N",
         at_least=0,
@@ -307,7 +310,7 @@ class ClassifyConfig(WindowOptions, JobOptions):
         metavar="TEXT",
     )
     top: int | None = _shaping(
-        None, help="labels a row at most", default_text="5; with --multi-label all", metavar="K", at_least=1
+        None, help="labels per row at most", default_text="5; with --multi-label all", metavar="K", at_least=1
     )
     multi_label: bool = _shaping(False, help="several labels may be true: name all that reach the threshold")
     threshold: float | None = _shaping(

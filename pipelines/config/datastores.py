@@ -72,10 +72,12 @@ class BuildDatastoreConfig(BeamOptions):
     index_memory: float = option(
         8.0, help="memory that the index may take when it is searched", metavar="GIB", at_least=0
     )
-    recall: float = option(0.95, help="share of the ten nearest that the index must find", at_least=0, at_most=1)
+    recall: float = option(
+        0.95, help="share of the ten nearest captions that the index must find", at_least=0, at_most=1
+    )
     recall_audio: Paths = option(
         (),
-        help="recordings, or .npy files of audio embeddings: the index must find so much of their ten nearest too",
+        help="recordings, or .npy files of audio embeddings: the index must find this share of their ten nearest too",
         metavar="GLOB",
     )
     support: str = option(
@@ -85,11 +87,13 @@ class BuildDatastoreConfig(BeamOptions):
     )
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     vectors: str = option(
-        "float32", help="what vectors are stored as; float16 takes half the room", choices=("float32", "float16")
+        "float32",
+        help="number format of the stored vectors; float16 takes half the space",
+        choices=("float32", "float16"),
     )
     precision: str = option(
         "float32",
-        help="what the text tower computes in; the short ones are faster on a GPU",
+        help="number format of the text tower; those of 16 bits are faster on a GPU",
         choices=("float32", "bfloat16", "float16"),
     )
     overwrite: bool = option(False, group=JOB, help="replace the datastore that the output holds", recorded=False)
@@ -116,7 +120,9 @@ class CompactConfig(Configuration):
     """Options of `compact`."""
 
     datastore: AnyPath = option(help="made by build-datastore", metavar="DATASTORE", positional=True)
-    remove_source: tuple[str, ...] = option((), help="sources whose captions go", default_text="none", metavar="NAME")
+    remove_source: tuple[str, ...] = option(
+        (), help="sources whose captions are removed", default_text="none", metavar="NAME"
+    )
     shards: int | None = option(None, help="number of shards", default_text="one per million captions", at_least=1)
     break_lease: bool = break_lease_option(JOB)
 
@@ -135,7 +141,7 @@ class SearchConfig(Configuration):
     id: int | None = option(
         None, help="id of a caption of the datastore, whose neighbors are looked up", default_text="none", metavar="ID"
     )
-    k: int = option(5, flag="-k", help="captions a query", metavar="K", at_least=1)
+    k: int = option(5, flag="-k", help="captions per query", metavar="K", at_least=1)
     where: Sequence[str] = option(
         (),
         help="only captions with this value in a column (source=NAME); of several values of a column, any",

@@ -56,7 +56,7 @@ class ScoringOptions(Configuration):
         metavar="FILE",
     )
     datastore: AnyPath | None = option(
-        None, help="that the captions rest on, for novel_trigrams", default_text="none", metavar="DIR"
+        None, help="the datastore behind the captions, for novel_trigrams", default_text="none", metavar="DIR"
     )
     key: str | None = option(
         None, help="the references' key column", default_text="found by its name", metavar="COLUMN"
@@ -66,7 +66,7 @@ class ScoringOptions(Configuration):
     )
     per: Literal["clip", "recording"] = _PER
     bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals; 0 for none", at_least=0)
-    seed: int = option(0, help="of the resampling", at_least=0)
+    seed: int = option(0, help="seed of the resampling", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ class CompareConfig(ScoringOptions):
         help="two or more results directories, or tables with captions", metavar="RESULTS", positional=True
     )
     references: AnyPath = option(help="references, as evaluate takes them", metavar="FILE")
+    bootstrap: int = option(1000, help="resampled corpora for the 95 % intervals", at_least=0)
     output: AnyPath | None = option(
         None, help="a Parquet file for the values of every clip", default_text="none", metavar="FILE"
     )

@@ -112,7 +112,7 @@ class PostTrainClapConfig(ClipsConfig):
     )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         PostTrainConfig.precision,
-        help="what is computed in; auto is bfloat16 where the hardware computes it fast, else float32",
+        help="number format of the computation; auto is bfloat16 where the hardware computes it fast, else float32",
         old_values=OLD_PRECISIONS,
     )
     seed: int = option(PostTrainConfig.seed, help="seed of everything random", at_least=0)

@@ -137,7 +137,9 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     )
     steps: int | None = _number("optimizer steps", "about three epochs, 300 to 20,000", at_least=1)
     batch_size: int | None = _number("captions a step, over all processes", "64", at_least=1)
-    learning_rate: float | None = _number("the highest learning rate", "0.001; with an adapter 0.0003")
+    learning_rate: float | None = _number(
+        "the highest learning rate", "0.001; for more than 50 million parameters 0.0003"
+    )
     tune: Literal["all", "lora", "none"] | None = _number(
         "which weights of the language model are trained", "all up to 50 million, else lora"
     )
@@ -199,8 +201,8 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     beams: int | None = _captioner("beams of the search", "the released system's", at_least=1)
     max_new_tokens: int | None = _captioner("the longest caption, in tokens", "60 at most", at_least=1)
     no_repeat_ngram: int | None = _captioner(
-        "so many tokens in a row occur once in a caption, 0 for no such rule",
-        "0; with an adapter 3",
+        "no N tokens in a row occur twice in a caption; 0 for no such rule",
+        "3 for more than 50 million parameters, else 0; 0 with --preset paper",
         at_least=0,
         metavar="N",
     )
@@ -302,7 +304,7 @@ def _own_value(method: Method, part: type[Any], field: Field[Any]) -> str:
 
 
 def _field_default(method: Method, part: type[Any], field: Field[Any]) -> str:
-    return in_words(field.default)
+    return field.metadata.get("default") or in_words(field.default)
 
 
 TrainCaptionerConfig = add_method_options(TrainCaptionerOptions, trainable_methods(), training_parts, _own_value)

@@ -42,6 +42,7 @@ class Extent:
         probed: recordings whose header was read.
         recordings: all of them.
         estimated: the numbers are scaled from those that were read.
+        unreadable: recordings of those that were read which hold no sound that can be read.
     """
 
     sound_s: float
@@ -49,6 +50,7 @@ class Extent:
     probed: int
     recordings: int
     estimated: bool
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +163,11 @@ def measure_extent(sources: Sequence[Source], policy: WindowPolicy, *, sample: i
     """
     usable = _usable(sources)
     end = time.monotonic() + _PROBE_WITHIN_S
-    sound_s, clips, known, size, probed = 0.0, 0, 0, 0, 0
+    sound_s, clips, known, size, probed, unreadable = 0.0, 0, 0, 0, 0, 0
     for source, form in _forms(spread(usable, sample)):
         probed += 1
         if form is not None:
+            unreadable += form.duration_s == 0
             length = max(0.0, min(form.duration_s, source.end_s or form.duration_s) - (source.start_s or 0.0))
             sound_s += length
             clips += len(expected_windows(length, policy)) * (form.channels if policy.channels == "split" else 1)
@@ -180,6 +183,7 @@ def measure_extent(sources: Sequence[Source], policy: WindowPolicy, *, sample: i
         probed=probed,
         recordings=len(usable),
         estimated=known < len(usable),
+        unreadable=unreadable,
     )
 
 
@@ -226,10 +230,12 @@ def show_dry_run(report: dict[str, Any], words: Callable[[dict[str, Any]], str])
     console = plain_console()
     extent, expected = report["extent"], report["estimate"]
     left_out = f" ({report['left_out']:,} other files left out)" if report["left_out"] else ""
-    console.print(f"{report['sources']:,} recordings in {report['units']:,} units of work{left_out}:")
+    console.print(f"{report['sources']:,} recordings, units of work: {report['units']:,}{left_out}")
     source = f"estimated from {extent['probed']:,} of {extent['recordings']:,} recordings"
     about = source if extent["estimated"] else "by their headers"
     console.print(f"  {in_words(extent['sound_s'])} of sound, {extent['clips']:,} clips ({about})")
+    if bad := extent["unreadable"]:
+        console.print(f"  unreadable: {bad:,} of {extent['probed']:,} headers")
     if expected is not None:
         processes = f"{expected['workers']} workers" if expected["workers"] > 1 else "one process"
         price = f"; {expected['price']:,.2f} at the price given" if expected["price"] is not None else ""

@@ -130,7 +130,7 @@ def note_pocket(clap: str, paths: Iterable[str]) -> None:
         files.exists(files.join(path, DEMO_FILE)) for path in (folder, os.path.dirname(folder))
     )
     if not made_by_demo:
-        note(f"{clap} knows fifty synthetic sounds; name a CLAP for real work")
+        note(f"{clap} knows fifty sounds only, for demos; real work needs a published CLAP")
 
 
 def too_many(failed: int, total: int, *, share: float, what: str, where: str) -> list[str]:

@@ -112,8 +112,6 @@ def _unreadable(uri: str, message: str, remedy: str) -> MissingInputError:
 
 def show_run(report: dict[str, Any], *, rows: str, done: str) -> None:
     """Print a report for a person; `done` is what became of the sources ("tagged")."""
-    if "job" in report:  # it was named when it was submitted
-        return
     console = plain_console()
     if report["done_before"]:
         console.print(f"These sources were {done} with these options before: nothing to do.")

@@ -32,7 +32,7 @@ function marked(text, other) {
   for (let i = 0; i < ours.length; i++) {
     while (j < theirs.length && ours[i] !== theirs[j] && table[i][j + 1] >= table[i + 1][j]) j++;
     if (j < theirs.length && ours[i] === theirs[j]) { pieces.push(`${ours[i]} `); j++; }
-    else pieces.push(element("mark", ours[i]), " ");
+    else pieces.push(element("mark", ours[i], { title: "not in the other caption" }), " ");
   }
   return pieces;
 }

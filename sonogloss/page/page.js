@@ -58,7 +58,7 @@ function rowOf(clip, at) {
   const score = clip.score === null ? "" : number(clip.score, 2);
   const words = element("div", [element("div", clip.caption, { class: "caption" }),
     ...(clip.other ? [element("div", clip.other.caption, { class: "other" })] : []), element("div", [...tags, place(clip)], { class: "place" })], { class: "words" });
-  const row = element("div", [canvas, words, element("div", clip.other ? `${score} / ${number(clip.other.score, 2)}` : score, { class: "score" })], {
+  const row = element("div", [canvas, words, element("div", clip.other ? `${score} / ${number(clip.other.score, 2)}` : score, { class: "score", title: "CLAP score" })], {
     class: "row", role: "option", id: `row-${at}`, "aria-selected": String(clip === chosen), "aria-posinset": at + 1, "aria-setsize": shown.length });
   row.style.top = `${at * ROW}px`;
   row.addEventListener("click", () => choose(clip));

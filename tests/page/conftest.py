@@ -30,6 +30,15 @@ def browser() -> Iterator[Any]:
     started.quit()
 
 
+# On a busy machine a page is loaded before it is filled, laid out and drawn.
+_DRAWN = """
+const done = arguments[0];
+const look = () => by("status").textContent && document.querySelector("main").clientWidth
+  ? requestAnimationFrame(() => requestAnimationFrame(done)) : requestAnimationFrame(look);
+look();
+"""
+
+
 @pytest.fixture
 def opened(browser: Any) -> Any:
     """Open a page from its file, and forget what earlier pages said."""
@@ -37,6 +46,7 @@ def opened(browser: Any) -> Any:
     def _open(page: Path) -> Any:
         browser.set_window_size(1440, 900)
         browser.get(page.as_uri())
+        browser.execute_async_script(_DRAWN)
         return browser
 
     browser.get("about:blank")

@@ -127,6 +127,7 @@ def test_the_same_command_again_does_nothing_and_another_needs_to_say_so(
     again = run(*command)
     assert again.code == 0
     assert "nothing to do" in again.out
+    assert "Next: sonogloss search" in again.out
     assert (tmp_path / "store" / "manifest.json").stat().st_mtime_ns == before
     other = [*command, "--source", "elsewhere"]
     assert_one_line(run(*other), "--output", "--overwrite")

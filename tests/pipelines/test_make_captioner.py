@@ -60,6 +60,7 @@ def test_a_captioner_of_models_as_they_come(
     again = run(*make, tmp_path / "more.txt", "--max-tokens", 150, "--output", out, "--overwrite")
     assert again.code == 0, again.err
     assert "5 keywords" in again.out
+    assert "Next: sonogloss caption RECORDINGS --captioner" in again.out
 
 
 def test_what_does_not_go_together_is_told_before_anything_is_written(
@@ -84,7 +85,8 @@ def test_prompt_and_search_are_options_with_the_defaults_of_their_classes() -> N
     for settings in (KeywordPrompt(), GuidedSettings()):
         for name, field in described_fields(type(settings)).items():
             assert f"--{name.replace('_', '-')}" in shown
-            assert f"{field.metadata['help']} (default: {in_words(getattr(settings, name))})" in shown
+            default = field.metadata.get("default") or in_words(getattr(settings, name))
+            assert f"{field.metadata['help']} (default: {default})" in shown
     assert "text_tokens" not in MakeCaptionerConfig.__dataclass_fields__
 
 

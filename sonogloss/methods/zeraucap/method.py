@@ -37,11 +37,18 @@ class GuidedSettings:
     )
     max_tokens: int = field(
         default=78,
-        metadata={"help": "tokens of BOS, prompt and caption together; counts where --max-new-tokens is 0"},
+        metadata={
+            "help": "tokens of BOS, prompt and caption together, in place of --max-new-tokens",
+            "default": "none; the released system has 78",
+        },
     )
-    max_new_tokens: int = field(default=0, metadata=LATER | {"help": "tokens of a caption, however long its prompt is"})
+    max_new_tokens: int = field(
+        default=0,
+        metadata=LATER | {"help": "tokens of a caption, however long its prompt is", "default": "40"},
+    )
     no_repeat_ngram: int = field(
-        default=0, metadata=LATER | {"help": "so many tokens in a row occur once in a caption; 0 for no such rule"}
+        default=0,
+        metadata=LATER | {"help": "no N tokens in a row occur twice in a caption; 0 for no such rule", "default": "3"},
     )
     text_tokens: int = 77
     batch_size: int = 64

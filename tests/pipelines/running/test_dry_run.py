@@ -22,7 +22,7 @@ POLICY = WindowPolicy(window_s=10, hop_s=10)
 def test_headers_tell_hours_and_clips(recordings: Path) -> None:
     sources, _ = list_audio([str(recordings)])
     extent = measure_extent(sources, POLICY)
-    assert extent == Extent(sound_s=33.0, clips=11, probed=10, recordings=10, estimated=False)
+    assert extent == Extent(sound_s=33.0, clips=11, probed=10, recordings=10, estimated=False, unreadable=1)
     first = measure_extent(sources, WindowPolicy(window_s=10, hop_s=10, max_windows=1))
     assert (first.clips, first.sound_s) == (9, 33.0)  # one is broken
 
@@ -86,6 +86,7 @@ def test_the_command_estimates_and_writes_nothing(
     assert report["estimate"]["price"] == pytest.approx(report["estimate"]["wall_time_s"], abs=0.01)
     shown = run(*argv, "--dry-run").out
     assert "33 s of sound, 11 clips (by their headers)" in shown
+    assert "unreadable: 1 of 10 headers" in shown
     assert "with one process on this machine" in shown
     assert not (tmp_path / "out").exists()
     assert_one_line(run(*argv, "--price-per-hour", "1"), "--dry-run")

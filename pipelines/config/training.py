@@ -185,7 +185,9 @@ class TrainCaptionerOptions(MethodConfiguration, BeamOptions):
     )
 
     mapper: Literal["relu", "mlp", "transformer"] | None = _mapper("what maps an embedding to vectors", "the method's")
-    mapper_hidden: int | None = _mapper("relu: width of the hidden layer", "512; with an adapter 2048", at_least=1)
+    mapper_hidden: int | None = _mapper(
+        "relu: width of the hidden layer", "512; for more than 50 million parameters 2048", at_least=1
+    )
     mapper_layers: int | None = _mapper("transformer: number of layers", "8", at_least=1)
     mapper_heads: int | None = _mapper("transformer: number of attention heads", "8", at_least=1)
 

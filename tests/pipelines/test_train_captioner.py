@@ -269,7 +269,7 @@ def test_the_defaults_that_help_shows_are_those_of_our_presets() -> None:
         assert f"(default: {plain(values[name])})" in help_of(shown, name), name
     both = {"learning_rate": (plan.training, large.training), "hidden": (plan.mapper, large.mapper)}
     for name, (small, other) in both.items():
-        text = f"(default: {getattr(small, name):g}; with an adapter {getattr(other, name):g})"
+        text = f"(default: {getattr(small, name):g}; for more than 50 million parameters {getattr(other, name):g})"
         assert text in help_of(shown, "mapper_hidden" if name == "hidden" else name)
 
 

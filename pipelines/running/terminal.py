@@ -53,4 +53,9 @@ def plain_console() -> Console:
         def render_str(self, text: str, **styles: Any) -> Text:
             return super().render_str(plain(text), **styles)
 
+        def print(self, *objects: Any, **options: Any) -> None:
+            # The terminal wraps lines, so that a path stays whole in a log and where it is copied from.
+            options.setdefault("soft_wrap", all(isinstance(each, str) for each in objects))
+            super().print(*objects, **options)
+
     return PlainConsole(markup=False, emoji=False)

@@ -42,6 +42,12 @@ def test_words_of_every_script_stay() -> None:
     assert plain(text) == text
 
 
+def test_a_long_line_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "folder/" * 40
+    plain_console().print(f"{path}: written")
+    assert capsys.readouterr().out == f"{path}: written\n"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"), [*zip(HOSTILE, SHOWN, strict=True), ("a\nb", "a\\nb"), ("\udcff", "\\udcff")]
 )
